@@ -1,0 +1,276 @@
+"""The wire contract between collectors and the pipeline: tables, batches, headers and bus records.
+
+A batch is `MAGIC | version | crc32c | one zstd frame around a plain Arrow IPC stream`. It holds the rows of one table,
+seen by one node. It is encoded here (numpy columns in); the pipeline decodes it in `pipeline.decode`, where foreign bytes
+are validated. The invariant: a batch is named by (node, epoch, seq) and that name is never used for other rows.
+
+Addresses travel as two unsigned 64-bit halves in network order; IPv4 as the mapped address `::ffff:a.b.c.d`.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import google_crc32c
+import numpy as np
+import zstandard
+
+VERSION: Final = 1
+MAGIC: Final = b"FLWA"
+PREFIX: Final = struct.Struct("<4sHHI")  # magic, version, reserved (0), crc32c of what follows
+MAX_ROWS: Final = 20_000
+MAX_INFLATED_BYTES: Final = 8 * 1024 * 1024
+MAX_MESSAGE_BYTES: Final = 1024 * 1024
+
+UTF8: Final = "utf8"
+"""Column type of text; every other column type is a numpy dtype string."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One kind of batch. `columns` maps a column's name to `UTF8` or to a numpy dtype string, in wire order."""
+
+    name: str
+    topic: str
+    columns: Mapping[str, str]
+    bytes_columns: tuple[str, ...] = ()
+    """Columns whose sum is the batch's `bytes` header: what loss accounting is measured in."""
+
+
+FLOWS: Final = Table(
+    name="flows",
+    topic="flowatlas.flows.v1",
+    columns={
+        "start": "int64",  # ns since the epoch, UTC: when the connection began
+        "time": "int64",  # ns since the epoch, UTC: when this observation was made
+        "flow_id": "uint64",  # names the connection on this node; stable over its observations
+        "src_hi": "uint64",  # who opened the connection, as it addressed itself
+        "src_lo": "uint64",
+        "dst_hi": "uint64",  # what it dialled: a Service address, a pod, anything
+        "dst_lo": "uint64",
+        "backend_hi": "uint64",  # who answers, after destination NAT; equals dst without NAT
+        "backend_lo": "uint64",
+        "nat_src_hi": "uint64",  # whom the backend sees, after source NAT; equals src without NAT
+        "nat_src_lo": "uint64",
+        "src_port": "uint16",
+        "dst_port": "uint16",
+        "backend_port": "uint16",
+        "nat_src_port": "uint16",
+        "protocol": "uint8",  # IANA number
+        "outcome": "uint8",  # one of OUTCOMES
+        "opened": "uint8",  # 1 on the first observation of a connection and 0 on later ones: its sum counts connections
+        "closed": "uint8",  # 1 on the last observation
+        "packets": "uint64",  # from src to backend since the previous observation
+        "bytes": "uint64",  # the same, IP headers included, link headers not
+        "reply_packets": "uint64",  # from backend to src
+        "reply_bytes": "uint64",
+    },
+    bytes_columns=("bytes", "reply_bytes"),
+)
+
+COUNTERS: Final = Table(
+    name="counters",
+    topic="flowatlas.counters.v1",
+    columns={
+        "time": "int64",  # ns since the epoch, UTC
+        "scope": "uint8",  # one of SCOPES
+        "netns": "uint64",  # inode of the network namespace; 0 where it is the node's own
+        "ifindex": "uint32",
+        "interface": UTF8,  # as named inside its namespace
+        "addr_hi": "uint64",  # the pod's first global address; 0, 0 where there is none
+        "addr_lo": "uint64",
+        "pod_uid": UTF8,  # from the cgroup path; empty where unknown
+        # cumulative since the interface appeared, from the point of view of the namespace that holds it
+        "receive_bytes": "uint64",
+        "receive_packets": "uint64",
+        "receive_errors": "uint64",
+        "receive_packets_dropped": "uint64",
+        "transmit_bytes": "uint64",
+        "transmit_packets": "uint64",
+        "transmit_errors": "uint64",
+        "transmit_packets_dropped": "uint64",
+    },
+    bytes_columns=("receive_bytes", "transmit_bytes"),
+)
+
+TABLES: Final[Mapping[str, Table]] = {t.name: t for t in (FLOWS, COUNTERS)}
+
+OUTCOMES: Final = ("open", "closed", "refused", "reset", "no_reply")
+"""Values of `FLOWS.outcome`, by index: still open or of a protocol without an end; ended in order; answered by a reset
+before it was established; ended by a reset after; never answered."""
+
+SCOPES: Final = ("pod", "node", "overlay")
+"""Values of `COUNTERS.scope`, by index: a pod's interface seen from inside the pod; the node's uplink; a tunnel device."""
+
+NODE_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?\Z")
+"""RFC 1123 subdomain, as Kubernetes names its nodes. Also what makes a node name safe as a folder's name."""
+
+
+class BatchError(ValueError):
+    """A batch that must not be used. `reason` is a short constant word, fit for a metric label."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One encoded batch and its name. `byte_sum` is the sum of the table's `bytes_columns`."""
+
+    table: str
+    node: str
+    epoch: int
+    seq: int
+    rows: int
+    byte_sum: int
+    value: bytes
+
+    @property
+    def topic(self) -> str:
+        return TABLES[self.table].topic
+
+    @property
+    def key(self) -> bytes:
+        """The Kafka key: batches of one node keep their order in one partition."""
+        return self.node.encode()
+
+    def headers(self) -> dict[str, bytes]:
+        """The message headers. All are ASCII text; numbers are decimal."""
+        fields: dict[str, Any] = {
+            "schema": VERSION,
+            "table": self.table,
+            "node": self.node,
+            "epoch": self.epoch,
+            "seq": self.seq,
+            "rows": self.rows,
+            "bytes": self.byte_sum,
+        }
+        return {name: str(value).encode() for name, value in fields.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class BatchName:
+    """What the headers claim of a batch; `parse_headers` makes it from untrusted bytes."""
+
+    schema: int
+    table: str
+    node: str
+    epoch: int
+    seq: int
+    rows: int
+    byte_sum: int
+
+
+def parse_headers(headers: Mapping[str, bytes]) -> BatchName:
+    """Read untrusted headers.
+
+    Raises BatchError with reason `headers` where one is missing or malformed, `table` for an unknown table,
+    `schema_version` for one that this reader does not know.
+    """
+    try:
+        text = {
+            k: bytes(headers[k]).decode("ascii") for k in ("schema", "table", "node", "epoch", "seq", "rows", "bytes")
+        }
+        numbers = {k: int(text[k]) for k in ("schema", "epoch", "seq", "rows", "bytes")}
+    except (KeyError, TypeError, UnicodeDecodeError, ValueError) as error:
+        raise BatchError("headers", f"{type(error).__name__} {str(error)[:80]}") from None
+    if not NODE_NAME.match(text["node"]) or any(not 0 <= n < 2**63 for n in numbers.values()):
+        raise BatchError("headers", "a node's name or a number is out of range")
+    if numbers["schema"] != VERSION:
+        raise BatchError("schema_version", f"{numbers['schema']}, this reader knows {VERSION}")
+    if text["table"] not in TABLES:
+        raise BatchError("table", text["table"][:40])
+    byte_sum = numbers.pop("bytes")
+    return BatchName(table=text["table"], node=text["node"], byte_sum=byte_sum, **numbers)
+
+
+def encode(table: Table, columns: Mapping[str, np.ndarray[Any, Any] | Sequence[str]]) -> bytes:
+    """Encode equal-length columns, one for each of `table.columns`, into one batch value.
+
+    Numeric columns are numpy arrays of exactly the table's dtype and are not copied; text columns are sequences of str.
+    Raises ValueError for wrong names, dtypes or lengths, or for more than MAX_ROWS rows: these are our own mistakes.
+    """
+    import nanoarrow as na
+    from nanoarrow.ipc import StreamWriter
+
+    if list(columns) != list(table.columns):
+        raise ValueError(f"{table.name}: columns {list(columns)} are not {list(table.columns)}")
+    rows = {len(column) for column in columns.values()}
+    if len(rows) != 1 or max(rows) > MAX_ROWS:
+        raise ValueError(f"{table.name}: column lengths {sorted(rows)}; one length of at most {MAX_ROWS} is wanted")
+    fields, children = {}, []
+    for name, kind in table.columns.items():
+        column = columns[name]
+        if kind == UTF8:
+            field = na.string(nullable=False)
+            child = na.c_array(list(column), field)
+        else:
+            if not isinstance(column, np.ndarray) or column.dtype != np.dtype(kind):
+                raise ValueError(f"{table.name}.{name}: {getattr(column, 'dtype', type(column))} is not {kind}")
+            field = getattr(na, kind)(nullable=False)
+            child = na.c_array(np.ascontiguousarray(column), field)
+        fields[name] = field
+        children.append(child)
+    array = na.c_array_from_buffers(na.struct(fields), rows.pop(), [None], null_count=0, children=children)
+    stream = io.BytesIO()
+    with StreamWriter.from_writable(stream) as writer:
+        writer.write_array(array)
+    frame = zstandard.ZstdCompressor(level=1, write_content_size=True).compress(stream.getvalue())
+    return PREFIX.pack(MAGIC, VERSION, 0, google_crc32c.value(frame)) + frame
+
+
+def frame_of(value: bytes) -> bytes:
+    """Check a batch value's prefix and checksum and return its zstd frame.
+
+    Raises BatchError with reason `truncated`, `magic`, `schema_version` or `checksum`, in that order of checking.
+    """
+    if len(value) < PREFIX.size:
+        raise BatchError("truncated", f"{len(value)} bytes")
+    magic, version, _, checksum = PREFIX.unpack_from(value)
+    if magic != MAGIC:
+        raise BatchError("magic", repr(magic))
+    if version != VERSION:
+        raise BatchError("schema_version", f"{version}, this reader knows {VERSION}")
+    frame = value[PREFIX.size :]
+    if google_crc32c.value(frame) != checksum:
+        raise BatchError("checksum")
+    return frame
+
+
+# --- records: how a message lies in a segment file of the file:// bus --------------------------------------------------
+
+RECORD: Final = struct.Struct("<4sII")  # magic, length of the JSON headers, length of the value
+RECORD_MAGIC: Final = b"FLWR"
+
+
+def pack_record(headers: Mapping[str, bytes], value: bytes) -> bytes:
+    """One message as it lies in a segment file: fixed prefix, headers as JSON, value."""
+    text = json.dumps({k: v.decode("ascii") for k, v in headers.items()}, separators=(",", ":")).encode()
+    return RECORD.pack(RECORD_MAGIC, len(text), len(value)) + text + value
+
+
+def unpack_records(segment: bytes) -> Iterator[tuple[dict[str, bytes], bytes]]:
+    """The (headers, value) pairs of a segment file. Raises BatchError `segment` at the first byte that is none of ours."""
+    offset = 0
+    while offset < len(segment):
+        if len(segment) - offset < RECORD.size:
+            raise BatchError("segment", f"{len(segment) - offset} bytes are left at offset {offset}")
+        magic, header_length, value_length = RECORD.unpack_from(segment, offset)
+        start = offset + RECORD.size
+        end = start + header_length + value_length
+        if magic != RECORD_MAGIC or end > len(segment):
+            raise BatchError("segment", f"no record at offset {offset}")
+        try:
+            headers = json.loads(segment[start : start + header_length])
+            pairs = {str(k): str(v).encode("ascii") for k, v in headers.items()}
+        except (ValueError, AttributeError, RecursionError):
+            raise BatchError("segment", f"bad headers at offset {start}") from None
+        yield pairs, segment[start + header_length : end]
+        offset = end

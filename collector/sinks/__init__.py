@@ -1,0 +1,23 @@
+"""Where batches go: `file://` segments or `kafka://`. Memory is bounded; what cannot be kept is counted by reason."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ..schema import Batch
+
+
+class Sink(Protocol):
+    """Accepts batches in order, one at a time, from one thread."""
+
+    def start(self) -> None:
+        """Connect or create the folder. Raises ConfigError for a wrong address, TransientError where nobody answers yet."""
+
+    def send(self, batch: Batch) -> None:
+        """Hand one batch over; returns when it is accepted or counted as lost, within a bounded time."""
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until everything accepted has reached the bus; False where the time ran out first."""
+
+    def stop(self) -> None:
+        """Flush for a short time and close; safe to call twice."""

@@ -1,0 +1,1 @@
+"""Grafana dashboards as programs: built by grafanalib, normalised, checked against the metric catalogue."""

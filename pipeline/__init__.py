@@ -1,0 +1,1 @@
+"""From the bus to attributed flows, aggregates and outputs. Of `collector` it imports only `collector.schema`."""

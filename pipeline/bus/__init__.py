@@ -1,0 +1,48 @@
+"""Reading the bus: messages from `kafka://` or from the segments of `file://`, in order within a partition.
+
+A reader gives bytes and positions; it judges nothing. `pipeline.engine` is the only caller of `commit`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message as it was found. On file:// the partition is the node's folder and the offset counts up in it."""
+
+    topic: str
+    partition: str
+    offset: int
+    key: bytes
+    headers: Mapping[str, bytes]
+    value: bytes
+    flaw: str = ""
+    """A BatchError reason where the bus itself could not read the message (a broken segment, an oversized value)."""
+    origin: str = field(default="", compare=False)
+    """Where to look: the segment's path, or topic/partition/offset. For logs and quarantine."""
+
+
+class Reader(Protocol):
+    """One consumer of the bus."""
+
+    def start(self) -> None:
+        """Connect or open. Raises ConfigError for a wrong address, TransientError where nobody answers yet."""
+
+    def poll(self, timeout_s: float) -> list[Message]:
+        """New messages, at most a bounded number of bytes at once; empty when none came in time."""
+
+    def commit(self) -> None:
+        """Remember that everything polled so far is dealt with: a later reader of the same group goes on after it."""
+
+    def caught_up(self) -> bool:
+        """Whether the last poll reached the end of what the bus held then."""
+
+    def quarantine(self, message: Message, reason: str) -> None:
+        """Put an unreadable message aside, bounded in size, where a person can look at it."""
+
+    def stop(self) -> None:
+        """Close; safe to call twice."""

@@ -1,0 +1,13 @@
+"""Errors by what the caller can do about them."""
+
+
+class ConfigError(Exception):
+    """A setting is wrong. The message names the key, the file or the flag; the command exits with 2."""
+
+
+class TransientError(Exception):
+    """It may go through later: retry with back-off."""
+
+
+class PermanentError(Exception):
+    """It will not go through: stop."""
