@@ -1,0 +1,45 @@
+# The two commands that matter are `make demo` and `make test`; both set up whatever they need first.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format bench docs lock clean
+SHELL := /bin/sh
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):/usr/sbin:/sbin:$(PATH)
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.venv/.ready: requirements.lock pyproject.toml deploy/setup/venv.sh
+	@deploy/setup/venv.sh
+	@touch $@
+
+setup: .venv/.ready ## install everything that the other targets need
+	@deploy/setup/debian.sh
+
+demo: setup ## the whole path on real traffic: lab, collectors, pipeline, Prometheus, and a check against the truth
+	@$(BIN)/flowatlas demo $(ARGS)
+
+test: setup ## all tests; ARGS='-k name' picks some
+	$(BIN)/pytest $(ARGS)
+
+lint: .venv/.ready ## style, types and import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/.ready ## put the code into the house format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: setup ## print one JSON line a figure, and the machine it ran on
+	@$(BIN)/python -m tests.bench
+
+docs: .venv/.ready ## write what is generated: dashboards and reference pages
+	$(BIN)/flowatlas dashboards build
+	$(BIN)/python -m docs.generate
+
+lock: .venv/.ready ## resolve pyproject.toml anew into requirements.lock
+	$(BIN)/uv pip compile --upgrade --universal --generate-hashes --no-emit-index-url --python-version 3.11 pyproject.toml --group dev --all-extras -o requirements.lock --quiet
+
+clean: ## remove what the targets made here
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-output dist build
