@@ -1,0 +1,59 @@
+"""What all tests share: markers for what a machine may lack, the corpus, and one Kafka broker a session.
+
+The rule: a missing component skips its tests by name on a person's machine and fails them in CI (`CI=true`), so nothing
+is left out there unseen. Privileges are the exception: without root the privileged tests are skipped everywhere.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final, NoReturn
+
+import pytest
+
+from tests.kafka_broker import KafkaBroker, KafkaUnavailableError
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+PROGRAMS: Final = {"prometheus": ("prometheus", "promtool"), "kafka": ("java",)}
+"""The programs that a marker's tests cannot do without."""
+
+
+def missing(what: str) -> NoReturn:
+    """Skip the running test, or fail it in CI, for want of `what`."""
+    if os.environ.get("CI", "").lower() == "true":
+        pytest.fail(f"missing in CI: {what}", pytrace=False)
+    pytest.skip(what)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("root") and os.geteuid() != 0:
+        pytest.skip("needs root")
+    for marker, programs in PROGRAMS.items():
+        if item.get_closest_marker(marker):
+            absent = [program for program in programs if shutil.which(program) is None]
+            if absent:
+                missing(f"not installed: {', '.join(absent)}")
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Path:
+    """The folder of conformance cases: FLOWATLAS_CORPUS, or `shared/corpus` beside the checkout."""
+    folder = Path(os.environ.get("FLOWATLAS_CORPUS", ROOT.parent / "shared" / "corpus"))
+    if not folder.is_dir():
+        missing(f"no corpus at {folder}; set FLOWATLAS_CORPUS")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def kafka_broker() -> Iterator[str]:
+    """The address `127.0.0.1:PORT` of a real broker that creates topics when they are first used, 3 partitions each."""
+    with ExitStack() as stack:
+        try:
+            broker = stack.enter_context(KafkaBroker())
+        except KafkaUnavailableError as error:
+            missing(str(error))
+        yield broker.bootstrap

@@ -1,0 +1,215 @@
+"""A real Apache Kafka on this machine: one KRaft node (broker and controller in one) on free loopback ports.
+
+The jars come by Maven coordinates into `.cache/kafka/VERSION/`, once. It is for tests and the demo, not for production:
+one replica, no authentication, data in a temporary folder. The invariant: when the context ends, or when the process
+that opened it dies in whatever way, the broker's process is gone.
+
+    with KafkaBroker() as broker:
+        bus = f"kafka://{broker.bootstrap}"
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+import uuid
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+from kafka.admin import KafkaAdminClient
+from kafka.errors import KafkaError
+
+VERSION: Final = "4.3.1"
+COORDINATES: Final = ("org.apache.kafka", "kafka_2.13", VERSION)
+CACHE: Final = Path(__file__).resolve().parent.parent / ".cache" / "kafka"
+JVM_OPTIONS: Final = ("-Xmx256m", "-Xms64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
+
+POM: Final = """<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>flowatlas</groupId><artifactId>kafka-for-tests</artifactId><version>1</version><packaging>pom</packaging>
+  <dependencies><dependency>
+    <groupId>{}</groupId><artifactId>{}</artifactId><version>{}</version>
+  </dependency></dependencies>
+</project>
+"""
+
+# One node holds everything, so every internal topic has one replica and one partition; groups start without a delay.
+SETTINGS: Final[Mapping[str, str]] = {
+    "process.roles": "broker,controller",
+    "node.id": "1",
+    "controller.listener.names": "CONTROLLER",
+    "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+    "auto.create.topics.enable": "true",
+    "num.partitions": "3",
+    "default.replication.factor": "1",
+    "offsets.topic.num.partitions": "1",
+    "offsets.topic.replication.factor": "1",
+    "transaction.state.log.num.partitions": "1",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "share.coordinator.state.topic.num.partitions": "1",
+    "share.coordinator.state.topic.replication.factor": "1",
+    "share.coordinator.state.topic.min.isr": "1",
+    "group.initial.rebalance.delay.ms": "0",
+    "num.network.threads": "1",
+    "num.io.threads": "2",
+    "log.cleaner.dedupe.buffer.size": "8388608",
+    "broker.heartbeat.interval.ms": "500",
+    "broker.session.timeout.ms": "3000",  # a killed broker may come back after this
+}
+
+
+class KafkaUnavailableError(RuntimeError):
+    """This machine cannot run a broker; the message names what is missing."""
+
+
+def jars(cache: Path = CACHE) -> Path:
+    """The folder of Kafka's jars, filled by Maven on the first call. Raises KafkaUnavailableError."""
+    libs = cache / VERSION / "libs"
+    if libs.is_dir():
+        return libs
+    if shutil.which("mvn") is None:
+        raise KafkaUnavailableError("Maven (mvn) is not installed, and the Kafka jars are not cached yet")
+    libs.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=libs.parent, prefix="fetch-") as folder:
+        pom = Path(folder, "pom.xml")
+        pom.write_text(POM.format(*COORDINATES))
+        fetched = Path(folder, "libs")
+        command = ["mvn", "-B", "-q", "-f", str(pom), "dependency:copy-dependencies"]
+        command += ["-DincludeScope=runtime", f"-DoutputDirectory={fetched}"]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+        if result.returncode != 0 or not fetched.is_dir():
+            raise KafkaUnavailableError(f"Maven did not get the Kafka jars: {(result.stdout + result.stderr)[-2000:]}")
+        try:
+            fetched.rename(libs)
+        except OSError:
+            if not libs.is_dir():  # a rival run that came first has filled it with the same
+                raise
+    return libs
+
+
+class KafkaBroker:
+    """A broker that lives as long as its `with` block; `stop` and `start` inside it are an outage: ports and data stay.
+
+    `settings` override the server's properties, `cache` is where the jars are kept.
+    """
+
+    def __init__(self, settings: Mapping[str, str] | None = None, cache: Path = CACHE) -> None:
+        self._settings = {**SETTINGS, **(settings or {})}
+        self._cache = cache
+        self._folder: Path | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._port = 0
+
+    @property
+    def bootstrap(self) -> str:
+        """`127.0.0.1:PORT`."""
+        return f"127.0.0.1:{self._port}"
+
+    @property
+    def pid(self) -> int | None:
+        """The broker's process id while it runs."""
+        return self._process.pid if self._process else None
+
+    def __enter__(self) -> KafkaBroker:
+        if shutil.which("java") is None:
+            raise KafkaUnavailableError("Java is not installed")
+        classpath = f"{jars(self._cache)}/*"
+        self._java = ["java", *JVM_OPTIONS, "-cp", classpath]
+        if shutil.which("setpriv"):  # the kernel ends the broker when we die, even by SIGKILL
+            self._java = ["setpriv", "--pdeathsig", "KILL", *self._java]
+        self._folder = Path(tempfile.mkdtemp(prefix="flowatlas-kafka-"))
+        try:
+            self._format(self._folder)
+            self.start()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop(graceful=False)
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+
+    def start(self, timeout_s: float = 60.0) -> None:
+        """Start the process and wait until it answers. Raises KafkaUnavailableError with the end of its log."""
+        if self._process is not None or self._folder is None:
+            raise RuntimeError("the broker runs already, or its `with` block has not begun")
+        with (self._folder / "broker.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*self._java, "kafka.Kafka", str(self._folder / "server.properties")],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        deadline = time.monotonic() + timeout_s
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.stop(graceful=False)
+                end = (self._folder / "broker.log").read_text(errors="replace")[-2000:]
+                raise KafkaUnavailableError(f"the broker did not start: {end}")
+            time.sleep(0.1)
+
+    def stop(self, *, graceful: bool = True) -> None:
+        """End the process, in order or by SIGKILL; safe to call twice."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if graceful:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        else:
+            process.kill()
+        process.wait()
+
+    def _format(self, folder: Path) -> None:
+        self._port, controller = _free_ports(2)
+        properties = {
+            "listeners": f"PLAINTEXT://127.0.0.1:{self._port},CONTROLLER://127.0.0.1:{controller}",
+            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self._port}",
+            "controller.quorum.voters": f"1@127.0.0.1:{controller}",
+            "log.dirs": str(folder / "data"),
+            **self._settings,
+        }
+        path = folder / "server.properties"
+        path.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
+        cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        command = [*self._java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(path)]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        if result.returncode != 0:
+            raise KafkaUnavailableError(f"storage was not formatted: {(result.stdout + result.stderr)[-2000:]}")
+
+    def _answers(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self._port), timeout=1).close()
+            admin = KafkaAdminClient(bootstrap_servers=self.bootstrap, bootstrap_timeout_ms=2000)
+        except (OSError, KafkaError):
+            return False
+        try:
+            return bool(admin.describe_cluster()["brokers"])
+        except KafkaError:
+            return False
+        finally:
+            admin.close()
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    try:
+        return [s.getsockname()[1] for s in sockets]
+    finally:
+        for s in sockets:
+            s.close()
