@@ -1,0 +1,69 @@
+"""Metrics as Prometheus text, format 0.0.4, built in columns.
+
+A renderer keeps the text before each value (name and labels, escaped), since labels change seldom and values always. It
+opens no socket. The invariant: whatever text a label holds, a parser reads back the same text, and no line is ours but
+those that the samples ask for.
+
+Source: prometheus.io, "Exposition formats", text-based format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import polars as pl
+
+from ..aggregate.samples import Samples
+from ..catalog import Metric
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+_ESCAPES: Final = {"\\": "\\\\", '"': '\\"', "\n": "\\n"}
+_SPECIAL_FLOATS: Final = {"inf": "+Inf", "-inf": "-Inf"}
+
+
+class Renderer:
+    """Turns samples into exposition text. Used by one thread at a time."""
+
+    def __init__(self) -> None:
+        self._prefixes: dict[str, tuple[pl.DataFrame, pl.Series]] = {}
+
+    def render(self, metrics: Iterable[Samples]) -> bytes:
+        """The text of `metrics`, in their order and in the order of their rows; metrics without a row are left out."""
+        parts = [
+            part for samples in metrics if len(samples.values) for part in (_head(samples.metric), self._body(samples))
+        ]
+        return b"".join(parts)
+
+    def _body(self, samples: Samples) -> bytes:
+        name = samples.metric.name
+        known = self._prefixes.get(name)
+        if known is None or known[0] is not samples.labels:
+            known = (samples.labels, line_prefixes(samples.metric, samples.labels))
+            self._prefixes[name] = known
+        lines = known[1] + value_texts(samples.values)
+        text: str = lines.str.join("\n").item()
+        return (text + "\n").encode()
+
+
+def line_prefixes(metric: Metric, labels: pl.DataFrame) -> pl.Series:
+    """What stands before the value in each series' line: the name, and the labels in braces with their text escaped."""
+    if not metric.labels:
+        return pl.Series([metric.name + " "])
+    parts: list[pl.Expr] = []
+    for i, label in enumerate(metric.labels):
+        parts.append(pl.lit((f"{metric.name}{{" if i == 0 else '",') + f'{label}="'))
+        parts.append(pl.col(label).str.replace_many(list(_ESCAPES), list(_ESCAPES.values())))
+    return labels.select(pl.concat_str(*parts, pl.lit('"} '))).to_series()
+
+
+def value_texts(values: pl.Series) -> pl.Series:
+    """Numbers as the format writes them: integers exactly, floats so that they read back equal."""
+    text = values.cast(pl.String)
+    return text.replace(_SPECIAL_FLOATS) if values.dtype.is_float() else text
+
+
+def _head(metric: Metric) -> bytes:
+    text = metric.help.replace("\\", "\\\\").replace("\n", "\\n")
+    return f"# HELP {metric.name} {text}\n# TYPE {metric.name} {metric.kind}\n".encode()
