@@ -1,0 +1,37 @@
+"""Reading the metrics that the demo's pipeline exposes: sums, and the moment when they stand still."""
+
+from __future__ import annotations
+
+import time
+
+from .processes import DemoError, Process, fetch
+
+QUIET_S = 2.5
+PATIENCE_S = 60.0
+
+
+def total(text: str, name: str) -> float:
+    """The sum of a metric's samples in exposition text; 0 where it has none."""
+    return sum(
+        float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith((name + "{", name + " "))
+    )
+
+
+def settled(pipeline: Process, listen: str) -> str:
+    """The pipeline's metrics, once it has applied no further row for a while.
+
+    Raises DemoError where it ends, or goes on for a minute.
+    """
+    seen, since = -1.0, time.monotonic()
+    deadline = since + PATIENCE_S
+    while True:
+        pipeline.check()
+        text = fetch(f"http://{listen}/metrics") or ""
+        rows = total(text, "flowatlas_pipeline_rows_total")
+        if rows != seen:
+            seen, since = rows, time.monotonic()
+        elif time.monotonic() - since > QUIET_S:
+            return text
+        if time.monotonic() > deadline:
+            raise DemoError(f"the pipeline goes on applying rows after {PATIENCE_S:.0f} s; its log: {pipeline.log}")
+        time.sleep(0.25)

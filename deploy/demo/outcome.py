@@ -1,0 +1,159 @@
+"""What a run of the demo came to: its verdict against the truth, metrics against history, and how to print it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from pipeline.query import scan_flows
+from prometheus_client.parser import text_string_to_metric_families
+
+from .table import size, table
+from .verify import Report, compare, connections, truth_frame
+
+SHOWN_ROWS = 30
+SHOWN_FAULTS = 10
+FAILURES = ("refused", "reset", "no_reply")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One run, judged. `panels` is None where no Prometheus took part; otherwise what the dashboards' check found."""
+
+    report: Report
+    talkers: pl.DataFrame
+    disagreements: list[str] = field(default_factory=list)
+    """Sums that differ between the metrics and the history."""
+    panels: list[str] | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether every connection is right, the metrics equal the history, and every panel has data."""
+        return self.report.ok and not self.disagreements and not self.panels
+
+    def print(self, output: Path) -> None:
+        """Write the table, the comparison and where to look next to the terminal."""
+        print(f"\nWho talked to whom, through which Service (the {min(SHOWN_ROWS, self.talkers.height)} largest):\n")
+        print(_talkers_table(self.talkers.head(SHOWN_ROWS)))
+        print("\nAgainst the truth that the lab's own programs wrote:\n")
+        for line in _verdict(self):
+            print("  " + line)
+        print(f"\nWhere to look next (in {output}/):\n")
+        for line in _next_steps(output):
+            print("  " + line)
+
+
+def history(lake: Path, began_ns: int) -> pl.LazyFrame:
+    """The recorded flows whose connections began at or after `began_ns`."""
+    return scan_flows(lake).filter(pl.col("start").cast(pl.Int64) >= began_ns)
+
+
+def judge(truth: Sequence[Mapping[str, Any]], flows: pl.LazyFrame, metrics: str, panels: list[str] | None) -> Outcome:
+    """Compare the truth's rows with the history, and the exposed metrics with the history's sums."""
+    return Outcome(
+        report=compare(truth_frame(truth), connections(flows)),
+        talkers=_talkers(flows),
+        disagreements=_disagreements(flows, metrics),
+        panels=panels,
+    )
+
+
+def _talkers(flows: pl.LazyFrame) -> pl.DataFrame:
+    is_failure = pl.col("outcome").cast(pl.String).is_in(FAILURES)
+    ends = ["source_namespace", "source_workload", "destination_namespace", "destination_workload"]
+    return (
+        flows.filter(pl.col("role") == "canonical")
+        .group_by(*ends, "service_namespace", "service", "service_port", "protocol")
+        .agg(
+            connections=pl.col("opened").cast(pl.Int64).sum(),
+            failures=is_failure.sum(),
+            bytes=(pl.col("bytes") + pl.col("reply_bytes")).sum(),
+        )
+        .sort("bytes", "connections", *ends, descending=[True, True, False, False, False, False])
+        .collect()
+    )
+
+
+def _talkers_table(talkers: pl.DataFrame) -> str:
+    def name(namespace: str, workload: str) -> str:
+        return f"{namespace}/{workload}" if namespace else workload
+
+    rows = [
+        (
+            name(row["source_namespace"], row["source_workload"]),
+            f"{name(row['service_namespace'], row['service'])}:{row['service_port']}" if row["service"] else "-",
+            name(row["destination_namespace"], row["destination_workload"]),
+            {6: "TCP", 17: "UDP"}.get(row["protocol"], str(row["protocol"])),
+            str(row["connections"]),
+            str(row["failures"] or ""),
+            size(row["bytes"]),
+        )
+        for row in talkers.iter_rows(named=True)
+    ]
+    return table(
+        ("from", "Service dialled", "answered by", "", "connections", "failed", "bytes"), rows, right=(4, 5, 6)
+    )
+
+
+def _disagreements(flows: pl.LazyFrame, metrics: str) -> list[str]:
+    exposed: dict[str, int] = {}
+    for family in text_string_to_metric_families(metrics):
+        for sample in family.samples:
+            exposed[sample.name] = exposed.get(sample.name, 0) + int(sample.value)
+    canonical = flows.filter(pl.col("role") == "canonical")
+    recorded = canonical.select(
+        flowatlas_connections_total=pl.col("opened").cast(pl.Int64).sum(),
+        flowatlas_flow_bytes_total=(pl.col("bytes") + pl.col("reply_bytes")).sum(),
+        flowatlas_flow_packets_total=(pl.col("packets") + pl.col("reply_packets")).sum(),
+        flowatlas_connection_failures_total=pl.col("outcome").cast(pl.String).is_in(FAILURES).sum(),
+    ).collect()
+    return [
+        f"{name}: {exposed.get(name, 0)} in the metrics, {value} in the history"
+        for name, value in recorded.row(0, named=True).items()
+        if exposed.get(name, 0) != value
+    ]
+
+
+def _verdict(outcome: Outcome) -> list[str]:
+    report = outcome.report
+    lines = [
+        f"{report.counted} of {report.generated} connections counted once, with the right client, Service, backend, "
+        "outcome and bytes",
+        f"bytes counted less payload: {report.header_bytes_per_packet:.1f} a TCP packet, its IP and TCP headers",
+        f"{report.untracked} denied attempts dropped on their own node before the kernel tracked them: not visible to "
+        "the conntrack source",
+    ]
+    for title, names in (
+        ("MISSING", report.missing),
+        ("COUNTED TWICE", report.counted_twice),
+        ("WRONG", report.wrong),
+        ("NEVER GENERATED", report.never_generated),
+        ("METRICS AND HISTORY DISAGREE", outcome.disagreements),
+        ("PANELS WITHOUT DATA", outcome.panels or []),
+    ):
+        if names:
+            lines += [f"{title}: {len(names)}", *(f"    {name}" for name in names[:SHOWN_FAULTS])]
+            if len(names) > SHOWN_FAULTS:
+                lines.append(f"    and {len(names) - SHOWN_FAULTS} more")
+    if not outcome.disagreements:
+        lines.append("metrics and history agree: connections, failures, packets and bytes")
+    if outcome.panels is not None and not outcome.panels:
+        lines.append("every dashboard panel has data in Prometheus")
+    lines.append("OK" if outcome.ok else "NOT OK")
+    return lines
+
+
+def _next_steps(output: Path) -> list[str]:
+    return [
+        "metrics.prom     the metrics at the end of the run, as Prometheus read them",
+        "lake/            the attributed flows as Parquet: FLOWATLAS_LAKE="
+        + str(output / "lake")
+        + " and the notebook",
+        "                 notebooks/01-who-talks-to-whom.ipynb",
+        "lab/truth.jsonl  what the lab's programs say that they did",
+        "dashboards/generated/*.json in this checkout import into Grafana as they are",
+        "make demo ARGS=--keep stays up with traffic, metrics and Prometheus to look around in",
+    ]

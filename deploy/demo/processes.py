@@ -1,0 +1,129 @@
+"""The demo's child processes: started with a log file, ended by pid, with their last words when one fails."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+class DemoError(Exception):
+    """The demo cannot go on; the message says which part and where its log is."""
+
+
+class Process:
+    """One child process. `with` starts and stops it; its output goes to `log`."""
+
+    def __init__(self, name: str, command: Sequence[str], log: Path) -> None:
+        self.name = name
+        self.log = log
+        self._command = list(command)
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("wb") as output:
+            self._child = subprocess.Popen(
+                self._command, cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._child is not None and self._child.poll() is None:
+            self._child.terminate()
+            try:
+                self._child.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                self._child.kill()
+                self._child.wait()
+
+    def check(self) -> None:
+        """Raise DemoError where the process has ended by itself."""
+        if self._child is not None and self._child.poll() is not None:
+            raise DemoError(f"{self.name} ended with {self._child.returncode}: {self._last_words()}")
+
+    def stop(self, timeout_s: float = 60.0) -> None:
+        """Ask the process to finish its work (SIGTERM) and wait. Raises DemoError where it fails or takes longer."""
+        if self._child is None:
+            return
+        self._child.terminate()
+        try:
+            code = self._child.wait(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            raise DemoError(f"{self.name} did not stop within {timeout_s:.0f} s; its log: {self.log}") from None
+        if code != 0:
+            raise DemoError(f"{self.name} ended with {code}: {self._last_words()}")
+
+    def _last_words(self) -> str:
+        lines = self.log.read_text(errors="replace").strip().splitlines()
+        return "\n  ".join([f"its log: {self.log}", *lines[-5:]])
+
+
+def flowatlas(name: str, log: Path, *arguments: str) -> Process:
+    """A `flowatlas` sub-command as a child process of this same interpreter."""
+    return Process(name, [sys.executable, "-m", "pipeline.cli.main", *arguments], log)
+
+
+def free_port() -> int:
+    """A TCP port of the loopback address that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def fetch(url: str, timeout_s: float = 5.0) -> str | None:
+    """The body of a loopback URL, or None where it does not answer with 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=timeout_s) as answer:  # noqa: S310 - our own http://127.0.0.1 addresses
+            body: bytes = answer.read()
+            return body.decode()
+    except (urllib.error.URLError, TimeoutError, ConnectionError):
+        return None
+
+
+def wait_for(url: str, process: Process, timeout_s: float = 30.0) -> None:
+    """Wait until `url` answers with 200. Raises DemoError where the process ends or the time runs out."""
+    deadline = time.monotonic() + timeout_s
+    while fetch(url) is None:
+        process.check()
+        if time.monotonic() > deadline:
+            raise DemoError(f"{process.name} did not answer at {url} within {timeout_s:.0f} s; its log: {process.log}")
+        time.sleep(0.05)
+
+
+def prometheus(directory: Path, port: int, targets: dict[str, str]) -> Process | None:
+    """A Prometheus on loopback that scrapes `targets` (job to host:port) each second; None where none is installed."""
+    binary = shutil.which("prometheus")
+    if binary is None:
+        return None
+    directory.mkdir(parents=True, exist_ok=True)
+    jobs = "".join(
+        f"  - job_name: {job}\n    static_configs:\n      - targets: ['{target}']\n" for job, target in targets.items()
+    )
+    config = directory / "prometheus.yml"
+    config.write_text(
+        f"global:\n  scrape_interval: 1s\n  scrape_timeout: 1s\n  evaluation_interval: 1s\nscrape_configs:\n{jobs}"
+    )
+    return Process(
+        "prometheus",
+        [
+            binary,
+            f"--config.file={config}",
+            f"--storage.tsdb.path={directory / 'data'}",
+            f"--web.listen-address=127.0.0.1:{port}",
+            "--log.level=warn",
+        ],
+        directory / "prometheus.log",
+    )

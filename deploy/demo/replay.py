@@ -1,0 +1,43 @@
+"""The demo without root: the pipeline on the bus segments and the truth that the lab recorded."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from pathlib import Path
+
+from .exposed import settled
+from .outcome import Outcome, history, judge
+from .processes import CHECKOUT, flowatlas, free_port, wait_for
+from .table import Progress
+
+RECORDING = Path(__file__).parent / "recording.tar.gz"
+MANIFESTS = CHECKOUT / "deploy" / "lab" / "manifests"
+
+
+def run(output: Path) -> Outcome:
+    """Unpack the recording into `output`, run the pipeline on it, judge. Raises DemoError where the pipeline fails."""
+    progress = Progress()
+    progress.step(f"unpacking {RECORDING.relative_to(CHECKOUT)}")
+    with tarfile.open(RECORDING) as archive:
+        archive.extractall(output, filter="data")
+    lake = output / "lake"
+    listen = f"127.0.0.1:{free_port()}"
+    progress.step("pipeline on the recorded bus")
+    arguments = (
+        "--bus",
+        f"file://{output / 'bus'}",
+        "--state",
+        str(MANIFESTS),
+        "--listen",
+        listen,
+        "--lake",
+        str(lake),
+    )
+    with flowatlas("pipeline", output / "logs" / "pipeline.log", "pipeline", *arguments) as pipeline:
+        wait_for(f"http://{listen}/readyz", pipeline)
+        metrics = settled(pipeline, listen)
+        (output / "metrics.prom").write_text(metrics)
+        pipeline.stop()
+    truth = [json.loads(line) for line in (output / "lab" / "truth.jsonl").read_text().splitlines()]
+    return judge(truth, history(lake, 0), metrics, None)

@@ -1,0 +1,208 @@
+"""Compare what Flowatlas counted with what the lab's programs say that they did, connection by connection.
+
+Not a statistic: every connection of the truth must be one connection of the history, with the same client, Service,
+backend and outcome, and with the bytes that its payload and headers make. Pure: frames in, a report out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import polars as pl
+
+TCP: Final = 6
+TCP_HEADER_BYTES: Final = (40, 80)
+"""Least and most bytes of IPv4 and TCP headers in a packet: without options, and with all that fit."""
+UDP_HEADER_BYTES: Final = 28
+MATCH_TOLERANCE_NS: Final = 2_000_000_000
+"""A connection's start by the kernel and by its program may differ by this much; source ports are not reused faster."""
+
+KEY: Final = ["src_ip", "src_port", "dst_ip", "dst_port", "protocol"]
+
+TRUTH_SCHEMA: Final = pl.Schema(
+    {
+        "id": pl.String,
+        "scenario": pl.String,
+        "client": pl.String,
+        "src_ip": pl.String,
+        "src_port": pl.UInt16,
+        "dst_ip": pl.String,
+        "dst_port": pl.UInt16,
+        "protocol": pl.UInt8,
+        "service": pl.String,
+        "backend": pl.String,
+        "sent_bytes": pl.UInt64,
+        "received_bytes": pl.UInt64,
+        "outcome": pl.String,
+        "opened_ns": pl.Int64,
+        "denied_by": pl.String,
+        "tracked": pl.Boolean,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The outcome of one comparison. Each list names connections, one a line, as a person reads them."""
+
+    generated: int
+    """Connections that the truth holds and the kernel tracked, DNS look-ups among them."""
+    counted: int
+    """Of these, connections that the history holds exactly once with every fact right."""
+    untracked: int
+    """Attempts that the kernel dropped before its connection tracking confirmed them."""
+    missing: list[str] = field(default_factory=list)
+    counted_twice: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    never_generated: list[str] = field(default_factory=list)
+    header_bytes_per_packet: float = 0.0
+    """Mean over the TCP connections that match: counted bytes less payload, per packet."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether every connection is there once, with every fact right, and no other."""
+        return not (self.missing or self.counted_twice or self.wrong or self.never_generated)
+
+
+def truth_frame(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """The truth's JSON rows as columns: client, Service and backend as `namespace/name`, empty where there is none."""
+
+    def named(value: Mapping[str, Any] | None, name: str) -> str:
+        if not value:
+            return ""
+        return f"{value['namespace']}/{value[name]}" if "namespace" in value else str(value["name"])
+
+    flat = [
+        {
+            **{key: row.get(key) for key in TRUTH_SCHEMA},
+            "id": str(row["id"]),
+            "client": named(row["client"], "pod"),
+            "service": named(row.get("service"), "name"),
+            "backend": named(row.get("backend"), "pod"),
+        }
+        for row in rows
+    ]
+    return pl.DataFrame(flat, schema=TRUTH_SCHEMA)
+
+
+def connections(flows: pl.LazyFrame) -> pl.DataFrame:
+    """Observations of the history (`pipeline.query.scan_flows`) folded into connections; canonical rows alone.
+
+    One row a connection: KEY, start (ns), opened (how often it was counted), client, service, backend, outcome,
+    packets, bytes, reply_packets, reply_bytes.
+    """
+
+    def named(namespace: str, name: str) -> pl.Expr:
+        is_outside = pl.col(namespace) == ""
+        return pl.when(is_outside).then(pl.col(name)).otherwise(pl.concat_str(namespace, name, separator="/"))
+
+    is_final = pl.col("outcome") != "open"
+    return (
+        flows.filter(pl.col("role") == "canonical")
+        .with_columns(
+            pl.col("start").cast(pl.Int64),
+            client=named("source_namespace", "source_name"),
+            backend=named("destination_namespace", "destination_name"),
+            service=named("service_namespace", "service"),
+            outcome=pl.col("outcome").cast(pl.String),
+        )
+        .group_by(*KEY, "flow_id", "node")
+        .agg(
+            pl.col("start", "client", "service", "backend").first(),
+            pl.col("opened", "packets", "bytes", "reply_packets", "reply_bytes").cast(pl.Int64).sum(),
+            outcome=pl.col("outcome").filter(is_final).first().fill_null("open"),
+        )
+        .collect()
+    )
+
+
+def compare(truth: pl.DataFrame, found: pl.DataFrame) -> Report:
+    """Match every connection found to the truth's nearest one of the same key, then judge each."""
+    tracked = truth.filter(pl.col("tracked")).with_columns(truth_ns=pl.col("opened_ns")).sort("opened_ns")
+    matched = found.sort("start").join_asof(
+        truth.select(*KEY, pl.col("opened_ns"), pl.col("id")).sort("opened_ns"),
+        left_on="start",
+        right_on="opened_ns",
+        by=KEY,
+        strategy="nearest",
+        tolerance=MATCH_TOLERANCE_NS,
+        check_sortedness=False,
+    )
+    never_generated = matched.filter(pl.col("id").is_null())
+    folded = (
+        matched.filter(pl.col("id").is_not_null())
+        .group_by("id")
+        .agg(
+            pl.col("opened", "packets", "bytes", "reply_packets", "reply_bytes").sum(),
+            pl.col("client", "service", "backend", "outcome").last().name.prefix("found_"),
+            records=pl.len(),
+        )
+    )
+    judged = tracked.join(folded, on="id", how="left").with_columns(_faults())
+    is_missing = pl.col("records").is_null()
+    is_twice = (pl.col("records") > 1) | (pl.col("opened") > 1)
+    is_wrong = ~is_missing & ~is_twice & (pl.col("faults").list.len() > 0)
+    right = judged.filter(~is_missing & ~is_twice & ~is_wrong)
+    tcp = right.filter(pl.col("protocol") == TCP)
+    overhead = (
+        pl.col("bytes") + pl.col("reply_bytes") - pl.col("sent_bytes").cast(pl.Int64) - pl.col("received_bytes")
+    ).sum() / (pl.col("packets") + pl.col("reply_packets")).sum()
+    return Report(
+        generated=tracked.height,
+        counted=right.height,
+        untracked=truth.filter(~pl.col("tracked")).height,
+        missing=_lines(judged.filter(is_missing)),
+        counted_twice=_lines(judged.filter(is_twice)),
+        wrong=_lines(judged.filter(is_wrong)),
+        never_generated=_lines(never_generated.with_columns(faults=pl.lit(None, pl.List(pl.String)))),
+        header_bytes_per_packet=float(tcp.select(overhead).item()) if tcp.height else 0.0,
+    )
+
+
+def _faults() -> pl.Expr:
+    """What is wrong with a matched connection, as a list of sentences."""
+    least, most = TCP_HEADER_BYTES
+    is_tcp = pl.col("protocol") == TCP
+
+    def differs(what: str) -> pl.Expr:
+        found = pl.col(f"found_{what}")
+        text = pl.format(f"{what} {{}}, not {{}}", found, pl.col(what))
+        return pl.when(found != pl.col(what)).then(text)
+
+    def bytes_differ(counted: str, packets: str, payload: str) -> pl.Expr:
+        headers = pl.col(counted) - pl.col(payload).cast(pl.Int64)
+        count = pl.col(packets)
+        fits = (
+            pl.when(is_tcp)
+            .then(headers.is_between(count * least, count * most))
+            .otherwise(headers == count * UDP_HEADER_BYTES)
+        )
+        text = pl.format(f"{counted} {{}} in {{}} packets for a payload of {{}}", counted, packets, payload)
+        return pl.when(~fits).then(text)
+
+    is_unanswered = (pl.col("backend") == "") | pl.col("outcome").is_in(["refused", "no_reply"])
+    return (
+        pl.concat_list(
+            differs("client"),
+            differs("service"),
+            pl.when(~is_unanswered).then(differs("backend")),
+            pl.when(is_tcp).then(differs("outcome")),
+            pl.when(pl.col("opened") != 1).then(pl.format("opened {} times", "opened")),
+            bytes_differ("bytes", "packets", "sent_bytes"),
+            bytes_differ("reply_bytes", "reply_packets", "received_bytes"),
+        )
+        .list.drop_nulls()
+        .alias("faults")
+    )
+
+
+def _lines(rows: pl.DataFrame) -> list[str]:
+    return [
+        f"{row['client']} {row['src_ip']}:{row['src_port']} -> {row['service'] or 'no Service'} "
+        f"{row['dst_ip']}:{row['dst_port']}/{row['protocol']}"
+        + (f" [{row['scenario']}]" if row.get("scenario") else "")
+        + (f": {'; '.join(row['faults'])}" if row.get("faults") else "")
+        for row in rows.sort(*KEY).iter_rows(named=True)
+    ]

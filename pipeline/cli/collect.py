@@ -1,0 +1,63 @@
+"""`flowatlas collect`: run the node collector."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import settings
+
+if TYPE_CHECKING:
+    from collector.config import CollectorConfig
+
+Subparsers = argparse._SubParsersAction
+
+
+def add(commands: Subparsers[argparse.ArgumentParser]) -> None:
+    """Add the sub-command."""
+    command = commands.add_parser(
+        "collect",
+        help="run the collector on a node",
+        description="Read this node's connection table and interface counters and ship them to the bus until stopped "
+        "(SIGTERM ships what is left). Needs CAP_NET_ADMIN; any CNI.",
+        epilog="example: flowatlas collect --node $(hostname) --bus file:///var/lib/flowatlas/bus",
+    )
+    command.add_argument("--config", type=Path, metavar="FILE", help="YAML file with a `collector:` section")
+    command.add_argument("--node", metavar="NAME", help="the node's name in the cluster")
+    command.add_argument("--bus", metavar="URL", help="kafka://HOST:PORT[,HOST:PORT] or file://DIR")
+    command.add_argument("--sources", metavar="LIST", help="comma-separated: conntrack, counters (default: both)")
+    command.add_argument("--interval", metavar="SECONDS", help="time between two reads (default: 1)")
+    command.add_argument("--metrics", metavar="HOST:PORT", help="serve the collector's metrics there (default: off)")
+    command.add_argument("--netns", metavar="PATH", help="read this network namespace instead of the process's own")
+    command.add_argument("--proc", metavar="DIR", help="the /proc of the node (default: /proc)")
+    command.set_defaults(run=run)
+
+
+def configuration(arguments: argparse.Namespace) -> CollectorConfig:
+    """The collector's settings from all layers."""
+    from collector.config import CollectorConfig
+
+    return settings.load(
+        "collector",
+        CollectorConfig,
+        file=arguments.config,
+        environ=os.environ,
+        flags={
+            "node": arguments.node,
+            "bus": arguments.bus,
+            "sources": arguments.sources,
+            "interval_s": arguments.interval,
+            "metrics_address": arguments.metrics,
+            "netns": arguments.netns,
+            "proc": arguments.proc,
+        },
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the collector until it is told to stop."""
+    from collector import agent
+
+    return agent.run(configuration(arguments))

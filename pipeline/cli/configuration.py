@@ -1,0 +1,56 @@
+"""`flowatlas config`: check or print the settings that a component would run with."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+from pathlib import Path
+
+import msgspec
+
+from . import settings
+
+Subparsers = argparse._SubParsersAction
+
+
+def add(commands: Subparsers[argparse.ArgumentParser]) -> None:
+    """Add the sub-command."""
+    command = commands.add_parser(
+        "config",
+        help="check or print settings",
+        description="Merge defaults, the YAML file and the environment (FLOWATLAS_<SECTION>_<KEY>) for one component.",
+        epilog="example: FLOWATLAS_PIPELINE_LISTEN=127.0.0.1:9500 flowatlas config print pipeline",
+    )
+    command.add_argument("action", choices=("check", "print"))
+    command.add_argument("section", choices=settings.SECTIONS)
+    command.add_argument("--config", type=Path, metavar="FILE", help="YAML file with sections")
+    command.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Exit 0 where the settings hold; `print` writes them as YAML."""
+    config: object
+    if arguments.section == "collector":
+        from collector.config import CollectorConfig
+
+        config = settings.load("collector", CollectorConfig, file=arguments.config, environ=os.environ, flags={})
+    else:
+        from ..config import PipelineConfig
+
+        config = settings.load("pipeline", PipelineConfig, file=arguments.config, environ=os.environ, flags={})
+    if arguments.action == "print":
+        values = {
+            field.name: _plain(getattr(config, field.name))
+            for field in dataclasses.fields(config)  # type: ignore[arg-type]
+        }
+        print(msgspec.yaml.encode({arguments.section: values}).decode(), end="")
+    return 0
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value

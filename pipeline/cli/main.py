@@ -1,0 +1,59 @@
+"""Entry point: parse the command line, run one sub-command, turn errors into exit codes.
+
+Exit codes: 0 fine, 1 the check failed, 2 wrong use or input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from typing import cast
+
+from collector.errors import ConfigError as CollectorConfigError
+
+from ..errors import ConfigError
+from . import attribute, collect, configuration, dashboards, demo, serve
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the `flowatlas` command with `argv` (default: the process's own) and return its exit code."""
+    arguments = parser().parse_args(argv)
+    logging.basicConfig(
+        level=arguments.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    run = cast("Callable[[argparse.Namespace], int]", arguments.run)
+    try:
+        return run(arguments)
+    except (ConfigError, CollectorConfigError) as error:
+        print(f"flowatlas {arguments.command}: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line; building it imports nothing heavy."""
+    top = argparse.ArgumentParser(
+        prog="flowatlas",
+        description="Who talks to whom in a cluster, through which Service: flows and interface counters from the "
+        "nodes' kernels, attributed, counted once, as Prometheus metrics and Grafana dashboards.",
+        epilog="Start with: flowatlas demo",
+    )
+    top.add_argument("--version", action="version", version=f"flowatlas {metadata.version('flowatlas')}")
+    top.add_argument(
+        "--log-level", choices=("debug", "info", "warning", "error"), default="info", help="default: %(default)s"
+    )
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for module in (collect, serve, attribute, dashboards, configuration, demo):
+        module.add(commands)
+    return top
+
+
+if __name__ == "__main__":
+    sys.exit(main())
