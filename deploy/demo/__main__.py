@@ -54,11 +54,11 @@ def _may_run_live(arguments: argparse.Namespace) -> bool:
     if os.geteuid() != 0 or sys.platform != "linux":
         print("Not root on Linux: replaying what the lab recorded, instead of bringing the lab up.")
         return False
-    from deploy.lab import missing
+    from deploy.lab.needs import missing
 
     lacking = missing()
     if lacking:
-        print(f"The lab needs {', '.join(lacking)}: replaying what it recorded, instead of bringing it up.")
+        print("The lab cannot come up here, so what it recorded is replayed:", *lacking, sep="\n  ")
     return not lacking
 
 

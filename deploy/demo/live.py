@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from deploy.lab import Lab, LabNode
+from deploy.lab.cluster import Lab, LabNode
 
 from .exposed import settled, total
 from .outcome import Outcome, history, judge

@@ -10,6 +10,8 @@ want nft nftables
 want dnsmasq dnsmasq-base
 want nginx nginx-light
 want openssl openssl
+want sysctl procps
+want hostname hostname
 want prometheus prometheus
 want promtool prometheus
 want java default-jre-headless
