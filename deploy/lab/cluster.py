@@ -1,0 +1,254 @@
+"""The lab itself: brings the cluster of `manifests/` up, drives traffic through it, and takes it down.
+
+`with Lab(run_dir) as lab: lab.traffic(30); lab.truth()`. Needs root on Linux. The driver is whatever process holds the
+`Lab`; all namespaces end with it (see `namespaces`). Files are in `run_dir`, and the next run removes what a killed one
+left there.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Final, Literal, Self
+
+from . import journals, programs, scenarios, services, topology
+from .namespaces import Holder, NamespaceError, Room, configure, wait_listening
+from .needs import require
+from .objects import Cluster, Pod, load
+from .programs import Files
+
+MANIFESTS: Final = Path(__file__).parent / "manifests"
+POLICIES: Final = Path(__file__).parent / "enforcement" / "policies.nft"
+
+Enforce = Literal["nftables", "none"]
+Progress = Callable[[float, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class LabNode:
+    """A node that is up. `pid` is its first process, `netns` and `proc` its network namespace and its own /proc."""
+
+    name: str
+    pid: int
+    netns: Path
+    proc: Path
+
+
+@dataclass(frozen=True, slots=True)
+class LabPod:
+    """A pod that is up. `pid` holds its namespaces; of a hostNetwork pod that is the node's first process."""
+
+    pid: int
+    ip: str
+    node: str
+    netns: Path
+
+
+class Lab:
+    """One miniature cluster. Constructing is inert; `start` and `stop`, or `with`."""
+
+    def __init__(self, run_dir: Path, enforce: Enforce = "nftables", seed: int = 1) -> None:
+        self.manifests = MANIFESTS
+        self.enforce: Enforce = enforce
+        self.cluster: Cluster = load(MANIFESTS)
+        self._files = Files(run_dir.resolve())
+        self._seed = seed
+        self._runs = 0
+        self._lock: IO[str] | None = None
+        self._room = Room()
+        self._machines: dict[str, Holder] = {}
+        self._sandboxes: dict[tuple[str, str], Holder] = {}
+
+    @property
+    def nodes(self) -> tuple[LabNode, ...]:
+        """The nodes that are up, in the manifests' order."""
+        held = [(node.name, self._machines[node.name]) for node in self.cluster.nodes]
+        return tuple(LabNode(name, h.pid, h.netns, Path(f"/proc/{h.pid}/root/proc")) for name, h in held)
+
+    @property
+    def pods(self) -> Mapping[tuple[str, str], LabPod]:
+        """The pods that are up, by (namespace, name)."""
+        held = {key: self._holder(pod) for key, pod in self.cluster.pods.items()}
+        return {
+            k: LabPod(h.pid, self.cluster.pods[k].address, self.cluster.pods[k].node, h.netns) for k, h in held.items()
+        }
+
+    @property
+    def outside(self) -> LabNode:
+        """The machine outside the cluster: its client and its API."""
+        holder = self._machines["outside"]
+        return LabNode("outside", holder.pid, holder.netns, Path(f"/proc/{holder.pid}/root/proc"))
+
+    def start(self) -> None:
+        """Bring everything up. Raises NeedsError naming what is missing, NamespaceError where a step failed."""
+        require()
+        self._prepare_files()
+        try:
+            self._room.start()
+            self._start_machines()
+            self._start_sandboxes()
+            self._start_rules()
+            self._start_programs()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Take everything down and wait until it is gone; safe to call twice. The run's files stay."""
+        self._room.stop()
+        self._machines.clear()
+        self._sandboxes.clear()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def traffic(self, duration_s: float, progress: Progress | None = None) -> None:
+        """Run all generators for `duration_s` and return when every connection is closed and in the truth.
+
+        `progress` is called about twice a second with the seconds passed and the connections finished so far. May be
+        called again: the truth then holds the connections of all calls. Raises NamespaceError where a generator met
+        what its plan does not foresee.
+        """
+        self._runs += 1
+        plan = scenarios.plan(self.cluster, duration_s, self._seed + self._runs, self._runs, self.enforce == "nftables")
+        begin = time.monotonic()
+        clients = [self._start_client(name, job) for name, job in plan.items()]
+        outputs = [self._files.folder / "clients" / f"{self._runs}.{name.replace('/', '_')}.jsonl" for name in plan]
+        while any(client.poll() is None for client in clients):
+            time.sleep(0.1 if progress is None else 0.5)
+            if progress is not None:
+                progress(time.monotonic() - begin, sum(path.read_bytes().count(b"\n") for path in outputs))
+        failed = [name for name, client in zip(plan, clients, strict=True) if client.returncode]
+        if failed:
+            raise NamespaceError("unforeseen: " + "".join(self._files.log(f"client-{n}").read_text() for n in failed))
+        journals.wait_settled(self._files.folder / "journals")
+        truth = journals.collect(self.cluster, self._files.folder)
+        (self._files.folder / "truth.jsonl").write_text("".join(json.dumps(row) + "\n" for row in truth))
+
+    def truth(self) -> list[dict[str, Any]]:
+        """The connections generated so far, in the order they began; see `journals` for the keys."""
+        return [json.loads(line) for line in (self._files.folder / "truth.jsonl").read_text().splitlines()]
+
+    def _prepare_files(self) -> None:
+        folder = self._files.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = (folder / "lab.lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.close()
+            self._lock = None
+            raise NamespaceError(f"another lab runs in {folder}") from None
+        for name in ("journals", "clients", "logs"):
+            (folder / name).mkdir(exist_ok=True)
+            for path in (folder / name).iterdir():
+                path.unlink()
+        (folder / "truth.jsonl").unlink(missing_ok=True)
+        make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        hosts = [*dict.fromkeys(r.host for r in self.cluster.routes), programs.API_HOST, scenarios.API_SERVER_HOST]
+        subject = ["-subj", "/CN=flowatlas-lab", "-addext", "subjectAltName=" + ",".join(f"DNS:{h}" for h in hosts)]
+        key = str(self._files.certificate)
+        subprocess.run(
+            [*make, *subject, "-days", "2", "-keyout", key, "-out", key + ".crt"], check=True, capture_output=True
+        )
+        with self._files.certificate.open("a") as file:
+            file.write(Path(key + ".crt").read_text())
+        self._files.names.write_text(programs.names(self.cluster))
+        self._files.aliases.write_text(programs.aliases(self.cluster))
+        resolver = self.cluster.services["kube-system", "kube-dns"].cluster_ip
+        for namespace in {pod.namespace for pod in self.cluster.pods.values()}:
+            search = f"search {namespace}.svc.cluster.local svc.cluster.local cluster.local"
+            self._files.resolv_conf(namespace).write_text(f"nameserver {resolver}\n{search}\noptions ndots:5\n")
+
+    def _start_machines(self) -> None:
+        self._machines = {name: self._room.machine(name) for name in [*(n.name for n in self.cluster.nodes), "outside"]}
+        for holder in self._machines.values():
+            holder.wait()
+        configure(self._room.holder, topology.sysctl(topology.QUIET))
+        pids = {name: holder.pid for name, holder in self._machines.items()}
+        configure(self._room.holder, ["ip", "-batch", "-"], topology.underlay(pids))
+        configure(self._machines["outside"], topology.sysctl(topology.QUIET))
+        configure(self._machines["outside"], ["ip", "-batch", "-"], topology.outside(self.cluster))
+
+    def _start_sandboxes(self) -> None:
+        networked = [pod for pod in self.cluster.pods.values() if not pod.host_network]
+        self._sandboxes = {
+            pod.key: self._room.sandbox(self._machines[pod.node], pod.name, self._files.resolv_conf(pod.namespace))
+            for pod in networked
+        }
+        for holder in self._sandboxes.values():
+            holder.wait()
+        for node in self.cluster.nodes:
+            machine = self._machines[node.name]
+            own = [pod for pod in networked if pod.node == node.name]
+            others = [other for other in self.cluster.nodes if other is not node]
+            veths = {f"veth{pod.address.rpartition('.')[2]}": self._sandboxes[pod.key].pid for pod in own}
+            configure(machine, topology.sysctl(topology.NODE_SYSCTLS))
+            configure(machine, ["ip", "-batch", "-"], topology.node(node, others, veths))
+            configure(machine, ["bridge", "-batch", "-"], topology.forwarding(others))
+            for pod in own:
+                sandbox = self._sandboxes[pod.key]
+                configure(sandbox, topology.sysctl(topology.QUIET))
+                configure(sandbox, ["ip", "-batch", "-"], topology.pod(pod.address, node))
+
+    def _start_rules(self) -> None:
+        for node in self.cluster.nodes:
+            configure(self._machines[node.name], ["nft", "-f", "-"], services.render(self.cluster, node))
+            if self.enforce == "nftables":
+                configure(self._machines[node.name], ["nft", "-f", "-"], POLICIES.read_text())
+
+    def _start_programs(self) -> None:
+        for pod in self.cluster.pods.values():
+            if pod.image.endswith("/ingress-nginx"):
+                self._files.nginx.write_text(programs.nginx(self.cluster, pod, self._files))
+            argv = programs.command(pod, self._files)
+            if argv:
+                self._start_program(self._holder(pod), f"{pod.namespace}/{pod.name}", argv)
+        api = programs.server("external-api", ("https:443",), self._files, topology.OUTSIDE_API)
+        self._start_program(self._machines["outside"], "external-api", api)
+        for pod in self.cluster.pods.values():
+            wait_listening(self._holder(pod), pod.ports, f"{pod.namespace}/{pod.name}")
+        wait_listening(self._machines["outside"], [(6, 443)], "external-api")
+
+    def _start_program(self, holder: Holder, name: str, argv: list[str]) -> None:
+        with self._files.log(name).open("ab") as log:
+            self._room.spawn(holder, argv, stdout=log, stderr=log, env=programs.environment())
+
+    def _start_client(self, name: str, job: dict[str, Any]) -> subprocess.Popen[bytes]:
+        namespace, _, pod = name.partition("/")
+        holder = self._holder(self.cluster.pods[namespace, pod]) if pod else self._machines["outside"]
+        job = {**job, "certificate": str(self._files.certificate)}
+        stem = f"{self._runs}.{name.replace('/', '_')}"
+        plan = self._files.folder / "clients" / f"{stem}.plan.json"
+        plan.write_text(json.dumps(job))
+        with (
+            plan.open("rb") as stdin,
+            (self._files.folder / "clients" / f"{stem}.jsonl").open("wb") as stdout,
+            self._files.log(f"client-{name}").open("ab") as stderr,
+        ):
+            return self._room.spawn(
+                holder,
+                programs.python("client"),
+                stdin=stdin.fileno(),
+                stdout=stdout,
+                stderr=stderr,
+                env=programs.environment(),
+            )
+
+    def _holder(self, pod: Pod) -> Holder:
+        return self._machines[pod.node] if pod.host_network else self._sandboxes[pod.key]

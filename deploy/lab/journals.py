@@ -1,0 +1,131 @@
+"""The ground truth: what the generators and the servers say about every connection, put together.
+
+Nothing here comes from the kernel's tables. A client's own row is the connection; where nobody told it who answered (a
+sink, a reset, a probe, DNS), the backend's journal does, by the client's address and port. The connections that nginx
+opens are those that its upstreams say they accepted from it.
+
+A row has `id`, `scenario`, `client` ({namespace, pod} or {name}), `src_ip`, `src_port`, `dst_ip`, `dst_port` (as
+dialled), `protocol` (6 or 17), `service` ({namespace, name, port, port_name} whose address was dialled, or null),
+`backend` ({namespace, pod, ip, port}, {name, ip, port} outside the cluster, or null), `sent_bytes` and `received_bytes`
+(payload as written to and read from the socket), `outcome` (`closed`, `reset`, `refused`, `no_reply`), `opened_ns`,
+`closed_ns`, `denied_by` (NAMESPACE/POLICY or null), `tracked` (see `scenarios`), `asked` (the name that was looked up,
+or null), `mesh` ({namespace, host, subset} where the client chose it, or null), and `answer` on lookups.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from .objects import Cluster, Pod
+
+Row = dict[str, Any]
+Peer = tuple[str, int]
+
+DNS_QUERY: Final = re.compile(r"dnsmasq\[\d+\]: \d+ (\S+)/(\d+) query\[A\] (\S+) from ")
+SETTLE_S: Final = 0.2
+SETTLE_LIMIT_S: Final = 10.0
+
+
+class UnsettledError(RuntimeError):
+    """A server still has open connections although all clients are done."""
+
+
+def wait_settled(folder: Path) -> None:
+    """Wait until every connection that a server accepted has ended in its journal, twice in a row."""
+    deadline = time.monotonic() + SETTLE_LIMIT_S
+    calm = 0
+    while calm < 2:
+        time.sleep(SETTLE_S)
+        events = [entry["event"] for path in folder.iterdir() for entry in _read(path)]
+        calm = calm + 1 if events.count("accepted") == events.count("ended") else 0
+        if time.monotonic() > deadline:
+            raise UnsettledError(f"{events.count('accepted') - events.count('ended')} connections are still open")
+
+
+def collect(cluster: Cluster, folder: Path) -> list[Row]:
+    """All connections of all runs so far, in the order they began."""
+    accepted: dict[Peer, list[Row]] = {}
+    datagrams: dict[Peer, Row] = {}
+    for path in sorted((folder / "journals").iterdir()):
+        pod = cluster.pods.get(tuple(path.stem.split("_", 1)))  # type: ignore[arg-type]  # a miss is what get is for
+        for entry in _read(path):
+            if entry["event"] == "ended":
+                entry["backend"] = _word(pod, path.stem, *entry["local"])
+                accepted.setdefault(tuple(entry["peer"]), []).append(entry)
+            elif entry["event"] == "datagram":
+                assert pod is not None
+                datagrams[tuple(entry["peer"])] = _word(pod, path.stem, pod.address, entry["port"])
+    questions = dict(_questions(cluster, folder / "logs"))
+    rows = [row for path in sorted((folder / "clients").glob("*.jsonl")) for row in _read(path)]
+    for row in rows:
+        peer = row["src_ip"], row["src_port"]
+        if row["backend"] is None and row["protocol"] == 6:
+            row["backend"] = next((e["backend"] for e in accepted.get(peer, ()) if _within(e, row)), None)
+        elif row["backend"] is None and row["dst_port"] == 53:
+            row["backend"] = questions.get((*peer, row["asked"]))
+        elif row["backend"] is None:
+            row["backend"] = datagrams.get(peer)
+    return sorted([*rows, *_legs(cluster, accepted)], key=lambda row: int(row["opened_ns"]))
+
+
+def _legs(cluster: Cluster, accepted: dict[Peer, list[Row]]) -> Iterator[Row]:
+    """The connections from the ingress controller to its upstreams, from the upstreams' journals."""
+    endpoints = {
+        endpoint: (service, route.port)
+        for route in cluster.routes
+        for service in (cluster.services[route.service],)
+        for endpoint in service.port(route.port).endpoints
+    }
+    controllers = {pod.address: pod for pod in cluster.pods.values() if pod.image.endswith("/ingress-nginx")}
+    for (address, source_port), entries in accepted.items():
+        if controller := controllers.get(address):
+            for entry in entries:
+                service, port = endpoints[tuple(entry["local"])]
+                yield {
+                    "id": f"leg-{entry['opened_ns']}-{source_port}",
+                    "scenario": "ingress-leg",
+                    "client": {"namespace": controller.namespace, "pod": controller.name},
+                    "src_ip": address,
+                    "src_port": source_port,
+                    "dst_ip": service.cluster_ip,
+                    "dst_port": port,
+                    "protocol": 6,
+                    "service": service.reference(port),
+                    "backend": entry["backend"],
+                    "sent_bytes": entry["received_bytes"],
+                    "received_bytes": entry["sent_bytes"],
+                    "outcome": entry["outcome"],
+                    "opened_ns": entry["opened_ns"],
+                    "closed_ns": entry["closed_ns"],
+                    "denied_by": None,
+                    "tracked": True,
+                    "asked": None,
+                    "mesh": None,
+                }
+
+
+def _questions(cluster: Cluster, logs: Path) -> Iterator[tuple[tuple[str, int, str], Row]]:
+    """What the DNS pods were asked, by whom, from which port."""
+    for pod in cluster.pods.values():
+        if pod.image.endswith("/dns"):
+            text = (logs / f"{pod.namespace}_{pod.name}.log").read_text()
+            for address, port, name in DNS_QUERY.findall(text):
+                yield (address, int(port), name), _word(pod, pod.name, pod.address, 53)
+
+
+def _word(pod: Pod | None, name: str, address: str, port: int) -> Row:
+    who = {"name": name} if pod is None else {"namespace": pod.namespace, "pod": pod.name}
+    return {**who, "ip": address, "port": port}
+
+
+def _within(entry: Row, row: Row) -> bool:
+    return bool(row["opened_ns"] <= entry["opened_ns"] <= row["closed_ns"])
+
+
+def _read(path: Path) -> list[Row]:
+    return [json.loads(line) for line in path.read_text().splitlines()]

@@ -1,0 +1,44 @@
+"""What the machine must offer before a lab can come up, and what to do where it does not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from typing import Final
+
+TOOLS: Final = {
+    "ip": "iproute2",
+    "bridge": "iproute2",
+    "nft": "nftables",
+    "dnsmasq": "dnsmasq-base",
+    "nginx": "nginx-light",
+    "openssl": "openssl",
+    "sysctl": "procps",
+    "unshare": "util-linux",
+    "nsenter": "util-linux",
+    "hostname": "hostname",
+}
+"""Programs that the lab starts, and the Debian package of each."""
+
+
+class NeedsError(RuntimeError):
+    """The lab cannot run here; the message lists why, one line a reason."""
+
+
+def missing() -> list[str]:
+    """What is missing, one sentence each; empty where the lab can run."""
+    if not sys.platform.startswith("linux"):
+        return ["the lab needs Linux: it is made of network namespaces"]
+    reasons = [
+        f"{tool} is not installed (Debian package {p})" for tool, p in TOOLS.items() if shutil.which(tool) is None
+    ]
+    if os.geteuid() != 0:
+        reasons.append("the lab needs root: it makes network namespaces, devices and nftables rules")
+    return reasons
+
+
+def require() -> None:
+    """Raises NeedsError where something is missing."""
+    if reasons := missing():
+        raise NeedsError("\n".join(reasons))
