@@ -37,6 +37,10 @@ class Channel:
         """Say that nothing more will be sent, and read what the peer still sends until it ends too."""
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_WR)
+        self.drain()
+
+    def drain(self) -> None:
+        """Read until the peer ends, and end nothing before it."""
         while self.receive():
             pass
 
@@ -88,6 +92,12 @@ class TLSChannel(Channel):
         with contextlib.suppress(OSError):
             self._flush()
             self.socket.shutdown(socket.SHUT_WR)
+        while self._read():
+            pass
+
+    def drain(self) -> None:
+        """Read until the peer ends the session and the stream, and end nothing before it."""
+        super().drain()
         while self._read():
             pass
 

@@ -159,7 +159,7 @@ class Client:
 
 
 def converse_http(channel: Channel, action: Action, row: Row) -> None:
-    """Send `requests` requests, one after the other, and read their answers; the last one asks to close."""
+    """Send `requests` requests, one after the other, and read their answers; the last one asks the server to close."""
     requests = action.get("requests", 1)
     for index in range(requests):
         keep = index < requests - 1 or action.get("abort", False)
@@ -182,7 +182,7 @@ def converse_http(channel: Channel, action: Action, row: Row) -> None:
         if index < requests - 1:
             time.sleep(action.get("pause_s", 0.0))
     if not action.get("abort"):
-        channel.finish()
+        channel.drain()
 
 
 def converse_echo(channel: Channel, action: Action, row: Row) -> None:
