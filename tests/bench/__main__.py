@@ -1,6 +1,6 @@
 """`make bench`: run every benchmark, each in a process of its own on one core, and say what machine it was.
 
-Prints one JSON line for the machine, then one a figure: {"bench", "value", "unit", "against"}. Figures are for comparing
+Prints one JSON line for the machine, then one a figure: {"bench", "value", "unit", "against"}. Figures are compared
 within one run; nothing fails because a machine is slow.
 """
 
