@@ -9,12 +9,12 @@ from pathlib import Path
 
 import msgspec
 
-from . import settings
+from . import Subparsers, settings
 
 Subparsers = argparse._SubParsersAction
 
 
-def add(commands: Subparsers[argparse.ArgumentParser]) -> None:
+def add(commands: Subparsers) -> None:
     """Add the sub-command."""
     command = commands.add_parser(
         "config",

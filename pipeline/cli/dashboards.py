@@ -6,16 +6,16 @@ import argparse
 import sys
 from pathlib import Path
 
-Subparsers = argparse._SubParsersAction  # noqa: SLF001 - argparse gives this type no public name
+from . import Subparsers
 
 
-def add(commands: Subparsers[argparse.ArgumentParser]) -> None:
+def add(commands: Subparsers) -> None:
     """Add the sub-command."""
     command = commands.add_parser(
         "dashboards",
         help="build or check the Grafana dashboards",
-        description="`build` writes the dashboards as JSON that Grafana imports. `check` proves that every panel's query "
-        "parses, names only metrics and labels that Flowatlas exposes, and has a unit, a title and a description; with "
+        description="`build` writes the dashboards as JSON that Grafana imports. `check` proves that every panel's "
+        "query parses, names only metrics and labels that Flowatlas exposes, and has a unit, a title and a description; with "
         "--prometheus also that it returns data there. Exit code 1 where something is found.",
         epilog="example: flowatlas dashboards check --prometheus http://127.0.0.1:9090",
     )

@@ -8,13 +8,14 @@ import sys
 from pathlib import Path
 
 from ..errors import ConfigError
+from . import Subparsers
 
 Subparsers = argparse._SubParsersAction
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
-def add(commands: Subparsers[argparse.ArgumentParser]) -> None:
+def add(commands: Subparsers) -> None:
     """Add the sub-command; its options are the demo's own, so that they are described in one place."""
     command = commands.add_parser(
         "demo",

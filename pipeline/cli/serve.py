@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import settings
+from . import Subparsers, settings
 
 if TYPE_CHECKING:
     from ..config import PipelineConfig
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Subparsers = argparse._SubParsersAction
 
 
-def add(commands: Subparsers[argparse.ArgumentParser]) -> None:
+def add(commands: Subparsers) -> None:
     """Add the sub-command."""
     command = commands.add_parser(
         "pipeline",
