@@ -1,0 +1,116 @@
+"""Whatever can be an end of a connection: nodes, pods, Services, the outside and the unknown, numbered.
+
+An endpoint's id is its row number. The first two rows are the same in every snapshot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import polars as pl
+
+from .claims import Claim, node_claims, pod_claims, service_claims, standing
+from .models import Node, Pod, Resource, Service, identity_of
+from .owners import owners_of, workload_of
+
+OUTSIDE: Final = 0
+"""Id of the one endpoint that stands for everything beyond the cluster."""
+UNKNOWN: Final = 1
+"""Id of the one endpoint that stands for addresses of the cluster that nothing holds, or that two hold alike."""
+_FIRST_NODE: Final = 2
+
+KINDS: Final[pl.Enum] = pl.Enum(["External", "Unknown", "Node", "Pod", "Service"])
+
+ENDPOINTS: Final = pl.Schema(
+    {
+        "id": pl.UInt32(),
+        "kind": KINDS,
+        "namespace": pl.String(),  # "" where it has none, as in every text column here
+        "name": pl.String(),
+        "workload_kind": pl.String(),
+        "workload": pl.String(),
+        "node": pl.String(),
+        "zone": pl.String(),
+        "uid": pl.String(),
+    }
+)
+ADDRESSES: Final = pl.Schema({"addr_hi": pl.UInt64(), "addr_lo": pl.UInt64(), "endpoint_id": pl.UInt32()})
+
+_ZONE_LABELS: Final = ("topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone")
+_FIXED_ROWS: Final = (
+    ("External", "", "outside", "External", "outside", "", "", ""),
+    ("Unknown", "", "unknown", "Unknown", "unknown", "", "", ""),
+)
+
+
+@dataclass(frozen=True)
+class Roster:
+    """The objects that are endpoints, in the order of their ids: nodes, pods, Services, each by namespace and name.
+
+    A node that only pods speak of is a node too: a dump of one namespace holds no Node objects.
+    """
+
+    node_names: Sequence[str]
+    nodes: Sequence[Node]
+    pods: Sequence[Pod]
+    services: Sequence[Service]
+
+    @property
+    def first_pod(self) -> int:
+        """Id of the first pod."""
+        return _FIRST_NODE + len(self.node_names)
+
+    @property
+    def first_service(self) -> int:
+        """Id of the first Service."""
+        return self.first_pod + len(self.pods)
+
+
+def roster_of(resources: Iterable[Resource]) -> Roster:
+    """Sort out the endpoints among resources of distinct identity."""
+    ordered = sorted(resources, key=identity_of)
+    nodes = [item for item in ordered if isinstance(item, Node)]
+    pods = [item for item in ordered if isinstance(item, Pod)]
+    services = [item for item in ordered if isinstance(item, Service)]
+    names = {node.metadata.name for node in nodes} | {pod.spec.node_name for pod in pods if pod.spec.node_name}
+    return Roster(sorted(names), nodes, pods, services)
+
+
+def endpoints_frame(roster: Roster, resources: Iterable[Resource]) -> pl.DataFrame:
+    """One row an endpoint, by `ENDPOINTS`. `resources` hold the ReplicaSets and Jobs above the pods too."""
+    zones = {node.metadata.name: _zone(node) for node in roster.nodes}
+    uids = {node.metadata.name: node.metadata.uid or "" for node in roster.nodes}
+    owners = owners_of(resources)
+    rows: list[tuple[str, ...]] = list(_FIXED_ROWS)
+    rows += [
+        ("Node", "", name, "Node", name, name, zones.get(name, ""), uids.get(name, "")) for name in roster.node_names
+    ]
+    for pod in roster.pods:
+        node = pod.spec.node_name or ""
+        place = (node, zones.get(node, ""), pod.metadata.uid or "")
+        rows.append((*identity_of(pod), *workload_of(pod, owners), *place))
+    rows += [
+        (*identity_of(item), "Service", item.metadata.name, "", "", item.metadata.uid or "") for item in roster.services
+    ]
+    return pl.DataFrame([(number, *row) for number, row in enumerate(rows)], schema=ENDPOINTS, orient="row")
+
+
+def addresses_frame(roster: Roster) -> pl.DataFrame:
+    """One row an address and who holds it, by `ADDRESSES`."""
+    node_ids = {name: number for number, name in enumerate(roster.node_names, start=_FIRST_NODE)}
+    claims: list[Claim] = []
+    for node in roster.nodes:
+        claims += node_claims(node, node_ids[node.metadata.name])
+    for number, pod in enumerate(roster.pods, start=roster.first_pod):
+        claims += pod_claims(pod, number, node_ids)
+    for number, service in enumerate(roster.services, start=roster.first_service):
+        claims += service_claims(service, number)
+    rows = [(*address, endpoint) for address, endpoint in standing(claims, UNKNOWN).items()]
+    return pl.DataFrame(rows, schema=ADDRESSES, orient="row")
+
+
+def _zone(node: Node) -> str:
+    labels = node.metadata.labels or {}
+    return next((labels[key] for key in _ZONE_LABELS if key in labels), "")

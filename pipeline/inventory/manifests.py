@@ -1,0 +1,184 @@
+"""Cluster objects from files: YAML and JSON, single objects, multi-document files, List objects, whole folders.
+
+What cannot be understood becomes a `Refusal` that names the file, document and field, and never stops the rest: a dump
+with one bad object is still a picture of the cluster.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+import msgspec
+import yaml
+
+from ..errors import ConfigError
+from .models import Resource, convert
+
+SUFFIXES: Final = frozenset({".yaml", ".yml", ".json"})
+_DOCUMENT_START: Final = re.compile(r"^---(?=\s|$)", re.MULTILINE)
+_FIELD: Final = re.compile(r"(?P<problem>.*) - at `\$\.?(?P<field>.*)`\Z", re.DOTALL)
+
+
+class _Loader(yaml.CSafeLoader):
+    """YAML as Kubernetes means it: timestamps stay text, and a lone `=` is text too."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [
+        (tag, pattern)
+        for tag, pattern in rules
+        if tag not in {"tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:value"}
+    ]
+    for first, rules in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One object, document or file that was left out, and why."""
+
+    file: str
+    document: int  # counts from 1; 0 where the file as a whole could not be read
+    line: int  # where the document begins or the syntax breaks; 0 where unknown
+    kind: str  # "" where it could not be told
+    name: str  # namespace/name or name
+    field: str  # path of the field at fault; "" where it is the document as a whole
+    problem: str
+
+    def __str__(self) -> str:
+        where = self.file
+        if self.document:
+            where += f": document {self.document}"
+        if self.line:
+            where += f" (line {self.line})"
+        subject = f"{self.kind} {self.name}".strip()
+        return ": ".join(part for part in (where, subject, self.field, self.problem) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class _Document:
+    file: str
+    number: int
+    line: int
+
+    def refusal(self, problem: str, *, kind: str = "", name: str = "", field: str = "", line: int = 0) -> Refusal:
+        return Refusal(self.file, self.number, line or self.line, kind, name, field, problem)
+
+
+def load(path: Path) -> tuple[list[Resource], list[Refusal]]:
+    """All objects of a file, or of every manifest below a folder, in the order of file names; and what was refused.
+
+    Hidden files and folders are passed over. Raises ConfigError where `path` does not exist or holds no manifest file.
+    """
+    objects: list[Resource] = []
+    refusals: list[Refusal] = []
+    for file in _files(path):
+        for item in _read(file):
+            (refusals if isinstance(item, Refusal) else objects).append(item)  # type: ignore[arg-type]  # one list each
+    return objects, refusals
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise ConfigError(f"state: {path} does not exist")
+    files = sorted(
+        file
+        for file in path.rglob("*")
+        if file.suffix.lower() in SUFFIXES
+        and file.is_file()
+        and not any(part.startswith(".") for part in file.relative_to(path).parts)
+    )
+    if not files:
+        raise ConfigError(f"state: {path} holds no .yaml, .yml or .json file")
+    return files
+
+
+def _read(file: Path) -> Iterator[Resource | Refusal]:
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        yield _Document(str(file), 0, 0).refusal(str(error))
+        return
+    if file.suffix.lower() == ".json":
+        yield from _read_json(_Document(str(file), 1, 1), text)
+        return
+    number = 0
+    for line, part in _split(text):
+        document = _Document(str(file), number + 1, line)
+        try:
+            body = yaml.load(part, Loader=_Loader)  # noqa: S506  # a CSafeLoader with two resolvers less
+        except yaml.YAMLError as error:
+            number += 1
+            mark = getattr(error, "problem_mark", None)
+            problem = getattr(error, "problem", None) or str(error)
+            yield document.refusal(problem, line=line + mark.line if mark else 0)
+            continue
+        except (ValueError, RecursionError) as error:
+            number += 1
+            yield document.refusal(str(error))
+            continue
+        if body is not None:
+            number += 1
+            yield from _resources(document, body)
+
+
+def _read_json(document: _Document, text: str) -> Iterator[Resource | Refusal]:
+    try:
+        body = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        yield document.refusal(str(error))
+        return
+    yield from _resources(document, body)
+
+
+def _split(text: str) -> Iterator[tuple[int, str]]:
+    """The documents of a YAML stream and their first lines: a broken one must not take the others along."""
+    starts = [0, *(match.end() for match in _DOCUMENT_START.finditer(text)), len(text) + 1]
+    line = 1
+    for start, end in pairwise(starts):
+        part = text[start:end] if end > len(text) else text[start : end - len("---")]
+        yield line, part
+        line += text.count("\n", start, end)
+
+
+def _resources(
+    document: _Document, body: Any, path: str = "", inherited: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Resource | Refusal]:
+    """The object in a document, or the items of a List, however deep; `inherited` is what a typed list says of them."""
+    if not isinstance(body, dict):
+        yield document.refusal(f"Expected `object`, got `{type(body).__name__}`", field=path.rstrip("."))
+        return
+    body = {**inherited, **body}
+    kind, api_version = body.get("kind"), body.get("apiVersion")
+    if not isinstance(kind, str) or not isinstance(api_version, str):
+        field = "apiVersion" if isinstance(kind, str) else "kind"
+        known = kind if isinstance(kind, str) else ""
+        yield document.refusal("missing, or no text", kind=known, name=_name(body), field=path + field)
+        return
+    if kind.endswith("List") and isinstance(body.get("items"), list | None):
+        item_kind = kind.removesuffix("List")
+        given = {"kind": item_kind, "apiVersion": api_version} if item_kind else {}
+        for index, item in enumerate(body.get("items") or []):
+            yield from _resources(document, item, f"{path}items[{index}].", given)
+        return
+    try:
+        yield convert(api_version, kind, body)
+    except msgspec.ValidationError as error:
+        match = _FIELD.match(str(error))
+        problem, field = (match["problem"], match["field"]) if match else (str(error), "")
+        yield document.refusal(problem, kind=kind, name=_name(body), field=path + field)
+
+
+def _name(body: dict[Any, Any]) -> str:
+    metadata = body.get("metadata")
+    if not isinstance(metadata, dict):
+        return ""
+    return "/".join(str(metadata[key]) for key in ("namespace", "name") if metadata.get(key))

@@ -1,0 +1,282 @@
+"""Kubernetes objects, slim: only the fields that something here reads, as msgspec structs.
+
+`convert` is strict about the fields that it knows (a wrong type is refused, with the field named) and blind to all
+others. Kinds without a model of their own are kept with their metadata alone, so that they are counted.
+The invariant: a resource is identified by (kind, namespace, name), and a later one replaces an earlier one.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+
+from .addresses import NO_ADDRESS, Address, parse
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+PortNumber = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+
+
+class Ip:
+    """An address as an object writes it. Empty text and a headless Service's `None` are `NO_ADDRESS`."""
+
+    __slots__ = ("address",)
+
+    def __init__(self, text: str) -> None:
+        self.address: Address = NO_ADDRESS if text in {"", "None"} else parse(text)
+
+
+class Cidr:
+    """An address range as an object writes it; host bits may be set."""
+
+    __slots__ = ("network",)
+
+    def __init__(self, text: str) -> None:
+        self.network: Network = ipaddress.ip_network(text, strict=False)
+
+
+class Slim(msgspec.Struct, frozen=True, rename="camel", gc=False):
+    """Base of all parts: immutable, Python names here and the API's names outside."""
+
+
+class Owner(Slim, frozen=True):
+    """One `metadata.ownerReferences` entry."""
+
+    kind: str
+    name: str
+    controller: bool | None = None
+
+
+class Metadata(Slim, frozen=True):
+    """What every object says about itself."""
+
+    name: str = ""
+    namespace: str | None = None
+    uid: str | None = None
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+    owner_references: list[Owner] | None = None
+    deletion_timestamp: str | None = None
+
+
+class NameOnly(Slim, frozen=True):
+    """Metadata of the kinds that are only counted: nothing but the name can be wrong with them."""
+
+    name: str = ""
+    namespace: str | None = None
+
+
+class Other(Slim, frozen=True):
+    """An object of a kind that is known by its metadata only."""
+
+    kind: str
+    metadata: NameOnly
+
+
+class Namespace(Slim, frozen=True):
+    """v1 Namespace."""
+
+    metadata: Metadata
+    kind: str = "Namespace"
+
+
+class NodeAddress(Slim, frozen=True):
+    """One `status.addresses` entry; `type` Hostname and the DNS ones hold names."""
+
+    type: str
+    address: str
+
+    def __post_init__(self) -> None:
+        if self.is_ip:
+            parse(self.address)
+
+    @property
+    def is_ip(self) -> bool:
+        """Whether `address` holds an IP address."""
+        return self.type in {"InternalIP", "ExternalIP"}
+
+
+class NodeSpec(Slim, frozen=True):
+    """v1 NodeSpec."""
+
+    pod_cidr: Cidr | None = msgspec.field(name="podCIDR", default=None)
+    pod_cidrs: list[Cidr] | None = msgspec.field(name="podCIDRs", default=None)
+
+
+class NodeStatus(Slim, frozen=True):
+    """v1 NodeStatus."""
+
+    addresses: list[NodeAddress] | None = None
+
+
+class Node(Slim, frozen=True):
+    """v1 Node."""
+
+    metadata: Metadata
+    spec: NodeSpec | None = None
+    status: NodeStatus | None = None
+    kind: str = "Node"
+
+
+class ContainerPort(Slim, frozen=True):
+    """One port that a container declares; the name is what Services and policies may refer to."""
+
+    container_port: PortNumber
+    name: str = ""
+    protocol: Literal["TCP", "UDP", "SCTP"] = "TCP"
+
+
+class Container(Slim, frozen=True):
+    """v1 Container."""
+
+    ports: list[ContainerPort] | None = None
+
+
+class PodSpec(Slim, frozen=True):
+    """v1 PodSpec."""
+
+    node_name: str | None = None
+    host_network: bool | None = None
+    containers: list[Container] | None = None
+
+
+class PodIP(Slim, frozen=True):
+    """One `status.podIPs` entry."""
+
+    ip: Ip | None = None
+
+
+class PodStatus(Slim, frozen=True):
+    """v1 PodStatus."""
+
+    phase: str | None = None
+    pod_ip: Ip | None = msgspec.field(name="podIP", default=None)
+    pod_ips: list[PodIP] | None = msgspec.field(name="podIPs", default=None)
+    host_ip: Ip | None = msgspec.field(name="hostIP", default=None)
+
+
+class Pod(Slim, frozen=True):
+    """v1 Pod."""
+
+    metadata: Metadata
+    spec: PodSpec = PodSpec()
+    status: PodStatus = PodStatus()
+    kind: str = "Pod"
+
+
+class ServicePort(Slim, frozen=True):
+    """One port of a Service."""
+
+    port: PortNumber
+    name: str | None = None
+    protocol: Literal["TCP", "UDP", "SCTP"] = "TCP"
+    target_port: int | str | None = None
+    node_port: Annotated[int, msgspec.Meta(ge=0, le=65535)] | None = None
+
+
+class ServiceSpec(Slim, frozen=True):
+    """v1 ServiceSpec."""
+
+    type: str = "ClusterIP"
+    cluster_ip: Ip | None = msgspec.field(name="clusterIP", default=None)
+    cluster_ips: list[Ip] | None = msgspec.field(name="clusterIPs", default=None)
+    external_ips: list[Ip] | None = msgspec.field(name="externalIPs", default=None)
+    ports: list[ServicePort] | None = None
+
+
+class LoadBalancerIngress(Slim, frozen=True):
+    """One address that a load balancer gave the Service; it may be a host name only."""
+
+    ip: Ip | None = None
+
+
+class LoadBalancerStatus(Slim, frozen=True):
+    """v1 LoadBalancerStatus."""
+
+    ingress: list[LoadBalancerIngress] | None = None
+
+
+class ServiceStatus(Slim, frozen=True):
+    """v1 ServiceStatus."""
+
+    load_balancer: LoadBalancerStatus | None = None
+
+
+class Service(Slim, frozen=True):
+    """v1 Service."""
+
+    metadata: Metadata
+    spec: ServiceSpec = ServiceSpec()
+    status: ServiceStatus = ServiceStatus()
+    kind: str = "Service"
+
+
+class ReplicaSet(Slim, frozen=True):
+    """apps/v1 ReplicaSet: the link from a Pod to its Deployment."""
+
+    metadata: Metadata
+    kind: str = "ReplicaSet"
+
+
+class Job(Slim, frozen=True):
+    """batch/v1 Job: the link from a Pod to its CronJob."""
+
+    metadata: Metadata
+    kind: str = "Job"
+
+
+class ServiceCIDRSpec(Slim, frozen=True):
+    """networking.k8s.io ServiceCIDRSpec."""
+
+    cidrs: list[Cidr] | None = None
+
+
+class ServiceCIDR(Slim, frozen=True):
+    """networking.k8s.io ServiceCIDR: the ranges that cluster addresses of Services come from."""
+
+    metadata: Metadata
+    spec: ServiceCIDRSpec = ServiceCIDRSpec()
+    kind: str = "ServiceCIDR"
+
+
+Resource = Namespace | Node | Pod | Service | ReplicaSet | Job | ServiceCIDR | Other
+
+MODELS: Final[Mapping[tuple[str, str], type[Resource]]] = {
+    ("", "Namespace"): Namespace,
+    ("", "Node"): Node,
+    ("", "Pod"): Pod,
+    ("", "Service"): Service,
+    ("apps", "ReplicaSet"): ReplicaSet,
+    ("batch", "Job"): Job,
+    ("networking.k8s.io", "ServiceCIDR"): ServiceCIDR,
+}
+"""The model of an API group and kind. A Service of another group (Knative has one) is no Service of ours."""
+
+
+def convert(api_version: str, kind: str, body: Mapping[str, Any]) -> Resource:
+    """The resource in a decoded object. Raises msgspec.ValidationError, which names the field."""
+    group = api_version.rpartition("/")[0]
+    model = MODELS.get((group, kind), Other)
+    resource: Resource = msgspec.convert(body, model, dec_hook=_decode)
+    if not resource.metadata.name and model is not Other:
+        raise msgspec.ValidationError("Object has no name - at `$.metadata.name`")
+    return resource
+
+
+def namespace_of(resource: Resource) -> str:
+    """The namespace of a resource of a namespaced kind: `default` where it names none, as the API server fills in."""
+    return resource.metadata.namespace or "default"
+
+
+def identity_of(resource: Resource) -> tuple[str, str, str]:
+    """Kind, namespace and name; a Node or Namespace has no namespace."""
+    namespace = "" if isinstance(resource, Node | Namespace | ServiceCIDR) else namespace_of(resource)
+    return resource.kind, namespace, resource.metadata.name
+
+
+def _decode(wanted: type[Ip] | type[Cidr], value: Any) -> Ip | Cidr:
+    if not isinstance(value, str):
+        raise TypeError(f"Expected `str`, got `{type(value).__name__}`")
+    return wanted(value)
