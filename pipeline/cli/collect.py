@@ -12,8 +12,6 @@ from . import Subparsers, settings
 if TYPE_CHECKING:
     from collector.config import CollectorConfig
 
-Subparsers = argparse._SubParsersAction
-
 
 def add(commands: Subparsers) -> None:
     """Add the sub-command."""

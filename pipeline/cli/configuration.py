@@ -11,8 +11,6 @@ import msgspec
 
 from . import Subparsers, settings
 
-Subparsers = argparse._SubParsersAction
-
 
 def add(commands: Subparsers) -> None:
     """Add the sub-command."""

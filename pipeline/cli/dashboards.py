@@ -15,8 +15,8 @@ def add(commands: Subparsers) -> None:
         "dashboards",
         help="build or check the Grafana dashboards",
         description="`build` writes the dashboards as JSON that Grafana imports. `check` proves that every panel's "
-        "query parses, names only metrics and labels that Flowatlas exposes, and has a unit, a title and a description; with "
-        "--prometheus also that it returns data there. Exit code 1 where something is found.",
+        "query parses, names only metrics and labels that Flowatlas exposes, and has a unit, a title and a "
+        "description; with --prometheus also that it returns data there. Exit code 1 where something is found.",
         epilog="example: flowatlas dashboards check --prometheus http://127.0.0.1:9090",
     )
     actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)

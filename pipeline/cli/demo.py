@@ -10,8 +10,6 @@ from pathlib import Path
 from ..errors import ConfigError
 from . import Subparsers
 
-Subparsers = argparse._SubParsersAction
-
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 

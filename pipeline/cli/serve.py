@@ -12,8 +12,6 @@ from . import Subparsers, settings
 if TYPE_CHECKING:
     from ..config import PipelineConfig
 
-Subparsers = argparse._SubParsersAction
-
 
 def add(commands: Subparsers) -> None:
     """Add the sub-command."""
