@@ -13,6 +13,7 @@ from types import FrameType
 
 from . import needs
 from .cluster import Lab
+from .files import FilesError
 from .namespaces import NamespaceError
 
 DEFAULT_FOLDER = Path(tempfile.gettempdir()) / "flowatlas-lab"
@@ -52,7 +53,7 @@ def _up(folder: Path, enforce: str, duration_s: float | None) -> int:
                 _summarise(lab, folder)
     except KeyboardInterrupt:
         print("\ntaken down")
-    except NamespaceError as error:
+    except (FilesError, NamespaceError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

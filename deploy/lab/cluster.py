@@ -7,7 +7,6 @@ left there.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import subprocess
 import time
@@ -15,13 +14,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from . import journals, programs, scenarios, services, topology
+from .files import Files
 from .namespaces import Holder, NamespaceError, Room, configure, wait_listening
 from .needs import require
 from .objects import Cluster, Pod, load
-from .programs import Files
 
 MANIFESTS: Final = Path(__file__).parent / "manifests"
 POLICIES: Final = Path(__file__).parent / "enforcement" / "policies.nft"
@@ -60,7 +59,6 @@ class Lab:
         self._files = Files(run_dir.resolve())
         self._seed = seed
         self._runs = 0
-        self._lock: IO[str] | None = None
         self._room = Room()
         self._machines: dict[str, Holder] = {}
         self._sandboxes: dict[tuple[str, str], Holder] = {}
@@ -86,10 +84,11 @@ class Lab:
         return LabNode("outside", holder.pid, holder.netns, Path(f"/proc/{holder.pid}/root/proc"))
 
     def start(self) -> None:
-        """Bring everything up. Raises NeedsError naming what is missing, NamespaceError where a step failed."""
+        """Bring everything up. Raises NeedsError naming what is missing, FilesError or NamespaceError."""
         require()
-        self._prepare_files()
+        self._files.take()
         try:
+            self._prepare()
             self._room.start()
             self._start_machines()
             self._start_sandboxes()
@@ -104,9 +103,7 @@ class Lab:
         self._room.stop()
         self._machines.clear()
         self._sandboxes.clear()
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        self._files.release()
 
     def __enter__(self) -> Self:
         self.start()
@@ -128,7 +125,7 @@ class Lab:
         plan = scenarios.plan(self.cluster, duration_s, self._seed + self._runs, self._runs, self.enforce == "nftables")
         begin = time.monotonic()
         clients = [self._start_client(name, job) for name, job in plan.items()]
-        outputs = [self._files.folder / "clients" / f"{self._runs}.{name.replace('/', '_')}.jsonl" for name in plan]
+        outputs = [self._files.client(self._runs, name) for name in plan]
         while any(client.poll() is None for client in clients):
             time.sleep(0.1 if progress is None else 0.5)
             if progress is not None:
@@ -136,44 +133,21 @@ class Lab:
         failed = [name for name, client in zip(plan, clients, strict=True) if client.returncode]
         if failed:
             raise NamespaceError("unforeseen: " + "".join(self._files.log(f"client-{n}").read_text() for n in failed))
-        journals.wait_settled(self._files.folder / "journals")
-        truth = journals.collect(self.cluster, self._files.folder)
-        (self._files.folder / "truth.jsonl").write_text("".join(json.dumps(row) + "\n" for row in truth))
+        journals.wait_settled(self._files)
+        truth = journals.collect(self.cluster, self._files)
+        self._files.truth.write_text("".join(json.dumps(row) + "\n" for row in truth))
 
     def truth(self) -> list[dict[str, Any]]:
         """The connections generated so far, in the order they began; see `journals` for the keys."""
-        return [json.loads(line) for line in (self._files.folder / "truth.jsonl").read_text().splitlines()]
+        return [json.loads(line) for line in self._files.truth.read_text().splitlines()]
 
-    def _prepare_files(self) -> None:
-        folder = self._files.folder
-        folder.mkdir(parents=True, exist_ok=True)
-        self._lock = (folder / "lab.lock").open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.close()
-            self._lock = None
-            raise NamespaceError(f"another lab runs in {folder}") from None
-        for name in ("journals", "clients", "logs"):
-            (folder / name).mkdir(exist_ok=True)
-            for path in (folder / name).iterdir():
-                path.unlink()
-        (folder / "truth.jsonl").unlink(missing_ok=True)
-        make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-        hosts = [*dict.fromkeys(r.host for r in self.cluster.routes), programs.API_HOST, scenarios.API_SERVER_HOST]
-        subject = ["-subj", "/CN=flowatlas-lab", "-addext", "subjectAltName=" + ",".join(f"DNS:{h}" for h in hosts)]
-        key = str(self._files.certificate)
-        subprocess.run(
-            [*make, *subject, "-days", "2", "-keyout", key, "-out", key + ".crt"], check=True, capture_output=True
-        )
-        with self._files.certificate.open("a") as file:
-            file.write(Path(key + ".crt").read_text())
+    def _prepare(self) -> None:
+        hosts = [*dict.fromkeys(route.host for route in self.cluster.routes), programs.API_HOST]
+        self._files.make_certificate([*hosts, scenarios.API_SERVER_HOST])
         self._files.names.write_text(programs.names(self.cluster))
         self._files.aliases.write_text(programs.aliases(self.cluster))
-        resolver = self.cluster.services["kube-system", "kube-dns"].cluster_ip
         for namespace in {pod.namespace for pod in self.cluster.pods.values()}:
-            search = f"search {namespace}.svc.cluster.local svc.cluster.local cluster.local"
-            self._files.resolv_conf(namespace).write_text(f"nameserver {resolver}\n{search}\noptions ndots:5\n")
+            self._files.resolv_conf(namespace).write_text(programs.resolv_conf(self.cluster, namespace))
 
     def _start_machines(self) -> None:
         self._machines = {name: self._room.machine(name) for name in [*(n.name for n in self.cluster.nodes), "outside"]}
@@ -211,6 +185,7 @@ class Lab:
             configure(self._machines[node.name], ["nft", "-f", "-"], services.render(self.cluster, node))
             if self.enforce == "nftables":
                 configure(self._machines[node.name], ["nft", "-f", "-"], POLICIES.read_text())
+            configure(self._machines[node.name], topology.sysctl(topology.TRACKING_SYSCTLS))
 
     def _start_programs(self) -> None:
         for pod in self.cluster.pods.values():
@@ -233,22 +208,16 @@ class Lab:
         namespace, _, pod = name.partition("/")
         holder = self._holder(self.cluster.pods[namespace, pod]) if pod else self._machines["outside"]
         job = {**job, "certificate": str(self._files.certificate)}
-        stem = f"{self._runs}.{name.replace('/', '_')}"
-        plan = self._files.folder / "clients" / f"{stem}.plan.json"
-        plan.write_text(json.dumps(job))
+        output = self._files.client(self._runs, name)
+        task = output.with_suffix(".plan.json")
+        task.write_text(json.dumps(job))
+        argv, env = programs.python("client"), programs.environment()
         with (
-            plan.open("rb") as stdin,
-            (self._files.folder / "clients" / f"{stem}.jsonl").open("wb") as stdout,
+            task.open("rb") as stdin,
+            output.open("wb") as stdout,
             self._files.log(f"client-{name}").open("ab") as stderr,
         ):
-            return self._room.spawn(
-                holder,
-                programs.python("client"),
-                stdin=stdin.fileno(),
-                stdout=stdout,
-                stderr=stderr,
-                env=programs.environment(),
-            )
+            return self._room.spawn(holder, argv, stdin=stdin, stdout=stdout, stderr=stderr, env=env)
 
     def _holder(self, pod: Pod) -> Holder:
         return self._machines[pod.node] if pod.host_network else self._sandboxes[pod.key]

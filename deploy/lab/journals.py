@@ -8,7 +8,7 @@ A row has `id`, `scenario`, `client` ({namespace, pod} or {name}), `src_ip`, `sr
 dialled), `protocol` (6 or 17), `service` ({namespace, name, port, port_name} whose address was dialled, or null),
 `backend` ({namespace, pod, ip, port}, {name, ip, port} outside the cluster, or null), `sent_bytes` and `received_bytes`
 (payload as written to and read from the socket), `outcome` (`closed`, `reset`, `refused`, `no_reply`), `opened_ns`,
-`closed_ns`, `denied_by` (NAMESPACE/POLICY or null), `tracked` (see `scenarios`), `asked` (the name that was looked up,
+`closed_ns`, `denied_by` (NAMESPACE/POLICY or null), `tracked` (see `misbehaviour`), `asked` (the name that was looked up,
 or null), `mesh` ({namespace, host, subset} where the client chose it, or null), and `answer` on lookups.
 """
 
@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from .files import Files
 from .objects import Cluster, Pod
 
 Row = dict[str, Any]
@@ -35,23 +36,23 @@ class UnsettledError(RuntimeError):
     """A server still has open connections although all clients are done."""
 
 
-def wait_settled(folder: Path) -> None:
+def wait_settled(files: Files) -> None:
     """Wait until every connection that a server accepted has ended in its journal, twice in a row."""
     deadline = time.monotonic() + SETTLE_LIMIT_S
     calm = 0
     while calm < 2:
         time.sleep(SETTLE_S)
-        events = [entry["event"] for path in folder.iterdir() for entry in _read(path)]
+        events = [entry["event"] for path in files.journals() for entry in _read(path)]
         calm = calm + 1 if events.count("accepted") == events.count("ended") else 0
         if time.monotonic() > deadline:
             raise UnsettledError(f"{events.count('accepted') - events.count('ended')} connections are still open")
 
 
-def collect(cluster: Cluster, folder: Path) -> list[Row]:
+def collect(cluster: Cluster, files: Files) -> list[Row]:
     """All connections of all runs so far, in the order they began."""
     accepted: dict[Peer, list[Row]] = {}
     datagrams: dict[Peer, Row] = {}
-    for path in sorted((folder / "journals").iterdir()):
+    for path in files.journals():
         pod = cluster.pods.get(tuple(path.stem.split("_", 1)))  # type: ignore[arg-type]  # a miss is what get is for
         for entry in _read(path):
             if entry["event"] == "ended":
@@ -60,8 +61,8 @@ def collect(cluster: Cluster, folder: Path) -> list[Row]:
             elif entry["event"] == "datagram":
                 assert pod is not None
                 datagrams[tuple(entry["peer"])] = _word(pod, path.stem, pod.address, entry["port"])
-    questions = dict(_questions(cluster, folder / "logs"))
-    rows = [row for path in sorted((folder / "clients").glob("*.jsonl")) for row in _read(path)]
+    questions = dict(_questions(cluster, files))
+    rows = [row for path in files.clients() for row in _read(path)]
     for row in rows:
         peer = row["src_ip"], row["src_port"]
         if row["backend"] is None and row["protocol"] == 6:
@@ -109,11 +110,11 @@ def _legs(cluster: Cluster, accepted: dict[Peer, list[Row]]) -> Iterator[Row]:
                 }
 
 
-def _questions(cluster: Cluster, logs: Path) -> Iterator[tuple[tuple[str, int, str], Row]]:
+def _questions(cluster: Cluster, files: Files) -> Iterator[tuple[tuple[str, int, str], Row]]:
     """What the DNS pods were asked, by whom, from which port."""
     for pod in cluster.pods.values():
         if pod.image.endswith("/dns"):
-            text = (logs / f"{pod.namespace}_{pod.name}.log").read_text()
+            text = files.log(f"{pod.namespace}/{pod.name}").read_text()
             for address, port, name in DNS_QUERY.findall(text):
                 yield (address, int(port), name), _word(pod, pod.name, pod.address, 53)
 

@@ -8,6 +8,7 @@ first process ends and the kernel kills all others and frees their namespaces, d
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -94,8 +95,9 @@ class Room:
     def sandbox(self, machine: Holder, hostname: str, resolv_conf: Path) -> Holder:
         """Begin a pod's sandbox on a machine: own network, mounts, host name and resolv.conf."""
         unshare = ["unshare", "--net", "--uts", "--mount"]
+        names = shlex.quote(str(resolv_conf))
         script = (
-            f"hostname {hostname}; [ ! -e /etc/resolv.conf ] || mount --bind '{resolv_conf}' /etc/resolv.conf; "
+            f"hostname {hostname}; [ ! -e /etc/resolv.conf ] || mount --bind {names} /etc/resolv.conf; "
             f"echo ready; {ADOPT} exec sleep infinity"
         )
         return self._begin(machine, unshare, script, depth=1)
@@ -110,7 +112,7 @@ class Room:
         holder: Holder,
         command: Sequence[str],
         *,
-        stdin: int = subprocess.DEVNULL,
+        stdin: IO[Any] | int = subprocess.DEVNULL,
         stdout: IO[Any] | int = subprocess.DEVNULL,
         stderr: IO[Any] | int = subprocess.DEVNULL,
         env: Mapping[str, str] | None = None,

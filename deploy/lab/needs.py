@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from pathlib import Path
 from typing import Final
 
 TOOLS: Final = {
@@ -22,6 +23,10 @@ TOOLS: Final = {
 """Programs that the lab starts, and the Debian package of each."""
 
 
+BRIDGE_FILTER: Final = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
+"""Without it, what two pods on one bridge say to each other passes no rule, as no Kubernetes node is set up."""
+
+
 class NeedsError(RuntimeError):
     """The lab cannot run here; the message lists why, one line a reason."""
 
@@ -33,6 +38,8 @@ def missing() -> list[str]:
     reasons = [
         f"{tool} is not installed (Debian package {p})" for tool, p in TOOLS.items() if shutil.which(tool) is None
     ]
+    if not BRIDGE_FILTER.exists():
+        reasons.append("the kernel module br_netfilter is not loaded; note that it also filters the host's own bridges")
     if os.geteuid() != 0:
         reasons.append("the lab needs root: it makes network namespaces, devices and nftables rules")
     return reasons

@@ -10,6 +10,8 @@ from typing import Any
 
 from .objects import Cluster, Pod
 
+Fields = dict[str, Any]
+
 OUTSIDE = "outside-client"
 REFERENCE_S = 30.0
 """Scenarios give their counts for a run of this length; other lengths scale them."""
@@ -27,7 +29,7 @@ class Plan:
         self._run = run
         self._enforced = enforced
         self._count = 0
-        self._actions: dict[str, list[dict[str, Any]]] = {}
+        self._actions: dict[str, list[Fields]] = {}
 
     def times(self, count: int) -> list[float]:
         """Instants for a scenario that happens `count` times in 30 s; at least one."""
@@ -70,7 +72,7 @@ class Plan:
         }
         self._actions.setdefault(name, []).append(action)
 
-    def jobs(self) -> dict[str, dict[str, Any]]:
+    def jobs(self) -> dict[str, Fields]:
         """What each client program is given, by client."""
         resolver = self.cluster.services["kube-system", "kube-dns"]
         jobs = {}
@@ -84,16 +86,25 @@ class Plan:
             }
         return jobs
 
+    @property
+    def debugger(self) -> Pod:
+        """The debug pod."""
+        return self.cluster.pods["default", "netshoot"]
+
+    def on(self, node: str, namespace: str, **labels: str) -> Pod:
+        """The pod of a workload that runs on this node."""
+        return next(pod for pod in self.cluster.pods_labelled(namespace, **labels) if pod.node == node)
+
     # targets, as keyword arguments of `add`
 
-    def service(self, namespace: str, name: str, port: int, *, by_name: bool = True) -> dict[str, Any]:
+    def service(self, namespace: str, name: str, port: int, *, by_name: bool = True) -> Fields:
         """Dial a Service's ClusterIP, found by its name or known."""
         service = self.cluster.services[namespace, name]
         host = f"{name}.{namespace}.svc.cluster.local"
         target = {"port": port, "service": service.reference(port), "server": host}
         return {**target, "host": host} if by_name else {**target, "address": service.cluster_ip}
 
-    def node_port(self, namespace: str, name: str, port: int, node: int) -> dict[str, Any]:
+    def node_port(self, namespace: str, name: str, port: int, node: int) -> Fields:
         """Dial a Service's node port at the address of a node, by its index."""
         service = self.cluster.services[namespace, name]
         address = self.cluster.nodes[node].address
@@ -104,7 +115,7 @@ class Plan:
             "server": address,
         }
 
-    def load_balancer(self, port: int) -> dict[str, Any]:
+    def load_balancer(self, port: int) -> Fields:
         """Dial the ingress controller's LoadBalancer address."""
         service = self.cluster.services["ingress-nginx", "ingress-nginx-controller"]
         host = self.cluster.routes[0].host
@@ -112,6 +123,6 @@ class Plan:
         return {**target, "address": service.load_balancer_ips[0], **({"server_name": host} if port == 443 else {})}
 
 
-def direct(address: str, port: int) -> dict[str, Any]:
+def direct(address: str, port: int) -> Fields:
     """Dial an address that belongs to no Service."""
     return {"address": address, "port": port, "server": address}

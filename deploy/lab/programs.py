@@ -9,55 +9,16 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from .files import Files
 from .objects import Cluster, Pod
 from .topology import OUTSIDE_API
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 API_HOST: Final = "api.partner.example"
 """The name of the API outside the cluster."""
-
-
-@dataclass(frozen=True, slots=True)
-class Files:
-    """Where the lab's programs find and leave their files."""
-
-    folder: Path
-
-    @property
-    def certificate(self) -> Path:
-        """The throw-away certificate and its key."""
-        return self.folder / "tls.pem"
-
-    @property
-    def names(self) -> Path:
-        """The hosts file that the DNS pods serve."""
-        return self.folder / "hosts"
-
-    @property
-    def aliases(self) -> Path:
-        """The rest of the DNS pods' configuration."""
-        return self.folder / "dnsmasq.conf"
-
-    @property
-    def nginx(self) -> Path:
-        """nginx's configuration."""
-        return self.folder / "nginx.conf"
-
-    def resolv_conf(self, namespace: str) -> Path:
-        """What pods of a namespace see as /etc/resolv.conf."""
-        return self.folder / f"resolv.{namespace}.conf"
-
-    def journal(self, name: str) -> Path:
-        """The journal of one server."""
-        return self.folder / "journals" / f"{name.replace('/', '_')}.jsonl"
-
-    def log(self, name: str) -> Path:
-        """What a program printed."""
-        return self.folder / "logs" / f"{name.replace('/', '_')}.log"
 
 
 def environment() -> dict[str, str]:
@@ -129,6 +90,13 @@ def _names(cluster: Cluster) -> Iterator[tuple[str, str]]:
     for host in dict.fromkeys(route.host for route in cluster.routes):
         yield entrances[0], host
     yield OUTSIDE_API, API_HOST
+
+
+def resolv_conf(cluster: Cluster, namespace: str) -> str:
+    """What a pod of this namespace has as /etc/resolv.conf, as the kubelet writes it."""
+    resolver = cluster.services["kube-system", "kube-dns"].cluster_ip
+    search = f"{namespace}.svc.cluster.local svc.cluster.local cluster.local"
+    return f"nameserver {resolver}\nsearch {search}\noptions ndots:5\n"
 
 
 def aliases(cluster: Cluster) -> str:

@@ -29,10 +29,11 @@ NODE_SYSCTLS = {
     "net.ipv4.conf.all.send_redirects": 0,
     "net.ipv4.conf.default.send_redirects": 0,
     "net.bridge.bridge-nf-call-iptables": 1,
-    "net.netfilter.nf_conntrack_acct": 1,
-    "net.netfilter.nf_conntrack_timestamp": 1,
 }
-"""Before any device is made, since devices copy `default`. Accounting and timestamps are what collectors need."""
+"""Of a node, before any device is made, since devices copy `default`."""
+
+TRACKING_SYSCTLS = {"net.netfilter.nf_conntrack_acct": 1, "net.netfilter.nf_conntrack_timestamp": 1}
+"""What collectors need of a node; after the rules, which are what makes the kernel load connection tracking."""
 
 
 def sysctl(values: Mapping[str, int]) -> list[str]:

@@ -32,6 +32,7 @@ class Client:
     def __init__(self, job: dict[str, Any]) -> None:
         self._job = job
         self._context = ssl.create_default_context(cafile=job["certificate"])
+        self._context.verify_flags |= ssl.VERIFY_X509_STRICT  # the default from Python 3.13 on
         self._lock = threading.Lock()
         self._failed = False
 
