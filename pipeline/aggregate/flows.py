@@ -1,0 +1,106 @@
+"""The flow metrics of the catalogue: roll-ups of each window, added to totals, seen through views.
+
+The invariant: every canonical flow is in each metric family once, whatever happened to the snapshot in between.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import polars as pl
+
+from ..attribution import with_labels
+from ..catalog import PAIR, SERVICE
+from ..inventory.snapshot import Snapshot
+from . import rollups
+from .samples import Samples
+from .totals import Totals
+from .views import BothWays, Nonzero, Plain, View
+
+PROTOCOLS: Final = {1: "ICMP", 6: "TCP", 17: "UDP", 58: "ICMPv6", 132: "SCTP"}
+"""Names of IANA protocol numbers as the `protocol` label has them; any other is its number."""
+
+_PROTOCOL_TEXT: Final = pl.Series([PROTOCOLS.get(number, str(number)) for number in range(256)], dtype=pl.String)
+
+
+class FlowMetrics:
+    """Totals of all flow metrics. `use` a snapshot first, then `add` flows attributed under it."""
+
+    def __init__(self) -> None:
+        service = (*SERVICE, "service_type", "protocol")
+        self._conversations = Totals(
+            ("src_id", "dst_id", "service_id", "protocol"), (*PAIR, *SERVICE, "protocol"), rollups.CONVERSATION_MEASURES
+        )
+        self._services = Totals(("service_id", "protocol"), service, ("bytes", "reply_bytes", *rollups.FAILURES))
+        self._dials = Totals(("service_id", "protocol", "via"), (*service, "via"), ("opened",))
+        self._endpoints = Totals(("service_id", "dst_id"), (*SERVICE, "endpoint", "node"), ("opened",))
+        self._observers = Totals(("node",), ("node",), ("bytes",))
+        self._overlays = Totals(("node", "protocol"), ("node", "protocol"), ("bytes",))
+        self._unattributed = Totals(("reason",), ("reason",), ("bytes",))
+        self._views: tuple[View, ...] = (
+            BothWays("flowatlas_flow_bytes_total", self._conversations, "bytes", "reply_bytes"),
+            BothWays("flowatlas_flow_packets_total", self._conversations, "packets", "reply_packets"),
+            Plain("flowatlas_connections_total", self._conversations, "opened"),
+            Nonzero("flowatlas_connection_failures_total", self._conversations, rollups.FAILURES),
+            BothWays("flowatlas_service_bytes_total", self._services, "bytes", "reply_bytes"),
+            Plain("flowatlas_service_connections_total", self._dials, "opened"),
+            Nonzero("flowatlas_service_connection_failures_total", self._services, rollups.FAILURES),
+            Plain("flowatlas_service_endpoint_connections_total", self._endpoints, "opened"),
+            Plain("flowatlas_observer_bytes_total", self._observers, "bytes"),
+            Plain("flowatlas_overlay_bytes_total", self._overlays, "bytes"),
+            Plain("flowatlas_unattributed_bytes_total", self._unattributed, "bytes"),
+        )
+        self._snapshot: Snapshot | None = None
+        self._workloads = self._nodes = pl.Series()
+
+    def use(self, snapshot: Snapshot) -> None:
+        """Take ids to be those of `snapshot` from now on."""
+        if snapshot is self._snapshot:
+            return
+        self._snapshot = snapshot
+        self._workloads = rollups.workload_ids(snapshot)
+        self._nodes = snapshot.endpoints["node"]
+        for totals in (self._conversations, self._services, self._dials, self._endpoints):
+            totals.forget_ids()
+
+    def add(self, flows: pl.DataFrame) -> None:
+        """Add flows attributed under the snapshot in use."""
+        conversations, services, observers, overlays, unattributed = pl.collect_all(
+            [
+                rollups.conversations(flows.lazy(), self._workloads),
+                rollups.service_endpoints(flows.lazy()),
+                rollups.observers(flows.lazy()),
+                rollups.overlays(flows.lazy(), self._nodes),
+                rollups.unattributed(flows.lazy()),
+            ]
+        )
+        self._conversations.add(conversations, self._name)
+        self._services.add(_regroup(services, "service_id", "protocol"), self._name)
+        self._dials.add(_regroup(services, "service_id", "protocol", "via"), self._name)
+        self._endpoints.add(_regroup(services, "service_id", "dst_id"), self._name)
+        self._observers.add(observers, self._name)
+        self._overlays.add(overlays, self._name)
+        self._unattributed.add(unattributed, self._name)
+
+    def samples(self) -> list[Samples]:
+        """Every flow metric with its values as they are now."""
+        return [view.samples() for view in self._views]
+
+    def _name(self, ids: pl.DataFrame) -> pl.DataFrame:
+        named = with_labels(ids.lazy(), self._require_snapshot()).collect()
+        if "endpoint" in named.columns:
+            named = named.with_columns(node="destination_node")
+        if "via" in named.columns:
+            named = named.with_columns(pl.col("via").cast(pl.String))
+        if "protocol" in named.columns:
+            named = named.with_columns(protocol=pl.lit(_PROTOCOL_TEXT).gather(pl.col("protocol")))
+        return named
+
+    def _require_snapshot(self) -> Snapshot:
+        if self._snapshot is None:
+            raise RuntimeError("use(snapshot) comes before add(flows)")
+        return self._snapshot
+
+
+def _regroup(services: pl.DataFrame, *ids: str) -> pl.DataFrame:
+    return services.group_by(*ids).agg(pl.col(*rollups.SERVICE_MEASURES).sum())

@@ -1,0 +1,96 @@
+"""Roll-ups of attributed flows: one function a metric family, grouped on ids.
+
+Each takes flows as `pipeline.attribution` leaves them and gives ids and UInt64 measures; names come later, for few
+rows.
+The invariant: what a metric sums, it sums once: canonical, observer and overlay rows never meet in one roll-up.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import polars as pl
+
+from collector.schema import OUTCOMES
+
+from ..inventory.endpoints import UNKNOWN
+from ..inventory.snapshot import Snapshot
+
+FAILURES: Final = ("refused", "reset", "no_reply")
+"""Outcomes that are failures. A collector reports one on exactly one row of a connection, so rows are connections."""
+
+CONVERSATION_MEASURES: Final = ("bytes", "reply_bytes", "packets", "reply_packets", "opened", *FAILURES)
+SERVICE_MEASURES: Final = ("bytes", "reply_bytes", "opened", *FAILURES)
+
+_IS_CANONICAL: Final = pl.col("role") == "canonical"
+_BOTH_WAYS: Final = (pl.col("bytes") + pl.col("reply_bytes")).sum().alias("bytes")
+
+
+def workload_ids(snapshot: Snapshot) -> pl.Series:
+    """By endpoint id, the least id of an endpoint of the same workload: it stands for the workload in roll-ups."""
+    workload = ("namespace", "workload", "workload_kind")
+    return snapshot.endpoints.select(pl.col("id").min().over(*workload))["id"]
+
+
+def conversations(flows: pl.LazyFrame, workloads: pl.Series) -> pl.LazyFrame:
+    """CONVERSATION_MEASURES by src_id, dst_id (each standing for its workload), service_id and protocol."""
+    table = pl.lit(workloads)
+    return (
+        flows.filter(_IS_CANONICAL)
+        .group_by(
+            table.gather(pl.col("src_id")).alias("src_id"),
+            table.gather(pl.col("dst_id")).alias("dst_id"),
+            "service_id",
+            "protocol",
+        )
+        .agg(*(_sum(measure) for measure in CONVERSATION_MEASURES))
+    )
+
+
+def service_endpoints(flows: pl.LazyFrame) -> pl.LazyFrame:
+    """SERVICE_MEASURES of flows that dialled a Service, by service_id, dst_id, via and protocol.
+
+    The Service metrics are small sums of this one frame.
+    """
+    return (
+        flows.filter(_IS_CANONICAL & pl.col("service_id").is_not_null())
+        .group_by("service_id", "dst_id", "via", "protocol")
+        .agg(*(_sum(measure) for measure in SERVICE_MEASURES))
+    )
+
+
+def observers(flows: pl.LazyFrame) -> pl.LazyFrame:
+    """Bytes both ways of observer rows, by node."""
+    return flows.filter(pl.col("role") == "observer").group_by(pl.col("node").cast(pl.String)).agg(_BOTH_WAYS)
+
+
+def overlays(flows: pl.LazyFrame, nodes: pl.Series) -> pl.LazyFrame:
+    """Bytes both ways of tunnel packets, by node and protocol; `nodes` is the node's name for each endpoint id.
+
+    Both nodes of a tunnel see the same outer flow: the one that opened it counts.
+    """
+    is_sender = pl.lit(nodes).gather(pl.col("src_id")) == pl.col("node").cast(pl.String)
+    return (
+        flows.filter(pl.col("role") == "overlay")
+        .filter(is_sender)
+        .group_by(pl.col("node").cast(pl.String), "protocol")
+        .agg(_BOTH_WAYS)
+    )
+
+
+def unattributed(flows: pl.LazyFrame) -> pl.LazyFrame:
+    """Bytes both ways of canonical flows with an unknown end, by reason; where both ends are, the source is it."""
+    is_unknown_source = pl.col("src_id") == UNKNOWN
+    is_unknown_destination = pl.col("dst_id") == UNKNOWN
+    reason = pl.when(is_unknown_source).then(pl.lit("unknown_source")).otherwise(pl.lit("unknown_destination"))
+    return (
+        flows.filter(_IS_CANONICAL & (is_unknown_source | is_unknown_destination))
+        .group_by(reason.alias("reason"))
+        .agg(_BOTH_WAYS)
+    )
+
+
+def _sum(measure: str) -> pl.Expr:
+    if measure in FAILURES:
+        return (pl.col("outcome") == OUTCOMES.index(measure)).sum().cast(pl.UInt64).alias(measure)
+    return pl.col(measure).sum().cast(pl.UInt64)

@@ -1,0 +1,206 @@
+"""The HTTP server of the pipeline: /metrics, /healthz, /readyz.
+
+It serves what was published and computes nothing about flows. The invariant: neither slow nor many clients hold up the
+pipeline: each connection serves one request, within a time limit, and beyond a number of them the answer is 503.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Final, Self
+
+from ..errors import ConfigError
+from .exposition import CONTENT_TYPE
+from .publication import Publication
+
+MAX_CONNECTIONS: Final = 32
+CONNECTION_SECONDS: Final = 30.0
+"""A connection is cut after this time, whatever it was doing: Prometheus itself gives up a scrape after 10 s."""
+
+_BUSY: Final = b"HTTP/1.0 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
+_TEXT: Final = "text/plain; charset=utf-8"
+
+
+class PrometheusServer:
+    """Serves a publication at (host, port); port 0 takes a free one. `is_ready` answers /readyz."""
+
+    def __init__(
+        self,
+        address: tuple[str, int],
+        publication: Publication,
+        is_ready: Callable[[], bool],
+        *,
+        max_connections: int = MAX_CONNECTIONS,
+        connection_seconds: float = CONNECTION_SECONDS,
+    ) -> None:
+        self._address = address
+        self._publication = publication
+        self._is_ready = is_ready
+        self._max_connections = max_connections
+        self._connection_seconds = connection_seconds
+        self._server: _Server | None = None
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where the server listens; the port is the real one once it has started."""
+        if self._server is None:
+            return self._address
+        host, port = self._server.server_address[:2]
+        return str(host), int(port)
+
+    def start(self) -> None:
+        """Bind and serve in a thread. Raises ConfigError where the address cannot be had."""
+        host, port = self._address
+        try:
+            family, _, _, _, bound = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+            self._server = _Server(family, bound, self._answer, self._max_connections, self._connection_seconds)
+        except OSError as error:
+            raise ConfigError(f"pipeline.listen: {host}:{port}: {error.strerror or error}") from None
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.25}, name="prometheus", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop listening and cut what is open; safe to call twice."""
+        if self._server is not None and self._thread is not None:
+            self._server.shutdown()
+            self._thread.join()
+            self._server.cut(older_than_s=0.0)
+            self._server.server_close()
+            self._server = self._thread = None
+
+    def _answer(self, path: str, takes_gzip: bool) -> tuple[HTTPStatus, dict[str, str], bytes]:
+        match path:
+            case "/metrics" if takes_gzip:
+                headers = {"Content-Type": CONTENT_TYPE, "Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
+                return HTTPStatus.OK, headers, self._publication.gzipped()
+            case "/metrics":
+                headers = {"Content-Type": CONTENT_TYPE, "Vary": "Accept-Encoding"}
+                return HTTPStatus.OK, headers, self._publication.text()
+            case "/healthz":
+                return HTTPStatus.OK, {"Content-Type": _TEXT}, b"ok\n"
+            case "/readyz" if self._is_ready():
+                return HTTPStatus.OK, {"Content-Type": _TEXT}, b"ready\n"
+            case "/readyz":
+                return HTTPStatus.SERVICE_UNAVAILABLE, {"Content-Type": _TEXT}, b"not ready\n"
+            case _:
+                return HTTPStatus.NOT_FOUND, {"Content-Type": _TEXT}, b"there is /metrics, /healthz and /readyz\n"
+
+
+Answer = Callable[[str, bool], tuple[HTTPStatus, dict[str, str], bytes]]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One request of one connection."""
+
+    server: _Server
+    server_version = "flowatlas"
+    sys_version = ""
+
+    def do_GET(self) -> None:
+        """Answer a GET."""
+        path = self.path.partition("?")[0]
+        status, headers, body = self.server.answer(path, accepts_gzip(self.headers.get("Accept-Encoding", "")))
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the inherited name
+        """Say nothing: scrapes come every few seconds."""
+
+
+class _Server(ThreadingHTTPServer):
+    """A threading server that bounds how many connections are open, and for how long."""
+
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 64
+
+    def __init__(
+        self, family: int, address: Any, answer: Answer, max_connections: int, connection_seconds: float
+    ) -> None:
+        self.address_family = family
+        self.answer = answer
+        self._max_connections = max_connections
+        self._connection_seconds = connection_seconds
+        self._open: dict[socket.socket, float] = {}
+        self._lock = threading.Lock()
+        super().__init__(address, _Handler)
+
+    def server_bind(self) -> None:
+        """Bind without looking the host's name up, which may take seconds where DNS is away."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind(self.server_address)
+        self.server_address = self.socket.getsockname()
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve the connection in a thread, or say 503 where there are too many."""
+        request.settimeout(self._connection_seconds)
+        with self._lock:
+            has_room = len(self._open) < self._max_connections
+            if has_room:
+                self._open[request] = time.monotonic()
+        if has_room:
+            super().process_request(request, client_address)
+        else:
+            request.settimeout(0)
+            with contextlib.suppress(OSError):
+                request.send(_BUSY)
+            self.shutdown_request(request)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close the connection and forget it."""
+        with self._lock:
+            self._open.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """Several times a second: cut connections that are open for too long."""
+        self.cut(older_than_s=self._connection_seconds)
+
+    def cut(self, older_than_s: float) -> None:
+        """End connections that were opened `older_than_s` ago or before; their threads see the end and leave."""
+        limit = time.monotonic() - older_than_s
+        with self._lock:
+            for connection, opened in self._open.items():
+                if opened <= limit:
+                    with contextlib.suppress(OSError):
+                        connection.shutdown(socket.SHUT_RDWR)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of clients that went away; the next scrape tells whether we are well."""
+
+
+def accepts_gzip(header: str) -> bool:
+    """Whether an Accept-Encoding header names gzip, or everything, and not with quality 0 (RFC 9110, 12.5.3)."""
+    qualities: dict[str, float] = {}
+    for item in header.lower().split(","):
+        coding, _, parameters = item.partition(";")
+        _, _, quality = parameters.partition("q=")
+        try:
+            qualities[coding.strip()] = float(quality or 1)
+        except ValueError:
+            qualities[coding.strip()] = 0.0
+    return qualities.get("gzip", qualities.get("*", 0.0)) > 0
