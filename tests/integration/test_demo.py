@@ -1,0 +1,57 @@
+"""The whole path on the lab's traffic: every connection is counted once and right, over both buses, enforced or not."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from deploy.demo import live, replay
+from deploy.demo.outcome import Outcome
+
+TRAFFIC_S = 8.0
+
+
+def run(tmp_path: Path, bus: str | None, enforce: Literal["nftables", "none"]) -> Outcome:
+    return live.run(live.Options(output=tmp_path / "demo", duration_s=TRAFFIC_S, bus=bus, enforce=enforce))
+
+
+def is_right(outcome: Outcome) -> None:
+    report = outcome.report
+    assert report.missing == []
+    assert report.counted_twice == []
+    assert report.wrong == []
+    assert report.never_generated == []
+    assert outcome.disagreements == []
+    assert report.counted == report.generated > 100
+    assert 40 < report.header_bytes_per_packet < 60
+
+
+@pytest.mark.root
+@pytest.mark.prometheus
+@pytest.mark.parametrize("enforce", ["nftables", "none"])
+def test_over_the_file_bus_and_every_panel_has_data(tmp_path: Path, enforce: Literal["nftables", "none"]) -> None:
+    outcome = run(tmp_path, None, enforce)
+    is_right(outcome)
+    assert outcome.panels == []
+    assert (outcome.report.untracked > 0) == (enforce == "nftables")
+
+
+@pytest.mark.root
+@pytest.mark.kafka
+@pytest.mark.parametrize("enforce", ["nftables", "none"])
+def test_over_kafka(tmp_path: Path, kafka_broker: str, enforce: Literal["nftables", "none"]) -> None:
+    is_right(run(tmp_path, f"kafka://{kafka_broker}", enforce))
+
+
+def test_the_recording_replays_without_root(tmp_path: Path) -> None:
+    is_right(replay.run(tmp_path))
+
+
+def test_the_recording_is_small() -> None:
+    assert replay.RECORDING.stat().st_size < 500_000
+    with tarfile.open(replay.RECORDING) as archive:
+        tops = {name.partition("/")[0] for name in archive.getnames()}
+    assert tops == {"bus", "lab"}
