@@ -8,8 +8,8 @@ A row has `id`, `scenario`, `client` ({namespace, pod} or {name}), `src_ip`, `sr
 dialled), `protocol` (6 or 17), `service` ({namespace, name, port, port_name} whose address was dialled, or null),
 `backend` ({namespace, pod, ip, port}, {name, ip, port} outside the cluster, or null), `sent_bytes` and `received_bytes`
 (payload as written to and read from the socket), `outcome` (`closed`, `reset`, `refused`, `no_reply`), `opened_ns`,
-`closed_ns`, `denied_by` (NAMESPACE/POLICY or null), `tracked` (see `misbehaviour`), `asked` (the name that was looked up,
-or null), `mesh` ({namespace, host, subset} where the client chose it, or null), and `answer` on lookups.
+`closed_ns`, `denied_by` (NAMESPACE/POLICY or null), `tracked` (see `misbehaviour`), `asked` (the name looked
+up, or null), `mesh` ({namespace, host, subset} where the client chose it, or null), and `answer` on lookups.
 """
 
 from __future__ import annotations

@@ -79,9 +79,8 @@ class Room:
         self._process.stdin.close()
         for process in (self._process, *self._others):
             process.wait()
-            for pipe in (process.stdin, process.stdout):
-                if pipe is not None:
-                    pipe.close()
+            if process.stdout is not None:
+                process.stdout.close()
         self._process = None
         self._others.clear()
 
@@ -121,7 +120,7 @@ class Room:
         process = subprocess.Popen(
             entered(holder, command), stdin=stdin, stdout=stdout, stderr=stderr, env=env, start_new_session=True
         )
-        self._others.append(process)
+        self._others = [other for other in self._others if other.poll() is None] + [process]
         return process
 
 
