@@ -6,7 +6,6 @@ import argparse
 import collections
 import signal
 import sys
-import tempfile
 import threading
 from pathlib import Path
 from types import FrameType
@@ -16,7 +15,7 @@ from .cluster import Lab
 from .files import FilesError
 from .namespaces import NamespaceError
 
-DEFAULT_FOLDER = Path(tempfile.gettempdir()) / "flowatlas-lab"
+DEFAULT_FOLDER = Path("/run/flowatlas-lab")  # root alone can write there, unlike the usual folder for temporary files
 
 
 def main(arguments: list[str] | None = None) -> int:
