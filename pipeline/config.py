@@ -1,0 +1,72 @@
+"""Settings of the pipeline. Where they come from (file, environment, flags) is `pipeline.cli.settings`' concern.
+
+The invariant: a config that exists is valid; whether files and brokers exist is found out at start.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from .errors import ConfigError
+
+_GROUP: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
+_SCHEMES: Final = ("file", "kafka")
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineConfig:
+    """Settings of `flowatlas pipeline`. Raises ConfigError that names the key where a value cannot work."""
+
+    bus: str
+    """kafka://HOST:PORT[,HOST:PORT] or file://DIR."""
+    state: Path
+    """The cluster's objects: a manifest file, a dump, or a folder of them."""
+    group: str = "flowatlas"
+    """Consumer group: what one group has dealt with is remembered under this name."""
+    listen: str = "127.0.0.1:9464"
+    """HOST:PORT of /metrics; IPv6 in brackets; no host means every address; port 0 takes a free one."""
+    lake: Path | None = None
+    """Folder of the Parquet history; None writes none."""
+    window_s: float = 1.0
+    """Metrics are published this often."""
+    lake_flush_s: float = 10.0
+    """The history is written at least this often."""
+    lake_flush_rows: int = 500_000
+    """The history is written when this many rows are held."""
+
+    def __post_init__(self) -> None:
+        scheme, separator, rest = self.bus.partition("://")
+        if scheme not in _SCHEMES or not separator or not rest.strip("/"):
+            raise ConfigError(f"pipeline.bus: {self.bus!r} is neither kafka://HOST:PORT nor file://DIR")
+        if not str(self.state):
+            raise ConfigError("pipeline.state: a path is wanted")
+        if not _GROUP.match(self.group):
+            raise ConfigError(f"pipeline.group: {self.group!r} holds more than letters, digits, dot, dash, underscore")
+        parse_address(self.listen, "pipeline.listen")
+        for key, least, most in (("window_s", 0.05, 3600.0), ("lake_flush_s", 0.05, 3600.0)):
+            value = getattr(self, key)
+            if not least <= value <= most:
+                raise ConfigError(f"pipeline.{key}: {value} is not within {least} and {most} seconds")
+        if not 1 <= self.lake_flush_rows <= 50_000_000:
+            raise ConfigError(f"pipeline.lake_flush_rows: {self.lake_flush_rows} is not within 1 and 50,000,000")
+
+    @property
+    def listen_address(self) -> tuple[str, int]:
+        """`listen` as host and port."""
+        return parse_address(self.listen, "pipeline.listen")
+
+
+def parse_address(text: str, key: str) -> tuple[str, int]:
+    """Host and port of `HOST:PORT`. Raises ConfigError that names `key`."""
+    try:
+        parts = urlsplit(f"//{text}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if port is None or text != parts.netloc or "@" in text:
+        raise ConfigError(f"{key}: {text!r} is not HOST:PORT")
+    return host or "", port

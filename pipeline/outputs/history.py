@@ -1,0 +1,76 @@
+"""The row of the flow history: an attributed observation with text in place of ids, as files keep it.
+
+Not every column of the wire is here, and no id of a snapshot is, since files outlive snapshots. The invariant: a reader
+of any version sees the columns of `HISTORY`; columns may be added at its end and none may change its meaning.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import polars as pl
+
+from collector.schema import OUTCOMES
+
+from ..attribution import with_labels
+from ..inventory import addresses
+from ..inventory.snapshot import Snapshot
+
+_TIME: Final = pl.Datetime("ns", "UTC")
+_SIDE: Final = ("kind", "namespace", "name", "workload_kind", "workload", "node", "zone")
+
+HISTORY: Final = pl.Schema(
+    {
+        "time": _TIME,  # when the observation was made; the rows of a file are in this order
+        "start": _TIME,  # when the connection began
+        "node": pl.String(),  # who saw it
+        "flow_id": pl.UInt64(),  # with `node`, names the connection
+        **{f"source_{field}": pl.String() for field in _SIDE},
+        **{f"destination_{field}": pl.String() for field in _SIDE},
+        "service_namespace": pl.String(),
+        "service": pl.String(),
+        "service_port": pl.String(),
+        "service_type": pl.String(),
+        "via": pl.String(),
+        "src_ip": pl.String(),
+        "src_port": pl.UInt16(),
+        "dst_ip": pl.String(),
+        "dst_port": pl.UInt16(),
+        "backend_ip": pl.String(),
+        "backend_port": pl.UInt16(),
+        "nat_src_ip": pl.String(),
+        "nat_src_port": pl.UInt16(),
+        "protocol": pl.UInt8(),  # IANA number
+        "role": pl.String(),  # canonical rows count; observer and overlay rows are other views of what is counted
+        "attribution": pl.String(),
+        "outcome": pl.String(),
+        "opened": pl.UInt8(),  # sums to the number of connections
+        "closed": pl.UInt8(),
+        "packets": pl.UInt64(),  # since the previous observation, from src to backend
+        "bytes": pl.UInt64(),
+        "reply_packets": pl.UInt64(),
+        "reply_bytes": pl.UInt64(),
+    }
+)
+"""Columns of the flow history. Text is "" where there is none."""
+
+_OUTCOME_TEXT: Final = pl.Series(OUTCOMES, dtype=pl.String)
+
+
+def history_of(flows: pl.DataFrame, snapshot: Snapshot) -> pl.DataFrame:
+    """Flows attributed under `snapshot` as rows of HISTORY, in the same order."""
+    ips = [addresses.text(f"{end}_hi", f"{end}_lo").alias(f"{end}_ip") for end in ("src", "dst", "backend", "nat_src")]
+    return (
+        with_labels(flows.lazy(), snapshot)
+        .with_columns(
+            *ips,
+            pl.from_epoch("time", time_unit="ns").dt.replace_time_zone("UTC"),
+            pl.from_epoch("start", time_unit="ns").dt.replace_time_zone("UTC"),
+            pl.col("node", "role", "attribution").cast(pl.String),
+            pl.col("via").cast(pl.String).fill_null(""),
+            outcome=pl.lit(_OUTCOME_TEXT).gather(pl.col("outcome")),
+        )
+        .select(HISTORY.names())
+        .match_to_schema(HISTORY)
+        .collect()
+    )

@@ -1,0 +1,86 @@
+"""What the pipeline counts about itself, as catalogued: batches, rows, what was refused, time spent.
+
+It holds numbers and computes no flow metric. The invariant: counters here never fall.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import metadata
+from typing import Final
+
+from ..aggregate.samples import Samples, samples_of
+from ..catalog import BY_NAME
+
+STAGES: Final = ("decode", "attribute", "aggregate", "output")
+
+
+class Meters:
+    """The pipeline's own counters and gauges. Written and read by the engine's thread."""
+
+    def __init__(self) -> None:
+        self.objects: Mapping[str, int] = {}
+        """Kubernetes objects known, by kind."""
+        self.refused_objects: Mapping[str, int] = {}
+        """Kubernetes objects that could not be understood, by kind."""
+        self._version = metadata.version("flowatlas")
+        self._batches: Counter[tuple[str, ...]] = Counter()
+        self._rows: Counter[tuple[str, ...]] = Counter()
+        self._quarantined: Counter[tuple[str, ...]] = Counter()
+        self._duplicates: Counter[tuple[str, ...]] = Counter()
+        self._gaps: Counter[tuple[str, ...]] = Counter()
+        self._missing: Mapping[str, int] = {}
+        self._newest_ns: dict[str, int] = defaultdict(int)
+        self._seconds: dict[tuple[str, ...], float] = {(stage,): 0.0 for stage in STAGES}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time that the block takes to a stage."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._seconds[(name,)] += time.perf_counter() - began
+
+    def applied(self, table: str, node: str, rows: int, newest_ns: int | None) -> None:
+        """A batch was taken; `newest_ns` is the time of its newest observation, None where it has no row."""
+        self._batches[table, node] += 1
+        self._rows[table, node] += rows
+        self._newest_ns[node] = max(self._newest_ns[node], newest_ns or 0)
+
+    def quarantined(self, reason: str) -> None:
+        """A batch was set aside."""
+        self._quarantined[(reason,)] += 1
+
+    def duplicate(self, node: str) -> None:
+        """A batch came again and was passed over."""
+        self._duplicates[(node,)] += 1
+
+    def missing(self, by_node: Mapping[str, int]) -> None:
+        """How many batches of each node are missing now. What was missing once stays counted when it comes late."""
+        for node, count in by_node.items():
+            self._gaps[(node,)] += max(0, count - self._missing.get(node, 0))
+        self._missing = dict(by_node)
+
+    def samples(self, series: int) -> list[Samples]:
+        """All self metrics; `series` is how many series of flow and counter metrics are exposed."""
+        newest: dict[tuple[str, ...], float] = {
+            (node,): time_ns / 1e9 for node, time_ns in self._newest_ns.items() if time_ns
+        }
+        values: dict[str, Mapping[tuple[str, ...], int | float]] = {
+            "flowatlas_build_info": {(self._version,): 1},
+            "flowatlas_pipeline_batches_total": self._batches,
+            "flowatlas_pipeline_rows_total": self._rows,
+            "flowatlas_pipeline_quarantined_batches_total": self._quarantined,
+            "flowatlas_pipeline_duplicate_batches_total": self._duplicates,
+            "flowatlas_pipeline_missing_batches_total": self._gaps,
+            "flowatlas_pipeline_stage_seconds_total": self._seconds,
+            "flowatlas_pipeline_last_observation_timestamp_seconds": newest,
+            "flowatlas_pipeline_series": {(): series},
+            "flowatlas_state_objects": {(kind,): count for kind, count in self.objects.items()},
+            "flowatlas_state_refused_objects": {(kind,): count for kind, count in self.refused_objects.items()},
+        }
+        return [samples_of(BY_NAME[name], series_values) for name, series_values in values.items()]
