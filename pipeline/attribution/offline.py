@@ -1,0 +1,38 @@
+"""Attribution of flows that nobody saw on a node: what a person has in a file, under the cluster as a dump shows it.
+
+Here the address dialled is all that is known, so a flow to a Service's address ends at the Service.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from ..inventory.addresses import halves_of
+from ..inventory.snapshot import Snapshot
+from .flowfile import protocol_numbers
+from .flows import attribute
+from .names import with_structs
+
+
+def attribute_rows(rows: pl.DataFrame, snapshot: Snapshot) -> pl.DataFrame:
+    """Rows of a `flowfile.FlowFile`, in order, with `source`, `destination`, `service` and `attribution`.
+
+    The first three are structs as `names.with_structs` makes them; `service` is null where none was dialled.
+    """
+    attributed = attribute(_as_seen(rows).lazy(), snapshot)
+    named = with_structs(attributed, snapshot).select("source", "destination", "service", "attribution").collect()
+    return rows.hstack(named.get_columns())
+
+
+def _as_seen(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows as flows without address translation, seen on no node."""
+    src, dst = halves_of(rows["src_ip"]), halves_of(rows["dst_ip"])
+    ends = {"src": src, "nat_src": src, "dst": dst, "backend": dst}
+    return pl.DataFrame(
+        [
+            pl.Series("node", [None] * rows.height, dtype=pl.Categorical),
+            *(frame[half].alias(f"{end}_{half}") for end, frame in ends.items() for half in ("hi", "lo")),
+            rows["dst_port"].cast(pl.UInt16),
+            protocol_numbers(rows["protocol"]),
+        ]
+    )

@@ -1,0 +1,85 @@
+"""Attribution on one core: encoded batches to two roll-ups on ids, over a generated history of five million flows.
+
+`python tests/bench/bench_attribution.py [FLOWS]`; run with POLARS_MAX_THREADS=1 to measure one core. Prints one JSON
+line a figure. The history is made between the measurements and is in none of them.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from itertools import islice, pairwise
+from statistics import median
+
+import polars as pl
+import pyarrow.ipc
+import zstandard
+
+from collector.schema import Batch, frame_of
+from pipeline.attribution import attribute
+from pipeline.inventory import snapshot
+from tests.bench import history
+
+POLL_BATCHES = 10
+"""Batches taken in one go, as one poll of the bus brings them."""
+TARGET = 1_000_000
+PROTOTYPE = 3_000_000
+
+
+def main() -> None:
+    rows = int(sys.argv[1]) if len(sys.argv) > 1 else 5_000_000
+    started = time.perf_counter()
+    cluster = snapshot.build(history.cluster())
+    show("snapshot_build_seconds", time.perf_counter() - started, "s", "5,000 pods, 800 Services, 200 nodes")
+
+    decode_rates, attribute_rates, rates = [], [], []
+    for batches in polls(history.batches(rows)):
+        times = [time.perf_counter()]
+        flows = pl.concat([decoded(batch) for batch in batches])
+        times.append(time.perf_counter())
+        pl.collect_all(rollups(attribute(flows.lazy(), cluster)))
+        times.append(time.perf_counter())
+        attribute(flows.lazy(), cluster).collect()
+        times.append(time.perf_counter())
+        decode_s, rollup_s, attribute_s = (after - before for before, after in pairwise(times))
+        decode_rates.append(flows.height / decode_s)
+        attribute_rates.append(flows.height / attribute_s)
+        rates.append(flows.height / (decode_s + rollup_s))
+    show("decode_flows_per_second", median(decode_rates), "flows/s", "a plain decode, values not validated")
+    show("attribute_flows_per_second", median(attribute_rates), "flows/s", "all columns kept, none pruned")
+    against = {"target": TARGET, "prototype_two_cores": PROTOTYPE}
+    show("attribution_flows_per_second", median(rates), "flows/s", against)
+
+
+def polls(batches: Iterator[Batch]) -> Iterator[list[Batch]]:
+    """The batches, POLL_BATCHES at a time."""
+    while taken := list(islice(batches, POLL_BATCHES)):
+        yield taken
+
+
+def decoded(batch: Batch) -> pl.DataFrame:
+    """The batch's rows and its node."""
+    stream = zstandard.ZstdDecompressor().decompress(frame_of(batch.value))
+    frame = pl.from_arrow(pyarrow.ipc.open_stream(stream).read_all())
+    assert isinstance(frame, pl.DataFrame)
+    return frame.with_columns(node=pl.lit(batch.node, dtype=pl.Categorical))
+
+
+def rollups(flows: pl.LazyFrame) -> list[pl.LazyFrame]:
+    """Conversations and Service connections, as the metrics need them."""
+    counts = flows.filter(pl.col("role") == "canonical")
+    measures = ("bytes", "reply_bytes", "packets", "reply_packets", "opened")
+    return [
+        counts.group_by("src_id", "dst_id", "service_id", "protocol").agg(pl.col(*measures).sum()),
+        counts.group_by("service_id", "via", "outcome").agg(pl.col("opened").sum()),
+    ]
+
+
+def show(bench: str, value: float, unit: str, against: object) -> None:
+    print(json.dumps({"bench": bench, "value": round(value, 3), "unit": unit, "against": against}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
