@@ -23,6 +23,7 @@ from .models import Resource, convert
 SUFFIXES: Final = frozenset({".yaml", ".yml", ".json"})
 _DOCUMENT_START: Final = re.compile(r"^---(?=\s|$)", re.MULTILINE)
 _FIELD: Final = re.compile(r"(?P<problem>.*) - at `\$\.?(?P<field>.*)`\Z", re.DOTALL)
+_MISSING: Final = re.compile(r"Object missing required field `(?P<field>.*)`\Z")
 
 
 class _Loader(yaml.CSafeLoader):
@@ -172,9 +173,16 @@ def _resources(
     try:
         yield convert(api_version, kind, body)
     except msgspec.ValidationError as error:
-        match = _FIELD.match(str(error))
-        problem, field = (match["problem"], match["field"]) if match else (str(error), "")
+        problem, field = _at_fault(str(error))
         yield document.refusal(problem, kind=kind, name=_name(body), field=path + field)
+
+
+def _at_fault(message: str) -> tuple[str, str]:
+    """The problem and the path of the field in the text of a ValidationError."""
+    match = _FIELD.match(message)
+    problem, field = (match["problem"], match["field"]) if match else (message, "")
+    missing = _MISSING.match(problem)
+    return ("missing", f"{field}.{missing['field']}".lstrip(".")) if missing else (problem, field)
 
 
 def _name(body: dict[Any, Any]) -> str:

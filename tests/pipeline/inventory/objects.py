@@ -1,0 +1,93 @@
+"""Kubernetes objects for tests, in as few words as a test needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pipeline.inventory.models import Node, Pod, Resource, Service, convert
+
+
+def node(name: str, *ips: str, pod_cidrs: Sequence[str] = (), zone: str = "", **annotations: str) -> Node:
+    labels = {"topology.kubernetes.io/zone": zone} if zone else {}
+    made = convert(
+        "v1",
+        "Node",
+        {
+            "kind": "Node",
+            "metadata": {"name": name, "labels": labels, "annotations": annotations},
+            "spec": {"podCIDRs": list(pod_cidrs)},
+            "status": {"addresses": [{"type": "InternalIP", "address": ip} for ip in ips]},
+        },
+    )
+    assert isinstance(made, Node)
+    return made
+
+
+def pod(
+    name: str,
+    *ips: str,
+    on: str = "",
+    namespace: str = "shop",
+    owner: tuple[str, str] | None = None,
+    labels: dict[str, str] | None = None,
+    phase: str = "Running",
+    host_network: bool = False,
+    leaving: bool = False,
+    host_ip: str = "",
+    uid: str = "",
+) -> Pod:
+    metadata: dict[str, Any] = {"name": name, "namespace": namespace, "labels": labels or {}, "uid": uid}
+    if owner:
+        metadata["ownerReferences"] = [{"kind": owner[0], "name": owner[1], "controller": True}]
+    if leaving:
+        metadata["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    status: dict[str, Any] = {"phase": phase, "podIPs": [{"ip": ip} for ip in ips]}
+    if ips:
+        status["podIP"] = ips[0]
+    if host_ip:
+        status["hostIP"] = host_ip
+    spec: dict[str, Any] = {"hostNetwork": host_network}
+    if on:
+        spec["nodeName"] = on
+    made = convert("v1", "Pod", {"kind": "Pod", "metadata": metadata, "spec": spec, "status": status})
+    assert isinstance(made, Pod)
+    return made
+
+
+def service(
+    name: str,
+    *cluster_ips: str,
+    ports: Sequence[dict[str, Any]] = ({"port": 80},),
+    namespace: str = "shop",
+    kind: str = "ClusterIP",
+    load_balancer_ips: Sequence[str] = (),
+    external_ips: Sequence[str] = (),
+) -> Service:
+    made = convert(
+        "v1",
+        "Service",
+        {
+            "kind": "Service",
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": {
+                "type": kind,
+                "clusterIPs": list(cluster_ips),
+                "externalIPs": list(external_ips),
+                "ports": list(ports),
+            },
+            "status": {"loadBalancer": {"ingress": [{"ip": ip} for ip in load_balancer_ips]}},
+        },
+    )
+    assert isinstance(made, Service)
+    return made
+
+
+def owned(api_version: str, kind: str, name: str, owner: tuple[str, str] | None, namespace: str = "shop") -> Resource:
+    """A ReplicaSet, Job or other object with a controller."""
+    owners = [{"kind": owner[0], "name": owner[1], "controller": True}] if owner else []
+    return convert(
+        api_version,
+        kind,
+        {"kind": kind, "metadata": {"name": name, "namespace": namespace, "ownerReferences": owners}},
+    )

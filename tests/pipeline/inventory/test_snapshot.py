@@ -1,0 +1,217 @@
+"""The snapshot: who holds which address, and what is dialled under which."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import polars as pl
+import pytest
+
+from pipeline.inventory import addresses
+from pipeline.inventory.endpoints import OUTSIDE, UNKNOWN
+from pipeline.inventory.models import Resource
+from pipeline.inventory.snapshot import Snapshot, build
+from tests.pipeline.inventory.objects import node, owned, pod, service
+
+
+def holders(snapshot: Snapshot) -> dict[str, str]:
+    """Address to kind/name of who holds it."""
+    named = snapshot.addresses.join(snapshot.endpoints, left_on="endpoint_id", right_on="id")
+    texts = named.select(text=addresses.text("addr_hi", "addr_lo"), who=pl.format("{}/{}", "kind", "name"))
+    return dict(texts.iter_rows())
+
+
+def dialled(snapshot: Snapshot) -> dict[tuple[str, int, int], tuple[str, str, str]]:
+    """(address, port, protocol) to (Service, its port's label, via)."""
+    named = snapshot.dialled.join(snapshot.services, on="service_id")
+    key = named.select(addresses.text("addr_hi", "addr_lo"), "port", "protocol").rows()
+    return dict(zip(key, named.select("service", "service_port", "via").rows(), strict=True))
+
+
+def test_ids_are_row_numbers_and_the_first_two_are_fixed() -> None:
+    snapshot = build([service("web", "10.96.0.1"), pod("b"), pod("a"), node("n")])
+    assert snapshot.endpoints["id"].to_list() == list(range(snapshot.endpoints.height))
+    assert snapshot.endpoints["kind"].to_list() == ["External", "Unknown", "Node", "Pod", "Pod", "Service"]
+    assert snapshot.endpoints["name"][OUTSIDE] == "outside"
+    assert snapshot.endpoints["name"][UNKNOWN] == "unknown"
+    assert snapshot.services["service_id"].to_list() == [0]
+
+
+def test_the_order_of_objects_does_not_matter() -> None:
+    objects: list[Resource] = [
+        service("web", "10.96.0.1"),
+        pod("b", "10.0.0.2"),
+        pod("a", "10.0.0.1"),
+        node("n", "192.0.2.1"),
+    ]
+    forward, backward = build(objects), build(reversed(objects))
+    assert forward.endpoints.equals(backward.endpoints)
+    assert holders(forward) == holders(backward)
+
+
+def test_a_pod_has_its_workload_node_and_zone() -> None:
+    replica_set = owned("apps/v1", "ReplicaSet", "web-abc", ("Deployment", "web"))
+    snapshot = build([node("n1", zone="a"), pod("web-abc-1", on="n1", owner=("ReplicaSet", "web-abc")), replica_set])
+    row = snapshot.endpoints.row(by_predicate=pl.col("kind") == "Pod", named=True)
+    assert (row["workload_kind"], row["workload"], row["node"], row["zone"]) == ("Deployment", "web", "n1", "a")
+
+
+def test_a_later_object_replaces_an_earlier_one() -> None:
+    snapshot = build([pod("a", "10.0.0.1"), pod("a", "10.0.0.2")])
+    assert holders(snapshot) == {"10.0.0.2": "Pod/a"}
+    assert snapshot.objects == {"Pod": 1}
+
+
+def test_pods_and_services_without_a_namespace_are_in_the_default_one() -> None:
+    snapshot = build([pod("a", namespace=""), pod("a", namespace="default")])
+    assert snapshot.endpoints.filter(kind="Pod").select("namespace", "name").rows() == [("default", "a")]
+
+
+def test_both_families_of_a_pod_are_its_own() -> None:
+    assert holders(build([pod("a", "10.0.0.1", "fd00::1")])) == {"10.0.0.1": "Pod/a", "fd00::1": "Pod/a"}
+
+
+@pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
+def test_a_pod_that_has_ended_holds_no_address(phase: str) -> None:
+    snapshot = build([pod("job", "10.0.0.1", phase=phase), pod("web", "10.0.0.1")])
+    assert holders(snapshot) == {"10.0.0.1": "Pod/web"}
+    assert "job" in snapshot.endpoints["name"]
+
+
+def test_a_pod_that_is_being_deleted_yields_to_its_successor_only() -> None:
+    assert holders(build([pod("old", "10.0.0.1", leaving=True)])) == {"10.0.0.1": "Pod/old"}
+    snapshot = build([pod("old", "10.0.0.1", leaving=True), pod("new", "10.0.0.1")])
+    assert holders(snapshot) == {"10.0.0.1": "Pod/new"}
+
+
+def test_an_address_that_two_pods_hold_is_given_to_neither() -> None:
+    snapshot = build([pod("a", "10.0.0.1"), pod("b", "10.0.0.1"), pod("c", "10.0.0.1", leaving=True)])
+    assert holders(snapshot) == {"10.0.0.1": "Unknown/unknown"}
+
+
+def test_host_network_pods_leave_the_address_to_their_node() -> None:
+    snapshot = build([node("n1", "192.0.2.1"), pod("proxy", "192.0.2.1", on="n1", host_network=True)])
+    assert holders(snapshot) == {"192.0.2.1": "Node/n1"}
+
+
+def test_a_nodes_overlay_and_bridge_addresses_are_its_own() -> None:
+    snapshot = build([node("n1", "192.0.2.1", pod_cidrs=["10.244.1.0/24", "fd00:1::/64"])])
+    own = {"192.0.2.1", "10.244.1.0", "10.244.1.1", "fd00:1::", "fd00:1::1"}
+    assert holders(snapshot) == dict.fromkeys(own, "Node/n1")
+
+
+def test_a_pod_is_stronger_than_what_a_pod_range_suggests() -> None:
+    """Some CNIs hand out addresses without regard to the Node's pod range."""
+    snapshot = build([node("n1", pod_cidrs=["10.244.1.0/24"]), pod("a", "10.244.1.1", on="n1")])
+    assert holders(snapshot)["10.244.1.1"] == "Pod/a"
+
+
+def test_addresses_that_a_cni_noted_on_the_node_are_its_own() -> None:
+    calico = {"projectcalico.org/IPv4Address": "198.51.100.7/24", "projectcalico.org/IPv4IPIPTunnelAddr": "10.1.1.1"}
+    snapshot = build([node("n1", **calico, **{"flannel.alpha.coreos.com/public-ip": "not an address"})])
+    assert holders(snapshot) == {"198.51.100.7": "Node/n1", "10.1.1.1": "Node/n1"}
+
+
+def test_a_node_that_only_pods_speak_of_is_a_node() -> None:
+    snapshot = build([pod("a", "10.0.0.1", on="n1", host_ip="192.0.2.1")])
+    assert holders(snapshot) == {"10.0.0.1": "Pod/a", "192.0.2.1": "Node/n1"}
+
+
+def test_every_address_of_a_service_is_dialled_by_port_and_protocol() -> None:
+    ports = [{"name": "dns", "port": 53, "protocol": "UDP"}, {"port": 80, "targetPort": "http"}]
+    lb = service(
+        "web",
+        "10.96.0.1",
+        "fd00:96::1",
+        kind="LoadBalancer",
+        ports=ports,
+        load_balancer_ips=["203.0.113.1"],
+        external_ips=["203.0.113.2"],
+    )
+    vias = {
+        "10.96.0.1": "cluster_ip",
+        "fd00:96::1": "cluster_ip",
+        "203.0.113.1": "load_balancer_ip",
+        "203.0.113.2": "external_ip",
+    }
+    assert dialled(build([lb])) == {
+        (ip, port, protocol): ("web", label, via)
+        for ip, via in vias.items()
+        for port, protocol, label in ((53, 17, "dns"), (80, 6, "80"))
+    }
+
+
+@pytest.mark.parametrize("kind", ["ClusterIP", "ExternalName"])
+def test_headless_services_and_aliases_are_dialled_under_no_address(kind: str) -> None:
+    snapshot = build([service("web", "None" if kind == "ClusterIP" else "", kind=kind)])
+    assert snapshot.dialled.is_empty()
+    assert snapshot.addresses.is_empty()
+    assert snapshot.services.height == 1
+
+
+def test_one_address_may_serve_several_services_on_different_ports() -> None:
+    shared = {"kind": "LoadBalancer", "load_balancer_ips": ["203.0.113.1"]}
+    snapshot = build(
+        [service("a", ports=[{"port": 80}], **shared), service("b", ports=[{"port": 443}], **shared)]  # type: ignore[arg-type]
+    )
+    assert dialled(snapshot) == {
+        ("203.0.113.1", 80, 6): ("a", "80", "load_balancer_ip"),
+        ("203.0.113.1", 443, 6): ("b", "443", "load_balancer_ip"),
+    }
+    assert holders(snapshot) == {"203.0.113.1": "Unknown/unknown"}
+
+
+def test_what_two_services_claim_alike_is_given_to_neither() -> None:
+    ports = [{"port": 80, "nodePort": 30080}]
+    snapshot = build([service(name, ports=ports, external_ips=["203.0.113.1"]) for name in ("a", "b")])
+    assert snapshot.dialled.is_empty()
+    assert snapshot.node_ports.is_empty()
+
+
+def test_an_address_twice_on_one_service_is_dialled_once() -> None:
+    snapshot = build([service("a", load_balancer_ips=["203.0.113.1"], external_ips=["203.0.113.1"])])
+    assert dialled(snapshot) == {("203.0.113.1", 80, 6): ("a", "80", "load_balancer_ip")}
+
+
+def test_node_ports_are_known_by_port_and_protocol() -> None:
+    snapshot = build([service("web", "10.96.0.1", kind="NodePort", ports=[{"port": 80, "nodePort": 30080}])])
+    assert snapshot.node_ports.rows() == [(30080, 6, 0)]
+
+
+def ranges(snapshot: Snapshot) -> set[tuple[str, str]]:
+    first = addresses.text_of(snapshot.ranges["hi_from"], snapshot.ranges["lo_from"])
+    last = addresses.text_of(snapshot.ranges["hi_to"], snapshot.ranges["lo_to"])
+    return set(zip(first, last, strict=True))
+
+
+def test_the_clusters_ranges_are_the_smallest_over_pod_ranges_and_over_cluster_addresses() -> None:
+    snapshot = build(
+        [
+            node("n1", pod_cidrs=["10.244.1.0/24", "fd00:0:0:1::/64"]),
+            node("n2", pod_cidrs=["10.244.2.0/24", "fd00:0:0:2::/64"]),
+            service("a", "10.96.0.1"),
+            service("b", "10.96.0.14"),
+            pod("elsewhere", "172.16.0.9"),
+        ]
+    )
+    assert ranges(snapshot) == {
+        ("10.244.0.0", "10.244.3.255"),
+        ("fd00::", "fd00::3:ffff:ffff:ffff:ffff"),
+        ("10.96.0.0", "10.96.0.15"),
+    }
+
+
+def test_pod_ranges_far_apart_are_not_joined() -> None:
+    snapshot = build([node("n1", pod_cidrs=["10.0.1.0/24"]), node("n2", pod_cidrs=["100.64.1.0/24"])])
+    assert ranges(snapshot) == {("10.0.1.0", "10.0.1.255"), ("100.64.1.0", "100.64.1.255")}
+
+
+def test_configured_ranges_are_added_without_overlap() -> None:
+    snapshot = build([node("n1", pod_cidrs=["10.244.1.0/24"])], [ipaddress.ip_network("10.244.0.0/16")])
+    assert ranges(snapshot) == {("10.244.0.0", "10.244.255.255")}
+
+
+def test_an_empty_cluster_has_a_snapshot() -> None:
+    snapshot = build([])
+    assert snapshot.endpoints.height == 2
+    assert snapshot.objects == {}
