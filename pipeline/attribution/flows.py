@@ -55,7 +55,7 @@ def join_service(flows: pl.LazyFrame, lookups: Lookups) -> pl.LazyFrame:
     Node ports answer on every address of a node, also on those that the Node object does not list: an address that
     nothing holds, but whose packets were redirected to a backend, was such a one.
     """
-    is_unlisted = pl.col("dst_end").is_null() & pl.col("dial").is_null() & _is_redirected()
+    is_unlisted = pl.col("dst_end").is_null() & _is_redirected()
     is_own = (pl.col("dst_end") == pl.col("here")).fill_null(value=False)
     dial = pl.when(pl.col("dial").is_null() & (is_unlisted | is_own)).then(ANY_NODE).otherwise("dial")
     return flows.with_columns(dial_key=dial_key(dial, pl.col("dst_port"), pl.col("protocol"))).join(

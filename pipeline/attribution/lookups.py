@@ -24,7 +24,7 @@ class Lookups:
     """Frames to join on and columns to gather from, of one snapshot."""
 
     ends: pl.DataFrame
-    """addr_hi, addr_lo, end (endpoint id; null where only a Service port claims it), dial (null where none is)."""
+    """addr_hi, addr_lo, end (endpoint id), dial (null where the address is neither a Service's nor a node's)."""
     dials: pl.DataFrame
     """dial_key, service_id, via."""
     nodes: pl.DataFrame
@@ -56,7 +56,7 @@ def lookups_of(snapshot: Snapshot) -> Lookups:
         is_node=pl.lit(endpoints["kind"] == "Node").gather("endpoint_id"),
     )
     vips = snapshot.dialled.select("addr_hi", "addr_lo").unique(maintain_order=True).with_row_index("vip", ANY_NODE + 1)
-    ends = addresses.join(vips, on=["addr_hi", "addr_lo"], how="full", coalesce=True).with_columns(
+    ends = addresses.join(vips, on=["addr_hi", "addr_lo"], how="left").with_columns(
         dial=pl.coalesce("vip", pl.when("is_node").then(pl.lit(ANY_NODE, dtype=pl.UInt32)))
     )
     return Lookups(

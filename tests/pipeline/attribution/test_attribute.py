@@ -1,0 +1,127 @@
+"""Attribution against an oracle that takes a row at a time, and the cases that a person would ask about."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.attribution import attribute
+from pipeline.inventory.snapshot import build
+from tests.pipeline.attribution.cluster import Cluster, Flow, clusters, flows
+from tests.pipeline.attribution.frames import answers, frame_of
+from tests.pipeline.attribution.oracle import Oracle
+from tests.pipeline.inventory.objects import node, pod, service
+
+
+@settings(max_examples=300, deadline=None)
+@given(clusters(), st.lists(flows(), min_size=1, max_size=60))
+def test_every_row_is_attributed_as_the_oracle_says(cluster: Cluster, listed: list[Flow]) -> None:
+    oracle = Oracle(cluster)
+    for flow, answer in zip(listed, answers(listed, build(cluster.objects())), strict=True):
+        assert answer == oracle.answer(flow), flow
+
+
+SNAPSHOT = build(
+    [
+        node("n1", "192.0.2.1", pod_cidrs=["10.244.1.0/24"]),
+        node("n2", "192.0.2.2", pod_cidrs=["10.244.2.0/24"]),
+        pod("client", "10.244.1.5", on="n1"),
+        pod("web", "10.244.2.5", "fd00::5", on="n2"),
+        service("web", "10.96.0.80", kind="NodePort", ports=[{"name": "http", "port": 80, "nodePort": 30080}]),
+    ]
+)
+CLUSTER_IP = Flow("n1", "10.244.1.5", "10.96.0.80", "10.244.2.5", "10.244.1.5", 80, 6)
+NODE_PORT = Flow("n1", "198.51.100.7", "192.0.2.1", "10.244.2.5", "10.244.1.0", 30080, 6)
+
+
+def test_a_connection_through_a_service_has_both_pods_and_counts_at_the_clients_node() -> None:
+    there = replace(CLUSTER_IP, node="n2", dst="10.244.2.5", dst_port=8080)
+    here, observed = answers([CLUSTER_IP, there], SNAPSHOT)
+    assert (here.source, here.destination) == (("Pod", "client"), ("Pod", "web"))
+    assert (here.service, here.via, here.role) == (("web", "http"), "cluster_ip", "canonical")
+    assert (observed.service, observed.role) == (None, "observer")
+
+
+def test_a_node_port_counts_where_it_was_masqueraded() -> None:
+    behind = Flow("n2", "10.244.1.0", "10.244.2.5", "10.244.2.5", "10.244.1.0", 8080, 6)
+    entry, observed = answers([NODE_PORT, behind], SNAPSHOT)
+    assert (entry.source, entry.via, entry.role) == (("External", "outside"), "node_port", "canonical")
+    assert (observed.source, observed.role) == (("Node", "n1"), "observer")
+
+
+def test_a_node_port_kept_local_counts_at_the_backends_node() -> None:
+    local = replace(NODE_PORT, node="n2", dst="192.0.2.2", nat_src="198.51.100.7")
+    passing = replace(local, node="n1")
+    assert [answer.role for answer in answers([local, passing], SNAPSHOT)] == ["canonical", "observer"]
+
+
+def test_a_node_port_on_an_address_that_no_node_lists_is_known_by_its_redirection() -> None:
+    redirected = replace(NODE_PORT, dst="203.0.113.9")
+    not_redirected = replace(redirected, backend="203.0.113.9")
+    known, unknown = answers([redirected, not_redirected], SNAPSHOT)
+    assert (known.service, known.via) == (("web", "http"), "node_port")
+    assert (unknown.service, unknown.destination) == (None, ("External", "outside"))
+
+
+def test_a_service_that_nobody_answered_for_is_the_destination_itself() -> None:
+    (answer,) = answers([replace(CLUSTER_IP, backend="10.96.0.80")], SNAPSHOT)
+    assert (answer.destination, answer.service) == (("Service", "web"), ("web", "http"))
+
+
+def test_icmp_to_a_service_address_dials_no_port() -> None:
+    (answer,) = answers([replace(CLUSTER_IP, backend="10.96.0.80", protocol=1, dst_port=0)], SNAPSHOT)
+    assert (answer.destination, answer.service) == (("Service", "web"), None)
+
+
+def test_the_other_family_of_a_pod_is_the_same_pod() -> None:
+    (answer,) = answers([replace(CLUSTER_IP, dst="fd00::5", backend="fd00::5")], SNAPSHOT)
+    assert (answer.destination, answer.service) == (("Pod", "web"), None)
+
+
+def test_loopback_is_the_node_that_saw_it() -> None:
+    flow = Flow("n2", "127.0.0.1", "127.0.0.1", "127.0.0.1", "127.0.0.1", 10250, 6)
+    (answer,) = answers([flow], SNAPSHOT)
+    assert (answer.source, answer.destination, answer.role) == (("Node", "n2"), ("Node", "n2"), "canonical")
+
+
+def test_an_address_of_the_clusters_that_nothing_holds_is_unknown_and_not_outside() -> None:
+    stale = replace(CLUSTER_IP, dst="10.244.2.99", backend="10.244.2.99")
+    way_out = replace(CLUSTER_IP, dst="198.51.100.1", backend="198.51.100.1")
+    unknown, outside = answers([stale, way_out], SNAPSHOT)
+    assert (unknown.destination, unknown.attribution) == (("Unknown", "unknown"), "unknown")
+    assert (outside.destination, outside.attribution) == (("External", "outside"), "exact")
+
+
+@pytest.mark.parametrize("port", [8472, 4789, 6784, 6081])
+def test_tunnel_packets_between_nodes_are_overlay(port: int) -> None:
+    tunnel = Flow("n1", "192.0.2.1", "192.0.2.2", "192.0.2.2", "192.0.2.1", port, 17)
+    from_pod = replace(tunnel, src="10.244.1.5")
+    over_tcp = replace(tunnel, protocol=6)
+    roles = [answer.role for answer in answers([tunnel, from_pod, over_tcp], SNAPSHOT)]
+    assert roles == ["overlay", "canonical", "canonical"]
+
+
+def test_rows_keep_their_order_and_their_columns() -> None:
+    frame = frame_of([CLUSTER_IP, NODE_PORT, CLUSTER_IP])
+    attributed = attribute(frame.lazy(), SNAPSHOT)
+    assert attributed.collect().select(frame.columns).equals(frame)
+    added = {
+        "src_id": pl.UInt32(),
+        "dst_id": pl.UInt32(),
+        "service_id": pl.UInt32(),
+        "via": pl.Enum(["cluster_ip", "load_balancer_ip", "external_ip", "node_port"]),
+        "role": pl.Enum(["canonical", "observer", "overlay"]),
+        "attribution": pl.Enum(["exact", "unknown"]),
+    }
+    assert dict(attributed.collect_schema()) == {**frame.schema, **added}
+
+
+@pytest.mark.parametrize("objects", [True, False])
+def test_no_rows_and_no_objects_are_fine(objects: bool) -> None:
+    snapshot = SNAPSHOT if objects else build([])
+    assert answers([], snapshot) == []
+    assert [answer.role for answer in answers([CLUSTER_IP], build([]))] == ["canonical"]
