@@ -88,7 +88,7 @@ def run(options: Options) -> Outcome:
             _wait_for_lake(lake, metrics)
         else:
             pipeline.stop()
-        outcome = judge(lab.truth(), history(lake, began_ns), metrics, panels)
+        outcome = judge(lab.truth(), lab.cluster, history(lake, began_ns), metrics, panels)
         if options.keep:
             outcome.print(options.output)
             _serve(lab, listen, server)

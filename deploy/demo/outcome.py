@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from pipeline.query import scan_flows
 from prometheus_client.parser import text_string_to_metric_families
+
+from deploy.lab.objects import Cluster
+from pipeline.query import scan_flows
 
 from .table import size, table
 from .verify import Report, compare, connections, truth_frame
@@ -51,10 +53,13 @@ def history(lake: Path, began_ns: int) -> pl.LazyFrame:
     return scan_flows(lake).filter(pl.col("start").cast(pl.Int64) >= began_ns)
 
 
-def judge(truth: Sequence[Mapping[str, Any]], flows: pl.LazyFrame, metrics: str, panels: list[str] | None) -> Outcome:
+def judge(
+    truth: Sequence[Mapping[str, Any]], cluster: Cluster, flows: pl.LazyFrame, metrics: str, panels: list[str] | None
+) -> Outcome:
     """Compare the truth's rows with the history, and the exposed metrics with the history's sums."""
+    host_pods = {f"{pod.namespace}/{pod.name}": pod.node for pod in cluster.pods.values() if pod.host_network}
     return Outcome(
-        report=compare(truth_frame(truth), connections(flows)),
+        report=compare(truth_frame(truth, host_pods), connections(flows)),
         talkers=_talkers(flows),
         disagreements=_disagreements(flows, metrics),
         panels=panels,

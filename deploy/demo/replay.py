@@ -6,13 +6,15 @@ import json
 import tarfile
 from pathlib import Path
 
+from deploy.lab.cluster import MANIFESTS
+from deploy.lab.objects import load
+
 from .exposed import settled
 from .outcome import Outcome, history, judge
 from .processes import CHECKOUT, flowatlas, free_port, wait_for
 from .table import Progress
 
 RECORDING = Path(__file__).parent / "recording.tar.gz"
-MANIFESTS = CHECKOUT / "deploy" / "lab" / "manifests"
 
 
 def run(output: Path) -> Outcome:
@@ -40,4 +42,4 @@ def run(output: Path) -> Outcome:
         (output / "metrics.prom").write_text(metrics)
         pipeline.stop()
     truth = [json.loads(line) for line in (output / "lab" / "truth.jsonl").read_text().splitlines()]
-    return judge(truth, history(lake, 0), metrics, None)
+    return judge(truth, load(MANIFESTS), history(lake, 0), metrics, None)

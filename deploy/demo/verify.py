@@ -66,13 +66,20 @@ class Report:
         return not (self.missing or self.counted_twice or self.wrong or self.never_generated)
 
 
-def truth_frame(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
-    """The truth's JSON rows as columns: client, Service and backend as `namespace/name`, empty where there is none."""
+def truth_frame(rows: Sequence[Mapping[str, Any]], host_pods: Mapping[str, str]) -> pl.DataFrame:
+    """The truth's JSON rows as columns: client, Service and backend as `namespace/name`, empty where there is none.
+
+    What is outside the cluster is `outside`. `host_pods` maps the hostNetwork pods (`namespace/name`) to their nodes,
+    since an address cannot tell such a pod from its node.
+    """
 
     def named(value: Mapping[str, Any] | None, name: str) -> str:
         if not value:
             return ""
-        return f"{value['namespace']}/{value[name]}" if "namespace" in value else str(value["name"])
+        if "namespace" not in value:
+            return "outside"
+        full = f"{value['namespace']}/{value[name]}"
+        return host_pods.get(full, full)
 
     flat = [
         {

@@ -64,7 +64,9 @@ def flow(**changes: Any) -> dict[str, Any]:
 
 def judged(truths: list[dict[str, Any]], flows: list[dict[str, Any]]) -> Report:
     schema = {"src_port": pl.UInt16, "dst_port": pl.UInt16, "protocol": pl.UInt8}
-    return compare(truth_frame(truths), connections(pl.LazyFrame(flows, schema_overrides=schema)))
+    return compare(
+        truth_frame(truths, {"kube-system/agent-1": "node1"}), connections(pl.LazyFrame(flows, schema_overrides=schema))
+    )
 
 
 def test_a_connection_seen_once_and_right_is_ok() -> None:
@@ -126,3 +128,10 @@ def test_untracked_attempts_are_counted_apart() -> None:
     report = judged([truth(), truth(id="2", src_port=1, tracked=False, denied_by="deny-all")], [flow()])
     assert report.ok
     assert report.untracked == 1
+
+
+def test_a_host_network_pod_is_its_node_and_the_outside_has_no_name() -> None:
+    client = truth(client={"namespace": "kube-system", "pod": "agent-1"}, backend={"name": "api"}, service=None)
+    found = flow(source_namespace="", source_name="node1", service="", service_namespace="")
+    found |= {"destination_namespace": "", "destination_name": "outside"}
+    assert judged([client], [found]).ok
