@@ -1,0 +1,146 @@
+"""The agent's loop: once an interval, read every source, cut the rows into batches, name them, hand them to the sink.
+
+A batch's name is (node, epoch, table, seq): the epoch is the agent's start in ns, and each table counts its own batches
+from 0. A number is used once, also where the batch is lost, so a reader sees the gap. Nothing but a wrong setting
+stops the loop: what fails for a while is logged and tried again in the next cycle.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+import numpy as np
+
+from .config import CollectorConfig
+from .errors import TransientError
+from .metrics import Metrics, MetricsServer
+from .schema import MAX_MESSAGE_BYTES, MAX_ROWS, TABLES, Batch, Table, encode
+from .sinks import Sink
+from .sources import Columns, Source
+
+_log = logging.getLogger(__name__)
+
+FLUSH_S: Final = 10.0
+_RETRY_S: Final = (0.5, 5.0)  # first and longest wait for a bus that does not answer
+_VALUE_BYTES: Final = MAX_MESSAGE_BYTES - 4096  # leaves room for the key, the headers and the bus's own framing
+
+
+class Agent:
+    """Sources, a sink, and the names of the batches between them. Inert until `run`."""
+
+    def __init__(self, config: CollectorConfig, metrics: Metrics, sources: Sequence[Source], sink: Sink) -> None:
+        self._config = config
+        self._metrics = metrics
+        self._sources = sources
+        self._sink = sink
+        self._epoch = 0
+        self._sequence: Counter[str] = Counter()
+
+    def run(self, stop: threading.Event) -> None:
+        """Read and ship until `stop` is set, then once more; returns when everything is flushed or counted as lost."""
+        self._epoch = time.time_ns()
+        with contextlib.ExitStack() as stack:
+            for source in self._sources:
+                stack.callback(source.stop)
+                source.start()
+            stack.callback(self._sink.stop)
+            if not self._connect(stop):
+                return
+            _log.info("collector of %s: %s to %s", self._config.node, self._config.sources, self._config.bus)
+            due = time.monotonic()
+            while not stop.wait(max(0.0, due - time.monotonic())):
+                due = max(due + self._config.interval_s, time.monotonic())
+                self._cycle(lambda source, now_ns: source.read(now_ns))
+            self._cycle(lambda source, now_ns: source.finish(now_ns))
+            if not self._sink.flush(FLUSH_S):
+                _log.warning("bus: not everything was delivered within %g s", FLUSH_S)
+
+    def _connect(self, stop: threading.Event) -> bool:
+        """Start the sink, however long the bus takes to answer; False where `stop` came first."""
+        wait_s, longest_s = _RETRY_S
+        while True:
+            try:
+                self._sink.start()
+            except TransientError as error:
+                _log.warning("%s; trying again in %g s", error, wait_s)
+            else:
+                return True
+            if stop.wait(wait_s):
+                return False
+            wait_s = min(2 * wait_s, longest_s)
+
+    def _cycle(self, read: Callable[[Source, int], Columns]) -> None:
+        for source in self._sources:
+            began = time.perf_counter()
+            try:
+                columns = read(source, time.time_ns())
+            except TransientError as error:
+                _log.warning("%s", error)
+                continue
+            batches = list(self._batches(TABLES[source.table], columns))
+            self._metrics.add("cycle_seconds_total", time.perf_counter() - began)
+            for batch in batches:
+                self._sink.send(batch)
+
+    def _batches(self, table: Table, columns: Columns) -> Iterator[Batch]:
+        rows = len(columns[next(iter(table.columns))])
+        for first in range(0, rows, MAX_ROWS):
+            yield from self._encode(table, {name: column[first : first + MAX_ROWS] for name, column in columns.items()})
+
+    def _encode(self, table: Table, columns: Columns) -> Iterator[Batch]:
+        """One batch, or halves where rows compress so badly that they would not fit into a message."""
+        value = encode(table, columns)
+        rows = len(columns[next(iter(table.columns))])
+        if len(value) > _VALUE_BYTES and rows > 1:
+            for part in (slice(None, rows // 2), slice(rows // 2, None)):
+                yield from self._encode(table, {name: column[part] for name, column in columns.items()})
+            return
+        byte_sum = sum(int(np.asarray(columns[name]).sum(dtype=np.uint64)) for name in table.bytes_columns)
+        seq = self._sequence[table.name]
+        self._sequence[table.name] += 1
+        yield Batch(table.name, self._config.node, self._epoch, seq, rows, byte_sum, value)
+
+
+def run(config: CollectorConfig) -> int:
+    """Run the agent until SIGTERM or SIGINT; returns the exit code 0. Raises ConfigError for what cannot work."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stop.set())
+    metrics = Metrics()
+    agent = Agent(config, metrics, open_sources(config, metrics), open_sink(config, metrics))
+    with contextlib.ExitStack() as stack:
+        if config.metrics_address is not None:
+            server = stack.enter_context(MetricsServer(metrics, config.metrics_address))
+            _log.info("metrics on port %d", server.port)
+        agent.run(stop)
+    return 0
+
+
+def open_sources(config: CollectorConfig, metrics: Metrics) -> list[Source]:
+    """The sources that the settings name, inert."""
+    from .sources.conntrack import ConntrackSource
+    from .sources.counters import CounterSource
+
+    build: dict[str, Callable[[], Source]] = {
+        "conntrack": lambda: ConntrackSource(metrics, config.netns),
+        "counters": lambda: CounterSource(metrics, config.proc, config.netns),
+    }
+    return [build[name]() for name in config.sources]
+
+
+def open_sink(config: CollectorConfig, metrics: Metrics) -> Sink:
+    """The sink that the bus's address asks for, inert; the Kafka client is imported only where it is asked for."""
+    if config.bus.startswith("file://"):
+        from .sinks.files import FileSink
+
+        return FileSink(config.bus, config.node, metrics, config.spool_bytes)
+    from .sinks.kafka import KafkaSink
+
+    return KafkaSink(config.bus, metrics, config.in_flight_bytes)

@@ -1,0 +1,51 @@
+"""The agent's settings, checked when they are made."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from .errors import ConfigError
+from .schema import MAX_MESSAGE_BYTES, NODE_NAME
+
+SOURCES: Final = ("conntrack", "counters")
+BUSES: Final = ("file://", "kafka://")
+
+
+@dataclass(frozen=True, slots=True)
+class CollectorConfig:
+    """What one agent reads and where it ships. Raises ConfigError that names the first key that is wrong."""
+
+    node: str
+    """The node's name in the cluster."""
+    bus: str
+    """`file://DIR` or `kafka://HOST:PORT[,HOST:PORT]`."""
+    sources: tuple[str, ...] = SOURCES
+    interval_s: float = 1.0
+    """Time between two reads."""
+    netns: Path | None = None
+    """The node's network namespace, like /proc/PID/ns/net; None is the process's own."""
+    proc: Path = Path("/proc")
+    """The /proc in which the node's processes are seen."""
+    metrics_address: str | None = None
+    """HOST:PORT of the agent's own metrics; None serves none, port 0 takes a free one."""
+    spool_bytes: int = 256 * 1024 * 1024
+    """file://: segments kept for each table; older ones are deleted, whether they were read or not."""
+    in_flight_bytes: int = 32 * 1024 * 1024
+    """kafka://: what may wait for the broker's answer."""
+
+    def __post_init__(self) -> None:
+        if not NODE_NAME.match(self.node):
+            raise ConfigError(f"node: {self.node!r} is not an RFC 1123 name (lower case letters, digits, - and .)")
+        if not self.bus.startswith(BUSES) or self.bus in BUSES:
+            raise ConfigError(f"bus: {self.bus!r} is not file://DIR or kafka://HOST:PORT[,HOST:PORT]")
+        unknown = [source for source in self.sources if source not in SOURCES]
+        if unknown or not self.sources or len(set(self.sources)) != len(self.sources):
+            raise ConfigError(f"sources: {','.join(self.sources)!r} is not a choice of {', '.join(SOURCES)}")
+        if not 0.05 <= self.interval_s <= 3600 or not math.isfinite(self.interval_s):
+            raise ConfigError(f"interval_s: {self.interval_s} is not between 0.05 and 3600")
+        for key, value in (("spool_bytes", self.spool_bytes), ("in_flight_bytes", self.in_flight_bytes)):
+            if value < 4 * MAX_MESSAGE_BYTES:
+                raise ConfigError(f"{key}: {value} is less than {4 * MAX_MESSAGE_BYTES}, four of the largest messages")

@@ -1,0 +1,129 @@
+"""The node's own links by rtnetlink: which carry its traffic, and their 64-bit counters.
+
+Follows include/uapi/linux/if_link.h. A node's uplink is a device without a kind (hardware, virtio), a bond or team in
+place of its members, or, where the node is itself a container, a veth that leads into another namespace and has a
+global address: a pod's host-side veth has none of its own. Everything between (bridges, the pods' veths, dummies,
+VLANs on an uplink) would count the same packets again and is left out.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from .netlink import MalformedError, Messages, attributes, dump
+from .schema import SCOPES
+
+_GETLINK, _GETADDR = 18, 22
+_NEWLINK, _NEWADDR = 16, 20
+_HEADER: Final = struct.Struct("=IHHIIBxHiII")  # struct nlmsghdr, struct ifinfomsg
+_ADDRESS_HEADER: Final = struct.Struct("=IHHIIBBBBI")  # struct nlmsghdr, struct ifaddrmsg
+_IFNAME, _MASTER, _LINKINFO, _STATS64, _LINK_NETNSID = 3, 10, 18, 23, 37
+_INFO_KIND = 1
+_STATS: Final = struct.Struct("=16Q")  # struct rtnl_link_stats64, to rx_missed_errors
+_RX_MISSED: Final = 15
+_IFF_UP, _IFF_LOOPBACK = 0x1, 0x8
+_GLOBAL_SCOPE = 0
+
+OVERLAY_KINDS: Final = frozenset({"vxlan", "geneve", "ipip", "sit", "ip6tnl", "gre", "ip6gre", "wireguard"})
+UPLINK_KINDS: Final = frozenset({"", "bond", "team"})
+
+Counts = tuple[int, int, int, int, int, int, int, int]
+"""Receive bytes, packets, errors, dropped; transmit the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One link as the kernel tells it. `master` is the ifindex of the bond, team or bridge that it is part of, or 0."""
+
+    ifindex: int
+    name: str
+    kind: str
+    flags: int
+    master: int
+    crosses: bool
+    """Its other end is in another namespace."""
+    counts: Counts
+
+
+def read_links(sock: socket.socket, flaws: Counter[str]) -> list[tuple[str, Link]]:
+    """The (scope, link) pairs of the node's uplinks and overlay devices that are up. Raises OSError, TransientError."""
+    messages = dump(sock, _GETLINK, bytes(16))
+    links = {link.ifindex: link for link in _links(messages)}
+    addressed: set[int] = set()
+    if any(link.kind == "veth" and link.crosses and not link.master for link in links.values()):
+        addresses = dump(sock, _GETADDR, bytes(8))
+        addressed = set(_addressed(addresses))
+        flaws.update(addresses.flaws)
+    flaws.update(messages.flaws)
+    scopes = ((scope_of(link, links, addressed), link) for link in links.values())
+    return [(scope, link) for scope, link in scopes if scope]
+
+
+def scope_of(link: Link, links: Mapping[int, Link], addressed: set[int]) -> str:
+    """A name of SCOPES, or "" for a link that is left out; `addressed` are the links with a global address."""
+    _, node, overlay = SCOPES
+    if not link.flags & _IFF_UP or link.flags & _IFF_LOOPBACK:
+        return ""
+    if link.kind in OVERLAY_KINDS:
+        return overlay
+    master = links.get(link.master)
+    if link.kind in UPLINK_KINDS and not (master and master.kind in UPLINK_KINDS):
+        return node
+    if link.kind == "veth" and link.crosses and not link.master and link.ifindex in addressed:
+        return node
+    return ""
+
+
+def _links(messages: Messages) -> Iterator[Link]:
+    for message in messages.contents():
+        if len(message) < _HEADER.size:
+            messages.flaws["truncated"] += 1
+            continue
+        _, message_type, _, _, _, _, _, ifindex, flags, _ = _HEADER.unpack_from(message)
+        if message_type != _NEWLINK:
+            continue
+        try:
+            found = _payloads(message, _HEADER.size)
+            details = _payloads(found.get(_LINKINFO, b""), 0)
+            yield Link(
+                ifindex,
+                _text(found[_IFNAME]),
+                _text(details.get(_INFO_KIND, b"")),
+                flags,
+                int.from_bytes(found.get(_MASTER, b""), sys.byteorder),
+                _LINK_NETNSID in found,
+                _counts(found[_STATS64]),
+            )
+        except (MalformedError, KeyError, struct.error):
+            messages.flaws["attribute"] += 1
+
+
+def _payloads(message: bytes, start: int) -> dict[int, bytes]:
+    return {kind: message[begin:end] for kind, begin, end in attributes(message, start, len(message))}
+
+
+def _counts(stats: bytes) -> Counts:
+    """As /proc/net/dev has them: what the device missed is among the dropped."""
+    values = _STATS.unpack_from(stats)
+    rx_packets, tx_packets, rx_bytes, tx_bytes, rx_errors, tx_errors, rx_dropped, tx_dropped = values[:8]
+    return rx_bytes, rx_packets, rx_errors, rx_dropped + values[_RX_MISSED], tx_bytes, tx_packets, tx_errors, tx_dropped
+
+
+def _addressed(messages: Messages) -> Iterator[int]:
+    for message in messages.contents():
+        if len(message) < _ADDRESS_HEADER.size:
+            messages.flaws["truncated"] += 1
+            continue
+        _, message_type, _, _, _, _, _, _, scope, ifindex = _ADDRESS_HEADER.unpack_from(message)
+        if message_type == _NEWADDR and scope == _GLOBAL_SCOPE:
+            yield ifindex
+
+
+def _text(value: bytes) -> str:
+    return value.rstrip(b"\0").decode("utf-8", "replace")

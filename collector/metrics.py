@@ -1,0 +1,151 @@
+"""What the agent tells about itself: plain numbers on the live path, the Prometheus client only where somebody scrapes.
+
+`FAMILIES` repeats the entries of the project's metric catalogue that the collector exposes, since the agent imports
+nothing of the pipeline; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final, Self
+
+from .errors import ConfigError
+from .schema import Batch
+
+_PREFIX: Final = "flowatlas_collector_"
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One metric family; `name` is without the agent's prefix."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    help: str
+
+
+FAMILIES: Final = (
+    Family("batches_total", "counter", ("table",), "Batches sent to the bus."),
+    Family("rows_total", "counter", ("table",), "Rows sent to the bus."),
+    Family(
+        "lost_rows_total",
+        "counter",
+        ("table", "reason"),
+        "Rows that did not reach the bus, by reason: bus_full, bus_error, retention.",
+    ),
+    Family(
+        "lost_bytes_total",
+        "counter",
+        ("table", "reason"),
+        "Flow bytes of the rows that did not reach the bus, by reason.",
+    ),
+    Family(
+        "netlink_overruns_total",
+        "counter",
+        (),
+        "Times that the kernel dropped conntrack events because they were not read in time.",
+    ),
+    Family(
+        "malformed_messages_total",
+        "counter",
+        ("reason",),
+        "Kernel messages that could not be decoded, by reason: truncated, attribute, family.",
+    ),
+    Family("tracked_flows", "gauge", (), "Connections in the node's conntrack table at the last dump."),
+    Family(
+        "cycle_seconds_total",
+        "counter",
+        (),
+        "Time spent reading the kernel, building rows and encoding batches.",
+    ),
+)
+_BY_NAME: Final = {family.name: family for family in FAMILIES}
+
+
+class Metrics:
+    """The agent's counters and gauges; safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._values: Counter[tuple[str, tuple[str, ...]]] = Counter()
+        for family in FAMILIES:
+            if not family.labels:
+                self._values[family.name, ()] = 0
+
+    def add(self, name: str, amount: float, **labels: str) -> None:
+        """Count `amount` more; `labels` are exactly the family's."""
+        key = (name, tuple(labels[label] for label in _BY_NAME[name].labels))
+        with self._lock:
+            self._values[key] += amount  # type: ignore[assignment]  # typeshed knows Counter of int alone
+
+    def set(self, name: str, value: float) -> None:
+        """Set a gauge without labels."""
+        with self._lock:
+            self._values[name, ()] = value  # type: ignore[assignment]  # as above
+
+    def sent(self, batch: Batch) -> None:
+        """Count a batch that has reached the bus."""
+        self.add("batches_total", 1, table=batch.table)
+        self.add("rows_total", batch.rows, table=batch.table)
+
+    def lost(self, table: str, rows: int, byte_sum: int, reason: str) -> None:
+        """Count rows that will not reach the bus, or did not stay there until they were read."""
+        self.add("lost_rows_total", rows, table=table, reason=reason)
+        self.add("lost_bytes_total", byte_sum, table=table, reason=reason)
+
+    def value(self, name: str, **labels: str) -> float:
+        """One value; 0 where nothing was counted."""
+        with self._lock:
+            return self._values[name, tuple(labels[label] for label in _BY_NAME[name].labels)]
+
+    def collect(self) -> Iterator[Any]:
+        """The families as the Prometheus client wants them of a collector."""
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        with self._lock:
+            values = dict(self._values)
+        for family in FAMILIES:
+            build = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
+            exposed = build(_PREFIX + family.name, family.help, labels=family.labels)
+            for (name, labels), value in values.items():
+                if name == family.name:
+                    exposed.add_metric(labels, value)
+            yield exposed
+
+
+class MetricsServer:
+    """The /metrics endpoint. `address` is HOST:PORT; port 0 takes a free one, told by `port` once it is started."""
+
+    def __init__(self, metrics: Metrics, address: str) -> None:
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdecimal() or int(port) > 65535:
+            raise ConfigError(f"metrics_address: {address!r} is not HOST:PORT")
+        self._metrics, self._host, self.port = metrics, host.strip("[]"), int(port)
+        self._running: tuple[Any, threading.Thread] | None = None
+
+    def __enter__(self) -> Self:
+        from prometheus_client import CollectorRegistry, start_http_server
+
+        registry = CollectorRegistry()
+        registry.register(self._metrics)
+        try:
+            self._running = start_http_server(self.port, self._host, registry)
+        except OSError as error:
+            raise ConfigError(f"metrics_address: cannot listen on {self._host}:{self.port}: {error}") from error
+        self.port = self._running[0].server_port
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._running is not None:
+            server, thread = self._running
+            server.shutdown()
+            server.server_close()
+            thread.join()
+            self._running = None

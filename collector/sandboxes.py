@@ -1,0 +1,90 @@
+"""Other network namespaces on the node, found and read through /proc: one process of each is enough to see into it.
+
+No namespace is entered. Needs a /proc of the node's PID namespace (hostPID) and the right to see other users'
+namespaces (root, or CAP_SYS_PTRACE). Reads the formats of net/core/net-procfs.c, net/ipv4/fib_trie.c and
+net/ipv6/addrconf.c.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from .links import Counts
+
+_POD_UID: Final = re.compile(r"pod([0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}|[0-9a-f]{32})")
+_LOCAL: Final = re.compile(r"\|-- ([0-9.]+)\n\s+/32 host LOCAL")
+_INDEX: Final = re.compile(r"^(\d+)\t(\S+?)\s*:", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """One network namespace: its inode, a process in it, and what it is."""
+
+    inode: int
+    folder: Path
+    """The process's folder in /proc."""
+    address: int
+    """Its first global address as a 128-bit number, IPv4 mapped, IPv4 first; 0 where it has none."""
+    pod_uid: str
+    indexes: dict[str, int] = field(default_factory=dict)
+    """ifindex by name, of interfaces that speak IPv4."""
+
+
+def find_sandboxes(proc: Path, own_inode: int) -> list[Sandbox]:
+    """Every namespace but `own_inode` in which a visible process lives, once each."""
+    first: dict[int, Path] = {}
+    for entry in os.scandir(proc):
+        if entry.name.isdecimal():
+            try:
+                inode = (proc / entry.name / "ns" / "net").stat().st_ino
+            except OSError:  # it has ended, or is another user's
+                continue
+            if inode != own_inode:
+                first.setdefault(inode, Path(entry.path))
+    return [described for inode, folder in first.items() if (described := describe(inode, folder))]
+
+
+def describe(inode: int, folder: Path) -> Sandbox | None:
+    """What a process's /proc folder tells of its namespace; None where it has ended."""
+    try:
+        uid = _POD_UID.search((folder / "cgroup").read_text())
+        return Sandbox(
+            inode,
+            folder,
+            _address(folder / "net"),
+            str(uid[1]).replace("_", "-") if uid else "",
+            {name: int(index) for index, name in _INDEX.findall((folder / "net" / "igmp").read_text())},
+        )
+    except OSError:
+        return None
+
+
+def interfaces(sandbox: Sandbox) -> Iterator[tuple[str, Counts]]:
+    """Name and counts of each interface but `lo`. Raises OSError where the process has ended or left its namespace."""
+    if (sandbox.folder / "ns" / "net").stat().st_ino != sandbox.inode:
+        raise ProcessLookupError(f"{sandbox.folder} has left its namespace")
+    for line in (sandbox.folder / "net" / "dev").read_text().splitlines()[2:]:
+        name, _, numbers = line.rpartition(":")
+        name = name.strip()
+        if name != "lo":
+            n = [int(number) for number in numbers.split()]
+            yield name, (n[0], n[1], n[2], n[3], n[8], n[9], n[10], n[11])
+
+
+def _address(net: Path) -> int:
+    for text in _LOCAL.findall((net / "fib_trie").read_text()):
+        v4 = ipaddress.IPv4Address(text)
+        if not v4.is_loopback and not v4.is_link_local:
+            return 0xFFFF_0000_0000 | int(v4)
+    try:
+        lines = (net / "if_inet6").read_text().splitlines()
+    except FileNotFoundError:  # no IPv6
+        return 0
+    scoped = (line.split() for line in lines)
+    return next((int(address, 16) for address, _, _, scope, *_ in scoped if scope == "00"), 0)

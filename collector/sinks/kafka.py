@@ -1,0 +1,105 @@
+"""Batches to Kafka: one message each, keyed by node, acknowledged by all in-sync replicas, idempotent.
+
+The client itself bounds nothing, so what may wait for the broker's answer is bounded here, in bytes. A batch that
+finds no room within BLOCK_S is lost with reason `bus_full`, one that the client gives up with reason `bus_error`;
+neither raises. Topics are the broker's to create. No compression by Kafka: a batch is compressed already.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any, Final
+
+from kafka import KafkaProducer
+from kafka.errors import KafkaError, NoBrokersAvailable
+
+from ..errors import ConfigError, TransientError
+from ..metrics import Metrics
+from ..schema import MAX_MESSAGE_BYTES, Batch
+
+_log = logging.getLogger(__name__)
+
+BLOCK_S: Final = 2.0
+_DELIVERY_S: Final = 60.0
+_ROOM_FOR_HEADERS: Final = 64 * 1024
+
+
+class KafkaSink:
+    """Hands batches to one producer. `limit_bytes` bounds what is in flight."""
+
+    def __init__(self, url: str, metrics: Metrics, limit_bytes: int) -> None:
+        self._servers = [server for server in url.removeprefix("kafka://").rstrip("/").split(",") if server]
+        if not self._servers or not all(_is_host_and_port(server) for server in self._servers):
+            raise ConfigError(f"bus: {url!r} is not kafka://HOST:PORT[,HOST:PORT]")
+        self._metrics = metrics
+        self._limit_bytes = limit_bytes
+        self._in_flight_bytes = 0
+        self._settled = threading.Condition()
+        self._producer: Any = None
+
+    def start(self) -> None:
+        """Connect. Raises TransientError where no broker answers."""
+        try:
+            self._producer = KafkaProducer(
+                bootstrap_servers=self._servers,
+                client_id="flowatlas-collector",
+                max_request_size=MAX_MESSAGE_BYTES + _ROOM_FOR_HEADERS,
+                max_block_ms=int(BLOCK_S * 1000),
+                delivery_timeout_ms=int(_DELIVERY_S * 1000),
+                request_timeout_ms=int(_DELIVERY_S * 1000) // 2,
+                bootstrap_timeout_ms=5000,
+                metrics_enabled=False,
+            )
+        except NoBrokersAvailable as error:
+            raise TransientError(f"bus: no broker answers at {','.join(self._servers)}") from error
+        except KafkaError as error:
+            raise TransientError(f"bus: {type(error).__name__}: {error}") from error
+
+    def send(self, batch: Batch) -> None:
+        """Hand one batch to the producer, after waiting for room for at most BLOCK_S."""
+        size = len(batch.value)
+        with self._settled:
+            if not self._settled.wait_for(lambda: self._in_flight_bytes + size <= self._limit_bytes, BLOCK_S):
+                self._metrics.lost(batch.table, batch.rows, batch.byte_sum, "bus_full")
+                return
+            self._in_flight_bytes += size
+        try:
+            future = self._producer.send(
+                batch.topic, key=batch.key, value=batch.value, headers=list(batch.headers().items())
+            )
+        except KafkaError as error:
+            self._lose(batch, error)
+            return
+        future.add_callback(self._acknowledge, batch)
+        future.add_errback(self._lose, batch)
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait for the broker's answers."""
+        with self._settled:
+            return self._settled.wait_for(lambda: self._in_flight_bytes == 0, timeout_s)
+
+    def stop(self) -> None:
+        """Close the producer; what it still holds after BLOCK_S is given up and counted."""
+        if self._producer is not None:
+            self._producer.close(timeout=BLOCK_S)
+            self._producer = None
+
+    def _acknowledge(self, batch: Batch, _metadata: object) -> None:
+        self._metrics.sent(batch)
+        self._settle(batch)
+
+    def _lose(self, batch: Batch, error: BaseException) -> None:
+        _log.warning("bus: batch not delivered: %s: %s", type(error).__name__, error)
+        self._metrics.lost(batch.table, batch.rows, batch.byte_sum, "bus_error")
+        self._settle(batch)
+
+    def _settle(self, batch: Batch) -> None:
+        with self._settled:
+            self._in_flight_bytes -= len(batch.value)
+            self._settled.notify_all()
+
+
+def _is_host_and_port(server: str) -> bool:
+    host, _, port = server.rpartition(":")
+    return bool(host) and port.isdecimal() and 0 < int(port) < 65536

@@ -1,0 +1,122 @@
+"""Interface counters: the pods' as the pods see them, and those of the node's uplinks and overlay devices.
+
+The host-side end of a pod's veth counts the same packets with receive and transmit swapped, so it is left out, and the
+pod's own end is read through /proc. Counters are cumulative: a cycle that fails loses nothing. Which namespaces there
+are is looked up every SCAN_S, and at once when a known one can no longer be read.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections import Counter
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from ..errors import ConfigError, TransientError
+from ..links import Counts, read_links
+from ..metrics import Metrics
+from ..netlink import in_namespace, open_socket
+from ..sandboxes import Sandbox, describe, find_sandboxes, interfaces
+from ..schema import COUNTERS, SCOPES, UTF8
+from . import Columns
+
+SCAN_S: Final = 5
+_NETLINK_ROUTE: Final = 0
+_HALF: Final = (1 << 64) - 1
+
+Row = tuple[Any, ...]
+"""One interface, in the order of COUNTERS."""
+
+
+class CounterSource:
+    """Rows of COUNTERS: every interface of every pod, uplink and overlay device, each cycle."""
+
+    table = "counters"
+
+    def __init__(self, metrics: Metrics, proc: Path = Path("/proc"), netns: Path | None = None) -> None:
+        self._metrics = metrics
+        self._proc = proc
+        self._netns = netns
+        self._own_inode = 0
+        self._socket: socket.socket | None = None
+        self._sandboxes: list[Sandbox] = []
+        self._scan_due_ns = 0
+
+    def start(self) -> None:
+        """Open a socket in the node's namespace. Raises ConfigError for a wrong `netns` or `proc`."""
+        try:
+            self._own_inode = (self._netns or Path("/proc/self/ns/net")).stat().st_ino
+            self._socket = in_namespace(self._netns, lambda: open_socket(_NETLINK_ROUTE))
+        except OSError as error:
+            raise ConfigError(f"netns: {error}") from error
+        if not (self._proc / "1").is_dir():
+            self.stop()
+            raise ConfigError(f"proc: {self._proc} is not a /proc with processes in it")
+
+    def read(self, now_ns: int) -> Columns:
+        """All interfaces as they are. Raises TransientError where the kernel does not answer."""
+        if self._socket is None:
+            raise TransientError("counters: not started")
+        flaws: Counter[str] = Counter()
+        try:
+            links = read_links(self._socket, flaws)
+        except OSError as error:
+            raise TransientError(f"counters: {error}") from error
+        for reason, count in flaws.items():
+            self._metrics.add("malformed_messages_total", count, reason=reason)
+        rows = [_row(now_ns, scope, link.ifindex, link.name, link.counts) for scope, link in links]
+        return _columns(rows + self._pod_rows(now_ns))
+
+    def finish(self, now_ns: int) -> Columns:
+        """The same as a last `read`."""
+        return self.read(now_ns)
+
+    def stop(self) -> None:
+        """Close the socket."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _pod_rows(self, now_ns: int) -> list[Row]:
+        if now_ns >= self._scan_due_ns:
+            self._scan(now_ns)
+        rows, complete = self._read_sandboxes(now_ns)
+        if not complete:
+            self._scan(now_ns)
+            rows, _ = self._read_sandboxes(now_ns)
+        return rows
+
+    def _scan(self, now_ns: int) -> None:
+        self._sandboxes = find_sandboxes(self._proc, self._own_inode)
+        self._scan_due_ns = now_ns + SCAN_S * 1_000_000_000
+
+    def _read_sandboxes(self, now_ns: int) -> tuple[list[Row], bool]:
+        rows: list[Row] = []
+        complete = True
+        for position, known in enumerate(self._sandboxes):
+            sandbox = known
+            if not sandbox.address:  # its network was still being made
+                sandbox = self._sandboxes[position] = describe(known.inode, known.folder) or known
+            try:
+                rows += [
+                    _row(now_ns, "pod", sandbox.indexes.get(name, 0), name, counts, sandbox)
+                    for name, counts in interfaces(sandbox)
+                ]
+            except OSError:
+                complete = False
+        return rows, complete
+
+
+def _row(now_ns: int, scope: str, ifindex: int, name: str, counts: Counts, sandbox: Sandbox | None = None) -> Row:
+    netns, address, uid = (sandbox.inode, sandbox.address, sandbox.pod_uid) if sandbox else (0, 0, "")
+    return (now_ns, SCOPES.index(scope), netns, ifindex, name, address >> 64, address & _HALF, uid, *counts)
+
+
+def _columns(rows: list[Row]) -> Columns:
+    values = zip(*rows, strict=True) if rows else iter([()] * len(COUNTERS.columns))
+    return {
+        name: column if kind == UTF8 else np.array(column, kind)
+        for (name, kind), column in zip(COUNTERS.columns.items(), values, strict=True)
+    }
