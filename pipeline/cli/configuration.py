@@ -38,10 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
 
         config = settings.load("pipeline", PipelineConfig, file=arguments.config, environ=os.environ, flags={})
     if arguments.action == "print":
-        values = {
-            field.name: _plain(getattr(config, field.name))
-            for field in dataclasses.fields(config)  # type: ignore[arg-type]
-        }
+        values = {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
         print(msgspec.yaml.encode({arguments.section: values}).decode(), end="")
     return 0
 

@@ -50,6 +50,7 @@ def configuration(arguments: argparse.Namespace) -> PipelineConfig:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the pipeline until it is told to stop."""
+    config = configuration(arguments)
     from .. import engine
 
-    return engine.run(configuration(arguments))
+    return engine.run(config)

@@ -1,0 +1,51 @@
+"""`flowatlas attribute`: who and which Service the flows of a file mean, under a cluster's objects."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from . import Subparsers
+
+
+def add(commands: Subparsers) -> None:
+    """Add the sub-command."""
+    command = commands.add_parser(
+        "attribute",
+        help="attribute a file of flows, without a cluster",
+        description="Read flows as JSON Lines (src_ip, dst_ip, dst_port, protocol; src_port, time, bytes, packets "
+        "where known) or Parquet, and add to each its source, destination and Service. Flows come out in their "
+        "order; a line that is no flow is named on standard error and left out, and the exit code is then 1.",
+        epilog="example: flowatlas attribute --state state.yaml --flows flows.jsonl -o table",
+    )
+    command.add_argument(
+        "--state",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="the cluster's objects: a folder of manifests or a `kubectl get -o yaml` file",
+    )
+    command.add_argument("--flows", type=Path, required=True, metavar="FILE", help="JSON Lines, or .parquet")
+    command.add_argument(
+        "-o",
+        "--output",
+        choices=("table", "json", "jsonl", "csv", "parquet"),
+        metavar="FORMAT",
+        help="table, json, jsonl, csv or parquet (default: table on a terminal, jsonl when piped)",
+    )
+    command.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Attribute the file's flows and write them to standard output."""
+    from ..attribution import flowfile, offline
+    from ..inventory import manifests, snapshot
+    from . import output
+
+    objects, refusals = manifests.load(arguments.state)
+    flows = flowfile.read(arguments.flows)
+    for problem in (*refusals, *flows.problems):
+        print(f"flowatlas attribute: {problem}", file=sys.stderr)
+    output.write(offline.attribute_rows(flows.rows, snapshot.build(objects)), arguments.output)
+    return 1 if refusals or flows.problems else 0

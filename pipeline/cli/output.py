@@ -1,0 +1,65 @@
+"""Rows for people and for programs: one writer for every sub-command that prints rows.
+
+JSON Lines by default when piped, a table on a terminal. Nested columns stay nested in JSON and Parquet; tables and CSV
+show them as `column.field`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import BinaryIO
+
+import polars as pl
+
+
+def write(rows: pl.DataFrame, form: str | None, to: BinaryIO | None = None) -> None:
+    """Write rows in the format asked for to `to` (default: standard output)."""
+    out = sys.stdout.buffer if to is None else to
+    chosen = form or ("table" if out.isatty() else "jsonl")
+    if chosen == "table":
+        out.write(_table(flat(rows)).encode())
+    elif chosen == "json":
+        out.write(rows.write_json().encode() + b"\n")
+    elif chosen == "jsonl":
+        rows.write_ndjson(out)
+    elif chosen == "csv":
+        flat(rows).write_csv(out)
+    else:
+        rows.write_parquet(out)
+    out.flush()
+
+
+def flat(rows: pl.DataFrame) -> pl.DataFrame:
+    """Struct columns as columns named `column.field`, at any depth; lists as JSON text."""
+    while any(isinstance(kind, pl.Struct) for kind in rows.dtypes):
+        columns: list[pl.Series] = []
+        for column in rows.iter_columns():
+            if isinstance(column.dtype, pl.Struct):
+                columns += [
+                    field.alias(f"{column.name}.{field.name}") for field in column.struct.unnest().iter_columns()
+                ]
+            else:
+                columns.append(column)
+        rows = pl.DataFrame(columns)
+    return rows.with_columns(
+        pl.Series(name, [None if value is None else str(value.to_list()) for value in rows[name]], dtype=pl.String)
+        for name, kind in rows.schema.items()
+        if isinstance(kind, pl.List)
+    )
+
+
+def _table(rows: pl.DataFrame) -> str:
+    cells = rows.select(pl.all().cast(pl.String).fill_null("-"))
+    lines = [cells.columns, *cells.iter_rows()]
+    widths = [max(len(line[i]) for line in lines) for i in range(cells.width)]
+    is_number = [kind.is_numeric() for kind in rows.dtypes]
+
+    def aligned(line: Sequence[str]) -> str:
+        parts = (
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(line, widths, is_number, strict=True)
+        )
+        return "  ".join(parts).rstrip() + "\n"
+
+    return "".join(aligned(line) for line in lines)

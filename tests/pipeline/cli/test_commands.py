@@ -1,0 +1,115 @@
+"""The command line as a person or a script meets it: output, exit codes, and errors that say what to do."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from pipeline.cli import output
+from pipeline.cli.main import main
+
+MANIFESTS = Path(__file__).resolve().parents[3] / "deploy" / "lab" / "manifests"
+FLOW = {"src_ip": "10.244.1.13", "dst_ip": "10.96.0.10", "dst_port": 53, "protocol": "UDP"}
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipeline.cli.main", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def flows_file(tmp_path: Path, *lines: str) -> str:
+    path = tmp_path / "flows.jsonl"
+    path.write_text("\n".join(lines) + "\n")
+    return str(path)
+
+
+def test_attribute_writes_each_flow_in_order_as_json_lines(tmp_path: Path) -> None:
+    flows = flows_file(tmp_path, json.dumps(FLOW), json.dumps(FLOW | {"dst_ip": "192.0.2.1"}))
+    done = run("attribute", "--state", str(MANIFESTS), "--flows", flows)
+    first, second = (json.loads(line) for line in done.stdout.splitlines())
+    assert done.returncode == 0, done.stderr
+    assert first["source"]["name"] == "netshoot"
+    assert first["service"] == {
+        "namespace": "kube-system",
+        "name": "kube-dns",
+        "type": "ClusterIP",
+        "port_name": "dns",
+        "via": "cluster_ip",
+    }
+    assert second["destination"]["kind"] == "External"
+    assert second["service"] is None
+
+
+def test_attribute_names_a_bad_line_and_goes_on(tmp_path: Path) -> None:
+    flows = flows_file(tmp_path, "{", json.dumps(FLOW))
+    done = run("attribute", "--state", str(MANIFESTS), "--flows", flows)
+    assert done.returncode == 1
+    assert f"{flows}: line 1: " in done.stderr
+    assert len(done.stdout.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("attribute", "--state", "/no/such", "--flows", "x"), "state: /no/such does not exist"),
+        (("attribute", "--state", str(MANIFESTS), "--flows", "/no/such.jsonl"), "flows: "),
+        (("collect", "--bus", "file:///tmp/x"), "collector: node must be set"),
+        (("collect", "--node", "n1", "--bus", "ftp://x"), "bus: 'ftp://x' is not"),
+        (("pipeline", "--bus", "kafka://x:1"), "pipeline: state must be set"),
+        (("pipeline", "--bus", "kafka://x:1", "--state", "x", "--listen", "nowhere"), "pipeline.listen: 'nowhere'"),
+        (("config", "check", "pipeline", "--config", "/no/such.yaml"), "/no/such.yaml: No such file"),
+        (("observe",), "invalid choice: 'observe'"),
+    ],
+)
+def test_wrong_use_is_named_and_exits_with_2(arguments: tuple[str, ...], said: str) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_config_print_shows_the_merged_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "flowatlas.yaml"
+    file.write_text("pipeline: {bus: 'file:///var/bus', state: /etc/state}\n")
+    monkeypatch.setenv("FLOWATLAS_PIPELINE_WINDOW_S", "2.5")
+    assert main(["config", "print", "pipeline", "--config", str(file)]) == 0
+    printed = capsys.readouterr().out
+    assert "bus: file:///var/bus" in printed
+    assert "window_s: 2.5" in printed
+
+
+def test_the_command_line_and_the_collector_load_nothing_heavy() -> None:
+    program = (
+        "import sys; from pipeline.cli import main; main.parser(); import collector.agent\n"
+        "heavy = {'polars', 'pyarrow', 'scapy', 'grafanalib', 'pyroute2'} & set(sys.modules)\n"
+        "sys.exit(f'loaded: {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("form", ["table", "json", "jsonl", "csv", "parquet"])
+def test_every_format_carries_every_row(form: str) -> None:
+    rows = pl.DataFrame({"n": [1, 2], "end": [{"name": "a", "ports": [1]}, {"name": None, "ports": []}]})
+    out = io.BytesIO()
+    output.write(rows, form, out)
+    text = out.getvalue()
+    readers: dict[str, Any] = {
+        "table": lambda: text.decode().splitlines()[1:],
+        "json": lambda: json.loads(text),
+        "jsonl": lambda: text.splitlines(),
+        "csv": lambda: pl.read_csv(text).rows(),
+        "parquet": lambda: pl.read_parquet(text).rows(),
+    }
+    assert len(readers[form]()) == 2
+    if form in {"table", "csv"}:
+        assert b"end.name" in text.splitlines()[0]
