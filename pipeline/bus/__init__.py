@@ -5,9 +5,11 @@ A reader gives bytes and positions; it judges nothing. `pipeline.engine` is the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
+
+from ..errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +48,17 @@ class Reader(Protocol):
 
     def stop(self) -> None:
         """Close; safe to call twice."""
+
+
+def open_reader(url: str, group: str, topics: Sequence[str]) -> Reader:
+    """A reader, not started, for `file://DIR` or `kafka://HOST:PORT[,HOST:PORT]`. Raises ConfigError for others."""
+    scheme = url.partition("://")[0]
+    if scheme == "file":
+        from .files import FileReader
+
+        return FileReader(url, group, topics)
+    if scheme == "kafka":
+        from .kafka import KafkaReader
+
+        return KafkaReader(url, group, topics)
+    raise ConfigError(f"bus: {url!r} is neither file://DIR nor kafka://HOST:PORT[,HOST:PORT]")

@@ -1,0 +1,99 @@
+"""One Arrow IPC stream of one record batch from foreign bytes, or BatchError: the door that hostile bytes come to.
+
+Only pyarrow reads them (Polars' own IPC reader aborts on some), and only after their envelope has been judged: a schema
+message equal to ours, one record batch without Arrow's body compression (which may be a bomb), the end. The invariant: memory stays within a small multiple of the bytes given.
+
+Layout: Arrow's columnar format, "Encapsulated message format", and its FlatBuffers files Message.fbs and Schema.fbs.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, Final
+
+import pyarrow as pa
+
+from collector.schema import TABLES, UTF8, BatchError, Table
+
+MAX_SCHEMA_BYTES: Final = 16 * 1024
+"""Of a schema message; ours take about 1 KiB. Reading the fields of a foreign one could take long."""
+
+_HEADER_SLOT: Final = 2  # Message.header; slot 1 is its type
+_COMPRESSION_SLOT: Final = 3  # RecordBatch.compression
+_BROKEN: Final = (
+    pa.ArrowException, OSError, EOFError, StopIteration, ValueError, TypeError, KeyError, IndexError, struct.error,
+)  # fmt: skip
+
+
+def _schema(table: Table) -> pa.Schema:
+    return pa.schema(
+        [
+            pa.field(name, pa.string() if kind == UTF8 else pa.type_for_alias(kind), nullable=False)
+            for name, kind in table.columns.items()
+        ]
+    )
+
+
+SCHEMAS: Final = {name: _schema(table) for name, table in TABLES.items()}
+"""The tables as they travel: columns in order, none nullable, no metadata."""
+
+
+def read_batch(stream: bytes, table: str, rows: int) -> pa.RecordBatch:
+    """The one record batch of a stream, fully validated, without nulls, of exactly `rows` rows, on the stream's memory.
+
+    Raises BatchError with reason `ipc` (no such stream), `schema` (other columns), `rows`, or `values` (nulls).
+    """
+    source = pa.BufferReader(stream)
+    try:
+        messages = pa.ipc.MessageReader.open_stream(source)
+        head = messages.read_next_message()
+        if head.type != "schema":
+            raise BatchError("ipc", f"begins with a {head.type}")
+        if head.metadata.size > MAX_SCHEMA_BYTES:
+            raise BatchError("schema", f"of {head.metadata.size} bytes")
+        if not pa.ipc.read_schema(head).equals(SCHEMAS[table], check_metadata=True):
+            raise BatchError("schema", f"not the columns of {table}")
+        body = messages.read_next_message()
+        if body.type != "record batch" or _is_compressed(body.metadata):
+            raise BatchError("ipc", "the second message is no plain record batch")
+        if not _is_at_end(messages) or source.tell() != len(stream):
+            raise BatchError("ipc", "something follows the record batch")
+        batch = pa.ipc.read_record_batch(body, SCHEMAS[table])
+        if batch.num_rows != rows:
+            raise BatchError("rows", f"{batch.num_rows}, the headers say {rows}")
+        batch.validate(full=True)
+    except BatchError:
+        raise
+    except _BROKEN as error:
+        raise BatchError("ipc", f"{type(error).__name__}: {str(error)[:120]}") from None
+    if any(column.null_count for column in batch.columns):
+        raise BatchError("values", "nulls")
+    return batch
+
+
+def _is_at_end(messages: Any) -> bool:
+    try:
+        messages.read_next_message()
+    except StopIteration:
+        return True
+    return False
+
+
+def _is_compressed(metadata: pa.Buffer) -> bool:
+    """Whether a record batch's message declares compressed buffers; pyarrow has verified the FlatBuffer's bounds."""
+    view = memoryview(metadata)
+    header = _field(view, _u32(view, 0), _HEADER_SLOT)
+    return _field(view, header + _u32(view, header), _COMPRESSION_SLOT) != 0
+
+
+def _field(view: memoryview, table: int, slot: int) -> int:
+    """The position of a FlatBuffers table's field, 0 where it is absent."""
+    vtable = table - struct.unpack_from("<i", view, table)[0]
+    (vtable_size,) = struct.unpack_from("<H", view, vtable)
+    entry = 4 + 2 * slot
+    offset = struct.unpack_from("<H", view, vtable + entry)[0] if entry + 2 <= vtable_size else 0
+    return table + offset if offset else 0
+
+
+def _u32(view: memoryview, at: int) -> int:
+    return int(struct.unpack_from("<I", view, at)[0])

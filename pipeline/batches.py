@@ -1,0 +1,128 @@
+"""Which batches have come: duplicates are told, gaps are counted.
+
+A node numbers its batches by one sequence per (epoch, table), and an epoch begins when its collector starts. What came
+is kept as intervals of sequence numbers, so an orderly node costs one interval however long it runs. It knows no clock
+and no bus. The invariant: a name is accepted at most once while its epoch is remembered.
+
+The first batch seen of an epoch sets where counting begins: what the node sent before that is not known to be missing.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter, OrderedDict
+from collections.abc import Mapping
+from typing import Any, Final
+
+from collector.schema import BatchName
+
+MAX_EPOCHS: Final = 8
+"""Epochs remembered for one table of one node: a restart does not forget what may still be delivered again."""
+MAX_INTERVALS: Final = 1024
+"""Gaps remembered in one epoch, plus one. Beyond that the oldest gap is given up: it stays missing for good."""
+
+
+class _Epoch:
+    """The sequence numbers that came in one epoch, as sorted, disjoint, non-adjacent intervals [start, end)."""
+
+    __slots__ = ("ends", "given_up", "starts")
+
+    def __init__(self, intervals: list[list[int]], given_up: int = 0) -> None:
+        self.starts = [start for start, _ in intervals]
+        self.ends = [end for _, end in intervals]
+        self.given_up = given_up
+
+    def add(self, seq: int) -> bool:
+        """Note a number; False where it came before or lies in a gap that was given up."""
+        starts, ends = self.starts, self.ends
+        if ends and ends[-1] == seq:  # the common case: the next in order
+            ends[-1] = seq + 1
+            return True
+        at = bisect_right(starts, seq)
+        if at and seq < ends[at - 1]:
+            return False
+        joins_left = at > 0 and ends[at - 1] == seq
+        joins_right = at < len(starts) and starts[at] == seq + 1
+        if joins_left and joins_right:
+            ends[at - 1] = ends.pop(at)
+            del starts[at]
+        elif joins_left:
+            ends[at - 1] = seq + 1
+        elif joins_right:
+            starts[at] = seq
+        else:
+            starts.insert(at, seq)
+            ends.insert(at, seq + 1)
+            if len(starts) > MAX_INTERVALS:
+                self.given_up += starts[1] - ends[0]
+                ends[0] = ends.pop(1)
+                del starts[1]
+        return True
+
+    def missing(self) -> int:
+        """Numbers inside the range seen that have not come."""
+        return self.given_up + sum(self.starts[1:]) - sum(self.ends[:-1])
+
+
+class BatchLedger:
+    """Accepts each batch's name once."""
+
+    def __init__(self) -> None:
+        self._tracks: dict[tuple[str, str], OrderedDict[int, _Epoch]] = {}
+        self._settled: Counter[str] = Counter()
+        self.duplicates: Counter[str] = Counter()
+        """Names refused since they had been accepted before, by node."""
+
+    def accept(self, name: BatchName) -> bool:
+        """Whether this batch is new; the answer is given once, so apply it when it is True."""
+        epochs = self._tracks.setdefault((name.node, name.table), OrderedDict())
+        epoch = epochs.get(name.epoch)
+        if epoch is None:
+            epoch = epochs[name.epoch] = _Epoch([])
+            if len(epochs) > MAX_EPOCHS:
+                _, forgotten = epochs.popitem(last=False)
+                self._settled[name.node] += forgotten.missing()
+        else:
+            epochs.move_to_end(name.epoch)
+        if epoch.add(name.seq):
+            return True
+        self.duplicates[name.node] += 1
+        return False
+
+    def missing(self) -> dict[str, int]:
+        """Batches that each node numbered and that have not come while later ones have. Late arrivals lower it."""
+        counts = dict.fromkeys((node for node, _ in self._tracks), 0)
+        for (node, _), epochs in self._tracks.items():
+            counts[node] += sum(epoch.missing() for epoch in epochs.values())
+        for node, settled in self._settled.items():
+            counts[node] += settled
+        return counts
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything that is known, as plain values fit for JSON."""
+        return {
+            "epochs": [
+                [
+                    node,
+                    table,
+                    number,
+                    epoch.given_up,
+                    [list(pair) for pair in zip(epoch.starts, epoch.ends, strict=True)],
+                ]
+                for (node, table), epochs in self._tracks.items()
+                for number, epoch in epochs.items()
+            ],
+            "settled": dict(self._settled),
+            "duplicates": dict(self.duplicates),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> BatchLedger:
+        """The ledger that `to_dict` described."""
+        ledger = cls()
+        for node, table, number, given_up, intervals in values["epochs"]:
+            epochs = ledger._tracks.setdefault((node, table), OrderedDict())
+            epochs[number] = _Epoch(intervals, given_up)
+        ledger._settled.update(values["settled"])
+        ledger.duplicates.update(values["duplicates"])
+        return ledger

@@ -1,0 +1,107 @@
+"""From a message of the bus to a frame of one table's rows, or BatchError with the reason for the quarantine.
+
+Whatever bytes come, nothing else is raised, memory is bounded, and no row is handed on that its batch's name, checksum,
+counts and sums do not vouch for. The order of checks is cheap first; see `collector.schema` for the layout.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import zstandard
+
+from collector.schema import (
+    MAX_INFLATED_BYTES,
+    MAX_MESSAGE_BYTES,
+    MAX_ROWS,
+    OUTCOMES,
+    SCOPES,
+    TABLES,
+    UTF8,
+    BatchError,
+    BatchName,
+    frame_of,
+    parse_headers,
+)
+
+from .arrow_stream import read_batch
+from .bus import Message
+
+MAX_TEXT_BYTES: Final = 128
+"""Of one text value: an interface's name has at most 127 bytes, a pod's UID 36."""
+LARGEST: Final = {"outcome": len(OUTCOMES) - 1, "opened": 1, "closed": 1, "scope": len(SCOPES) - 1}
+"""The largest value of columns that have one; in every table where they occur."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """One sound batch. `frame` has the table's columns and `node` (Categorical)."""
+
+    name: BatchName
+    frame: pl.DataFrame
+
+
+def decode(message: Message) -> Decoded:
+    """Decode one message that the bus could read.
+
+    Raises BatchError; `pipeline.catalog` lists the reasons with flowatlas_pipeline_quarantined_batches_total.
+    """
+    if message.flaw:
+        raise BatchError(message.flaw, message.origin)
+    if len(message.value) > MAX_MESSAGE_BYTES:
+        raise BatchError("oversized", f"{len(message.value)} bytes")
+    name = parse_headers(message.headers)
+    if name.rows > MAX_ROWS:
+        raise BatchError("rows", f"the headers say {name.rows}, at most {MAX_ROWS} are allowed")
+    if message.topic != TABLES[name.table].topic:
+        raise BatchError("table", f"{name.table} in {message.topic}")
+    if message.key != name.node.encode():
+        raise BatchError("node", f"{name.node} under the key {message.key[:64]!r}")
+    batch = read_batch(_inflate(frame_of(message.value)), name.table, name.rows)
+    _check_values(batch, name)
+    node = pl.lit(name.node, dtype=pl.Categorical).alias("node")
+    return Decoded(name, pl.DataFrame(batch).with_columns(node))
+
+
+def _inflate(frame: bytes) -> bytes:
+    """The content of exactly one zstd frame that declares its size, within the cap."""
+    try:
+        parameters = zstandard.get_frame_parameters(frame)
+        if not 0 < parameters.content_size <= MAX_INFLATED_BYTES:  # an unknown size is the largest number
+            raise BatchError("inflate", f"{parameters.content_size} bytes declared")
+        inflater = zstandard.ZstdDecompressor(max_window_size=MAX_INFLATED_BYTES)
+        return inflater.decompress(frame, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise BatchError("inflate", str(error)[:120]) from None
+
+
+def _check_values(batch: pa.RecordBatch, name: BatchName) -> None:
+    table = TABLES[name.table]
+    byte_sum = 0
+    for column, kind in table.columns.items():
+        values = batch.column(column)
+        if kind == UTF8:
+            longest = pa.compute.max(pa.compute.binary_length(values)).as_py()
+            if longest is not None and longest > MAX_TEXT_BYTES:
+                raise BatchError("values", f"{column} of {longest} bytes")
+        elif kind == "int64":  # all are times
+            if (values.to_numpy() < 0).any():
+                raise BatchError("values", f"{column} before 1970")
+        elif column in LARGEST:
+            if (values.to_numpy() > LARGEST[column]).any():
+                raise BatchError("values", f"{column} above {LARGEST[column]}")
+        elif column in table.bytes_columns:
+            byte_sum += _exact_sum(values.to_numpy())
+    if byte_sum != name.byte_sum:
+        raise BatchError("bytes", f"{byte_sum}, the headers say {name.byte_sum}")
+
+
+def _exact_sum(values: np.ndarray) -> int:
+    """The sum of unsigned 64-bit numbers, which may exceed 64 bits."""
+    low = np.bitwise_and(values, np.uint64(0xFFFFFFFF)).sum(dtype=np.uint64)
+    high = np.right_shift(values, np.uint64(32)).sum(dtype=np.uint64)
+    return (int(high) << 32) + int(low)
