@@ -51,7 +51,7 @@ class FlowMetrics:
             Plain("flowatlas_unattributed_bytes_total", self._unattributed, "bytes"),
         )
         self._snapshot: Snapshot | None = None
-        self._workloads = self._nodes = pl.Series()
+        self._workloads = pl.Series()
 
     def use(self, snapshot: Snapshot) -> None:
         """Take ids to be those of `snapshot` from now on."""
@@ -59,18 +59,18 @@ class FlowMetrics:
             return
         self._snapshot = snapshot
         self._workloads = rollups.workload_ids(snapshot)
-        self._nodes = snapshot.endpoints["node"]
         for totals in (self._conversations, self._services, self._dials, self._endpoints):
             totals.forget_ids()
 
     def add(self, flows: pl.DataFrame) -> None:
         """Add flows attributed under the snapshot in use."""
+        nodes = self._require_snapshot().endpoints["node"]
         conversations, services, observers, overlays, unattributed = pl.collect_all(
             [
                 rollups.conversations(flows.lazy(), self._workloads),
                 rollups.service_endpoints(flows.lazy()),
                 rollups.observers(flows.lazy()),
-                rollups.overlays(flows.lazy(), self._nodes),
+                rollups.overlays(flows.lazy(), nodes),
                 rollups.unattributed(flows.lazy()),
             ]
         )

@@ -1,0 +1,167 @@
+"""Flow metrics equal a row-at-a-time count, whatever the windows and snapshots were."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collector.schema import OUTCOMES
+from pipeline.aggregate.flows import FlowMetrics
+from pipeline.attribution.roles import ROLES
+from pipeline.catalog import BY_NAME
+from pipeline.inventory.endpoints import UNKNOWN
+from pipeline.inventory.services import VIAS
+from pipeline.inventory.snapshot import Snapshot
+from tests.pipeline.small_cluster import pod, small_cluster
+
+ATTRIBUTED = pl.Schema(
+    {
+        "src_id": pl.UInt32(),
+        "dst_id": pl.UInt32(),
+        "service_id": pl.UInt32(),
+        "via": VIAS,
+        "role": ROLES,
+        "node": pl.Categorical(),
+        "protocol": pl.UInt8(),
+        "outcome": pl.UInt8(),
+        "opened": pl.UInt8(),
+        "packets": pl.UInt64(),
+        "bytes": pl.UInt64(),
+        "reply_packets": pl.UInt64(),
+        "reply_bytes": pl.UInt64(),
+    }
+)
+SNAPSHOTS = (small_cluster(), small_cluster(pod("aaa", "node-a", "10.0.1.9")))
+PROTOCOLS = {6: "TCP", 17: "UDP", 1: "ICMP", 99: "99"}
+
+Counts = dict[str, Counter[tuple[str, ...]]]
+
+
+def row_strategy(snapshot: Snapshot) -> st.SearchStrategy[dict[str, Any]]:
+    endpoint = st.integers(0, snapshot.endpoints.height - 1)
+    service = st.none() | st.integers(0, snapshot.services.height - 1)
+    count = st.integers(0, 2**40)
+    return st.fixed_dictionaries(
+        {
+            "src_id": endpoint,
+            "dst_id": endpoint,
+            "service_id": service,
+            "via": st.sampled_from(VIAS.categories.to_list()),
+            "role": st.sampled_from(["canonical", "canonical", "observer", "overlay"]),
+            "node": st.sampled_from(["node-a", "node-b"]),
+            "protocol": st.sampled_from(list(PROTOCOLS)),
+            "outcome": st.integers(0, len(OUTCOMES) - 1),
+            "opened": st.integers(0, 1),
+            "packets": count,
+            "bytes": count,
+            "reply_packets": count,
+            "reply_bytes": count,
+        }
+    ).map(lambda row: row if row["service_id"] is not None else {**row, "via": None})
+
+
+@st.composite
+def windows(draw: st.DrawFn) -> list[tuple[Snapshot, list[dict[str, Any]]]]:
+    order = draw(st.lists(st.sampled_from(SNAPSHOTS), min_size=1, max_size=4))
+    return [(snapshot, draw(st.lists(row_strategy(snapshot), max_size=12))) for snapshot in order]
+
+
+def count(rows: list[dict[str, Any]], snapshot: Snapshot, counts: Counts) -> None:
+    """The slow, obvious way: each row, one at a time, into each metric that it belongs to."""
+
+    def add(metric: str, labels: tuple[str, ...], value: int) -> None:
+        counts[metric][labels] += value
+
+    endpoints, services = snapshot.endpoints.rows(named=True), snapshot.services.rows(named=True)
+    for row in rows:
+        source, destination = endpoints[row["src_id"]], endpoints[row["dst_id"]]
+        protocol = PROTOCOLS[row["protocol"]]
+        both_ways = row["bytes"] + row["reply_bytes"]
+        if row["role"] == "observer":
+            add("flowatlas_observer_bytes_total", (row["node"],), both_ways)
+        if row["role"] == "overlay" and source["node"] == row["node"]:
+            add("flowatlas_overlay_bytes_total", (row["node"], protocol), both_ways)
+        if row["role"] != "canonical":
+            continue
+        ends = tuple(end[k] for end in (source, destination) for k in ("namespace", "workload", "workload_kind"))
+        dialled = services[row["service_id"]] if row["service_id"] is not None else None
+        names = ("service_namespace", "service", "service_port")
+        service = tuple(dialled[k] for k in names) if dialled else ("", "", "")
+        failure = OUTCOMES[row["outcome"]] if OUTCOMES[row["outcome"]] in ("refused", "reset", "no_reply") else None
+        for way, prefix in (("request", ""), ("reply", "reply_")):
+            for what in ("bytes", "packets"):
+                add(f"flowatlas_flow_{what}_total", (*ends, *service, protocol, way), row[prefix + what])
+        add("flowatlas_connections_total", (*ends, *service, protocol), row["opened"])
+        if failure:
+            add("flowatlas_connection_failures_total", (*ends, *service, protocol, failure), 1)
+        if dialled:
+            label = (*service, dialled["service_type"], protocol)
+            add("flowatlas_service_bytes_total", (*label, "request"), row["bytes"])
+            add("flowatlas_service_bytes_total", (*label, "reply"), row["reply_bytes"])
+            add("flowatlas_service_connections_total", (*label, row["via"]), row["opened"])
+            if failure:
+                add("flowatlas_service_connection_failures_total", (*label, failure), 1)
+            answered = destination["name"] if destination["kind"] == "Pod" else ""
+            where = (*service, answered, destination["node"])
+            add("flowatlas_service_endpoint_connections_total", where, row["opened"])
+        if row["src_id"] == UNKNOWN:
+            add("flowatlas_unattributed_bytes_total", ("unknown_source",), both_ways)
+        elif row["dst_id"] == UNKNOWN:
+            add("flowatlas_unattributed_bytes_total", ("unknown_destination",), both_ways)
+
+
+def exposed(metrics: FlowMetrics) -> Counts:
+    found: Counts = {}
+    for samples in metrics.samples():
+        keys = samples.labels.rows()
+        assert len(set(keys)) == len(keys), "a series is there twice"
+        found[samples.metric.name] = Counter(dict(zip(keys, samples.values.to_list(), strict=True)))
+    return found
+
+
+@given(windows())
+def test_metrics_equal_a_count_by_hand(history: list[tuple[Snapshot, list[dict[str, Any]]]]) -> None:
+    """Any rows, cut into any windows, under snapshots whose ids mean different things."""
+    metrics = FlowMetrics()
+    expected: Counts = {samples.metric.name: Counter() for samples in metrics.samples()}
+    for snapshot, rows in history:
+        metrics.use(snapshot)
+        metrics.add(pl.DataFrame(rows, schema=ATTRIBUTED))
+        count(rows, snapshot, expected)
+        found = exposed(metrics)
+        assert found == expected
+        for name, series in found.items():
+            assert series.keys() == expected[name].keys()
+
+
+def test_every_flow_metric_of_the_catalogue_is_there() -> None:
+    prefixes = ("flowatlas_pipeline_", "flowatlas_state_", "flowatlas_build_", "container_network_")
+    wanted = {m.name for m in BY_NAME.values() if m.exposer == "pipeline" and not m.name.startswith(prefixes)}
+    assert {samples.metric.name for samples in FlowMetrics().samples()} == wanted
+
+
+def test_labels_stay_the_same_object_while_no_series_is_new() -> None:
+    """Renderers keep the text of labels by this."""
+    metrics = FlowMetrics()
+    metrics.use(SNAPSHOTS[0])
+    row = {name: 1 for name in ATTRIBUTED if name not in {"via", "role", "node"}}
+    frame = pl.DataFrame([{**row, "via": "cluster_ip", "role": "canonical", "node": "node-a"}], schema=ATTRIBUTED)
+    metrics.add(frame.with_columns(pl.lit(2, pl.UInt8).alias("outcome")))
+    before = [samples.labels for samples in metrics.samples()]
+    metrics.add(frame.with_columns(pl.lit(2, pl.UInt8).alias("outcome")))
+    after = [samples.labels for samples in metrics.samples()]
+    assert all(a is b for a, b in zip(before, after, strict=True))
+    metrics.add(frame.with_columns(pl.lit(3, pl.UInt8).alias("outcome")))
+    failures = {s.metric.name: s for s in metrics.samples()}["flowatlas_connection_failures_total"]
+    assert failures.labels["reason"].to_list() == ["refused", "reset"]
+    assert failures.values.to_list() == [2, 1]
+
+
+def test_flows_need_a_snapshot() -> None:
+    with pytest.raises(RuntimeError, match="use"):
+        FlowMetrics().add(pl.DataFrame(schema=ATTRIBUTED).clear())

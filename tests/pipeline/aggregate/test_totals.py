@@ -1,0 +1,70 @@
+"""Totals are exact, keep their rows and never fall."""
+
+from __future__ import annotations
+
+import polars as pl
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.aggregate.totals import Totals
+
+
+def deltas(rows: list[tuple[int | None, int]]) -> pl.DataFrame:
+    return pl.DataFrame(rows, schema={"id": pl.UInt32, "value": pl.UInt64}, orient="row")
+
+
+def letters(ids: pl.DataFrame) -> pl.DataFrame:
+    """Ids that differ by a multiple of five have the same name."""
+    return ids.select(name=pl.format("name-{}", pl.col("id").fill_null(4) % 5))
+
+
+def found(totals: Totals) -> dict[str, int]:
+    return dict(zip(totals.labels["name"], totals.measure("value"), strict=True))
+
+
+@given(st.lists(st.lists(st.tuples(st.none() | st.integers(0, 20), st.integers(0, 2**50)), max_size=10), max_size=6))
+def test_sums_are_exact_and_rows_keep_their_place(windows: list[list[tuple[int | None, int]]]) -> None:
+    """Ids may repeat within a window, be null, and share a name."""
+    totals = Totals(("id",), ("name",), ("value",))
+    expected: dict[str, int] = {}
+    for window in windows:
+        before = totals.labels["name"].to_list()
+        totals.add(deltas(window), letters)
+        for number, value in window:
+            name = f"name-{(4 if number is None else number) % 5}"
+            expected[name] = expected.get(name, 0) + value
+        assert found(totals) == expected
+        assert totals.labels["name"].to_list()[: len(before)] == before
+
+
+def test_sums_beyond_what_a_float_holds_are_exact() -> None:
+    totals = Totals(("id",), ("name",), ("value",))
+    totals.add(deltas([(0, 2**53)]), letters)
+    totals.add(deltas([(0, 1)]), letters)
+    assert found(totals) == {"name-0": 2**53 + 1}
+
+
+def test_forgotten_ids_are_named_anew() -> None:
+    """After the snapshot has changed the same id may mean another name."""
+    totals = Totals(("id",), ("name",), ("value",))
+    totals.add(deltas([(0, 1)]), letters)
+    totals.forget_ids()
+    totals.add(deltas([(0, 5)]), lambda ids: ids.select(name=pl.lit("other")))
+    assert found(totals) == {"name-0": 1, "other": 5}
+
+
+def test_a_measure_taken_does_not_move_with_later_additions() -> None:
+    """What was published stays what it was."""
+    totals = Totals(("id",), ("name",), ("value",))
+    totals.add(deltas([(0, 1)]), letters)
+    taken = totals.measure("value")
+    totals.add(deltas([(0, 1)]), letters)
+    assert (taken.to_list(), totals.measure("value").to_list()) == ([1], [2])
+
+
+def test_new_series_come_in_the_order_of_their_names() -> None:
+    """The exposition's order does not depend on how a group-by happens to run."""
+    totals = Totals(("id",), ("name",), ("value",))
+    totals.add(deltas([(3, 1), (1, 1), (2, 1)]), letters)
+    totals.add(deltas([(0, 1)]), letters)
+    assert totals.labels["name"].to_list() == ["name-1", "name-2", "name-3", "name-0"]
