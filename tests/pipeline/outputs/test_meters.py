@@ -1,0 +1,50 @@
+"""The pipeline's own metrics."""
+
+from __future__ import annotations
+
+from pipeline.catalog import METRICS
+from pipeline.outputs.meters import STAGES, Meters
+
+
+def values(meters: Meters, name: str) -> dict[tuple[str, ...], float]:
+    samples = {s.metric.name: s for s in meters.samples(0)}[name]
+    return dict(zip(samples.labels.rows(), samples.values.to_list(), strict=True))
+
+
+def test_every_self_metric_of_the_catalogue_is_there() -> None:
+    prefixes = ("flowatlas_pipeline_", "flowatlas_state_", "flowatlas_build_")
+    wanted = {metric.name for metric in METRICS if metric.name.startswith(prefixes)}
+    assert {samples.metric.name for samples in Meters().samples(0)} == wanted
+
+
+def test_what_was_missing_stays_counted_when_it_comes_late() -> None:
+    """A counter must not fall, and a new gap counts again."""
+    meters = Meters()
+    seen = []
+    for missing in (0, 3, 1, 1, 2):
+        meters.missing({"a": missing})
+        seen.append(values(meters, "flowatlas_pipeline_missing_batches_total")[("a",)])
+    assert seen == [0, 3, 3, 3, 4]
+
+
+def test_the_newest_observation_stands_and_an_empty_batch_has_none() -> None:
+    meters = Meters()
+    meters.applied("flows", "a", 2, 2_500_000_000)
+    meters.applied("flows", "a", 1, 1_000_000_000)
+    meters.applied("flows", "b", 0, None)
+    assert values(meters, "flowatlas_pipeline_last_observation_timestamp_seconds") == {("a",): 2.5}
+    assert values(meters, "flowatlas_pipeline_rows_total") == {("flows", "a"): 3, ("flows", "b"): 0}
+    assert values(meters, "flowatlas_pipeline_batches_total") == {("flows", "a"): 2, ("flows", "b"): 1}
+
+
+def test_stages_are_timed_also_when_they_fail() -> None:
+    meters = Meters()
+    try:
+        with meters.stage("decode"):
+            raise ZeroDivisionError
+    except ZeroDivisionError:
+        pass
+    seconds = values(meters, "flowatlas_pipeline_stage_seconds_total")
+    assert set(seconds) == {(stage,) for stage in STAGES}
+    assert seconds[("decode",)] > 0
+    assert seconds[("attribute",)] == 0
