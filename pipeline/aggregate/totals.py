@@ -17,6 +17,8 @@ Name = Callable[[pl.DataFrame], pl.DataFrame]
 """Turns rows of ids into rows of label text, in the same order."""
 
 _SERIES: Final = "series"
+_MOST: Final = np.uint64(2**64 - 1)
+"""Where a total stays that nonsense on the wire would drive beyond 64 bits."""
 
 
 class Totals:
@@ -43,12 +45,15 @@ class Totals:
         if deltas.is_empty():
             return
         series = self._series_of(deltas, name).to_numpy()
-        for measure, values in self._values.items():
-            np.add.at(values, series, deltas[measure].to_numpy())
+        for measure, before in self._values.items():
+            added = np.zeros(len(before), np.uint64)
+            np.add.at(added, series, deltas[measure].to_numpy())
+            total = before + added
+            self._values[measure] = np.where(total < before, _MOST, total)
 
     def measure(self, name: str) -> pl.Series:
         """The totals of one measure as they are now; later additions do not change them."""
-        return pl.Series(name, self._values[name].copy(), dtype=pl.UInt64)
+        return pl.Series(name, self._values[name], dtype=pl.UInt64)
 
     def _series_of(self, deltas: pl.DataFrame, name: Name) -> pl.Series:
         if self._known is None:

@@ -22,6 +22,8 @@ class Meters:
     """The pipeline's own counters and gauges. Written and read by the engine's thread."""
 
     def __init__(self) -> None:
+        self.duplicates: Mapping[str, int] = {}
+        """Batches that came again and were passed over, by node."""
         self.objects: Mapping[str, int] = {}
         """Kubernetes objects known, by kind."""
         self.refused_objects: Mapping[str, int] = {}
@@ -30,7 +32,6 @@ class Meters:
         self._batches: Counter[tuple[str, ...]] = Counter()
         self._rows: Counter[tuple[str, ...]] = Counter()
         self._quarantined: Counter[tuple[str, ...]] = Counter()
-        self._duplicates: Counter[tuple[str, ...]] = Counter()
         self._gaps: Counter[tuple[str, ...]] = Counter()
         self._missing: Mapping[str, int] = {}
         self._newest_ns: dict[str, int] = defaultdict(int)
@@ -55,10 +56,6 @@ class Meters:
         """A batch was set aside."""
         self._quarantined[(reason,)] += 1
 
-    def duplicate(self, node: str) -> None:
-        """A batch came again and was passed over."""
-        self._duplicates[(node,)] += 1
-
     def missing(self, by_node: Mapping[str, int]) -> None:
         """How many batches of each node are missing now. What was missing once stays counted when it comes late."""
         for node, count in by_node.items():
@@ -75,12 +72,17 @@ class Meters:
             "flowatlas_pipeline_batches_total": self._batches,
             "flowatlas_pipeline_rows_total": self._rows,
             "flowatlas_pipeline_quarantined_batches_total": self._quarantined,
-            "flowatlas_pipeline_duplicate_batches_total": self._duplicates,
+            "flowatlas_pipeline_duplicate_batches_total": _keyed(self.duplicates),
             "flowatlas_pipeline_missing_batches_total": self._gaps,
             "flowatlas_pipeline_stage_seconds_total": self._seconds,
             "flowatlas_pipeline_last_observation_timestamp_seconds": newest,
             "flowatlas_pipeline_series": {(): series},
-            "flowatlas_state_objects": {(kind,): count for kind, count in self.objects.items()},
-            "flowatlas_state_refused_objects": {(kind,): count for kind, count in self.refused_objects.items()},
+            "flowatlas_state_objects": _keyed(self.objects),
+            "flowatlas_state_refused_objects": _keyed(self.refused_objects),
         }
         return [samples_of(BY_NAME[name], series_values) for name, series_values in values.items()]
+
+
+def _keyed(counts: Mapping[str, int]) -> Mapping[tuple[str, ...], int]:
+    """Counts by the value of their one label, as `samples_of` wants them."""
+    return {(label,): count for label, count in counts.items()}

@@ -44,6 +44,14 @@ def test_sums_beyond_what_a_float_holds_are_exact() -> None:
     assert found(totals) == {"name-0": 2**53 + 1}
 
 
+def test_a_total_that_nonsense_would_overflow_stays_at_the_most() -> None:
+    """A counter that wraps would fall."""
+    totals = Totals(("id",), ("name",), ("value",))
+    for _ in range(3):
+        totals.add(deltas([(0, 2**63 - 1)]), letters)
+    assert found(totals) == {"name-0": 2**64 - 1}
+
+
 def test_forgotten_ids_are_named_anew() -> None:
     """After the snapshot has changed the same id may mean another name."""
     totals = Totals(("id",), ("name",), ("value",))

@@ -1,0 +1,77 @@
+"""Messages of the bus to batches that are sound and new; the rest is counted by reason.
+
+It reads no bus and applies nothing. The invariant: a batch leaves here at most once, and a message that cannot be read
+stays in `refused` until somebody has put it aside.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from collector.schema import BatchError
+
+from .batches import BatchLedger
+from .bus import Message
+from .decode import Decoded, decode
+from .outputs.meters import Meters
+
+log = logging.getLogger(__name__)
+
+CHUNK_ROWS: Final = 200_000
+"""Rows that go through the stages at once: enough to be fast, few enough to bound memory."""
+WARNING_SECONDS: Final = 60.0
+"""A reason of refusal is logged at most this often."""
+
+
+class Intake:
+    """Decodes messages, refuses what is unsound and passes over what came before."""
+
+    def __init__(self, meters: Meters, chunk_rows: int = CHUNK_ROWS) -> None:
+        self.refused: deque[tuple[Message, str]] = deque()
+        """Messages to quarantine, each with its reason; whoever does takes them out."""
+        self._meters = meters
+        self._chunk_rows = chunk_rows
+        self._ledger = BatchLedger()
+        meters.duplicates = self._ledger.duplicates
+        self._warned_at: dict[str, float] = {}
+
+    def take(self, messages: Sequence[Message]) -> Iterator[list[Decoded]]:
+        """The batches that are sound and new, in order, in chunks of about `chunk_rows` rows."""
+        chunk: list[Decoded] = []
+        rows = 0
+        for message in messages:
+            with self._meters.stage("decode"):
+                batch = self._decode(message)
+            if batch is None:
+                continue
+            chunk.append(batch)
+            rows += batch.name.rows
+            if rows >= self._chunk_rows:
+                yield chunk
+                chunk, rows = [], 0
+        if chunk:
+            yield chunk
+
+    def missing(self) -> Mapping[str, int]:
+        """Batches that have not come while later ones of the same node have, by node."""
+        return self._ledger.missing()
+
+    def _decode(self, message: Message) -> Decoded | None:
+        try:
+            batch = decode(message)
+        except BatchError as error:
+            self._refuse(message, error)
+            return None
+        return batch if self._ledger.accept(batch.name) else None
+
+    def _refuse(self, message: Message, error: BatchError) -> None:
+        self.refused.append((message, error.reason))
+        self._meters.quarantined(error.reason)
+        now = time.monotonic()
+        if now - self._warned_at.get(error.reason, -WARNING_SECONDS) >= WARNING_SECONDS:
+            self._warned_at[error.reason] = now
+            log.warning("quarantined %s: %s", message.origin, error)
