@@ -51,6 +51,7 @@ Entries = npt.NDArray[np.void]
 COUNTERS: Final = ("packets", "bytes", "reply_packets", "reply_bytes")
 
 MESSAGE_NEW: Final = 0x100  # NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW: also what a dump answers with
+MESSAGE_GET: Final = 0x101  # GET_CTRZERO, 0x103, would zero the counters
 MESSAGE_DELETE: Final = 0x102
 _PAYLOAD_BYTES: Final = 20  # struct nlmsghdr, struct nfgenmsg
 _FAMILIES: Final = (2, 10)  # AF_INET, AF_INET6

@@ -6,9 +6,11 @@ reason and skipped, they never raise and never shift what comes after them out o
 
 from .messages import Messages
 from .shapes import Field, MalformedError, attributes, columns
-from .sockets import dump, in_namespace, open_socket, receive_pending
+from .sockets import NETLINK_NETFILTER, NETLINK_ROUTE, dump, in_namespace, open_socket, receive_pending
 
 __all__ = [
+    "NETLINK_NETFILTER",
+    "NETLINK_ROUTE",
     "Field",
     "MalformedError",
     "Messages",

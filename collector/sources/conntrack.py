@@ -22,18 +22,16 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from ..connections import MESSAGE_DELETE, MESSAGE_NEW, Entries, decode
+from ..connections import MESSAGE_DELETE, MESSAGE_GET, MESSAGE_NEW, Entries, decode
 from ..errors import ConfigError, TransientError
 from ..flowtable import FlowTable
 from ..metrics import Metrics
-from ..netlink import Messages, dump, in_namespace, open_socket, receive_pending
+from ..netlink import NETLINK_NETFILTER, Messages, dump, in_namespace, open_socket, receive_pending
 from ..schema import FLOWS
 from . import Columns
 
 _log = logging.getLogger(__name__)
 
-_NETLINK_NETFILTER: Final = 12
-_GET: Final = 0x101  # NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET; GET_CTRZERO would zero the counters
 _ANY_FAMILY: Final = struct.pack("=BBH", 0, 0, 0)  # struct nfgenmsg
 _DESTROY_GROUP: Final = 1 << 2  # NFNLGRP_CONNTRACK_DESTROY is 3
 _EVENT_BUFFER_BYTES: Final = 32 * 1024 * 1024
@@ -62,7 +60,7 @@ class ConntrackSource:
         try:
             in_namespace(self._netns, self._open)
             assert self._queries is not None  # noqa: S101 - _open has just set it
-            dump(self._queries, _GET, _ANY_FAMILY)
+            dump(self._queries, MESSAGE_GET, _ANY_FAMILY)
         except OSError as error:
             self.stop()
             need = " (the agent needs CAP_NET_ADMIN)" if error.errno in (errno.EPERM, errno.EACCES) else ""
@@ -71,15 +69,15 @@ class ConntrackSource:
     def _open(self) -> None:
         for name, effect in _SETTINGS.items():
             _switch_on(_SYSCTL / name, effect)
-        self._events = open_socket(_NETLINK_NETFILTER, _DESTROY_GROUP, _EVENT_BUFFER_BYTES)
-        self._queries = open_socket(_NETLINK_NETFILTER, 0, _DUMP_BUFFER_BYTES)
+        self._events = open_socket(NETLINK_NETFILTER, _DESTROY_GROUP, _EVENT_BUFFER_BYTES)
+        self._queries = open_socket(NETLINK_NETFILTER, 0, _DUMP_BUFFER_BYTES)
 
     def read(self, now_ns: int) -> Columns:
         """Changes since the last call. Raises TransientError where the kernel does not answer: nothing is lost."""
         if self._queries is None or self._events is None:
             raise TransientError("conntrack: not started")
         try:
-            dumped = dump(self._queries, _GET, _ANY_FAMILY)
+            dumped = dump(self._queries, MESSAGE_GET, _ANY_FAMILY)
             events, overruns = receive_pending(self._events)
         except OSError as error:
             raise TransientError(f"conntrack: {error}") from error

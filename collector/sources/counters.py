@@ -17,13 +17,12 @@ import numpy as np
 from ..errors import ConfigError, TransientError
 from ..links import Counts, read_links
 from ..metrics import Metrics
-from ..netlink import in_namespace, open_socket
+from ..netlink import NETLINK_ROUTE, in_namespace, open_socket
 from ..sandboxes import Sandbox, describe, find_sandboxes, interfaces
 from ..schema import COUNTERS, SCOPES, UTF8
 from . import Columns
 
 SCAN_S: Final = 5
-_NETLINK_ROUTE: Final = 0
 _HALF: Final = (1 << 64) - 1
 
 Row = tuple[Any, ...]
@@ -48,7 +47,7 @@ class CounterSource:
         """Open a socket in the node's namespace. Raises ConfigError for a wrong `netns` or `proc`."""
         try:
             self._own_inode = (self._netns or Path("/proc/self/ns/net")).stat().st_ino
-            self._socket = in_namespace(self._netns, lambda: open_socket(_NETLINK_ROUTE))
+            self._socket = in_namespace(self._netns, lambda: open_socket(NETLINK_ROUTE))
         except OSError as error:
             raise ConfigError(f"netns: {error}") from error
         if not (self._proc / "1").is_dir():

@@ -51,9 +51,7 @@ def pin_neighbours(network: Network, name: str, number: int) -> None:
     ):
         command = ["nsenter", f"--net={network.netns(peer)}", "ip", "-j", "link", "show", peer_device]
         (link,) = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-        network.run(
-            name, "ip", "neigh", "replace", address, "lladdr", link["address"], "dev", device, "nud", "permanent"
-        )
+        network.run(at, "ip", "neigh", "replace", address, "lladdr", link["address"], "dev", device, "nud", "permanent")
 
 
 @contextlib.contextmanager
