@@ -45,6 +45,7 @@ class Totals:
         if deltas.is_empty():
             return
         series = self._series_of(deltas, name).to_numpy()
+        # Arrays are replaced, never changed in place: what `measure` gave out stays what it was.
         for measure, before in self._values.items():
             added = np.zeros(len(before), np.uint64)
             np.add.at(added, series, deltas[measure].to_numpy())

@@ -1,0 +1,318 @@
+"""The engine: what it counts, sets aside, commits and exposes, and what it does when bus or disk refuse."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from collector.schema import COUNTERS, OUTCOMES
+from pipeline import engine as engine_module
+from pipeline.bus import Message
+from pipeline.catalog import BY_NAME
+from pipeline.config import PipelineConfig
+from pipeline.engine import ClusterState, Engine
+from pipeline.errors import TransientError
+from pipeline.outputs.lake import Lake
+from pipeline.outputs.publication import Publication
+from pipeline.query import scan_flows
+from tests.pipeline.shipments import batch, flow, interface, message
+from tests.pipeline.small_cluster import pod, small_cluster
+
+FRONT_A, FRONT_B, DATABASE = "10.0.1.5", "10.0.2.5", "10.0.2.7"
+DATABASE_VIP, FRONT_VIP = "10.96.0.7", "10.96.0.5"
+
+
+class ScriptedReader:
+    """A bus whose polls are given one by one: messages, or an error to raise."""
+
+    def __init__(self, *polls: list[Message] | Exception) -> None:
+        self.polls = deque(polls)
+        self.commits = 0
+        self.polled: list[Message] = []
+        self.committed: list[Message] = []
+        self.quarantined: list[tuple[Message, str]] = []
+        self.refusals: dict[str, deque[Exception]] = {"start": deque(), "commit": deque(), "quarantine": deque()}
+        self.stopped = False
+
+    def _refuse(self, what: str) -> None:
+        if self.refusals[what]:
+            raise self.refusals[what].popleft()
+
+    def start(self) -> None:
+        self._refuse("start")
+
+    def poll(self, timeout_s: float) -> list[Message]:
+        given = self.polls.popleft() if self.polls else []
+        if isinstance(given, Exception):
+            raise given
+        self.polled += given
+        return given
+
+    def commit(self) -> None:
+        self._refuse("commit")
+        self.commits += 1
+        self.committed = list(self.polled)
+
+    def caught_up(self) -> bool:
+        return not self.polls
+
+    def quarantine(self, message: Message, reason: str) -> None:
+        self._refuse("quarantine")
+        self.quarantined.append((message, reason))
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+class Bench:
+    """An engine on a scripted bus, and what it published."""
+
+    def __init__(self, *polls: list[Message] | Exception, lake: Lake | None = None, flush_rows: int = 10**6) -> None:
+        self.reader = ScriptedReader(*polls)
+        self.publication = Publication()
+        self.state = ClusterState(small_cluster(), {"Pod": 2})
+        config = PipelineConfig(
+            bus="file:///unused", state=Path("unused"), window_s=0.05, lake_flush_s=3600, lake_flush_rows=flush_rows
+        )
+        if lake is not None:
+            lake.start()
+        self.engine = Engine(config, self.reader, lambda: self.state, self.publication, lake)
+
+    def drain(self) -> None:
+        assert self.engine.drain(timeout_s=30)
+
+    def values(self, name: str, *labels: str) -> dict[tuple[str, ...], float]:
+        """Series of a metric by the values of some labels; those that agree in them are added up."""
+        found: Counter[tuple[str, ...]] = Counter()
+        for family in text_string_to_metric_families(self.publication.text().decode()):
+            for sample in family.samples:
+                if sample.name == name:
+                    found[tuple(sample.labels[label] for label in labels)] += sample.value  # type: ignore[assignment] # counts are floats here
+        return dict(found)
+
+
+@pytest.fixture(autouse=True)
+def _impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "BACK_OFF_SECONDS", (0.001, 0.01))
+
+
+def through_service(seq: int = 0, node: str = "node-a", **more: int) -> Message:
+    return message(batch(node, seq, [flow(FRONT_A, DATABASE_VIP, 5432, backend=DATABASE, **more)]))
+
+
+def test_a_flow_is_named_and_counted_where_it_began_and_only_there() -> None:
+    """Both nodes ship the connection; the source's node counts it, the other's row is an observer's."""
+    bench = Bench([through_service(), through_service(node="node-b")])
+    bench.drain()
+    labels = ("source_workload", "destination_workload", "service", "service_port", "protocol", "flow_direction")
+    key = ("front", "database", "database", "5432", "TCP")
+    assert bench.values("flowatlas_flow_bytes_total", *labels) == {(*key, "request"): 1000, (*key, "reply"): 1000}
+    assert bench.values("flowatlas_connections_total", *labels[:5]) == {key: 1}
+    assert bench.values("flowatlas_observer_bytes_total", "node") == {("node-b",): 2000}
+
+
+def test_a_batch_that_comes_again_is_not_applied_again() -> None:
+    bench = Bench([through_service(0), through_service(0)], [through_service(0), through_service(3)])
+    bench.drain()
+    assert bench.values("flowatlas_connections_total") == {(): 2}
+    assert bench.values("flowatlas_pipeline_duplicate_batches_total", "node") == {("node-a",): 2}
+    assert bench.values("flowatlas_pipeline_missing_batches_total", "node") == {("node-a",): 2}
+
+
+def test_unreadable_messages_are_set_aside_by_reason_and_the_rest_is_applied() -> None:
+    good = through_service()
+    corrupt = message(batch("node-a", 1, [flow(FRONT_A, FRONT_B, 80)]), value=good.value[:-1] + b"x")
+    broken = message(batch("node-a", 2, []), flaw="segment", value=b"")
+    bench = Bench([corrupt, good, broken])
+    bench.drain()
+    assert bench.values("flowatlas_connections_total") == {(): 1}
+    assert bench.reader.quarantined == [(corrupt, "checksum"), (broken, "segment")]
+    reasons = bench.values("flowatlas_pipeline_quarantined_batches_total", "reason")
+    assert reasons == {("checksum",): 1, ("segment",): 1}
+
+
+def test_a_bus_that_refuses_for_a_while_costs_nothing() -> None:
+    """start, poll, quarantine and commit each fail before they go through; all is counted once."""
+    away = TransientError("nobody answers")
+    bad = message(batch("node-a", 1, []), value=b"")
+    bench = Bench(away, [bad, through_service(0)], away, [through_service(2)])
+    for refusals in bench.reader.refusals.values():
+        refusals.extend([away, away])
+    stop = threading.Event()
+    runner = threading.Thread(target=lambda: codes.append(bench.engine.run(stop)))
+    codes: list[int] = []
+    runner.start()
+    try:
+        wait_until(lambda: len(bench.reader.committed) == 3)
+    finally:
+        stop.set()
+        runner.join()
+    assert codes == [0]
+    assert bench.reader.stopped
+    assert bench.values("flowatlas_connections_total") == {(): 2}
+    assert [reason for _, reason in bench.reader.quarantined] == ["truncated"]
+
+
+def test_stop_during_start_ends_without_touching_the_bus() -> None:
+    bench = Bench([through_service()])
+    bench.reader.refusals["start"].extend([TransientError("nobody answers")] * 1000)
+    stop = threading.Event()
+    stop.set()
+    assert bench.engine.run(stop) == 0
+    assert bench.reader.polled == []
+    assert not bench.engine.ready.is_set()
+
+
+def test_a_drain_that_cannot_finish_says_so() -> None:
+    bench = Bench([through_service()])
+    bench.reader.refusals["commit"].extend([TransientError("nobody answers")] * 1000)
+    assert bench.engine.drain(timeout_s=0.05) is False
+    assert bench.values("flowatlas_connections_total") == {(): 1}
+
+
+def test_without_a_lake_every_step_commits() -> None:
+    bench = Bench([through_service(0)], [through_service(1)], [])
+    for commits in (1, 2, 2):
+        bench.engine.step(0)
+        assert bench.reader.commits == commits
+
+
+def test_with_a_lake_nothing_is_committed_that_is_not_on_disk(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    bench = Bench([through_service(0)], [through_service(1)], [through_service(2)], lake=lake, flush_rows=2)
+    bench.engine.step(0)
+    assert (bench.reader.committed, scan_flows(tmp_path).collect().height) == ([], 0)
+    bench.engine.step(0)
+    assert (len(bench.reader.committed), scan_flows(tmp_path).collect().height) == (2, 2)
+    bench.drain()
+    assert (len(bench.reader.committed), scan_flows(tmp_path).collect().height) == (3, 3)
+
+
+def test_a_full_disk_stops_the_polling_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake = Lake(tmp_path)
+    bench = Bench([through_service(0)], [through_service(1)], lake=lake, flush_rows=1)
+
+    def refuse(part: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(lake, "_write", refuse)
+        for _ in range(3):
+            with pytest.raises(TransientError, match="No space"):
+                bench.engine.step(0)
+    assert (len(bench.reader.polled), bench.reader.commits) == (1, 0)
+    bench.drain()
+    assert scan_flows(tmp_path).collect().height == 2
+    assert bench.values("flowatlas_connections_total") == {(): 2}
+
+
+def test_the_history_names_what_the_metrics_count(tmp_path: Path) -> None:
+    bench = Bench([through_service(0, outcome=OUTCOMES.index("reset"), closed=1)], lake=Lake(tmp_path))
+    bench.drain()
+    (row,) = scan_flows(tmp_path).collect().to_dicts()
+    wanted = {
+        "node": "node-a",
+        "source_kind": "Pod",
+        "source_name": "front-1-x",
+        "source_workload": "front",
+        "destination_name": "database-0",
+        "destination_node": "node-b",
+        "service_namespace": "shop",
+        "service": "database",
+        "via": "cluster_ip",
+        "src_ip": FRONT_A,
+        "dst_ip": DATABASE_VIP,
+        "backend_ip": DATABASE,
+        "protocol": 6,
+        "role": "canonical",
+        "outcome": "reset",
+        "opened": 1,
+        "bytes": 1000,
+    }
+    assert {name: row[name] for name in wanted} == wanted
+    assert row["time"].isoformat() == "2026-03-01T12:00:01+00:00"
+
+
+def test_names_follow_the_state_and_old_totals_keep_theirs() -> None:
+    """The pod's address is another pod's in the next snapshot, where every id has moved."""
+    bench = Bench([through_service(0)], [through_service(1)])
+    bench.engine.step(0)
+    bench.state = ClusterState(small_cluster(pod("aaa", "node-a", "10.0.1.9"), pod("front-1-x", "node-a", FRONT_A)), {})
+    bench.drain()
+    totals = bench.values("flowatlas_connections_total", "source_workload", "destination_workload")
+    assert totals == {("front", "database"): 1, ("front-1-x", "database"): 1}
+
+
+def counters(seq: int, *addresses: str, scope: int = 0) -> Message:
+    rows = [interface(address, receive_bytes=100 + i, scope=scope) for i, address in enumerate(addresses)]
+    return message(batch("node-a", seq, rows, COUNTERS))
+
+
+def test_interface_counters_of_known_pods_are_exposed_as_they_are() -> None:
+    """An unknown pod's and the node's own are counted as rows alone."""
+    bench = Bench([counters(0, FRONT_A, "10.0.1.77"), counters(1, FRONT_A, scope=1)])
+    bench.drain()
+    received = bench.values("container_network_receive_bytes_total", "namespace", "pod", "interface", "node")
+    assert received == {("shop", "front-1-x", "eth0", "node-a"): 100}
+    assert bench.values("flowatlas_pipeline_rows_total", "table", "node") == {("counters", "node-a"): 3}
+
+
+def everything() -> Iterable[Message]:
+    """Messages that together touch every metric of the pipeline."""
+    refused = flow(FRONT_A, DATABASE_VIP, 5432, outcome=OUTCOMES.index("refused"))
+    tunnel = flow("192.0.2.10", "192.0.2.11", 8472, protocol=17)
+    unknown = flow(FRONT_A, "10.96.0.77", 80)
+    seen = flow(FRONT_B, DATABASE, 5432)
+    yield message(batch("node-a", 0, [refused, tunnel, unknown, seen]))
+    yield message(batch("node-a", 0, []))
+    yield message(batch("node-a", 2, []), value=b"")
+    yield message(batch("node-a", 3, []))
+    yield counters(0, FRONT_A)
+
+
+def test_every_metric_of_the_catalogue_is_exposed_with_its_labels_and_no_other() -> None:
+    bench = Bench(list(everything()))
+    bench.drain()
+    exposed = {
+        sample.name: set(sample.labels)
+        for family in text_string_to_metric_families(bench.publication.text().decode())
+        for sample in family.samples
+    }
+    assert exposed == {m.name: set(m.labels) for m in BY_NAME.values() if m.exposer == "pipeline"}
+
+
+@pytest.mark.prometheus
+def test_promtool_has_nothing_to_say_about_a_full_run() -> None:
+    bench = Bench(list(everything()))
+    bench.drain()
+    promtool = shutil.which("promtool")
+    assert promtool is not None
+    done = subprocess.run(
+        [promtool, "check", "metrics"], input=bench.publication.text(), capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_the_series_metric_counts_what_is_exposed() -> None:
+    bench = Bench(list(everything()))
+    bench.drain()
+    lines = [line for line in bench.publication.text().splitlines() if not line.startswith(b"#")]
+    own = (b"flowatlas_pipeline_", b"flowatlas_state_", b"flowatlas_build_")
+    traffic = [line for line in lines if not line.startswith(own)]
+    assert bench.values("flowatlas_pipeline_series") == {(): len(traffic)}
+
+
+def wait_until(is_true: Callable[[], bool], timeout_s: float = 20) -> None:
+    wake = threading.Event()
+    for _ in range(int(timeout_s / 0.01)):
+        if is_true():
+            return
+        wake.wait(0.01)
+    raise AssertionError("it did not come about in time")
