@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute
 import zstandard
 
 from collector.schema import (
