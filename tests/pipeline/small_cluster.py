@@ -10,11 +10,12 @@ from pipeline.inventory.snapshot import Snapshot, build
 NODES = {"node-a": "192.0.2.10", "node-b": "192.0.2.11"}
 
 
-def node(name: str, address: str) -> dict[str, Any]:
+def node(name: str, address: str, pods: str) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Node",
         "metadata": {"name": name},
+        "spec": {"podCIDR": pods},
         "status": {"addresses": [{"type": "InternalIP", "address": address}]},
     }
 
@@ -40,7 +41,8 @@ def service(name: str, ip: str, port: int, protocol: str = "TCP", **spec: Any) -
 
 
 OBJECTS: tuple[dict[str, Any], ...] = (
-    *(node(name, address) for name, address in NODES.items()),
+    node("node-a", NODES["node-a"], "10.0.1.0/24"),
+    node("node-b", NODES["node-b"], "10.0.2.0/24"),
     {
         "apiVersion": "apps/v1",
         "kind": "ReplicaSet",

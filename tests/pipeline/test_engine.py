@@ -268,7 +268,7 @@ def everything() -> Iterable[Message]:
     """Messages that together touch every metric of the pipeline."""
     refused = flow(FRONT_A, DATABASE_VIP, 5432, outcome=OUTCOMES.index("refused"))
     tunnel = flow("192.0.2.10", "192.0.2.11", 8472, protocol=17)
-    unknown = flow(FRONT_A, "10.96.0.77", 80)
+    unknown = flow(FRONT_A, "10.0.2.77", 80)
     seen = flow(FRONT_B, DATABASE, 5432)
     yield message(batch("node-a", 0, [refused, tunnel, unknown, seen]))
     yield message(batch("node-a", 0, []))

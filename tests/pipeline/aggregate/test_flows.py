@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector.schema import OUTCOMES
@@ -124,6 +124,7 @@ def exposed(metrics: FlowMetrics) -> Counts:
     return found
 
 
+@settings(deadline=None, max_examples=60)  # a first example builds the frames of a snapshot
 @given(windows())
 def test_metrics_equal_a_count_by_hand(history: list[tuple[Snapshot, list[dict[str, Any]]]]) -> None:
     """Any rows, cut into any windows, under snapshots whose ids mean different things."""

@@ -8,7 +8,7 @@ import subprocess
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -49,6 +49,7 @@ def test_one_metric_in_full() -> None:
 label_text = st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(HOSTILE)
 
 
+@settings(deadline=None)  # a shared machine may pause
 @given(st.dictionaries(st.tuples(label_text, label_text), st.integers(0, 2**53), min_size=1, max_size=30))
 def test_any_label_text_reads_back_equal(values: dict[tuple[str, ...], int]) -> None:
     """A foreign parser finds exactly the series that were given, with their text and values."""
@@ -56,6 +57,7 @@ def test_any_label_text_reads_back_equal(values: dict[tuple[str, ...], int]) -> 
     assert parsed(text) == {"flowatlas_example_bytes": values}
 
 
+@settings(deadline=None)  # a shared machine may pause
 @given(st.floats(allow_nan=False))
 def test_any_float_reads_back_equal(value: float) -> None:
     """A float keeps its value to the last bit, infinities included."""
