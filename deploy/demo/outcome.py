@@ -128,8 +128,8 @@ def _verdict(outcome: Outcome) -> list[str]:
         f"{report.counted} of {report.generated} connections counted once, with the right client, Service, backend, "
         "outcome and bytes",
         f"bytes counted less payload: {report.header_bytes_per_packet:.1f} a TCP packet, its IP and TCP headers",
-        f"{report.untracked} denied attempts dropped on their own node before the kernel tracked them: not visible to "
-        "the conntrack source",
+        f"{report.untracked} attempts dropped or refused on the client's own node before the kernel tracked them: not "
+        "visible to the conntrack source",
     ]
     for title, names in (
         ("MISSING", report.missing),

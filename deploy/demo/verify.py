@@ -13,6 +13,7 @@ from typing import Any, Final
 import polars as pl
 
 TCP: Final = 6
+UDP: Final = 17
 TCP_HEADER_BYTES: Final = (40, 80)
 """Least and most bytes of IPv4 and TCP headers in a packet: without options, and with all that fit."""
 UDP_HEADER_BYTES: Final = 28
@@ -35,6 +36,8 @@ TRUTH_SCHEMA: Final = pl.Schema(
         "backend": pl.String,
         "sent_bytes": pl.UInt64,
         "received_bytes": pl.UInt64,
+        "sent_again_bytes": pl.Int64,
+        "received_again_bytes": pl.Int64,
         "outcome": pl.String,
         "opened_ns": pl.Int64,
         "denied_by": pl.String,
@@ -95,7 +98,7 @@ def truth_frame(rows: Sequence[Mapping[str, Any]], host_pods: Mapping[str, str])
 
 
 def connections(flows: pl.LazyFrame) -> pl.DataFrame:
-    """Observations of the history (`pipeline.query.scan_flows`) folded into connections; canonical rows alone.
+    """Observations of the history (`pipeline.query.scan_flows`) folded into connections; canonical TCP and UDP alone.
 
     One row a connection: KEY, start (ns), opened (how often it was counted), client, service, backend, outcome,
     packets, bytes, reply_packets, reply_bytes.
@@ -107,7 +110,7 @@ def connections(flows: pl.LazyFrame) -> pl.DataFrame:
 
     is_final = pl.col("outcome") != "open"
     return (
-        flows.filter(pl.col("role") == "canonical")
+        flows.filter(pl.col("role") == "canonical", pl.col("protocol").is_in([TCP, UDP]))
         .with_columns(
             pl.col("start").cast(pl.Int64),
             client=named("source_namespace", "source_name"),
@@ -153,9 +156,12 @@ def compare(truth: pl.DataFrame, found: pl.DataFrame) -> Report:
     is_wrong = ~is_missing & ~is_twice & (pl.col("faults").list.len() > 0)
     right = judged.filter(~is_missing & ~is_twice & ~is_wrong)
     tcp = right.filter(pl.col("protocol") == TCP)
-    overhead = (
-        pl.col("bytes") + pl.col("reply_bytes") - pl.col("sent_bytes").cast(pl.Int64) - pl.col("received_bytes")
-    ).sum() / (pl.col("packets") + pl.col("reply_packets")).sum()
+    payload = pl.sum_horizontal(
+        pl.col("sent_bytes", "received_bytes", "sent_again_bytes", "received_again_bytes").cast(pl.Int64)
+    )
+    overhead = (pl.col("bytes") + pl.col("reply_bytes") - payload).sum() / (
+        pl.col("packets") + pl.col("reply_packets")
+    ).sum()
     return Report(
         generated=tracked.height,
         counted=right.height,
@@ -178,8 +184,8 @@ def _faults() -> pl.Expr:
         text = pl.format(f"{what} {{}}, not {{}}", found, pl.col(what))
         return pl.when(found != pl.col(what)).then(text)
 
-    def bytes_differ(counted: str, packets: str, payload: str) -> pl.Expr:
-        headers = pl.col(counted) - pl.col(payload).cast(pl.Int64)
+    def bytes_differ(counted: str, packets: str, payload: str, again: str) -> pl.Expr:
+        headers = pl.col(counted) - pl.col(payload).cast(pl.Int64) - pl.col(again)
         count = pl.col(packets)
         fits = (
             pl.when(is_tcp)
@@ -197,8 +203,8 @@ def _faults() -> pl.Expr:
             pl.when(~is_unanswered).then(differs("backend")),
             pl.when(is_tcp).then(differs("outcome")),
             pl.when(pl.col("opened") != 1).then(pl.format("opened {} times", "opened")),
-            bytes_differ("bytes", "packets", "sent_bytes"),
-            bytes_differ("reply_bytes", "reply_packets", "received_bytes"),
+            bytes_differ("bytes", "packets", "sent_bytes", "sent_again_bytes"),
+            bytes_differ("reply_bytes", "reply_packets", "received_bytes", "received_again_bytes"),
         )
         .list.drop_nulls()
         .alias("faults")

@@ -7,9 +7,11 @@ opens are those that its upstreams say they accepted from it.
 A row has `id`, `scenario`, `client` ({namespace, pod} or {name}), `src_ip`, `src_port`, `dst_ip`, `dst_port` (as
 dialled), `protocol` (6 or 17), `service` ({namespace, name, port, port_name} whose address was dialled, or null),
 `backend` ({namespace, pod, ip, port}, {name, ip, port} outside the cluster, or null), `sent_bytes` and `received_bytes`
-(payload as written to and read from the socket), `outcome` (`closed`, `reset`, `refused`, `no_reply`), `opened_ns`,
-`closed_ns`, `denied_by` (NAMESPACE/POLICY or null), `tracked` (see `misbehaviour`), `asked` (the name looked
-up, or null), `mesh` ({namespace, host, subset} where the client chose it, or null), and `answer` on lookups.
+(payload as written to and read from the socket), `sent_again_bytes` and `received_again_bytes` (payload that TCP had to
+send again, by the sender's own TCP_INFO; 0 where the sender is nginx or hidden behind masquerade), `outcome` (`closed`,
+`reset`, `refused`, `no_reply`), `opened_ns`, `closed_ns`, `denied_by` (NAMESPACE/POLICY or null), `tracked` (see
+`misbehaviour`), `asked` (the name looked up, or null), `mesh` ({namespace, host, subset} where the client chose it, or
+null), and `answer` on lookups.
 """
 
 from __future__ import annotations
@@ -65,8 +67,11 @@ def collect(cluster: Cluster, files: Files) -> list[Row]:
     rows = [row for path in files.clients() for row in _read(path)]
     for row in rows:
         peer = row["src_ip"], row["src_port"]
+        served = next((e for e in accepted.get(peer, ()) if row["protocol"] == 6 and _within(e, row)), None)
+        if served is not None:
+            row["received_again_bytes"] = served["sent_again_bytes"]
         if row["backend"] is None and row["protocol"] == 6:
-            row["backend"] = next((e["backend"] for e in accepted.get(peer, ()) if _within(e, row)), None)
+            row["backend"] = served["backend"] if served else None
         elif row["backend"] is None and row["dst_port"] == 53:
             row["backend"] = questions.get((*peer, row["asked"]))
         elif row["backend"] is None:
@@ -100,6 +105,8 @@ def _legs(cluster: Cluster, accepted: dict[Peer, list[Row]]) -> Iterator[Row]:
                     "backend": entry["backend"],
                     "sent_bytes": entry["received_bytes"],
                     "received_bytes": entry["sent_bytes"],
+                    "sent_again_bytes": 0,
+                    "received_again_bytes": entry["sent_again_bytes"],
                     "outcome": entry["outcome"],
                     "opened_ns": entry["opened_ns"],
                     "closed_ns": entry["closed_ns"],

@@ -26,6 +26,8 @@ def truth(**changes: Any) -> dict[str, Any]:
         "backend": {"namespace": "default", "pod": "web-1", "ip": "10.244.2.5", "port": 8080},
         "sent_bytes": 100,
         "received_bytes": 1000,
+        "sent_again_bytes": 0,
+        "received_again_bytes": 0,
         "outcome": "closed",
         "opened_ns": 10 * SECOND,
         "closed_ns": 11 * SECOND,
@@ -74,6 +76,17 @@ def test_a_connection_seen_once_and_right_is_ok() -> None:
     assert report.ok, report
     assert (report.generated, report.counted) == (1, 1)
     assert report.header_bytes_per_packet == pytest.approx(52, abs=2)
+
+
+def test_payload_that_was_sent_again_is_no_fault() -> None:
+    again = flow(packets=6, bytes=100 + 5 * 52 + 8 + 140)
+    assert judged([truth(sent_again_bytes=88)], [again]).ok
+    assert not judged([truth(sent_again_bytes=4000)], [again]).ok
+
+
+def test_what_the_kernel_itself_says_is_no_connection() -> None:
+    igmp = flow(protocol=2, src_ip="10.244.1.1", src_port=0, dst_ip="224.0.0.22", dst_port=0)
+    assert judged([truth()], [flow(), igmp]).ok
 
 
 def test_observations_of_one_connection_add_up() -> None:

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 CHUNK = 65536
+TCP_INFO_BYTES_RETRANS = 208
+"""Offset of tcpi_bytes_retrans (u64) in struct tcp_info, include/uapi/linux/tcp.h."""
 T = TypeVar("T")
 
 
@@ -24,6 +26,8 @@ class Channel:
         self.socket = connection
         self.sent_bytes = 0
         self.received_bytes = 0
+        self.sent_again_bytes = 0
+        """Payload that the kernel had to send again; known once the connection is closed."""
 
     def send(self, data: bytes) -> None:
         """Write everything."""
@@ -46,12 +50,19 @@ class Channel:
 
     def close(self) -> None:
         """Close in order."""
+        self._note_retransmissions()
         self.socket.close()
 
     def abort(self) -> None:
         """Close by a reset."""
+        self._note_retransmissions()
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.socket.close()
+
+    def _note_retransmissions(self) -> None:
+        if self.socket.fileno() >= 0:
+            info = self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES_RETRANS + 8)
+            (self.sent_again_bytes,) = struct.unpack_from("=Q", info, TCP_INFO_BYTES_RETRANS)
 
     def _write(self, data: bytes) -> None:
         self.socket.sendall(data)

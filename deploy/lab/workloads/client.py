@@ -129,6 +129,7 @@ class Client:
             row["outcome"] = "reset"
         channel.close()
         row["sent_bytes"], row["received_bytes"] = channel.sent_bytes, channel.received_bytes
+        row["sent_again_bytes"] = channel.sent_again_bytes
 
     def _begin(self, action: Action, number: str, scenario: str, address: str, port: int, protocol: int) -> Row:
         return {
@@ -144,6 +145,8 @@ class Client:
             "backend": None,
             "sent_bytes": 0,
             "received_bytes": 0,
+            "sent_again_bytes": 0,
+            "received_again_bytes": 0,
             "outcome": "closed",
             "opened_ns": time.time_ns(),
             "closed_ns": 0,

@@ -146,6 +146,7 @@ class Server:
             outcome=outcome,
             received_bytes=channel.received_bytes,
             sent_bytes=channel.sent_bytes,
+            sent_again_bytes=channel.sent_again_bytes,
             opened_ns=opened_ns,
             closed_ns=time.time_ns(),
         )
