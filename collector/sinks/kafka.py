@@ -12,7 +12,7 @@ import threading
 from typing import Any, Final
 
 from kafka import KafkaProducer
-from kafka.errors import KafkaError, NoBrokersAvailable
+from kafka.errors import KafkaError
 
 from ..errors import ConfigError, TransientError
 from ..metrics import Metrics
@@ -21,7 +21,7 @@ from ..schema import MAX_MESSAGE_BYTES, Batch
 _log = logging.getLogger(__name__)
 
 BLOCK_S: Final = 2.0
-_DELIVERY_S: Final = 60.0
+DELIVERY_S: Final = 60.0
 _ROOM_FOR_HEADERS: Final = 64 * 1024
 
 
@@ -34,7 +34,7 @@ class KafkaSink:
             raise ConfigError(f"bus: {url!r} is not kafka://HOST:PORT[,HOST:PORT]")
         self._metrics = metrics
         self._limit_bytes = limit_bytes
-        self._in_flight_bytes = 0
+        self._in_flight: dict[tuple[str, int], Batch] = {}
         self._settled = threading.Condition()
         self._producer: Any = None
 
@@ -46,24 +46,21 @@ class KafkaSink:
                 client_id="flowatlas-collector",
                 max_request_size=MAX_MESSAGE_BYTES + _ROOM_FOR_HEADERS,
                 max_block_ms=int(BLOCK_S * 1000),
-                delivery_timeout_ms=int(_DELIVERY_S * 1000),
-                request_timeout_ms=int(_DELIVERY_S * 1000) // 2,
+                delivery_timeout_ms=int(DELIVERY_S * 1000),
+                request_timeout_ms=int(DELIVERY_S * 1000) // 2,
                 bootstrap_timeout_ms=5000,
                 metrics_enabled=False,
             )
-        except NoBrokersAvailable as error:
-            raise TransientError(f"bus: no broker answers at {','.join(self._servers)}") from error
         except KafkaError as error:
-            raise TransientError(f"bus: {type(error).__name__}: {error}") from error
+            raise TransientError(f"bus: no broker at {','.join(self._servers)}: {type(error).__name__}") from error
 
     def send(self, batch: Batch) -> None:
         """Hand one batch to the producer, after waiting for room for at most BLOCK_S."""
-        size = len(batch.value)
         with self._settled:
-            if not self._settled.wait_for(lambda: self._in_flight_bytes + size <= self._limit_bytes, BLOCK_S):
+            if not self._settled.wait_for(lambda: self._has_room(batch), BLOCK_S):
                 self._metrics.lost(batch.table, batch.rows, batch.byte_sum, "bus_full")
                 return
-            self._in_flight_bytes += size
+            self._in_flight[batch.table, batch.seq] = batch
         try:
             future = self._producer.send(
                 batch.topic, key=batch.key, value=batch.value, headers=list(batch.headers().items())
@@ -77,27 +74,42 @@ class KafkaSink:
     def flush(self, timeout_s: float) -> bool:
         """Wait for the broker's answers."""
         with self._settled:
-            return self._settled.wait_for(lambda: self._in_flight_bytes == 0, timeout_s)
+            return self._settled.wait_for(lambda: not self._in_flight, timeout_s)
 
     def stop(self) -> None:
-        """Close the producer; what it still holds after BLOCK_S is given up and counted."""
-        if self._producer is not None:
+        """Close the producer; what the broker has not acknowledged after BLOCK_S is given up and counted."""
+        if self._producer is None:
+            return
+        self.flush(BLOCK_S)
+        with self._settled:
+            undelivered = list(self._in_flight.values())
+        for batch in undelivered:
+            self._lose(batch, TransientError("the agent has stopped"))
+        try:
             self._producer.close(timeout=BLOCK_S)
+        except KafkaError as error:  # it refuses to close over batches that it still tries to deliver
+            _log.warning("bus: closed by the process's end: %s", error)
+        else:
             self._producer = None
 
+    def _has_room(self, batch: Batch) -> bool:
+        return sum(len(b.value) for b in self._in_flight.values()) + len(batch.value) <= self._limit_bytes
+
     def _acknowledge(self, batch: Batch, _metadata: object) -> None:
-        self._metrics.sent(batch)
-        self._settle(batch)
+        if self._settle(batch):
+            self._metrics.sent(batch)
 
     def _lose(self, batch: Batch, error: BaseException) -> None:
-        _log.warning("bus: batch not delivered: %s: %s", type(error).__name__, error)
-        self._metrics.lost(batch.table, batch.rows, batch.byte_sum, "bus_error")
-        self._settle(batch)
+        if self._settle(batch):
+            _log.warning("bus: batch not delivered: %s: %s", type(error).__name__, error)
+            self._metrics.lost(batch.table, batch.rows, batch.byte_sum, "bus_error")
 
-    def _settle(self, batch: Batch) -> None:
+    def _settle(self, batch: Batch) -> bool:
+        """Forget a batch; False where it was settled before, so that each is counted once."""
         with self._settled:
-            self._in_flight_bytes -= len(batch.value)
+            found = self._in_flight.pop((batch.table, batch.seq), None)
             self._settled.notify_all()
+        return found is not None
 
 
 def _is_host_and_port(server: str) -> bool:

@@ -1,4 +1,4 @@
-"""Records `conntrack.dump`, `conntrack.destroy` and `conntrack.txt` afresh: `python -m tests.data.collector.record` as root."""
+"""Records the conntrack messages beside it afresh: `python -m tests.data.collector.record` as root."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 
 
 def main() -> None:
-    """Make one connection of each shape, then write the kernel's bytes and what conntrack(8) prints of the same table."""
+    """Make one connection of each shape, then write the kernel's bytes and what conntrack(8) prints of the table."""
     with routed_network() as network:
         node, client = network.netns("node"), network.netns("client")
         for name in ("acct", "timestamp"):

@@ -1,0 +1,48 @@
+"""The agent's own metrics: the same as the catalogue's, and served as Prometheus reads them."""
+
+from __future__ import annotations
+
+import socket
+import urllib.request
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from collector.errors import ConfigError
+from collector.metrics import FAMILIES, Metrics, MetricsServer
+from pipeline.catalog import METRICS
+
+
+def test_families_are_the_catalogues() -> None:
+    catalogue = {(m.name, m.kind, m.labels, m.help) for m in METRICS if m.exposer == "collector"}
+    assert {(f"flowatlas_collector_{f.name}", f.kind, f.labels, f.help) for f in FAMILIES} == catalogue
+
+
+def test_what_was_counted_is_served() -> None:
+    metrics = Metrics()
+    metrics.lost("flows", 7, 900, "bus_full")
+    metrics.lost("flows", 3, 100, "bus_full")
+    metrics.set("tracked_flows", 42)
+    with MetricsServer(metrics, "127.0.0.1:0") as server:
+        url = f"http://127.0.0.1:{server.port}/metrics"
+        with urllib.request.urlopen(url) as response:
+            families = list(text_string_to_metric_families(response.read().decode()))
+    samples = {(s.name, s.labels.get("reason")): s.value for family in families for s in family.samples}
+    assert samples["flowatlas_collector_lost_rows_total", "bus_full"] == 10
+    assert samples["flowatlas_collector_lost_bytes_total", "bus_full"] == 1000
+    assert samples["flowatlas_collector_tracked_flows", None] == 42
+    assert samples["flowatlas_collector_netlink_overruns_total", None] == 0
+    with socket.socket() as again:
+        again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        again.bind(("127.0.0.1", server.port))  # the port is free once the server is closed
+
+
+@pytest.mark.parametrize("address", ["", "9400", "host:", "host:x", "127.0.0.1:70000"])
+def test_a_wrong_address_is_refused(address: str) -> None:
+    with pytest.raises(ConfigError, match="metrics_address"):
+        MetricsServer(Metrics(), address)
+
+
+def test_a_port_in_use_is_refused() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ConfigError, match="metrics_address"):
+        MetricsServer(Metrics(), f"127.0.0.1:{taken.getsockname()[1]}").__enter__()

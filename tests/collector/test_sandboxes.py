@@ -1,0 +1,132 @@
+"""Namespaces as a /proc tells them; the tree is made here, in the kernel's formats."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+
+import pytest
+
+from collector.sandboxes import describe, find_sandboxes, interfaces
+
+HEADINGS = "bytes packets errs drop fifo frame compressed multicast"
+DEV = f"""Inter-| Receive | Transmit
+ face |{HEADINGS}|{HEADINGS}
+    lo:     100       1    0 0    0 0          0 0      100       1    0 0    0 0       0 0
+  eth0: 1234567    2345    3    4    0 0          0 0  7654321    5432    5    6    0 0       0 0
+net1.10:18446744073709551615 9 0 0 0 0 0 0 1 2 0 0 0 0 0 0
+"""
+FIB = """Main:
+  +-- 0.0.0.0/0 3 0 5
+     |-- 10.244.1.0
+        /24 link UNICAST
+Local:
+     |-- 10.244.1.0
+        /24 link UNICAST
+     |-- 10.244.1.7
+        /32 host LOCAL
+     |-- 10.244.1.255
+        /32 link BROADCAST
+        |-- 127.0.0.1
+           /32 host LOCAL
+        |-- 169.254.1.1
+           /32 host LOCAL
+"""
+LOOPBACK = "Local:\n        |-- 127.0.0.1\n           /32 host LOCAL\n"
+INET6 = (
+    "00000000000000000000000000000001 01 80 10 80       lo\n"
+    "fe800000000000000000000000000007 02 40 20 80     eth0\n"
+    "fd000244000100000000000000000007 02 40 00 80     eth0\n"
+)
+IGMP = "Idx\tDevice    : Count Querier\n1\tlo        :     1      V3\n2\teth0      :     1      V3\n"
+UID = "0c1f9c3e-1d2a-4b5c-8d7e-9f0a1b2c3d4e"
+SYSTEMD = (
+    f"0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{UID.replace('-', '_')}.slice/cri-x.scope\n"
+)
+CGROUPFS = f"0::/kubepods/besteffort/pod{UID}/0123456789abcdef\n"
+
+
+def process(
+    proc: Path, pid: int, inode_of: Path, *, fib: str = FIB, inet6: str | None = INET6, cgroup: str = "0::/\n"
+) -> None:
+    folder = proc / str(pid)
+    (folder / "net").mkdir(parents=True)
+    (folder / "ns").mkdir()
+    (folder / "ns" / "net").symlink_to(inode_of)
+    texts = {"net/dev": DEV, "net/fib_trie": fib, "net/igmp": IGMP, "cgroup": cgroup}
+    if inet6 is not None:
+        texts["net/if_inet6"] = inet6
+    for name, text in texts.items():
+        (folder / name).write_text(text)
+
+
+@pytest.fixture
+def namespaces(tmp_path: Path) -> tuple[Path, Path]:
+    """Two files whose inodes stand for two namespaces."""
+    paths = tmp_path / "own", tmp_path / "other"
+    for path in paths:
+        path.touch()
+    return paths
+
+
+def test_a_namespace_is_found_once_and_the_nodes_own_is_left_out(tmp_path: Path, namespaces: tuple[Path, Path]) -> None:
+    own, other = namespaces
+    proc = tmp_path / "proc"
+    for pid, namespace in ((1, own), (20, other), (21, other), (22, own)):
+        process(proc, pid, namespace)
+    (proc / "sys").mkdir()
+    (proc / "30").mkdir()  # ended meanwhile: nothing in it can be read
+    (sandbox,) = find_sandboxes(proc, own.stat().st_ino)
+    assert sandbox.inode == other.stat().st_ino
+    assert sandbox.folder.name in ("20", "21")
+    assert sandbox.indexes == {"lo": 1, "eth0": 2}
+
+
+@pytest.mark.parametrize(
+    ("fib", "inet6", "expected"),
+    [
+        (FIB, INET6, "::ffff:10.244.1.7"),
+        (LOOPBACK, INET6, "fd00:244:1::7"),
+        (LOOPBACK, None, "::"),
+        (LOOPBACK, "", "::"),
+    ],
+)
+def test_the_address_is_the_first_global_one(
+    tmp_path: Path, namespaces: tuple[Path, Path], fib: str, inet6: str | None, expected: str
+) -> None:
+    process(tmp_path, 20, namespaces[1], fib=fib, inet6=inet6)
+    sandbox = describe(1, tmp_path / "20")
+    assert sandbox is not None
+    assert ipaddress.IPv6Address(sandbox.address) == ipaddress.IPv6Address(expected)
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "expected"), [(SYSTEMD, UID), (CGROUPFS, UID), ("0::/system.slice/pod.service\n", "")]
+)
+def test_the_pods_uid_is_in_the_cgroups_path(
+    tmp_path: Path, namespaces: tuple[Path, Path], cgroup: str, expected: str
+) -> None:
+    process(tmp_path, 20, namespaces[1], cgroup=cgroup)
+    sandbox = describe(1, tmp_path / "20")
+    assert sandbox is not None
+    assert sandbox.pod_uid == expected
+
+
+def test_counts_are_read_by_column_and_lo_is_left_out(tmp_path: Path, namespaces: tuple[Path, Path]) -> None:
+    own, other = namespaces
+    process(tmp_path / "proc", 20, other)
+    (sandbox,) = find_sandboxes(tmp_path / "proc", own.stat().st_ino)
+    assert dict(interfaces(sandbox)) == {
+        "eth0": (1234567, 2345, 3, 4, 7654321, 5432, 5, 6),
+        "net1.10": (2**64 - 1, 9, 0, 0, 1, 2, 0, 0),
+    }
+
+
+def test_a_process_that_has_changed_its_namespace_is_not_read(tmp_path: Path, namespaces: tuple[Path, Path]) -> None:
+    own, other = namespaces
+    process(tmp_path / "proc", 20, other)
+    (sandbox,) = find_sandboxes(tmp_path / "proc", own.stat().st_ino)
+    (sandbox.folder / "ns" / "net").unlink()
+    (sandbox.folder / "ns" / "net").symlink_to(own)
+    with pytest.raises(OSError, match="has left its namespace"):
+        list(interfaces(sandbox))
