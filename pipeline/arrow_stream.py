@@ -1,7 +1,8 @@
 """One Arrow IPC stream of one record batch from foreign bytes, or BatchError: the door that hostile bytes come to.
 
 Only pyarrow reads them (Polars' own IPC reader aborts on some), and only after their envelope has been judged: a schema
-message equal to ours, one record batch without Arrow's body compression (which may be a bomb), the end. The invariant: memory stays within a small multiple of the bytes given.
+message equal to ours, one record batch without Arrow's body compression (which may be a bomb), the end. The invariant:
+memory stays within a small multiple of the bytes given.
 
 Layout: Arrow's columnar format, "Encapsulated message format", and its FlatBuffers files Message.fbs and Schema.fbs.
 """

@@ -1,0 +1,107 @@
+"""What is Kafka's own: bombs, malformed record batches, outages, refusals."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from pipeline.bus import Message, Reader, open_reader
+from pipeline.errors import TransientError
+from tests.kafka_broker import KafkaBroker
+from tests.pipeline.batches_for_tests import batch
+from tests.pipeline.bus.buses import KafkaBus, put, read, refused_connections
+
+pytestmark = pytest.mark.kafka
+
+
+@pytest.fixture
+def bus(kafka_broker: str) -> Iterator[KafkaBus]:
+    bus = KafkaBus(kafka_broker)
+    yield bus
+    bus.close()
+
+
+@pytest.fixture
+def reader(bus: KafkaBus) -> Iterator[Reader]:
+    reader = bus.reader()
+    reader.start()
+    yield reader
+    reader.stop()
+
+
+@pytest.mark.parametrize("codec", ["gzip", "zstd"])
+def test_what_kafka_compressed_is_flawed_and_never_inflated(bus: KafkaBus, reader: Reader, codec: str) -> None:
+    producer = bus.producer(compression_type=codec)
+    producer.send(bus.topic, key=b"node1", value=bytes(6_000_000)).get(30)
+    producer.close()
+    peak_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    put(bus, batch(node="node1"))
+    bomb, good = read(reader, 2)
+    assert (bomb.flaw, good.flaw) == ("inflate", "")
+    assert len(bomb.value) < 64 * 1024
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak_before < 5_000  # KiB; inflated it is 6 MB
+
+
+def test_the_offset_advances_behind_a_compressed_batch(bus: KafkaBus) -> None:
+    producer = bus.producer(compression_type="gzip", linger_ms=200)
+    for _ in range(3):  # one record batch of three records
+        producer.send(bus.topic, key=b"node1", value=b"inside")
+    producer.flush()
+    producer.close()
+    first = bus.reader()
+    first.start()
+    assert [m.flaw for m in read(first, 1)] == ["inflate"]
+    first.commit()
+    first.stop()
+    put(bus, batch(node="node1"))
+    second = bus.reader()
+    second.start()
+    assert [(m.flaw, m.offset) for m in read(second, 1)] == [("", 3)]
+    second.stop()
+
+
+def test_an_empty_message_is_a_message(bus: KafkaBus, reader: Reader) -> None:
+    bus.put("node1", {}, b"")
+    (message,) = read(reader, 1)
+    assert (message.value, message.flaw, message.origin) == (b"", "", f"{bus.topic}/{message.partition}/0")
+
+
+def test_no_broker_is_transient() -> None:
+    reader = open_reader("kafka://127.0.0.1:1", "group", ["topic"])
+    with refused_connections(), pytest.raises(TransientError, match=r"127\.0\.0\.1:1"):
+        reader.start()
+
+
+def test_reading_goes_on_after_an_outage_without_loss_and_without_a_busy_loop() -> None:
+    with refused_connections(), KafkaBroker() as broker:
+        bus = KafkaBus(broker.bootstrap)
+        reader = bus.reader()
+        reader.start()
+        put(bus, batch(seq=0))
+        assert [m.headers["seq"] for m in read(reader, 1)] == [b"0"]
+        reader.commit()
+        broker.stop(graceful=False)
+        cpu, wall = time.process_time(), time.monotonic()
+        while time.monotonic() - wall < 2:
+            _poll_through(reader)
+        assert time.process_time() - cpu < 0.5
+        broker.start()
+        put(bus, batch(seq=1))
+        got: list[Message] = []
+        deadline = time.monotonic() + 30
+        while not got and time.monotonic() < deadline:
+            got = _poll_through(reader)
+        assert [m.headers["seq"] for m in got] == [b"1"]
+        reader.stop()
+        bus.close()
+
+
+def _poll_through(reader: Reader) -> list[Message]:
+    try:
+        return reader.poll(0.2)
+    except TransientError:
+        time.sleep(0.1)
+        return []
