@@ -19,6 +19,8 @@ from pipeline.inventory.models import Resource, convert
 NODES: Final = 200
 PODS: Final = 5_000
 SERVICES: Final = 800
+CALLEES: Final = 20
+"""Services that one workload calls: what makes pairs of workloads few beside flows, as in any real cluster."""
 EPOCH: Final = 1_760_000_000_000_000_000
 
 _V4: Final = 0xFFFF << 32
@@ -133,7 +135,9 @@ def flows(generator: np.random.Generator, where: Addresses, node: int, rows: int
     kind = generator.choice(6, rows, p=[0.6, 0.12, 0.1, 0.06, 0.1, 0.02])
     through_service, direct, way_out, node_port, observed, tunnel = (kind == number for number in range(6))
 
-    service = np.where(node_port, generator.integers(0, SERVICES // 8, rows) * 8, generator.integers(0, SERVICES, rows))
+    caller = generator.choice(np.flatnonzero(where.pod_nodes == node), rows)
+    called = (caller % SERVICES * 7 + generator.integers(0, CALLEES, rows) * 31) % SERVICES
+    service = np.where(node_port, generator.integers(0, SERVICES // 8, rows) * 8, called)
     per_service = PODS // SERVICES
     backend_pod = service + SERVICES * generator.integers(0, per_service, rows)
     here = where.pods[where.pod_nodes == node]
@@ -141,7 +145,7 @@ def flows(generator: np.random.Generator, where: Addresses, node: int, rows: int
     outside = (_OUTSIDE_NETWORK + generator.integers(0, 1 << 20, rows)).astype(np.uint64)
     this_node = where.nodes[node]
 
-    src = generator.choice(here, rows)
+    src = where.pods[caller]
     src[node_port] = outside[node_port]
     src[observed] = generator.choice(elsewhere, int(observed.sum()))
     src[tunnel] = this_node
