@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import polars as pl
+
 from deploy.lab.cluster import Lab, LabNode
+from pipeline.query import scan_flows
 
 from .exposed import settled, total
-from .outcome import Outcome, history, judge
+from .outcome import Outcome, judge
 from .processes import Process, flowatlas, free_port, prometheus, wait_for
 from .table import Progress
 
@@ -88,7 +91,7 @@ def run(options: Options) -> Outcome:
             _wait_for_lake(lake, metrics)
         else:
             pipeline.stop()
-        outcome = judge(lab.truth(), lab.cluster, history(lake, began_ns), metrics, panels)
+        outcome = judge(lab.truth(), lab.cluster, lake, metrics, began_ns=began_ns, panels=panels)
         if options.keep:
             outcome.print(options.output)
             _serve(lab, listen, server)
@@ -137,8 +140,9 @@ def _wait_for_lake(lake: Path, metrics: str) -> None:
     want = total(metrics, "flowatlas_connections_total")
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
-        held = history(lake, 0).collect()
-        if held.filter(held["role"] == "canonical")["opened"].sum() >= want:
+        is_counted = pl.col("role") == "canonical"
+        held = scan_flows(lake).filter(is_counted).select(pl.col("opened").cast(pl.Int64).sum()).collect().item()
+        if held >= want:
             return
         time.sleep(0.5)
 

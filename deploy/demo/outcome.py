@@ -48,20 +48,27 @@ class Outcome:
             print("  " + line)
 
 
-def history(lake: Path, began_ns: int) -> pl.LazyFrame:
-    """The recorded flows whose connections began at or after `began_ns`."""
-    return scan_flows(lake).filter(pl.col("start").cast(pl.Int64) >= began_ns)
-
-
 def judge(
-    truth: Sequence[Mapping[str, Any]], cluster: Cluster, flows: pl.LazyFrame, metrics: str, panels: list[str] | None
+    truth: Sequence[Mapping[str, Any]],
+    cluster: Cluster,
+    lake: Path,
+    metrics: str,
+    *,
+    began_ns: int = 0,
+    panels: list[str] | None = None,
 ) -> Outcome:
-    """Compare the truth's rows with the history, and the exposed metrics with the history's sums."""
+    """Compare the truth's rows with the history, and the exposed metrics with the history's sums.
+
+    Connections older than `began_ns` are an earlier run's that a Kafka topic still held: they are in metrics and
+    history alike and in no truth of this run.
+    """
+    everything = scan_flows(lake)
+    flows = everything.filter(pl.col("start").cast(pl.Int64) >= began_ns)
     host_pods = {f"{pod.namespace}/{pod.name}": pod.node for pod in cluster.pods.values() if pod.host_network}
     return Outcome(
         report=compare(truth_frame(truth, host_pods), connections(flows)),
         talkers=_talkers(flows),
-        disagreements=_disagreements(flows, metrics),
+        disagreements=_disagreements(everything, metrics),
         panels=panels,
     )
 

@@ -10,7 +10,7 @@ from deploy.lab.cluster import MANIFESTS
 from deploy.lab.objects import load
 
 from .exposed import settled
-from .outcome import Outcome, history, judge
+from .outcome import Outcome, judge
 from .processes import CHECKOUT, flowatlas, free_port, wait_for
 from .table import Progress
 
@@ -42,4 +42,4 @@ def run(output: Path) -> Outcome:
         (output / "metrics.prom").write_text(metrics)
         pipeline.stop()
     truth = [json.loads(line) for line in (output / "lab" / "truth.jsonl").read_text().splitlines()]
-    return judge(truth, load(MANIFESTS), history(lake, 0), metrics, None)
+    return judge(truth, load(MANIFESTS), lake, metrics)
