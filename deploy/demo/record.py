@@ -19,13 +19,16 @@ def record(output: Path, archive: Path = RECORDING) -> None:
     truth = output / "lab" / "truth.jsonl"
     if not segments or not truth.exists():
         raise FileNotFoundError(f"{output} holds no run of the demo over the file:// bus")
-    with archive.open("wb") as raw, gzip.GzipFile("", "wb", mtime=0, fileobj=raw) as zipped:
-        with tarfile.open(fileobj=zipped, mode="w") as packed:
-            for path in [*segments, truth]:
-                member = tarfile.TarInfo(str(path.relative_to(output)))
-                member.size = path.stat().st_size
-                with path.open("rb") as content:
-                    packed.addfile(member, content)
+    with (
+        archive.open("wb") as raw,
+        gzip.GzipFile("", "wb", mtime=0, fileobj=raw) as zipped,
+        tarfile.open(fileobj=zipped, mode="w") as packed,
+    ):
+        for path in [*segments, truth]:
+            member = tarfile.TarInfo(str(path.relative_to(output)))
+            member.size = path.stat().st_size
+            with path.open("rb") as content:
+                packed.addfile(member, content)
 
 
 if __name__ == "__main__":
