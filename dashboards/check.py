@@ -1,0 +1,98 @@
+"""Are the dashboards right, and do their panels show something? What `flowatlas dashboards check` prints."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from .build import GENERATED
+from .lint import Finding, lint, panels_of, variable_query
+from .prometheus import Prometheus, PrometheusError
+from .promql import substitute
+from .variables import ALL
+
+_SHOWN_S: Final = 900.0
+"""The time range that panels are asked for."""
+_POINTS: Final = 60
+
+
+def check(folder: Path | None = None, prometheus: str | None = None) -> list[Finding]:
+    """Everything wrong with the dashboards in `folder` (default: those that Flowatlas brings); empty when all is well.
+
+    With the address of a Prometheus server, each drop-down and each panel's query is also asked there, as Grafana would
+    ask it with All chosen and the last quarter of an hour shown, and an error or an empty answer is a finding.
+    """
+    where = GENERATED if folder is None else folder
+    documents, findings = _read(where)
+    if not documents and not findings:
+        return [Finding(str(where), "", "holds no dashboard (*.json)")]
+    for name, document in documents.items():
+        wrong = lint(name, document)
+        findings += wrong
+    if prometheus is not None and not findings:  # what does not parse need not be asked
+        findings += _ask(documents, prometheus)
+    return findings
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], list[Finding]]:
+    documents, findings = {}, []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            findings.append(Finding(path.stem, "", f"cannot be read: {error}"))
+            continue
+        if isinstance(document, dict) and isinstance(document.get("panels"), list):
+            documents[path.stem] = document
+        else:
+            findings.append(Finding(path.stem, "", "is no dashboard: it has no list of panels"))
+    return documents, findings
+
+
+def _ask(documents: Mapping[str, Any], url: str) -> list[Finding]:
+    try:
+        server = Prometheus(url)
+        interval_s = server.scrape_interval_s()
+    except PrometheusError as error:
+        return [Finding("Prometheus", "", str(error))]
+    return [
+        Finding(name, place, problem)
+        for name, document in documents.items()
+        for place, problem in _empty(document, server, interval_s, time.time())
+    ]
+
+
+def _empty(document: Any, server: Prometheus, interval_s: float, now_s: float) -> Iterator[tuple[str, str]]:
+    step_s = max(_SHOWN_S / _POINTS, interval_s)
+    values = {variable["name"]: ALL for variable in document["templating"]["list"]}
+    values |= {
+        "__rate_interval": f"{max(step_s + interval_s, 4 * interval_s):.0f}s",  # as Grafana computes it
+        "__interval": f"{step_s:.0f}s",
+        "__range": f"{_SHOWN_S:.0f}s",
+    }
+    for variable in document["templating"]["list"]:
+        query = variable_query(variable["query"]["query"]) if variable["type"] == "query" else None
+        if query is not None:
+            found = _answer(lambda q=query: server.label_values(q.label, substitute(q.selector, values)))
+            if found:
+                yield f"${variable['name']}", found
+    for panel in panels_of(document):
+        for target in panel["targets"]:
+            expression = substitute(target["expr"], values)
+            if target.get("instant"):
+                found = _answer(lambda e=expression: server.instant(e, now_s))
+            else:
+                found = _answer(lambda e=expression: server.range(e, now_s - _SHOWN_S, now_s, step_s))
+            if found:
+                yield f"{panel['title']} [{target['refId']}]", found
+
+
+def _answer(ask: Any) -> str:
+    """What is wrong with the answer; empty where it holds something."""
+    try:
+        return "" if ask() else "returns no data"
+    except PrometheusError as error:
+        return f"is refused: {error}"

@@ -1,0 +1,290 @@
+"""Overview: is traffic flowing, between whom, what fails, and does Flowatlas itself see everything?"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from grafanalib.core import Dashboard
+
+from pipeline.catalog import PAIR
+
+from .frame import frame
+from .layout import Section, line, section
+from .panels import AMBER, RED, Query, Value, stat, table, timeseries
+from .queries import age, distinct, increase, named, or_zero, rate, share, top, total, zero_while
+from .variables import datasource, label
+
+_BYTES: Final = "flowatlas_flow_bytes_total"
+_CONNECTIONS: Final = "flowatlas_connections_total"
+_FAILURES: Final = "flowatlas_connection_failures_total"
+_PIPELINE: Final = "flowatlas_build_info"
+_COLLECTOR: Final = "flowatlas_collector_rows_total"
+_TOUCHING: Final = ({"source_namespace": "$namespace"}, {"destination_namespace": "$namespace"})
+"""Connections with either end in the chosen namespaces; one with both ends there is counted once."""
+_PODS: Final = ({"namespace": "$namespace"},)
+_TALKERS: Final = (
+    *("source_namespace", "source_workload", "destination_namespace", "destination_workload"),
+    *("service_namespace", "service"),
+)
+_SERVICE_PAGE: Final = (
+    "/d/flowatlas-services?${__url_time_range}&var-datasource=${datasource}"
+    '&var-service_namespace=${__data.fields["Service namespace"]}&var-service=${__value.raw}'
+)
+"""Where a row's Service leads; the variables in it are Grafana's."""
+
+
+def dashboard() -> Dashboard:
+    """The dashboard, as grafanalib has it."""
+    return frame(
+        uid="flowatlas-overview",
+        title="Flowatlas / Overview",
+        description="Who talks to whom, what fails, and the health of the pipeline that says so.",
+        variables=[datasource(), label("namespace", "Namespace", "container_network_receive_bytes_total", "namespace")],
+        sections=[_key_figures(), _traffic(), _failures(), _talkers(), _interfaces(), _pipeline()],
+    )
+
+
+def _key_figures() -> Section:
+    failed = zero_while(_CONNECTIONS, rate(_FAILURES, where=_TOUCHING))
+    return section(
+        "",
+        line(
+            4,
+            stat(
+                "Throughput",
+                "Bytes a second in both directions of all connections with an end in the chosen namespaces.",
+                "Bps",
+                rate(_BYTES, where=_TOUCHING),
+            ),
+            stat(
+                "New connections",
+                "Connections opened a second, attempts that failed among them.",
+                "cps",
+                rate(_CONNECTIONS, where=_TOUCHING),
+            ),
+            stat(
+                "Failed connections",
+                "The part of the connections that were refused, reset or never answered.",
+                "percentunit",
+                zero_while(_CONNECTIONS, share(failed, rate(_CONNECTIONS, where=_TOUCHING))),
+                {0.01: AMBER, 0.05: RED},
+            ),
+            stat(
+                "Workload pairs",
+                "How many pairs of workloads have exchanged bytes over the time shown.",
+                "short",
+                distinct(increase(_BYTES, by=PAIR, where=_TOUCHING)),
+            ),
+            stat(
+                "Services in use",
+                "How many Services have been dialled over the time shown.",
+                "short",
+                distinct(increase("flowatlas_service_connections_total", by=("service_namespace", "service"))),
+            ),
+            stat(
+                "Unattributed",
+                "Bytes a second with an end in the cluster's own ranges that no object of the cluster's state "
+                "holds. All namespaces.",
+                "Bps",
+                zero_while(_PIPELINE, rate("flowatlas_unattributed_bytes_total")),
+            ),
+        ),
+    )
+
+
+def _traffic() -> Section:
+    return section(
+        "Traffic",
+        line(
+            8,
+            timeseries(
+                "Throughput by answering namespace",
+                "Bytes a second in both directions, by the namespace of the workload that answered; the areas add up.",
+                "Bps",
+                Query(
+                    named(
+                        "destination_namespace",
+                        rate(_BYTES, by=("destination_namespace",), where=_TOUCHING),
+                        empty="no namespace",
+                    ),
+                    "{{destination_namespace}}",
+                ),
+                stacked=True,
+            ),
+            timeseries(
+                "Connections by opening namespace",
+                "Connections opened a second, by the namespace of the workload that opened them; the areas add up.",
+                "cps",
+                Query(
+                    named(
+                        "source_namespace",
+                        rate(_CONNECTIONS, by=("source_namespace",), where=_TOUCHING),
+                        empty="no namespace",
+                    ),
+                    "{{source_namespace}}",
+                ),
+                stacked=True,
+            ),
+        ),
+    )
+
+
+def _failures() -> Section:
+    by_target = ("destination_namespace", "destination_workload")
+    return section(
+        "Failures",
+        line(
+            8,
+            timeseries(
+                "Failures by reason",
+                "refused: a reset answered the first packet. reset: it was established first. no_reply: "
+                "nothing answered, as when a policy drops it.",
+                "cps",
+                Query(
+                    zero_while(_CONNECTIONS, rate(_FAILURES, by=("reason",), where=_TOUCHING), "reason"), "{{reason}}"
+                ),
+                stacked=True,
+            ),
+            timeseries(
+                "Failures by target",
+                "The ten workloads to which most connections fail at each instant, whoever opened them.",
+                "cps",
+                Query(
+                    zero_while(
+                        _CONNECTIONS, top(10, rate(_FAILURES, by=by_target, where=_TOUCHING)), "destination_workload"
+                    ),
+                    "{{destination_namespace}} {{destination_workload}}",
+                ),
+            ),
+        ),
+    )
+
+
+def _talkers() -> Section:
+    connections = increase(_CONNECTIONS, by=_TALKERS, where=_TOUCHING)
+    return section(
+        "Top talkers",
+        line(
+            10,
+            table(
+                "Top talkers",
+                "The 25 pairs of workloads with the most bytes over the time shown, both directions, and the "
+                "Service they dialled; no Service where an address was dialled directly.",
+                {
+                    "source_namespace": "From namespace",
+                    "source_workload": "From",
+                    "destination_namespace": "To namespace",
+                    "destination_workload": "To",
+                    "service_namespace": "Service namespace",
+                    "service": "Service",
+                },
+                [
+                    Value("Bytes", "bytes", increase(_BYTES, by=_TALKERS, where=_TOUCHING)),
+                    Value("Connections", "short", connections),
+                    Value("Failed", "short", or_zero(increase(_FAILURES, by=_TALKERS, where=_TOUCHING), connections)),
+                ],
+                rows=25,
+                links={"Service": _SERVICE_PAGE},
+            ),
+        ),
+    )
+
+
+def _interfaces() -> Section:
+    def by_pod(direction: str, what: str) -> str:
+        return rate(f"container_network_{direction}_{what}_total", by=("namespace", "pod"), where=_PODS)
+
+    trouble = " + ".join(
+        by_pod(direction, what) for direction in ("receive", "transmit") for what in ("errors", "packets_dropped")
+    )
+    return section(
+        "Pod interfaces",
+        line(
+            8,
+            timeseries(
+                "Received by pod",
+                "The ten pods whose interfaces receive most at each instant, as the pods see it.",
+                "Bps",
+                Query(top(10, by_pod("receive", "bytes")), "{{namespace}}/{{pod}}"),
+            ),
+            timeseries(
+                "Transmitted by pod",
+                "The ten pods whose interfaces transmit most at each instant, as the pods see it.",
+                "Bps",
+                Query(top(10, by_pod("transmit", "bytes")), "{{namespace}}/{{pod}}"),
+            ),
+            timeseries(
+                "Errors and drops by pod",
+                "Packets a second that a pod's interface dropped or failed on, both directions together; the "
+                "worst ten.",
+                "pps",
+                Query(top(10, trouble), "{{namespace}}/{{pod}}"),
+            ),
+        ),
+    )
+
+
+def _pipeline() -> Section:
+    return section(
+        "Flowatlas itself",
+        line(
+            7,
+            timeseries(
+                "Observations applied",
+                "Rows a second that the pipeline has applied, by table.",
+                "rowsps",
+                Query(rate("flowatlas_pipeline_rows_total", by=("table",)), "{{table}}"),
+            ),
+            timeseries(
+                "Age of the newest observation",
+                "How long ago each node's newest observation was made. A node that grows old sends nothing any more.",
+                "s",
+                Query(age("flowatlas_pipeline_last_observation_timestamp_seconds", by=("node",)), "{{node}}"),
+                thresholds={60: RED},
+            ),
+            timeseries(
+                "Time spent by stage",
+                "Processing time a second, by stage; 1 s is one core's whole time.",
+                "s",
+                Query(rate("flowatlas_pipeline_stage_seconds_total", by=("stage",)), "{{stage}}"),
+                stacked=True,
+            ),
+        ),
+        line(
+            7,
+            timeseries(
+                "Batches lost, repeated or set aside",
+                "Missing: numbered by the node but not arrived. Repeated: arrived again and not applied "
+                "again. Set aside: could not be read, by reason.",
+                "cps",
+                Query(zero_while(_PIPELINE, rate("flowatlas_pipeline_missing_batches_total")), "missing"),
+                Query(zero_while(_PIPELINE, rate("flowatlas_pipeline_duplicate_batches_total")), "repeated"),
+                Query(
+                    zero_while(
+                        _PIPELINE, rate("flowatlas_pipeline_quarantined_batches_total", by=("reason",)), "reason"
+                    ),
+                    "set aside: {{reason}}",
+                ),
+            ),
+            timeseries(
+                "Rows lost at collectors",
+                "Rows that did not reach the bus, by reason. Empty where Prometheus does not scrape the collectors.",
+                "rowsps",
+                Query(
+                    zero_while(_COLLECTOR, rate("flowatlas_collector_lost_rows_total", by=("reason",)), "reason"),
+                    "{{reason}}",
+                ),
+            ),
+            timeseries(
+                "Series exposed",
+                "Series of flow and counter metrics on the pipeline's /metrics, and cluster objects that "
+                "could not be understood.",
+                "short",
+                Query(total("flowatlas_pipeline_series"), "series"),
+                Query(
+                    zero_while(_PIPELINE, total("flowatlas_state_refused_objects", by=("kind",)), "kind"),
+                    "refused objects: {{kind}}",
+                ),
+            ),
+        ),
+    )

@@ -1,0 +1,113 @@
+"""PromQL for the panels, built from the metric catalogue.
+
+A query is plain text; what these functions add is that a metric or label that the catalogue does not have is a KeyError
+where the panel is written, not an empty panel later. Counters are always read through `rate` or `increase` and a sum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from pipeline.catalog import BY_NAME
+
+RATE_WINDOW: Final = "$__rate_interval"
+"""Grafana's own: at least four scrapes long, whatever the zoom."""
+SHOWN_WINDOW: Final = "$__range"
+"""The time range that the dashboard shows."""
+
+Filter = Mapping[str, str]
+"""Label to the regular expression (mostly a `$variable`) that it must match."""
+
+ALL_SERIES: Final[Filter] = {}
+
+
+def select(metric: str, where: Filter = ALL_SERIES) -> str:
+    """The selector of the metric's series that match every label of `where`."""
+    for label in where:
+        _require(metric, label)
+    matchers = ", ".join(f'{label}=~"{pattern}"' for label, pattern in where.items())
+    name = BY_NAME[metric].name
+    return f"{name}{{{matchers}}}" if matchers else name
+
+
+def rate(metric: str, by: Iterable[str] = (), where: Iterable[Filter] = (ALL_SERIES,)) -> str:
+    """The counter's growth a second, summed by `by`, over the series that match one filter of `where` or more."""
+    return _sum(metric, f"rate({{}}[{RATE_WINDOW}])", by, where)
+
+
+def increase(metric: str, by: Iterable[str] = (), where: Iterable[Filter] = (ALL_SERIES,)) -> str:
+    """As `rate`: the counter's growth over the whole time range shown."""
+    return _sum(metric, f"increase({{}}[{SHOWN_WINDOW}])", by, where)
+
+
+def total(gauge: str, by: Iterable[str] = (), where: Iterable[Filter] = (ALL_SERIES,)) -> str:
+    """The gauge's present value, summed by `by`."""
+    return _sum(gauge, "{}", by, where)
+
+
+def age(gauge: str, by: Iterable[str]) -> str:
+    """Seconds since the newest time that a timestamp gauge holds, by `by`."""
+    return f"time() - max{_by(gauge, by)} ({select(gauge)})"
+
+
+def label_values(metric: str, label: str, where: Filter = ALL_SERIES) -> str:
+    """Grafana's variable query for the values of `label`; not PromQL."""
+    _require(metric, label)
+    return f"label_values({select(metric, where)}, {label})"
+
+
+def top(count: int, expression: str) -> str:
+    """The `count` largest of the expression's series."""
+    return f"topk({count}, {expression})"
+
+
+def distinct(expression: str) -> str:
+    """How many series the expression has; `expression` groups by what is to be counted."""
+    return f"count({expression} > 0)"
+
+
+def share(part: str, whole: str, of: Iterable[str] = ()) -> str:
+    """`part` as a fraction of `whole`; `of` are the labels of `whole`, and `part` may have more. Idle wholes have none."""
+    matching = f" on ({', '.join(of)}) group_left ()" if of else ""
+    return f"({part}) /{matching} ({whole} > 0)"
+
+
+def or_zero(expression: str, known: str) -> str:
+    """The expression, and 0 for each series of `known` (of the same labels) that it lacks."""
+    return f"{expression} or 0 * {known}"
+
+
+def named(label: str, expression: str, *, empty: str) -> str:
+    """The expression with the name `empty` where `label` is empty, so that a legend never is."""
+    return f'label_replace({expression}, "{label}", "{empty}", "{label}", "")'
+
+
+def zero_while(alive: str, expression: str, label: str = "") -> str:
+    """The expression, or 0 where it has no series though the metric `alive` has.
+
+    A counter by reason has no series until the first event, and a panel of it should then read 0, not "no data". It
+    must not read 0 where nobody measures: `alive` is a metric of the same exposer that always has series. With a
+    `label` the zero is called `none` there.
+    """
+    zero = f"0 * sum({select(alive)})"
+    if label:
+        zero = f'label_replace({zero}, "{label}", "none", "", "")'
+    return f"{expression} or on () {zero}"
+
+
+def _sum(metric: str, function: str, by: Iterable[str], where: Iterable[Filter]) -> str:
+    parts = [function.format(select(metric, filters)) for filters in where]
+    return f"sum{_by(metric, by)} ({' or '.join(parts)})"
+
+
+def _by(metric: str, labels: Iterable[str]) -> str:
+    names = tuple(labels)
+    for name in names:
+        _require(metric, name)
+    return f" by ({', '.join(names)})" if names else ""
+
+
+def _require(metric: str, label: str) -> None:
+    if label not in BY_NAME[metric].labels:
+        raise KeyError(f"{metric} has no label {label}; it has {', '.join(BY_NAME[metric].labels) or 'none'}")

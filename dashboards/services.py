@@ -1,0 +1,232 @@
+"""Services: for each Service, how much it is dialled, what fails, which pods answer and who calls."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from grafanalib.core import Dashboard
+
+from .frame import frame
+from .layout import Section, line, section
+from .panels import AMBER, RED, Query, Value, stat, table, timeseries
+from .queries import distinct, increase, named, or_zero, rate, share, top, zero_while
+from .variables import datasource, label
+
+_BYTES: Final = "flowatlas_service_bytes_total"
+_CONNECTIONS: Final = "flowatlas_service_connections_total"
+_FAILURES: Final = "flowatlas_service_connection_failures_total"
+_ENDPOINTS: Final = "flowatlas_service_endpoint_connections_total"
+_FLOW_BYTES: Final = "flowatlas_flow_bytes_total"
+_FLOW_CONNECTIONS: Final = "flowatlas_connections_total"
+_FLOW_FAILURES: Final = "flowatlas_connection_failures_total"
+_CHOSEN: Final = ({"service_namespace": "$service_namespace", "service": "$service"},)
+_DIALLED: Final = ({"service_namespace": "$service_namespace", "service": "$service", "service_port": ".+"},)
+"""As _CHOSEN, without the connections that dialled no Service at all, which All would let through."""
+_SERVICE: Final = ("service_namespace", "service")
+_PORT: Final = (*_SERVICE, "service_port")
+_CALLER: Final = ("source_namespace", "source_workload")
+_NAME: Final = "{{service_namespace}}/{{service}}"
+
+
+def dashboard() -> Dashboard:
+    """The dashboard, as grafanalib has it."""
+    return frame(
+        uid="flowatlas-services",
+        title="Flowatlas / Services",
+        description="What each Service receives, what of it fails, which pods answer and who calls it.",
+        variables=[
+            datasource(),
+            label("service_namespace", "Service namespace", _CONNECTIONS, "service_namespace"),
+            label("service", "Service", _CONNECTIONS, "service", {"service_namespace": "$service_namespace"}),
+        ],
+        sections=[_key_figures(), _services(), _traffic(), _endpoints(), _callers()],
+    )
+
+
+def _key_figures() -> Section:
+    failed = zero_while(_CONNECTIONS, rate(_FAILURES, where=_CHOSEN))
+    return section(
+        "",
+        line(
+            4,
+            stat(
+                "Throughput",
+                "Bytes a second of connections that dialled the chosen Services, both directions.",
+                "Bps",
+                rate(_BYTES, where=_CHOSEN),
+            ),
+            stat(
+                "New connections",
+                "Connections a second that dialled the chosen Services, failed ones among them.",
+                "cps",
+                rate(_CONNECTIONS, where=_CHOSEN),
+            ),
+            stat(
+                "Failed connections",
+                "The part of the connections that were refused, reset or never answered.",
+                "percentunit",
+                zero_while(_CONNECTIONS, share(failed, rate(_CONNECTIONS, where=_CHOSEN))),
+                {0.01: AMBER, 0.05: RED},
+            ),
+            stat(
+                "Callers",
+                "How many workloads have dialled the chosen Services over the time shown.",
+                "short",
+                distinct(increase(_FLOW_CONNECTIONS, by=_CALLER, where=_DIALLED)),
+            ),
+            stat(
+                "Endpoints that answered",
+                "How many pods have answered for the chosen Services over the time shown.",
+                "short",
+                distinct(increase(_ENDPOINTS, by=("service_namespace", "endpoint"), where=_CHOSEN)),
+            ),
+            stat(
+                "Bytes a connection",
+                "Bytes in both directions over the time shown, for each connection opened in it.",
+                "bytes",
+                zero_while(_CONNECTIONS, share(increase(_BYTES, where=_CHOSEN), increase(_CONNECTIONS, where=_CHOSEN))),
+            ),
+        ),
+    )
+
+
+def _services() -> Section:
+    connections = increase(_CONNECTIONS, by=(*_PORT, "service_type"), where=_CHOSEN)
+    return section(
+        "Services",
+        line(
+            9,
+            table(
+                "Services by connections",
+                "The 50 Service ports that were dialled most over the time shown.",
+                {
+                    "service_namespace": "Namespace",
+                    "service": "Service",
+                    "service_port": "Port",
+                    "service_type": "Type",
+                },
+                [
+                    Value("Connections", "short", connections),
+                    Value("Bytes", "bytes", increase(_BYTES, by=(*_PORT, "service_type"), where=_CHOSEN)),
+                    Value(
+                        "Failed",
+                        "short",
+                        or_zero(increase(_FAILURES, by=(*_PORT, "service_type"), where=_CHOSEN), connections),
+                    ),
+                ],
+                rows=50,
+            ),
+        ),
+    )
+
+
+def _traffic() -> Section:
+    return section(
+        "Traffic",
+        line(
+            8,
+            timeseries(
+                "Throughput by Service",
+                "Bytes a second, both directions; the areas add up.",
+                "Bps",
+                Query(rate(_BYTES, by=_SERVICE, where=_CHOSEN), _NAME),
+                stacked=True,
+            ),
+            timeseries(
+                "Connections by Service",
+                "Connections opened a second; the areas add up.",
+                "cps",
+                Query(rate(_CONNECTIONS, by=_SERVICE, where=_CHOSEN), _NAME),
+                stacked=True,
+            ),
+        ),
+        line(
+            8,
+            timeseries(
+                "Requests and replies",
+                "Bytes a second to the Services (request) and back (reply).",
+                "Bps",
+                Query(rate(_BYTES, by=("flow_direction",), where=_CHOSEN), "{{flow_direction}}"),
+            ),
+            timeseries(
+                "Connections by address dialled",
+                "How the Services were reached: by cluster IP, node port, load balancer or external IP.",
+                "cps",
+                Query(rate(_CONNECTIONS, by=("via",), where=_CHOSEN), "{{via}}"),
+                stacked=True,
+            ),
+            timeseries(
+                "Failures by Service and reason",
+                "Connections a second that were refused, reset or never answered.",
+                "cps",
+                Query(
+                    zero_while(_CONNECTIONS, rate(_FAILURES, by=(*_SERVICE, "reason"), where=_CHOSEN), "reason"),
+                    f"{_NAME} {{{{reason}}}}",
+                ),
+            ),
+        ),
+    )
+
+
+def _endpoints() -> Section:
+    return section(
+        "Endpoints",
+        line(
+            8,
+            timeseries(
+                "Share of connections by endpoint",
+                "Which part of its Service's connections each pod answered; even lines mean even load.",
+                "percentunit",
+                Query(
+                    share(
+                        rate(_ENDPOINTS, by=(*_SERVICE, "endpoint"), where=_CHOSEN),
+                        rate(_ENDPOINTS, by=_SERVICE, where=_CHOSEN),
+                        of=_SERVICE,
+                    ),
+                    f"{_NAME} {{{{endpoint}}}}",
+                ),
+            ),
+            timeseries(
+                "Connections by node of the endpoint",
+                "Connections a second, by the node of the pod that answered; the areas add up.",
+                "cps",
+                Query(named("node", rate(_ENDPOINTS, by=("node",), where=_CHOSEN), empty="no node"), "{{node}}"),
+                stacked=True,
+            ),
+        ),
+    )
+
+
+def _callers() -> Section:
+    keys = (*_CALLER, *_SERVICE)
+    connections = increase(_FLOW_CONNECTIONS, by=keys, where=_DIALLED)
+    return section(
+        "Who calls",
+        line(
+            9,
+            table(
+                "Callers",
+                "The 50 workloads and Services with the most connections between them over the time shown.",
+                {
+                    "source_namespace": "From namespace",
+                    "source_workload": "From",
+                    "service_namespace": "Service namespace",
+                    "service": "Service",
+                },
+                [
+                    Value("Connections", "short", connections),
+                    Value("Bytes", "bytes", increase(_FLOW_BYTES, by=keys, where=_DIALLED)),
+                    Value("Failed", "short", or_zero(increase(_FLOW_FAILURES, by=keys, where=_DIALLED), connections)),
+                ],
+                rows=50,
+            ),
+            timeseries(
+                "Throughput by caller",
+                "The ten workloads that exchange most bytes with the chosen Services at each instant.",
+                "Bps",
+                Query(
+                    top(10, rate(_FLOW_BYTES, by=_CALLER, where=_DIALLED)), "{{source_namespace}} {{source_workload}}"
+                ),
+            ),
+        ),
+    )
