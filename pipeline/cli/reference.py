@@ -1,0 +1,89 @@
+"""The command-line and settings reference page, made from the parsers and the settings' own classes."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import dataclasses
+import inspect
+import itertools
+import os
+import re
+from collections.abc import Iterator
+
+from collector.config import CollectorConfig
+
+from ..config import PipelineConfig
+from .settings import PREFIX
+
+COLUMNS = "100"
+"""The width that help texts are wrapped at, whatever terminal they are made on."""
+
+INTRODUCTION = """# Commands and settings
+
+Made from the code by `make docs`; do not edit.
+
+Exit codes of every command: 0 fine, 1 the check failed, 2 wrong use or input, with the file, line or key named.
+
+A setting comes from, later over earlier: its default, the YAML file that `--config` names (a section a component), the
+environment, a flag.
+"""
+
+
+def reference(parser: argparse.ArgumentParser) -> str:
+    """The page as Markdown."""
+    parts = [INTRODUCTION, "## Commands\n"]
+    parts += [f"### {title}\n\n```text\n{text}```\n" for title, text in _helps(parser)]
+    parts.append("## Settings\n")
+    for section, config in (("collector", CollectorConfig), ("pipeline", PipelineConfig)):
+        parts += [f"### {section}\n", _table(section, config)]
+    return "\n".join(parts)
+
+
+def _helps(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
+    before = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = COLUMNS
+    try:
+        yield from _walk(parser)
+    finally:
+        if before is None:
+            del os.environ["COLUMNS"]
+        else:
+            os.environ["COLUMNS"] = before
+
+
+def _walk(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
+    yield parser.prog, parser.format_help()
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                yield from _walk(command)
+
+
+def _table(section: str, config: type) -> str:
+    meanings = _meanings(config)
+    lines = ["| key | environment | default | meaning |", "|---|---|---|---|"]
+    for field in dataclasses.fields(config):
+        default = "required" if field.default is dataclasses.MISSING else f"`{_shown(field.default)}`"
+        variable = f"{PREFIX}{section.upper()}_{field.name.upper()}"
+        lines.append(f"| `{field.name}` | `{variable}` | {default} | {meanings.get(field.name, '')} |")
+    return "\n".join(lines) + "\n"
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "none"
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _meanings(config: type) -> dict[str, str]:
+    """The text below each field of a dataclass, by the field's name."""
+    (body,) = (node.body for node in ast.parse(inspect.getsource(config)).body if isinstance(node, ast.ClassDef))
+    texts: dict[str, str] = {}
+    for field, text in itertools.pairwise(body):
+        match field, text:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(meaning))):
+                texts[name] = re.sub(r"\s+", " ", meaning).replace("|", "\\|")
+            case _:
+                pass
+    return texts
