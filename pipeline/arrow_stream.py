@@ -39,7 +39,7 @@ SCHEMAS: Final = {name: _schema(table) for name, table in TABLES.items()}
 """The tables as they travel: columns in order, none nullable, no metadata."""
 
 
-def read_batch(stream: bytes, table: str, rows: int) -> pa.RecordBatch:
+def read_batch(stream: bytes | memoryview, table: str, rows: int) -> pa.RecordBatch:
     """The one record batch of a stream, fully validated, without nulls, of exactly `rows` rows, on the stream's memory.
 
     Raises BatchError with reason `ipc` (no such stream), `schema` (other columns), `rows`, or `values` (nulls).
