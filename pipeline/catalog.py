@@ -17,7 +17,7 @@ Exposer = Literal["pipeline", "collector"]
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric family. `unit` is the base unit that its name ends in (`bytes`, `seconds`, ...), "" for plain counts."""
+    """One metric family. `unit` is the base unit that its name ends in (`bytes`, `seconds`), "" for plain counts."""
 
     name: str
     kind: Kind
@@ -54,7 +54,7 @@ LABEL_HELP: Final = {
     "protocol": "TCP, UDP, SCTP, ICMP, ICMPv6, or the IANA number.",
     "flow_direction": "`request` from the side that opened the connection, `reply` to it.",
     "reason": "Why; the values are listed with the metric.",
-    "endpoint": "Name of the pod that answered.",
+    "endpoint": "Name of the pod that the connection was sent to; empty where it was none.",
     "namespace": "Namespace of the pod.",
     "pod": "Name of the pod.",
     "interface": "Name of the interface inside its network namespace.",
@@ -145,7 +145,8 @@ METRICS: Final[tuple[Metric, ...]] = (
         "counter",
         "",
         (*SERVICE, "endpoint", "node"),
-        "Connections that dialled the Service, by the pod that answered and its node.",
+        "Connections that dialled the Service, by the pod that they were sent to (empty where it is none) and its "
+        "node.",
         "careful",
     ),
     # what is seen and not counted above
@@ -175,7 +176,13 @@ METRICS: Final[tuple[Metric, ...]] = (
     # the pipeline itself
     Metric("flowatlas_build_info", "gauge", "", ("version",), "Always 1; the label tells the version."),
     Metric("flowatlas_pipeline_batches_total", "counter", "", ("table", "node"), "Batches applied."),
-    Metric("flowatlas_pipeline_rows_total", "counter", "", ("table", "node"), "Rows applied."),
+    Metric(
+        "flowatlas_pipeline_rows_total",
+        "counter",
+        "",
+        ("table", "node"),
+        "Rows applied. Interface rows of nodes, and of pods that the state does not know, are counted here alone.",
+    ),
     Metric(
         "flowatlas_pipeline_quarantined_batches_total",
         "counter",
@@ -196,7 +203,7 @@ METRICS: Final[tuple[Metric, ...]] = (
         "counter",
         "",
         ("node",),
-        "Batches that a node numbered and that have not arrived while later ones have.",
+        "Batches that a node numbered and that were not there when later ones were; one that comes late stays counted.",
     ),
     Metric(
         "flowatlas_pipeline_stage_seconds_total",
