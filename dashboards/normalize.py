@@ -45,7 +45,7 @@ _VARIABLE: Final = {
         "type",
     ),
     "query": (
-        *("allValue", "current", "datasource", "definition", "hide", "includeAll", "label", "multi", "name", "options"),
+        *("allValue", "current", "datasource", "hide", "includeAll", "label", "multi", "name", "options"),
         *("query", "refresh", "regex", "sort", "type"),
     ),
 }
@@ -104,7 +104,6 @@ def _variable(variable: Json) -> Json:
         text = variable["query"]
         variable |= {
             "datasource": _DATASOURCE_REF,
-            "definition": text,
             "query": {"query": text, "refId": f"Variable-{variable['name']}"},
         }
         if variable["includeAll"]:

@@ -68,7 +68,7 @@ def distinct(expression: str) -> str:
 
 
 def share(part: str, whole: str, of: Iterable[str] = ()) -> str:
-    """`part` as a fraction of `whole`; `of` are the labels of `whole`, and `part` may have more. Idle wholes have none."""
+    """`part` as a fraction of `whole`, where that is not 0; `of` are the labels of `whole`, `part` may have more."""
     matching = f" on ({', '.join(of)}) group_left ()" if of else ""
     return f"({part}) /{matching} ({whole} > 0)"
 

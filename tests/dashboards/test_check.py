@@ -1,0 +1,113 @@
+"""The check as a user runs it: over a folder, and against a real Prometheus."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from dashboards.build import build
+from dashboards.check import check
+from dashboards.prometheus import Prometheus, PrometheusError
+from pipeline.catalog import METRICS
+from tests.dashboards.exposition import served
+
+
+def test_a_folder_without_dashboards_is_a_finding(tmp_path: Path) -> None:
+    assert [finding.problem for finding in check(tmp_path)] == ["holds no dashboard (*.json)"]
+
+
+def test_files_that_are_no_dashboards_are_findings_beside_the_others(tmp_path: Path) -> None:
+    (tmp_path / "broken.json").write_text("{")
+    (tmp_path / "list.json").write_text("[]")
+    build(tmp_path)
+    assert {finding.dashboard for finding in check(tmp_path)} == {"broken", "list"}
+
+
+def test_a_server_that_does_not_answer_is_one_finding() -> None:
+    with socket.socket() as taken:  # bound but not listening: connections are refused
+        taken.bind(("127.0.0.1", 0))
+        findings = check(None, f"http://127.0.0.1:{taken.getsockname()[1]}")
+    assert [finding.dashboard for finding in findings] == ["Prometheus"]
+
+
+def test_an_address_that_is_not_http_is_one_finding() -> None:
+    assert "not an http" in str(check(None, "file:///etc/passwd")[0])
+
+
+@pytest.mark.prometheus
+def test_every_panel_has_data_where_every_metric_has(tmp_path: Path) -> None:
+    with served() as target, prometheus(tmp_path, target) as url:
+        assert check(None, url) == []
+
+
+@pytest.mark.prometheus
+def test_panels_without_data_and_refused_queries_are_found(tmp_path: Path) -> None:
+    """A healthy cluster has no failures: that is 0, not a finding; a metric that nobody exposes is one."""
+    absent = frozenset({"flowatlas_connection_failures_total", "flowatlas_collector_rows_total"})
+    absent |= {"flowatlas_collector_lost_rows_total"}
+    with served(without=absent) as target, prometheus(tmp_path, target) as url:
+        assert [str(finding) for finding in check(None, url)] == [
+            "overview: Rows lost at collectors [A]: returns no data"
+        ]
+        with pytest.raises(PrometheusError, match="parse error"):
+            Prometheus(url).instant("sum(", time.time())
+
+
+@contextmanager
+def prometheus(directory: Path, target: str) -> Iterator[str]:
+    """A Prometheus that has scraped `target` a few times; yields its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    config = directory / "prometheus.yml"
+    config.write_text(
+        "global: {scrape_interval: 1s, scrape_timeout: 1s}\n"
+        f"scrape_configs: [{{job_name: flowatlas, static_configs: [{{targets: ['{target}']}}]}}]\n"
+    )
+    url = f"http://127.0.0.1:{port}"
+    with (directory / "prometheus.log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                "prometheus",
+                f"--config.file={config}",
+                f"--storage.tsdb.path={directory / 'data'}",
+                f"--web.listen-address=127.0.0.1:{port}",
+            ],
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            wait_for_scrapes(url, process, directory / "prometheus.log")
+            yield url
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def wait_for_scrapes(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 40
+    query = "min(count_over_time(flowatlas_build_info[1m])) >= 4"
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if Prometheus(url).instant(query, time.time()):
+                return
+        except PrometheusError:
+            pass  # not up yet
+        time.sleep(0.2)
+    pytest.fail(f"Prometheus did not come up: {log.read_text()[-2000:]}")
+
+
+def test_the_synthetic_exposition_is_valid() -> None:
+    """The stand-in for the pipeline is read by the official parser, so the panels' data above means something."""
+    with served() as target, urllib.request.urlopen(f"http://{target}/metrics", timeout=5) as answer:
+        text = answer.read().decode()
+    names = {sample.name for family in text_string_to_metric_families(text) for sample in family.samples}
+    assert names == {metric.name for metric in METRICS}

@@ -1,0 +1,78 @@
+"""The committed dashboards: fresh, without findings, and understood by Grafana's own model of a dashboard."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models import dashboard as model
+from grafana_foundation_sdk.models import units
+
+from dashboards.build import GENERATED, build, documents
+from dashboards.check import check
+from dashboards.lint import panels_of
+from dashboards.normalize import to_text
+
+NAMES = sorted(documents())
+
+
+def test_committed_files_are_what_the_programs_build(tmp_path: Path) -> None:
+    """`flowatlas dashboards build` would change nothing; no file is left over from a dashboard that is gone."""
+    built = {path.name: path.read_text() for path in build(tmp_path)}
+    assert {path.name: path.read_text() for path in GENERATED.glob("*")} == built
+
+
+def test_building_twice_gives_equal_text() -> None:
+    assert [to_text(d) for d in documents().values()] == [to_text(d) for d in documents().values()]
+
+
+def test_nothing_is_wrong_with_them() -> None:
+    assert check() == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_unit_is_one_of_grafanas(name: str) -> None:
+    known = {value for value in vars(units).values() if isinstance(value, str)}
+    used = set()
+    for panel in panels_of(documents()[name]):
+        used |= {panel["fieldConfig"]["defaults"].get("unit", "none")}
+        used |= {
+            item["value"]
+            for override in panel["fieldConfig"]["overrides"]
+            for item in override["properties"]
+            if item["id"] == "unit"
+        }
+    assert used - known == set()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_grafanas_model_knows_every_key(name: str) -> None:
+    """What Grafana's own types read and write again holds every key that we wrote, with the value that we gave it."""
+    register_default_plugins()
+    document = documents()[name]
+    again = JSONEncoder(sort_keys=True).encode(model.Dashboard.from_json(document))
+    assert list(lost(document, json.loads(again), "")) == []
+
+
+def lost(ours: Any, theirs: Any, where: str) -> list[str]:
+    """The places where `theirs` lacks what `ours` says; a null of ours may be left out."""
+    if isinstance(ours, dict):
+        if not isinstance(theirs, dict):
+            return [where]
+        return [
+            place
+            for key, value in ours.items()
+            if value is not None
+            for place in (lost(value, theirs[key], f"{where}.{key}") if key in theirs else [f"{where}.{key}"])
+        ]
+    if isinstance(ours, list):
+        if not isinstance(theirs, list) or len(ours) != len(theirs):
+            return [where]
+        return [
+            place for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) for place in lost(a, b, f"{where}[{i}]")
+        ]
+    return [] if ours == theirs else [where]

@@ -1,0 +1,83 @@
+"""The linter finds each kind of mistake; every test breaks a dashboard that is right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from dashboards.build import documents
+from dashboards.lint import lint, panels_of
+
+Json = dict[str, Any]
+
+
+def panel_of(document: Json, kind: str) -> Json:
+    return next(panel for panel in panels_of(document) if panel["type"] == kind)
+
+
+def set_query(expression: str) -> Callable[[Json], None]:
+    def change(document: Json) -> None:
+        panel_of(document, "timeseries")["targets"][0]["expr"] = expression
+
+    return change
+
+
+def set_variable(query: str) -> Callable[[Json], None]:
+    def change(document: Json) -> None:
+        document["templating"]["list"][1]["query"]["query"] = query
+
+    return change
+
+
+def edit(kind: str, key: str, value: object) -> Callable[[Json], None]:
+    def change(document: Json) -> None:
+        panel_of(document, kind)[key] = value
+
+    return change
+
+
+MISTAKES: list[tuple[str, Callable[[Json], Any]]] = [
+    ("has no uid", lambda d: d.pop("uid")),
+    ("has schema version 12", lambda d: d.update(schemaVersion=12)),
+    ("has no title", edit("stat", "title", "")),
+    ("has no description", edit("stat", "description", "")),
+    ("has no query", edit("stat", "targets", [])),
+    ("has no unit", lambda d: panel_of(d, "timeseries")["fieldConfig"]["defaults"].pop("unit")),
+    ("is of type graph", edit("stat", "type", "graph")),
+    ("shares the id 2", lambda d: d["panels"][0].update(id=2)),
+    ("stands outside", lambda d: d["panels"][0]["gridPos"].update(x=22)),
+    ("overlaps", lambda d: d["panels"][0]["gridPos"].update(w=5)),
+    ("no metric up in the catalogue", set_query("sum(rate(up[$__rate_interval]))")),
+    ("does not parse", set_query("sum(rate(")),
+    ("in its legend", set_query("sum(rate(flowatlas_connections_total[$__rate_interval]))")),
+    ("uses $pod", set_query('sum(flowatlas_connections_total{service=~"$pod"})')),
+    ("is not label_values", set_variable("query_result(up)")),
+    ("asks for the label pod", set_variable("label_values(flowatlas_connections_total, pod)")),
+    ("no metric up in the catalogue", set_variable("label_values(up, job)")),
+    ("uses $service", set_variable('label_values(flowatlas_connections_total{service=~"$service"}, service)')),
+    ("no heading", lambda d: panel_of(d, "table")["transformations"].pop()),
+    ("no unit", lambda d: panel_of(d, "table")["fieldConfig"]["overrides"].pop(0)),
+    (
+        "has columns",
+        lambda d: panel_of(d, "table")["transformations"][1]["options"]["renameByName"].update(pod="Pod"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("problem", "break_it"), MISTAKES)
+def test_a_mistake_is_found(problem: str, break_it: Callable[[Json], Any]) -> None:
+    document = documents()["overview"]
+    break_it(document)
+    assert any(problem in str(finding) for finding in lint("overview", document)), lint("overview", document)
+
+
+def test_panels_in_collapsed_rows_are_judged_too() -> None:
+    document = documents()["overview"]
+    panels = document["panels"]
+    hidden = panels.pop(1)
+    hidden["description"] = ""
+    row = next(panel for panel in panels if panel["type"] == "row")
+    row["panels"] = [hidden]
+    assert [str(finding) for finding in lint("overview", document)] == ["overview: New connections: has no description"]

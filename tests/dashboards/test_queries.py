@@ -1,0 +1,64 @@
+"""Queries are written against the catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from dashboards.promql import read
+from dashboards.queries import increase, label_values, named, rate, share, total, zero_while
+
+
+def test_rate_sums_over_the_union_of_filters() -> None:
+    """A series that matches two filters is added once: the filters are joined by `or` inside the sum."""
+    query = rate(
+        "flowatlas_connections_total",
+        by=("protocol",),
+        where=({"source_namespace": "$namespace"}, {"destination_namespace": "$namespace"}),
+    )
+    assert query == (
+        "sum by (protocol) ("
+        'rate(flowatlas_connections_total{source_namespace=~"$namespace"}[$__rate_interval]) or '
+        'rate(flowatlas_connections_total{destination_namespace=~"$namespace"}[$__rate_interval]))'
+    )
+
+
+def test_increase_covers_the_time_shown() -> None:
+    assert increase("flowatlas_connections_total") == "sum (increase(flowatlas_connections_total[$__range]))"
+
+
+def test_total_reads_a_gauge_as_it_is() -> None:
+    assert total("flowatlas_state_objects", by=("kind",)) == "sum by (kind) (flowatlas_state_objects)"
+
+
+def test_a_metric_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(KeyError, match="flowatlas_flows_total"):
+        rate("flowatlas_flows_total")
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: rate("flowatlas_connections_total", by=("pod",)),
+        lambda: rate("flowatlas_connections_total", where=({"pod": "x"},)),
+        lambda: label_values("flowatlas_connections_total", "pod"),
+    ],
+)
+def test_a_label_that_does_not_exist_is_refused(build: Callable[[], str]) -> None:
+    with pytest.raises(KeyError, match="has no label pod"):
+        build()
+
+
+def test_the_wrappers_make_promql_that_parses_with_the_labels_that_they_promise() -> None:
+    failures = zero_while(
+        "flowatlas_connections_total", "sum by (reason) (rate(flowatlas_connection_failures_total[1m]))", "reason"
+    )
+    assert read(failures).labels == {"reason"}
+    nodes = named("node", "sum by (node) (rate(flowatlas_service_endpoint_connections_total[1m]))", empty="no node")
+    assert read(nodes).labels == {"node"}
+    part = "sum by (service, endpoint) (rate(flowatlas_service_endpoint_connections_total[1m]))"
+    whole = "sum by (service) (rate(flowatlas_service_endpoint_connections_total[1m]))"
+    assert read(share(part, whole, of=("service",))).labels == {"service", "endpoint"}
+    for query in (failures, nodes, share(part, whole, of=("service",))):
+        assert read(query).problems == []
