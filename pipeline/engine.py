@@ -29,7 +29,7 @@ from .attribution import attribute, attribute_counters
 from .bus import Reader, open_reader
 from .config import PipelineConfig
 from .decode import Decoded
-from .errors import TransientError
+from .errors import PermanentError, TransientError
 from .intake import Intake
 from .inventory import manifests, snapshot
 from .inventory.snapshot import Snapshot
@@ -104,9 +104,13 @@ class Engine:
     def step(self, timeout_s: float) -> None:
         """Take what the bus has, waiting up to `timeout_s` for it, and settle what is due.
 
-        Raises TransientError where bus or disk refuse; the next call takes up what was left undone before it polls.
+        Raises TransientError where bus or disk refuse; the next call takes up what was left undone. It does not poll
+        while the disk refuses a full history, so memory stays bounded, but does where the bus refuses a commit: a group
+        that has moved on without us lets us commit again only after a poll.
         """
-        self._settle_what_is_due()
+        self._set_aside()
+        if self._lake is not None and self._lake.held_rows >= self._config.lake_flush_rows:
+            self._flush(self._lake)
         messages = self._reader.poll(timeout_s)
         self.ready.set()
         self._has_uncommitted |= bool(messages)
@@ -197,12 +201,15 @@ class Engine:
 
     def _settle(self) -> None:
         self._set_aside()
-        with self._meters.stage("output"):
-            if self._lake is not None:
-                self._lake.flush()
-            self._reader.commit()
+        if self._lake is not None:
+            self._flush(self._lake)
+        self._reader.commit()
         self._has_uncommitted = False
         self._settled_at = time.monotonic()
+
+    def _flush(self, lake: Lake) -> None:
+        with self._meters.stage("output"):
+            lake.flush()
 
     def _set_aside(self) -> None:
         while self._intake.refused:
@@ -237,7 +244,11 @@ def run(config: PipelineConfig) -> int:
     engine = Engine(config, reader, state, publication, lake)
     with PrometheusServer(config.listen_address, publication, engine.ready.is_set) as server:
         log.info("serving /metrics on %s:%d", *server.address)
-        return engine.run(stop)
+        try:
+            return engine.run(stop)
+        except PermanentError as error:
+            log.error("%s", error)  # noqa: TRY400 - what the bus said is enough, a traceback tells nothing more
+            return 1
 
 
 def load_state(path: Path) -> ClusterState:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import threading
@@ -18,12 +19,12 @@ from pipeline.bus import Message
 from pipeline.catalog import BY_NAME
 from pipeline.config import PipelineConfig
 from pipeline.engine import ClusterState, Engine
-from pipeline.errors import TransientError
+from pipeline.errors import PermanentError, TransientError
 from pipeline.outputs.lake import Lake
 from pipeline.outputs.publication import Publication
 from pipeline.query import scan_flows
 from tests.pipeline.shipments import batch, flow, interface, message
-from tests.pipeline.small_cluster import pod, small_cluster
+from tests.pipeline.small_cluster import OBJECTS, pod, small_cluster
 
 FRONT_A, FRONT_B, DATABASE = "10.0.1.5", "10.0.2.5", "10.0.2.7"
 DATABASE_VIP, FRONT_VIP = "10.96.0.7", "10.96.0.5"
@@ -74,8 +75,14 @@ class ScriptedReader:
 class Bench:
     """An engine on a scripted bus, and what it published."""
 
-    def __init__(self, *polls: list[Message] | Exception, lake: Lake | None = None, flush_rows: int = 10**6) -> None:
-        self.reader = ScriptedReader(*polls)
+    def __init__(
+        self,
+        *polls: list[Message] | Exception,
+        lake: Lake | None = None,
+        flush_rows: int = 10**6,
+        kind: type[ScriptedReader] = ScriptedReader,
+    ) -> None:
+        self.reader = kind(*polls)
         self.publication = Publication()
         self.state = ClusterState(small_cluster(), {"Pod": 2})
         config = PipelineConfig(
@@ -158,6 +165,32 @@ def test_a_bus_that_refuses_for_a_while_costs_nothing() -> None:
     assert bench.reader.stopped
     assert bench.values("flowatlas_connections_total") == {(): 2}
     assert [reason for _, reason in bench.reader.quarantined] == ["truncated"]
+
+
+def test_a_commit_that_is_refused_does_not_stop_the_polling(tmp_path: Path) -> None:
+    """Kafka refuses commits of a member that its group has moved on without, until that member polls again."""
+
+    class CastOut(ScriptedReader):
+        polls_made = 0
+
+        def poll(self, timeout_s: float) -> list[Message]:
+            self.polls_made += 1
+            return super().poll(timeout_s)
+
+        def commit(self) -> None:
+            if self.polls_made < 2:
+                raise TransientError("the group has moved on")
+            super().commit()
+
+    again = [through_service(0), through_service(1)]
+    bench = Bench([through_service(0)], again, lake=Lake(tmp_path), flush_rows=1, kind=CastOut)
+    with pytest.raises(TransientError, match="moved on"):
+        bench.engine.step(0)
+    bench.engine.step(0)
+    bench.drain()
+    assert bench.reader.committed == bench.reader.polled
+    assert bench.values("flowatlas_connections_total") == {(): 2}
+    assert scan_flows(tmp_path).collect().height == 2
 
 
 def test_stop_during_start_ends_without_touching_the_bus() -> None:
@@ -316,3 +349,12 @@ def wait_until(is_true: Callable[[], bool], timeout_s: float = 20) -> None:
             return
         wake.wait(0.01)
     raise AssertionError("it did not come about in time")
+
+
+def test_a_bus_that_refuses_for_good_ends_the_run_with_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "state.json").write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": list(OBJECTS)}))
+    reader = ScriptedReader(PermanentError("bus: not authorized"))
+    monkeypatch.setattr(engine_module, "open_reader", lambda *_: reader)
+    monkeypatch.setattr(engine_module.signal, "signal", lambda *_: None)
+    assert engine_module.run(PipelineConfig(bus="file:///unused", state=tmp_path, listen="127.0.0.1:0")) == 1
+    assert reader.stopped
