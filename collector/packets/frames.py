@@ -1,0 +1,120 @@
+"""The packets being decoded: where each one stands, and what its IP headers said so far.
+
+A header's function is given the packets that stand at such a header, reads it for all of them, and moves them on:
+`enter` the next header or `stop`. The invariants: positions only grow; only `require` says that bytes may be read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from .kinds import Kind, Reason
+from .octets import Octets, Positions
+
+Packets: TypeAlias = npt.NDArray[np.intp]
+"""Indices of the packets that a step is about."""
+
+COLUMNS: Final = {
+    "src_hi": np.uint64,
+    "src_lo": np.uint64,
+    "dst_hi": np.uint64,
+    "dst_lo": np.uint64,
+    "src_port": np.uint16,
+    "dst_port": np.uint16,
+    "protocol": np.uint8,
+    "bytes": np.uint64,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Headers:
+    """One IP header a packet, in equal-length columns of the dtypes in `COLUMNS`.
+
+    Addresses are halves as in `collector.schema`. `protocol` is the one after IPv6 extension headers and AH. Ports are
+    0 where there are none: other protocols, later fragments, a header cut short. `bytes` is IPv4's total length or
+    IPv6's payload length + 40, and 0 where the packet leaves its length out (BIG TCP, jumbograms).
+    """
+
+    src_hi: npt.NDArray[np.uint64]
+    src_lo: npt.NDArray[np.uint64]
+    dst_hi: npt.NDArray[np.uint64]
+    dst_lo: npt.NDArray[np.uint64]
+    src_port: npt.NDArray[np.uint16]
+    dst_port: npt.NDArray[np.uint16]
+    protocol: npt.NDArray[np.uint8]
+    bytes: npt.NDArray[np.uint64]
+
+
+class Frames:
+    """`count` packets of one buffer; `start` and `end` delimit the captured bytes of each."""
+
+    def __init__(self, octets: Octets, start: Positions, end: Positions, kind: npt.NDArray[np.uint8]) -> None:
+        self.octets = octets
+        self.count = len(start)
+        self.at = start.copy()
+        self.end = end.copy()
+        self.kind = kind.copy()
+        self.reason = np.zeros(self.count, np.uint8)
+        self.depth = np.zeros(self.count, np.uint8)
+        """IP headers read so far."""
+        self._columns = {name: np.zeros(2 * self.count, dtype) for name, dtype in COLUMNS.items()}
+        """First half: the outermost IP header of each packet; second half: the innermost, where it is another."""
+
+    def require(self, who: Packets, size: int | Positions, reason: Reason = Reason.LINK_CUT) -> Packets:
+        """Those of `who` that hold `size` more bytes; the others stop for `reason`."""
+        fits = self.at[who] + size <= self.end[who]
+        if fits.all():
+            return who
+        self.stop(who[~fits], reason)
+        return who[fits]
+
+    def enter(self, who: Packets, at: Positions, kind: Kind | npt.NDArray[np.uint8]) -> None:
+        """Move on to the header of `kind` at `at`; `Kind.PAYLOAD` is the ordinary end."""
+        self.at[who] = at
+        self.kind[who] = kind
+
+    def stop(self, who: Packets, reason: Reason) -> None:
+        """End the decoding of `who` for `reason`."""
+        self.kind[who] = Kind.PAYLOAD
+        self.reason[who] = reason
+
+    def open_header(self, who: Packets, length: Positions, **columns: npt.NDArray[Any]) -> None:
+        """Record an IP header and close the packet after `length` bytes from here; length 0 says nothing."""
+        at, end = self.at[who], self.end[who]
+        self.end[who] = np.where(length > 0, np.minimum(end, at + length), end)
+        self.depth[who] += 1
+        row = self._row(who)
+        for name, values in columns.items():
+            self._columns[name][row] = values
+        self._columns["bytes"][row] = length
+        inner = row[row >= self.count]
+        self._columns["src_port"][inner] = 0
+        self._columns["dst_port"][inner] = 0
+
+    def set_protocol(self, who: Packets, protocol: Positions) -> None:
+        """Say what the innermost IP header carries after all."""
+        self._columns["protocol"][self._row(who)] = protocol
+
+    def set_ports(self, who: Packets, src_port: Positions, dst_port: Positions) -> None:
+        """Give the innermost IP header its ports."""
+        row = self._row(who)
+        self._columns["src_port"][row] = src_port
+        self._columns["dst_port"][row] = dst_port
+
+    def outer(self) -> Headers:
+        """The outermost IP header of each packet that has one, in order."""
+        return self._headers(np.flatnonzero(self.depth))
+
+    def inner(self) -> Headers:
+        """The innermost IP header of each packet that has one, in order."""
+        return self._headers(self._row(np.flatnonzero(self.depth)))
+
+    def _row(self, who: Packets) -> Packets:
+        return np.where(self.depth[who] > 1, who + self.count, who)
+
+    def _headers(self, row: Packets) -> Headers:
+        return Headers(**{name: column[row] for name, column in self._columns.items()})

@@ -1,0 +1,94 @@
+"""pcapng files: blocks, each with its type in front and its length at both ends.
+
+Sections of different byte order may follow each other, and each numbers its interfaces anew. Blocks that hold no packet
+are passed over.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Final
+
+from .records import BLOCK_PACKETS, Block, Capture, CutShortError, block
+
+MAGIC: Final = b"\x0a\x0d\x0d\x0a"
+"""The first four bytes of a file: a section's block type, the same in either byte order."""
+
+_ORDERS: Final = {b"\x4d\x3c\x2b\x1a": "<", b"\x1a\x2b\x3c\x4d": ">"}
+_SECTION, _INTERFACE, _OLD_PACKET, _SIMPLE_PACKET, _PACKET = 0x0A0D0D0A, 1, 2, 3, 6
+_NO_LINK_TYPE: Final = 0xFFFF
+"""Stands for an interface that the section does not describe; no decoder knows it."""
+
+
+def blocks(data: Capture) -> Iterator[Block]:
+    """The packets of a file that begins with `MAGIC`. Raises CutShortError after the last good block."""
+    starts: list[int] = []
+    ends: list[int] = []
+    link_types: list[int] = []
+    cut: CutShortError | None = None
+    packets = _packets(data)
+    while cut is None:
+        try:
+            start, end, link_type = next(packets)
+        except StopIteration:
+            break
+        except CutShortError as error:
+            cut = error
+            break
+        starts.append(start)
+        ends.append(end)
+        link_types.append(link_type)
+        if len(starts) == BLOCK_PACKETS:
+            yield block(starts, ends, link_types)
+            starts, ends, link_types = [], [], []
+    yield block(starts, ends, link_types)
+    if cut is not None:
+        raise cut
+
+
+def _packets(data: Capture) -> Iterator[tuple[int, int, int]]:
+    """Start, end and link type of each packet."""
+    size = len(data)
+    offset, order = 0, "<"
+    interfaces: list[tuple[int, int]] = []
+    while offset < size:
+        if data[offset : offset + 4] == MAGIC:
+            order = _ORDERS.get(data[offset + 8 : offset + 12], "")
+            if not order:
+                raise CutShortError(offset, "a section without its byte order")
+            interfaces = []
+        kind, length = _numbers(data, offset, order + "II")
+        end = offset + length
+        if length < 12 or length % 4:
+            raise CutShortError(offset, f"a block of {length} bytes")
+        if end > size:
+            raise CutShortError(offset, f"a block of {length} bytes, of which the file holds {size - offset}")
+        if kind == _PACKET:
+            number, _, _, captured = _numbers(data, offset + 8, order + "IIII")
+            start = offset + 28
+        elif kind == _OLD_PACKET:
+            number, _, _, _, captured = _numbers(data, offset + 8, order + "HHIII")
+            start = offset + 28
+        elif kind == _SIMPLE_PACKET:
+            number, (captured,) = 0, _numbers(data, offset + 8, order + "I")
+            start = offset + 12
+            snap_length = interfaces[0][1] if interfaces else 0
+            captured = min(captured, length - 16, snap_length or captured)
+        else:
+            if kind == _INTERFACE:
+                link_type, _, snap_length = _numbers(data, offset + 8, order + "HHI")
+                interfaces.append((link_type, snap_length))
+            offset = end
+            continue
+        if captured > end - 4 - start:
+            raise CutShortError(offset, f"a packet of {captured} bytes in a block of {length}")
+        yield start, start + captured, interfaces[number][0] if number < len(interfaces) else _NO_LINK_TYPE
+        offset = end
+
+
+def _numbers(data: Capture, offset: int, layout: str) -> tuple[int, ...]:
+    try:
+        return struct.unpack_from(layout, data, offset)
+    except struct.error:
+        raise CutShortError(offset, "a block header is cut short") from None
