@@ -28,7 +28,7 @@ class PipelineConfig:
     group: str = "flowatlas"
     """Consumer group: what one group has dealt with is remembered under this name."""
     listen: str = "127.0.0.1:9464"
-    """HOST:PORT of /metrics; IPv6 in brackets; no host means every address; port 0 takes a free one."""
+    """HOST:PORT of /metrics; IPv6 in brackets; no host means every IPv4 address; port 0 takes a free one."""
     lake: Path | None = None
     """Folder of the Parquet history; None writes none."""
     window_s: float = 1.0

@@ -29,7 +29,10 @@ _TEXT: Final = "text/plain; charset=utf-8"
 
 
 class PrometheusServer:
-    """Serves a publication at (host, port); port 0 takes a free one. `is_ready` answers /readyz."""
+    """Serves a publication at (host, port); no host means every IPv4 address, port 0 a free one.
+
+    `is_ready` answers /readyz.
+    """
 
     def __init__(
         self,
@@ -69,7 +72,8 @@ class PrometheusServer:
         """Bind and serve in a thread. Raises ConfigError where the address cannot be had."""
         host, port = self._address
         try:
-            family, _, _, _, bound = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+            found = socket.getaddrinfo(host or "0.0.0.0", port, type=socket.SOCK_STREAM)  # noqa: S104 - when asked for
+            family, _, _, _, bound = found[0]
             self._server = _Server(family, bound, self._answer, self._max_connections, self._connection_seconds)
         except OSError as error:
             raise ConfigError(f"pipeline.listen: {host}:{port}: {error.strerror or error}") from None

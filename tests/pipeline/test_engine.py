@@ -355,6 +355,6 @@ def test_a_bus_that_refuses_for_good_ends_the_run_with_1(tmp_path: Path, monkeyp
     (tmp_path / "state.json").write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": list(OBJECTS)}))
     reader = ScriptedReader(PermanentError("bus: not authorized"))
     monkeypatch.setattr(engine_module, "open_reader", lambda *_: reader)
-    monkeypatch.setattr(engine_module.signal, "signal", lambda *_: None)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
     assert engine_module.run(PipelineConfig(bus="file:///unused", state=tmp_path, listen="127.0.0.1:0")) == 1
     assert reader.stopped

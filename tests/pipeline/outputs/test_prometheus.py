@@ -193,6 +193,11 @@ def test_an_address_in_use_is_a_wrong_setting() -> None:
             PrometheusServer((host, port), Publication(), lambda: True).start()
 
 
+def test_no_host_means_every_ipv4_address() -> None:
+    with PrometheusServer(("", 0), Publication(), lambda: True) as server:
+        assert server.address[0] == "0.0.0.0"  # noqa: S104 - nothing is bound that stays
+
+
 def test_ipv6_loopback() -> None:
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
