@@ -10,15 +10,18 @@ Layout: Arrow's columnar format, "Encapsulated message format", and its FlatBuff
 from __future__ import annotations
 
 import struct
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 
 from collector.schema import TABLES, UTF8, BatchError, Table
 
-MAX_SCHEMA_BYTES: Final = 16 * 1024
-"""Of a schema message; ours take about 1 KiB. Reading the fields of a foreign one could take long."""
+MAX_METADATA_BYTES: Final = 16 * 1024
+"""Of one message; ours take about 1 KiB. A FlatBuffer may refer to one table many times over, so what it takes to verify
+and read one may far exceed its size: large ones are not looked at."""
 
+_CONTINUATION: Final = b"\xff\xff\xff\xff"
+_END: Final = _CONTINUATION + bytes(4)
 _HEADER_SLOT: Final = 2  # Message.header; slot 1 is its type
 _COMPRESSION_SLOT: Final = 3  # RecordBatch.compression
 _BROKEN: Final = (
@@ -47,17 +50,15 @@ def read_batch(stream: bytes | memoryview, table: str, rows: int) -> pa.RecordBa
     source = pa.BufferReader(stream)
     try:
         messages = pa.ipc.MessageReader.open_stream(source)
+        _check_length(stream, 0)
         head = messages.read_next_message()
-        if head.type != "schema":
-            raise BatchError("ipc", f"begins with a {head.type}")
-        if head.metadata.size > MAX_SCHEMA_BYTES:
-            raise BatchError("schema", f"of {head.metadata.size} bytes")
-        if not pa.ipc.read_schema(head).equals(SCHEMAS[table], check_metadata=True):
+        if head.type != "schema" or not pa.ipc.read_schema(head).equals(SCHEMAS[table], check_metadata=True):
             raise BatchError("schema", f"not the columns of {table}")
+        _check_length(stream, source.tell())
         body = messages.read_next_message()
-        if body.type != "record batch" or _is_compressed(body.metadata):
+        if body.type != "record batch" or _may_be_compressed(body):
             raise BatchError("ipc", "the second message is no plain record batch")
-        if not _is_at_end(messages) or source.tell() != len(stream):
+        if stream[source.tell() :] not in (b"", _END):
             raise BatchError("ipc", "something follows the record batch")
         batch = pa.ipc.read_record_batch(body, SCHEMAS[table])
         if batch.num_rows != rows:
@@ -72,17 +73,19 @@ def read_batch(stream: bytes | memoryview, table: str, rows: int) -> pa.RecordBa
     return batch
 
 
-def _is_at_end(messages: Any) -> bool:
-    try:
-        messages.read_next_message()
-    except StopIteration:
+def _check_length(stream: bytes | memoryview, at: int) -> None:
+    if stream[at : at + 4] != _CONTINUATION or _u32(stream, at + 4) > MAX_METADATA_BYTES:
+        raise BatchError("ipc", f"no message of at most {MAX_METADATA_BYTES} bytes of metadata at {at}")
+
+
+def _may_be_compressed(message: pa.Message) -> bool:
+    """Whether a record batch's buffers may be compressed; pyarrow has verified the FlatBuffer's bounds.
+
+    Messages of format V4 could say so in their custom metadata too (Arrow C++ 0.17), so they are not read.
+    """
+    if message.metadata_version != pa.ipc.MetadataVersion.V5:
         return True
-    return False
-
-
-def _is_compressed(metadata: pa.Buffer) -> bool:
-    """Whether a record batch's message declares compressed buffers; pyarrow has verified the FlatBuffer's bounds."""
-    view = memoryview(metadata)
+    view = memoryview(message.metadata)
     header = _field(view, _u32(view, 0), _HEADER_SLOT)
     return _field(view, header + _u32(view, header), _COMPRESSION_SLOT) != 0
 
@@ -96,5 +99,5 @@ def _field(view: memoryview, table: int, slot: int) -> int:
     return table + offset if offset else 0
 
 
-def _u32(view: memoryview, at: int) -> int:
+def _u32(view: bytes | memoryview, at: int) -> int:
     return int(struct.unpack_from("<I", view, at)[0])

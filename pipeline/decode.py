@@ -74,8 +74,7 @@ def _inflate(frame: bytes) -> bytes:
         parameters = zstandard.get_frame_parameters(frame)
         if not 0 < parameters.content_size <= MAX_INFLATED_BYTES:  # an unknown size is the largest number
             raise BatchError("inflate", f"{parameters.content_size} bytes declared")
-        inflater = zstandard.ZstdDecompressor(max_window_size=MAX_INFLATED_BYTES)
-        return inflater.decompress(frame, allow_extra_data=False)
+        return zstandard.ZstdDecompressor().decompress(frame, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise BatchError("inflate", str(error)[:120]) from None
 

@@ -7,8 +7,10 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from kafka import KafkaConsumer, TopicPartition
 
 from pipeline.bus import Message, Reader, open_reader
+from pipeline.bus.kafka import QUARANTINE_TOPIC
 from pipeline.errors import TransientError
 from tests.kafka_broker import KafkaBroker
 from tests.pipeline.batches_for_tests import batch
@@ -61,6 +63,25 @@ def test_the_offset_advances_behind_a_compressed_batch(bus: KafkaBus) -> None:
     second.start()
     assert [(m.flaw, m.offset) for m in read(second, 1)] == [("", 3)]
     second.stop()
+
+
+def test_a_commit_waits_for_what_was_put_aside(bus: KafkaBus, reader: Reader) -> None:
+    bus.put("node1", {}, bytes(500_000))
+    (message,) = read(reader, 1)
+    consumer = KafkaConsumer(bootstrap_servers=bus.bootstrap)
+
+    def held() -> int:
+        partitions = [
+            TopicPartition(QUARANTINE_TOPIC, p) for p in consumer.partitions_for_topic(QUARANTINE_TOPIC) or ()
+        ]
+        return sum(consumer.end_offsets(partitions).values()) if partitions else 0
+
+    before = held()
+    for _ in range(50):
+        reader.quarantine(message, "headers")
+    reader.commit()
+    assert held() - before == 50
+    consumer.close()
 
 
 def test_an_empty_message_is_a_message(bus: KafkaBus, reader: Reader) -> None:

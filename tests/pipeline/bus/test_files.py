@@ -86,6 +86,17 @@ def test_a_poll_is_bounded_in_bytes_and_shared_among_nodes(bus: FileBus, reader:
     assert not reader.caught_up()
 
 
+def test_what_came_after_the_last_look_is_not_caught_up_with(bus: FileBus, reader: Reader) -> None:
+    for _ in range(20):
+        bus.put_segment("node1", record(bytes(1024 * 1024)))
+    assert len(reader.poll(0)) == 16
+    bus.put_segment("node1", record(b"new"))
+    assert len(reader.poll(0)) == 4  # of those found before
+    assert not reader.caught_up()
+    assert values(reader.poll(0)) == [b"new"]
+    assert reader.caught_up()
+
+
 def test_a_broken_segment_is_flawed_with_its_bytes_and_its_sound_records(bus: FileBus, reader: Reader) -> None:
     broken = record(b"sound") + record(b"cut")[:-1]
     path = bus.put_segment("node1", broken)
