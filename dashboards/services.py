@@ -1,4 +1,4 @@
-"""Services: for each Service, how much it is dialled, what fails, which pods answer and who calls."""
+"""Services: for each Service, how much it is dialled, what fails, which pods it is sent to and who calls."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ _FLOW_FAILURES: Final = "flowatlas_connection_failures_total"
 _CHOSEN: Final = ({"service_namespace": "$service_namespace", "service": "$service"},)
 _DIALLED: Final = ({"service_namespace": "$service_namespace", "service": "$service", "service_port": ".+"},)
 """As _CHOSEN, without the connections that dialled no Service at all, which All would let through."""
+_SENT_TO_PODS: Final = ({**_CHOSEN[0], "endpoint": ".+"},)
 _SERVICE: Final = ("service_namespace", "service")
 _PORT: Final = (*_SERVICE, "service_port")
 _CALLER: Final = ("source_namespace", "source_workload")
@@ -33,7 +34,7 @@ def dashboard() -> Dashboard:
     return frame(
         uid="flowatlas-services",
         title="Flowatlas / Services",
-        description="What each Service receives, what of it fails, which pods answer and who calls it.",
+        description="What each Service receives, what of it fails, which pods it is sent to and who calls it.",
         variables=[
             datasource(),
             label("service_namespace", "Service namespace", _CONNECTIONS, "service_namespace"),
@@ -75,10 +76,10 @@ def _key_figures() -> Section:
                 distinct(increase(_FLOW_CONNECTIONS, by=_CALLER, where=_DIALLED)),
             ),
             stat(
-                "Endpoints that answered",
-                "How many pods have answered for the chosen Services over the time shown.",
+                "Endpoints in use",
+                "How many pods connections to the chosen Services were sent to over the time shown.",
                 "short",
-                distinct(increase(_ENDPOINTS, by=("service_namespace", "endpoint"), where=_CHOSEN)),
+                distinct(increase(_ENDPOINTS, by=("service_namespace", "endpoint"), where=_SENT_TO_PODS)),
             ),
             stat(
                 "Bytes a connection",
@@ -175,7 +176,7 @@ def _endpoints() -> Section:
             8,
             timeseries(
                 "Share of connections by endpoint",
-                "Which part of its Service's connections each pod answered; even lines mean even load.",
+                "Which part of its Service's connections each pod was sent; even lines mean even load.",
                 "percentunit",
                 Query(
                     share(
@@ -188,7 +189,7 @@ def _endpoints() -> Section:
             ),
             timeseries(
                 "Connections by node of the endpoint",
-                "Connections a second, by the node of the pod that answered; the areas add up.",
+                "Connections a second, by the node of the pod that they were sent to; the areas add up.",
                 "cps",
                 Query(named("node", rate(_ENDPOINTS, by=("node",), where=_CHOSEN), empty="no node"), "{{node}}"),
                 stacked=True,

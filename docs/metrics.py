@@ -1,0 +1,45 @@
+"""The metrics reference page, made from the metric catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pipeline.catalog import LABEL_HELP, METRICS, Exposer, Metric
+
+_INTRODUCTION = """# Metrics
+
+Made from `pipeline/catalog.py` by `make docs`; do not edit.
+
+Every connection is counted once in each metric family, so sums over any labels are true sums. Bytes are those of IP
+packets, IP headers included and link headers not. Counters begin at 0 when their exposer starts, save
+`container_network_*`: they are the interfaces' own and began when the interface appeared.
+
+How many series a metric has is marked: **fine** grows with Services or nodes, **careful** with pairs of workloads or
+with pods, **costly** faster than that.
+"""
+
+_EXPOSERS: dict[Exposer, str] = {
+    "pipeline": "## Exposed by the pipeline\n\n`flowatlas pipeline --listen HOST:PORT`, at `/metrics`.\n",
+    "collector": "## Exposed by each collector\n\n`flowatlas collect --metrics HOST:PORT`, at `/metrics`.\n",
+}
+
+
+def page() -> str:
+    """The page as Markdown."""
+    parts = [_INTRODUCTION]
+    for exposer, heading in _EXPOSERS.items():
+        metrics = [metric for metric in METRICS if metric.exposer == exposer]
+        parts += [heading, _table(("metric", "kind", "unit", "series", "labels", "meaning"), map(_row, metrics))]
+    labels = ((f"`{label}`", text) for label, text in LABEL_HELP.items())
+    parts += ["## Labels\n", _table(("label", "meaning"), labels)]
+    return "\n".join(parts)
+
+
+def _row(metric: Metric) -> tuple[str, ...]:
+    labels = ", ".join(f"`{label}`" for label in metric.labels)
+    return f"`{metric.name}`", metric.kind, metric.unit, metric.cardinality, labels, metric.help
+
+
+def _table(headings: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [headings, ("---",) * len(headings), *rows]
+    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
