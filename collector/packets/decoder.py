@@ -68,7 +68,7 @@ class Decoded:
     """What the packets hold. `outer` and `inner` have a row for each packet with an IP header, in the packets' order.
 
     They are the same where there is no tunnel. `no_flow` counts the packets without one by the reason, ARP and the
-    like under `no_further_ip`; `unread` counts those of the others that were not read to their end.
+    like under `not_ip`; `unread` counts those of the others that were not read to their end.
     """
 
     packets: int
@@ -100,7 +100,7 @@ def decode(octets: Octets, start: Positions, end: Positions, kind: npt.NDArray[n
         outer=frames.outer(),
         inner=frames.inner(),
         no_flow=_by_reason(frames.reason[~has_flow]),
-        unread=_by_reason(unread[unread != Reason.NO_FURTHER_IP]),
+        unread=_by_reason(unread[unread != Reason.NOT_IP]),
     )
 
 

@@ -62,7 +62,7 @@ class Kind(enum.IntEnum):
 class Reason(enum.IntEnum):
     """Why decoding of a packet ended. All but the first are malformed or unreadable input."""
 
-    NO_FURTHER_IP = 0  # the payload holds no IP header that is to be read: the ordinary end
+    NOT_IP = 0  # what comes next is no IP header, or no tunnel: the ordinary end
     LINK_TYPE = enum.auto()  # a link type that is not known here
     LINK_CUT = enum.auto()  # ended inside a link or tunnel header
     IP_CUT = enum.auto()  # ended inside the IP header proper

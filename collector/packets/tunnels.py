@@ -121,7 +121,7 @@ def l2tp(f: Frames, who: Packets) -> None:
     """L2TP version 2 (RFC 2661): data messages carry PPP."""
     who = f.require(who, 2)
     is_data = f.octets.u16(f.at[who]) & 0x800F == 2
-    f.stop(who[~is_data], Reason.NO_FURTHER_IP)
+    f.stop(who[~is_data], Reason.NOT_IP)
     who = f.require(who[is_data], _l2tp_size(f, who[is_data]))
     at = f.at[who] + _l2tp_size(f, who)
     has_offset = f.octets.u16(f.at[who]) & 0x0200 != 0

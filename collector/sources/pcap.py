@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from ..errors import ConfigError
 from ..packets import flows, pcap, pcapng
@@ -43,12 +44,17 @@ def read(path: Path) -> Contents:
     """
     try:
         with path.open("rb") as file:
-            data: Capture = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            data = _mapped(file)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
-    except ValueError:  # mmap's word for an empty file
-        raise ConfigError(f"{path}: offset 0: the file is empty") from None
     return contents(data, str(path))
+
+
+def _mapped(file: BinaryIO) -> Capture:
+    try:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError):  # a pipe cannot be mapped, nor can an empty file
+        return file.read()
 
 
 def contents(data: Capture, name: str) -> Contents:
