@@ -17,8 +17,8 @@ import pyarrow as pa
 from collector.schema import TABLES, UTF8, BatchError, Table
 
 MAX_METADATA_BYTES: Final = 16 * 1024
-"""Of one message; ours take about 1 KiB. A FlatBuffer may refer to one table many times over, so what it takes to verify
-and read one may far exceed its size: large ones are not looked at."""
+"""Of one message; ours take about 1 KiB. A FlatBuffer may refer to one table many times over, so verifying and
+reading one may take far more than its size: large ones are not looked at."""
 
 _CONTINUATION: Final = b"\xff\xff\xff\xff"
 _END: Final = _CONTINUATION + bytes(4)
