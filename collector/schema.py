@@ -1,8 +1,8 @@
 """The wire contract between collectors and the pipeline: tables, batches, headers and bus records.
 
 A batch is `MAGIC | version | crc32c | one zstd frame around a plain Arrow IPC stream`. It holds the rows of one table,
-seen by one node. It is encoded here (numpy columns in); the pipeline decodes it in `pipeline.decode`, where foreign bytes
-are validated. The invariant: a batch is named by (node, epoch, seq) and that name is never used for other rows.
+seen by one node. It is encoded here (numpy columns in); the pipeline decodes it in `pipeline.decode`, where foreign
+bytes are validated. The invariant: a batch is named by (node, epoch, seq) and that name is never used for other rows.
 
 Addresses travel as two unsigned 64-bit halves in network order; IPv4 as the mapped address `::ffff:a.b.c.d`.
 """
@@ -102,11 +102,12 @@ COUNTERS: Final = Table(
 TABLES: Final[Mapping[str, Table]] = {t.name: t for t in (FLOWS, COUNTERS)}
 
 OUTCOMES: Final = ("open", "closed", "refused", "reset", "no_reply")
-"""Values of `FLOWS.outcome`, by index: still open or of a protocol without an end; ended in order; answered by a reset
-before it was established; ended by a reset after; never answered."""
+"""Values of `FLOWS.outcome`, by index: still open, or of a protocol without an end, or told already; ended in order;
+answered by a reset before it was established; ended by a reset after; never answered. Any but the first is on one row
+of a connection alone, so that counting rows counts failures."""
 
 SCOPES: Final = ("pod", "node", "overlay")
-"""Values of `COUNTERS.scope`, by index: a pod's interface seen from inside the pod; the node's uplink; a tunnel device."""
+"""Values of `COUNTERS.scope`, by index: a pod's interface, from inside the pod; the node's uplink; a tunnel device."""
 
 NODE_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?\Z")
 """RFC 1123 subdomain, as Kubernetes names its nodes. Also what makes a node name safe as a folder's name."""
@@ -134,6 +135,7 @@ class Batch:
 
     @property
     def topic(self) -> str:
+        """Where batches of this table go on the bus."""
         return TABLES[self.table].topic
 
     @property
@@ -244,7 +246,7 @@ def frame_of(value: bytes) -> bytes:
     return frame
 
 
-# --- records: how a message lies in a segment file of the file:// bus --------------------------------------------------
+# --- records: how a message lies in a segment file of the file:// bus ---
 
 RECORD: Final = struct.Struct("<4sII")  # magic, length of the JSON headers, length of the value
 RECORD_MAGIC: Final = b"FLWR"
@@ -257,7 +259,7 @@ def pack_record(headers: Mapping[str, bytes], value: bytes) -> bytes:
 
 
 def unpack_records(segment: bytes) -> Iterator[tuple[dict[str, bytes], bytes]]:
-    """The (headers, value) pairs of a segment file. Raises BatchError `segment` at the first byte that is none of ours."""
+    """The (headers, value) pairs of a segment file. Raises BatchError `segment` at the first byte that is not ours."""
     offset = 0
     while offset < len(segment):
         if len(segment) - offset < RECORD.size:

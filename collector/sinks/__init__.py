@@ -11,7 +11,7 @@ class Sink(Protocol):
     """Accepts batches in order, one at a time, from one thread."""
 
     def start(self) -> None:
-        """Connect or create the folder. Raises ConfigError for a wrong address, TransientError where nobody answers yet."""
+        """Connect or create the folder. Raises ConfigError for a wrong address, TransientError where nobody answers."""
 
     def send(self, batch: Batch) -> None:
         """Hand one batch over; returns when it is accepted or counted as lost, within a bounded time."""

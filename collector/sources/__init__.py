@@ -1,7 +1,7 @@
 """What a node's kernel tells: one module a source, each behind `FlowSource` or `CounterSource`.
 
-A source opens what it needs in `start`, is asked once a cycle, and gives columns in the order and dtypes of its table in
-`collector.schema`. It decides nothing about the cluster: it knows addresses, not Services.
+A source opens what it needs in `start`, is asked once a cycle, and gives columns in the order and dtypes of its table
+in `collector.schema`. It decides nothing about the cluster: it knows addresses, not Services.
 """
 
 from __future__ import annotations
