@@ -58,26 +58,27 @@ def _packets(data: Capture) -> Iterator[tuple[int, int, int]]:
             if not order:
                 raise CutShortError(offset, "a section without its byte order")
             interfaces = []
-        kind, length = _numbers(data, offset, order + "II")
+        kind, length = _numbers(order + "II", data[offset : offset + 8], offset)
         end = offset + length
         if length < 12 or length % 4:
             raise CutShortError(offset, f"a block of {length} bytes")
         if end > size:
             raise CutShortError(offset, f"a block of {length} bytes, of which the file holds {size - offset}")
+        fixed = data[offset + 8 : min(offset + 28, end - 4)]
         if kind == _PACKET:
-            number, _, _, captured = _numbers(data, offset + 8, order + "IIII")
+            number, _, _, captured, _ = _numbers(order + "IIIII", fixed, offset)
             start = offset + 28
         elif kind == _OLD_PACKET:
-            number, _, _, _, captured = _numbers(data, offset + 8, order + "HHIII")
+            number, _, _, _, captured, _ = _numbers(order + "HHIIII", fixed, offset)
             start = offset + 28
         elif kind == _SIMPLE_PACKET:
-            number, (captured,) = 0, _numbers(data, offset + 8, order + "I")
+            number, (captured,) = 0, _numbers(order + "I", fixed[:4], offset)
             start = offset + 12
             snap_length = interfaces[0][1] if interfaces else 0
             captured = min(captured, length - 16, snap_length or captured)
         else:
             if kind == _INTERFACE:
-                link_type, _, snap_length = _numbers(data, offset + 8, order + "HHI")
+                link_type, _, snap_length = _numbers(order + "HHI", fixed[:8], offset)
                 interfaces.append((link_type, snap_length))
             offset = end
             continue
@@ -87,8 +88,8 @@ def _packets(data: Capture) -> Iterator[tuple[int, int, int]]:
         offset = end
 
 
-def _numbers(data: Capture, offset: int, layout: str) -> tuple[int, ...]:
+def _numbers(layout: str, fields: bytes, offset: int) -> tuple[int, ...]:
     try:
-        return struct.unpack_from(layout, data, offset)
+        return struct.unpack(layout, fields)
     except struct.error:
         raise CutShortError(offset, "a block header is cut short") from None
