@@ -6,7 +6,7 @@ import argparse
 import collections
 import signal
 import sys
-import threading
+import time
 from pathlib import Path
 from types import FrameType
 
@@ -46,7 +46,8 @@ def _up(folder: Path, enforce: str, duration_s: float | None) -> int:
             _introduce(lab)
             if duration_s is None:
                 print("up; interrupt to take it down")
-                threading.Event().wait()
+                while True:  # bounded waits: a signal just before an unbounded one would be noticed too late
+                    time.sleep(0.5)
             else:
                 lab.traffic(duration_s, _progress)
                 _summarise(lab, folder)
