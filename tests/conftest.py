@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Final, NoReturn
 
 import pytest
 
-from tests.kafka_broker import KafkaBroker, KafkaUnavailableError
+from tests.kafka_broker import KafkaBroker, KafkaUnavailableError, jars
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PROGRAMS: Final = {"prometheus": ("prometheus", "promtool"), "kafka": ("java",)}
@@ -37,6 +37,18 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             absent = [program for program in programs if shutil.which(program) is None]
             if absent:
                 missing(f"not installed: {', '.join(absent)}")
+    if item.get_closest_marker("kafka") and (problem := kafka_problem()):
+        missing(problem)
+
+
+@cache
+def kafka_problem() -> str:
+    """Why there is no Kafka to start here; empty where there is."""
+    try:
+        jars()
+    except KafkaUnavailableError as error:
+        return str(error)
+    return ""
 
 
 @pytest.fixture(scope="session")
@@ -51,9 +63,7 @@ def corpus() -> Path:
 @pytest.fixture(scope="session")
 def kafka_broker() -> Iterator[str]:
     """The address `127.0.0.1:PORT` of a real broker that creates topics when they are first used, 3 partitions each."""
-    with ExitStack() as stack:
-        try:
-            broker = stack.enter_context(KafkaBroker())
-        except KafkaUnavailableError as error:
-            missing(str(error))
+    if problem := kafka_problem():
+        missing(problem)
+    with KafkaBroker() as broker:
         yield broker.bootstrap

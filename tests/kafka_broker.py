@@ -10,6 +10,9 @@ that opened it dies in whatever way, the broker's process is gone.
 
 from __future__ import annotations
 
+import os
+import pwd
+import re
 import shutil
 import socket
 import subprocess
@@ -30,7 +33,7 @@ COORDINATES: Final = ("org.apache.kafka", "kafka_2.13", VERSION)
 CACHE: Final = Path(__file__).resolve().parent.parent / ".cache" / "kafka"
 JVM_OPTIONS: Final = ("-Xmx256m", "-Xms64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
 
-POM: Final = """<project xmlns="http://maven.apache.org/POM/4.0.0">
+POM: Final = """<project>
   <modelVersion>4.0.0</modelVersion>
   <groupId>flowatlas</groupId><artifactId>kafka-for-tests</artifactId><version>1</version><packaging>pom</packaging>
   <dependencies><dependency>
@@ -83,9 +86,12 @@ def jars(cache: Path = CACHE) -> Path:
         fetched = Path(folder, "libs")
         command = ["mvn", "-B", "-q", "-f", str(pom), "dependency:copy-dependencies"]
         command += ["-DincludeScope=runtime", f"-DoutputDirectory={fetched}"]
+        if not os.access(pwd.getpwuid(os.getuid()).pw_dir, os.W_OK):  # Maven keeps what it fetches at home
+            command.append(f"-Dmaven.repo.local={cache / 'repository'}")
         result = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
         if result.returncode != 0 or not fetched.is_dir():
-            raise KafkaUnavailableError(f"Maven did not get the Kafka jars: {(result.stdout + result.stderr)[-2000:]}")
+            said = re.findall(r"ERROR\S* (.+)", result.stdout + result.stderr) or [f"exit code {result.returncode}"]
+            raise KafkaUnavailableError(f"Maven did not get the Kafka jars: {said[0]}")
         try:
             fetched.rename(libs)
         except OSError:
