@@ -6,7 +6,6 @@ line a figure. The history is made between the measurements and is in none of th
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterator
@@ -21,11 +20,11 @@ from collector.schema import Batch, frame_of
 from pipeline.attribution import attribute
 from pipeline.inventory import snapshot
 from tests.bench import history
+from tests.bench.figures import show
 
 POLL_BATCHES = 10
 """Batches taken in one go, as one poll of the bus brings them."""
 TARGET = 1_000_000
-PROTOTYPE = 3_000_000
 
 
 def main() -> None:
@@ -49,7 +48,7 @@ def main() -> None:
         rates.append(flows.height / (decode_s + rollup_s))
     show("decode_flows_per_second", median(decode_rates), "flows/s", "a plain decode, values not validated")
     show("attribute_flows_per_second", median(attribute_rates), "flows/s", "all columns kept, none pruned")
-    against = {"target": TARGET, "prototype_two_cores": PROTOTYPE}
+    against = {"target": TARGET}
     show("attribution_flows_per_second", median(rates), "flows/s", against)
 
 
@@ -75,10 +74,6 @@ def rollups(flows: pl.LazyFrame) -> list[pl.LazyFrame]:
         counts.group_by("src_id", "dst_id", "service_id", "protocol").agg(pl.col(*measures).sum()),
         counts.group_by("service_id", "via", "outcome").agg(pl.col("opened").sum()),
     ]
-
-
-def show(bench: str, value: float, unit: str, against: object) -> None:
-    print(json.dumps({"bench": bench, "value": round(value, 3), "unit": unit, "against": against}), flush=True)
 
 
 if __name__ == "__main__":

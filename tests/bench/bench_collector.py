@@ -6,7 +6,6 @@ IPv4 and IPv6, with and without destination NAT, and TCP in several states, so i
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import struct
@@ -24,6 +23,7 @@ from collector.connections import ENTRY, MESSAGE_GET, MESSAGE_NEW, decode
 from collector.flowtable import FlowTable
 from collector.netlink import NETLINK_NETFILTER, dump, in_namespace, open_socket
 from collector.schema import FLOWS, MAX_ROWS, encode
+from tests.bench.figures import show
 
 REPEATS = 5
 ANY_FAMILY = struct.pack("=BBH", 0, 0, 0)
@@ -127,11 +127,6 @@ def rate(rows: int, action: Callable[[], object]) -> float:
         action()
         seconds.append(time.perf_counter() - began)
     return rows / median(seconds)
-
-
-def show(bench: str, value: float, unit: str, against: str) -> None:
-    """Print one figure."""
-    print(json.dumps({"bench": bench, "value": round(value, 1), "unit": unit, "against": against}), flush=True)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ series in the same run for comparison.
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 from pipeline.aggregate.samples import Samples
 from pipeline.catalog import Metric
 from pipeline.outputs.exposition import Renderer
+from tests.bench.figures import show
 
 LABELS = (
     "source_namespace",
@@ -83,10 +83,6 @@ def seconds(action: Callable[[], object], runs: int = RUNS) -> float:
         action()
         times.append(time.perf_counter() - began)
     return median(times)
-
-
-def show(bench: str, value: float, unit: str, against: object) -> None:
-    print(json.dumps({"bench": bench, "value": round(value, 4), "unit": unit, "against": against}), flush=True)
 
 
 if __name__ == "__main__":
