@@ -13,7 +13,8 @@ from enum import IntEnum
 from typing import Final
 
 from .addresses import NO_ADDRESS, Address, of, parse
-from .models import Ip, Node, Pod, Service
+from .models import Node, Pod, Service
+from .parts import Ip
 
 TERMINAL_PHASES: Final = frozenset({"Succeeded", "Failed"})
 """Phases of a pod that has given its address back."""

@@ -7,58 +7,15 @@ The invariant: a resource is identified by (kind, namespace, name), and a later 
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from .addresses import NO_ADDRESS, Address, parse
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-PortNumber = Annotated[int, msgspec.Meta(ge=1, le=65535)]
-
-
-class Ip:
-    """An address as an object writes it. Empty text and a headless Service's `None` are `NO_ADDRESS`."""
-
-    __slots__ = ("address",)
-
-    def __init__(self, text: str) -> None:
-        self.address: Address = NO_ADDRESS if text in {"", "None"} else parse(text)
-
-
-class Cidr:
-    """An address range as an object writes it; host bits may be set."""
-
-    __slots__ = ("network",)
-
-    def __init__(self, text: str) -> None:
-        self.network: Network = ipaddress.ip_network(text, strict=False)
-
-
-class Slim(msgspec.Struct, frozen=True, rename="camel", gc=False):
-    """Base of all parts: immutable, Python names here and the API's names outside."""
-
-
-class Owner(Slim, frozen=True):
-    """One `metadata.ownerReferences` entry."""
-
-    kind: str
-    name: str
-    controller: bool | None = None
-
-
-class Metadata(Slim, frozen=True):
-    """What every object says about itself."""
-
-    name: str = ""
-    namespace: str | None = None
-    uid: str | None = None
-    labels: dict[str, str] | None = None
-    annotations: dict[str, str] | None = None
-    owner_references: list[Owner] | None = None
-    deletion_timestamp: str | None = None
+from .addresses import parse
+from .admin_policies import AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy
+from .parts import Cidr, Ip, Metadata, PortNumber, Slim, decode
+from .policies import NetworkPolicy
 
 
 class NameOnly(Slim, frozen=True):
@@ -241,7 +198,8 @@ class ServiceCIDR(Slim, frozen=True):
     kind: str = "ServiceCIDR"
 
 
-Resource = Namespace | Node | Pod | Service | ReplicaSet | Job | ServiceCIDR | Other
+Policy = NetworkPolicy | AdminNetworkPolicy | BaselineAdminNetworkPolicy | ClusterNetworkPolicy
+Resource = Namespace | Node | Pod | Service | ReplicaSet | Job | ServiceCIDR | Policy | Other
 
 MODELS: Final[Mapping[tuple[str, str], type[Resource]]] = {
     ("", "Namespace"): Namespace,
@@ -251,15 +209,28 @@ MODELS: Final[Mapping[tuple[str, str], type[Resource]]] = {
     ("apps", "ReplicaSet"): ReplicaSet,
     ("batch", "Job"): Job,
     ("networking.k8s.io", "ServiceCIDR"): ServiceCIDR,
+    ("networking.k8s.io", "NetworkPolicy"): NetworkPolicy,
+    ("policy.networking.k8s.io", "AdminNetworkPolicy"): AdminNetworkPolicy,
+    ("policy.networking.k8s.io", "BaselineAdminNetworkPolicy"): BaselineAdminNetworkPolicy,
+    ("policy.networking.k8s.io", "ClusterNetworkPolicy"): ClusterNetworkPolicy,
 }
 """The model of an API group and kind. A Service of another group (Knative has one) is no Service of ours."""
+
+_CLUSTER_WIDE: Final = (
+    Node,
+    Namespace,
+    ServiceCIDR,
+    AdminNetworkPolicy,
+    BaselineAdminNetworkPolicy,
+    ClusterNetworkPolicy,
+)
 
 
 def convert(api_version: str, kind: str, body: Mapping[str, Any]) -> Resource:
     """The resource in a decoded object. Raises msgspec.ValidationError, which names the field."""
     group = api_version.rpartition("/")[0]
     model = MODELS.get((group, kind), Other)
-    resource: Resource = msgspec.convert(body, model, dec_hook=_decode)
+    resource: Resource = msgspec.convert(body, model, dec_hook=decode)
     if not resource.metadata.name and model is not Other:
         raise msgspec.ValidationError("Object has no name - at `$.metadata.name`")
     return resource
@@ -271,12 +242,6 @@ def namespace_of(resource: Resource) -> str:
 
 
 def identity_of(resource: Resource) -> tuple[str, str, str]:
-    """Kind, namespace and name; a Node or Namespace has no namespace."""
-    namespace = "" if isinstance(resource, Node | Namespace | ServiceCIDR) else namespace_of(resource)
+    """Kind, namespace and name; an object of a cluster-wide kind has no namespace."""
+    namespace = "" if isinstance(resource, _CLUSTER_WIDE) else namespace_of(resource)
     return resource.kind, namespace, resource.metadata.name
-
-
-def _decode(wanted: type[Ip] | type[Cidr], value: Any) -> Ip | Cidr:
-    if not isinstance(value, str):
-        raise TypeError(f"Expected `str`, got `{type(value).__name__}`")
-    return wanted(value)

@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
-from .models import Job, Metadata, Owner, Pod, ReplicaSet, Resource, namespace_of
+from .models import Job, Pod, ReplicaSet, Resource, namespace_of
+from .parts import Metadata, Owner
 
 TEMPLATE_HASH: Final = "pod-template-hash"
 """The label by which the Deployment controller names its ReplicaSets: `<deployment>-<value>`."""

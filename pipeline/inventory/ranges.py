@@ -14,7 +14,8 @@ import polars as pl
 
 from .addresses import of
 from .claims import cluster_ips, pod_ranges
-from .models import Network, Node, Resource, Service, ServiceCIDR
+from .models import Node, Resource, Service, ServiceCIDR
+from .parts import Network
 
 RANGES: Final = pl.Schema({"hi_from": pl.UInt64(), "lo_from": pl.UInt64(), "hi_to": pl.UInt64(), "lo_to": pl.UInt64()})
 WIDEST: Final = {4: 8, 6: 32}

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import polars as pl
 
 from .endpoints import addresses_frame, endpoints_frame, roster_of
-from .models import Network, Resource, identity_of
+from .models import Resource, identity_of
+from .parts import Network
 from .ranges import cluster_ranges, ranges_frame
 from .services import dialled_frame, node_ports_frame, services_frame
 

@@ -1,0 +1,129 @@
+"""NetworkPolicy of networking.k8s.io/v1, as the API server would keep it: validated, defaults filled in.
+
+Label selectors live here too, for the admin kinds share them. The invariant: an object that the API server would refuse
+raises, with the field at fault in the message.
+
+Source: the API reference of NetworkPolicySpec and LabelSelector, and the validation that the API server does.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Literal
+
+import msgspec
+
+from .parts import Cidr, Metadata, PortNumber, Slim
+
+Protocol = Literal["TCP", "UDP", "SCTP"]
+Direction = Literal["Ingress", "Egress"]
+
+
+class Requirement(Slim, frozen=True):
+    """One `matchExpressions` entry of a label selector."""
+
+    key: str
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
+    values: list[str] | None = None
+
+    def __post_init__(self) -> None:
+        if self.operator in {"In", "NotIn"} and not self.values:
+            raise ValueError(f"values: must be given for the operator {self.operator}")
+        if self.operator in {"Exists", "DoesNotExist"} and self.values:
+            raise ValueError(f"values: must not be given for the operator {self.operator}")
+
+
+class LabelSelector(Slim, frozen=True):
+    """A meta/v1 LabelSelector; empty, it selects everything."""
+
+    match_labels: dict[str, str] | None = None
+    match_expressions: list[Requirement] | None = None
+
+
+class IPBlock(Slim, frozen=True):
+    """A range of addresses and the ranges cut out of it."""
+
+    cidr: Cidr
+    excluded: list[Cidr] | None = msgspec.field(name="except", default=None)
+
+    def __post_init__(self) -> None:
+        whole = self.cidr.network
+        for cidr in self.excluded or []:
+            part = cidr.network
+            if not isinstance(part, type(whole)) or not _is_strictly_within(part, whole):
+                raise ValueError(f"except: {part} is not strictly within {whole}")
+
+
+class PolicyPeer(Slim, frozen=True):
+    """One `from` or `to` entry."""
+
+    pod_selector: LabelSelector | None = None
+    namespace_selector: LabelSelector | None = None
+    ip_block: IPBlock | None = None
+
+    def __post_init__(self) -> None:
+        selects = self.pod_selector is not None or self.namespace_selector is not None
+        if selects and self.ip_block is not None:
+            raise ValueError("ipBlock: may not be given together with a selector")
+        if not selects and self.ip_block is None:
+            raise ValueError("must give podSelector, namespaceSelector or ipBlock")
+
+
+class PolicyPort(Slim, frozen=True):
+    """One `ports` entry: a number, a range of numbers, a container port's name, or every port of the protocol."""
+
+    protocol: Protocol = "TCP"
+    port: PortNumber | str | None = None
+    end_port: PortNumber | None = None
+
+    def __post_init__(self) -> None:
+        if self.end_port is None:
+            return
+        if not isinstance(self.port, int):
+            raise ValueError("endPort: may only be given with a port number")  # noqa: TRY004  # a value, to msgspec
+        if self.end_port < self.port:
+            raise ValueError("endPort: must not be less than port")
+
+
+class IngressRule(Slim, frozen=True):
+    """Who may come in, on which ports; absent or empty means all."""
+
+    peers: list[PolicyPeer] | None = msgspec.field(name="from", default=None)
+    ports: list[PolicyPort] | None = None
+
+
+class EgressRule(Slim, frozen=True):
+    """Where pods may go, on which ports; absent or empty means all."""
+
+    peers: list[PolicyPeer] | None = msgspec.field(name="to", default=None)
+    ports: list[PolicyPort] | None = None
+
+
+class NetworkPolicySpec(Slim, frozen=True):
+    """v1 NetworkPolicySpec."""
+
+    pod_selector: LabelSelector = LabelSelector()
+    ingress: list[IngressRule] | None = None
+    egress: list[EgressRule] | None = None
+    policy_types: list[Direction] | None = None
+
+    @property
+    def directions(self) -> frozenset[Direction]:
+        """The directions in which the policy isolates pods: Ingress, and Egress with egress rules, unless told."""
+        if self.policy_types:
+            return frozenset(self.policy_types)
+        return frozenset({"Ingress", "Egress"} if self.egress else {"Ingress"})
+
+
+class NetworkPolicy(Slim, frozen=True):
+    """networking.k8s.io/v1 NetworkPolicy."""
+
+    metadata: Metadata
+    spec: NetworkPolicySpec = NetworkPolicySpec()
+    kind: str = "NetworkPolicy"
+
+
+def _is_strictly_within(
+    part: ipaddress.IPv4Network | ipaddress.IPv6Network, whole: ipaddress.IPv4Network | ipaddress.IPv6Network
+) -> bool:
+    return part.prefixlen > whole.prefixlen and part.network_address in whole
