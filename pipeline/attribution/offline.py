@@ -12,16 +12,22 @@ from ..inventory.snapshot import Snapshot
 from .flowfile import protocol_numbers
 from .flows import attribute
 from .names import with_structs
+from .policies import Policies
 
 
-def attribute_rows(rows: pl.DataFrame, snapshot: Snapshot) -> pl.DataFrame:
+def attribute_rows(rows: pl.DataFrame, snapshot: Snapshot, policies: Policies | None = None) -> pl.DataFrame:
     """Rows of a `flowfile.FlowFile`, in order, with `source`, `destination`, `service` and `attribution`.
 
     The first three are structs as `names.with_structs` makes them; `service` is null where none was dialled.
+    `policies`, compiled for the snapshot, add `verdict` (`allowed` or `denied`), `egress` and `ingress_policy`, structs
+    {verdict, policies}; all are null where a Service was dialled, for policies are about the backend that answers.
     """
     attributed = attribute(_as_seen(rows).lazy(), snapshot)
-    named = with_structs(attributed, snapshot).select("source", "destination", "service", "attribution").collect()
-    return rows.hstack(named.get_columns())
+    named = with_structs(attributed, snapshot).collect()
+    added = named.select("source", "destination", "service", "attribution").get_columns()
+    if policies is not None:
+        added += policies.judge(named).get_columns()
+    return rows.hstack(added)
 
 
 def _as_seen(rows: pl.DataFrame) -> pl.DataFrame:
@@ -32,7 +38,7 @@ def _as_seen(rows: pl.DataFrame) -> pl.DataFrame:
         [
             pl.Series("node", [None] * rows.height, dtype=pl.Categorical),
             *(frame[half].alias(f"{end}_{half}") for end, frame in ends.items() for half in ("hi", "lo")),
-            rows["dst_port"].cast(pl.UInt16),
+            *(rows["dst_port"].cast(pl.UInt16).alias(f"{end}_port") for end in ("dst", "backend")),
             protocol_numbers(rows["protocol"]),
         ]
     )

@@ -1,4 +1,4 @@
-"""`flowatlas attribute`: who and which Service the flows of a file mean, under a cluster's objects."""
+"""`flowatlas attribute`: who, which Service and which policies the flows of a file mean, under a cluster's objects."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def add(commands: Subparsers) -> None:
         "attribute",
         help="attribute a file of flows, without a cluster",
         description="Read flows as JSON Lines (src_ip, dst_ip, dst_port, protocol; src_port, time, bytes, packets "
-        "where known) or Parquet, and add to each its source, destination and Service. Flows come out in their "
-        "order; a line that is no flow is named on standard error and left out, and the exit code is then 1.",
+        "where known) or Parquet, and add to each its source, destination and Service, and what the policies say of "
+        "it. Flows come out in their order; a line that is no flow is named on standard error and left out, and the exit code is then 1.",
         epilog="example: flowatlas attribute --state state.yaml --flows flows.jsonl -o table",
     )
     command.add_argument(
@@ -40,6 +40,7 @@ def add(commands: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Attribute the file's flows and write them to standard output."""
     from ..attribution import flowfile, offline
+    from ..attribution.policies import compile_policies
     from ..inventory import manifests, snapshot
     from . import output
 
@@ -47,5 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     flows = flowfile.read(arguments.flows)
     for problem in (*refusals, *flows.problems):
         print(f"flowatlas attribute: {problem}", file=sys.stderr)
-    output.write(offline.attribute_rows(flows.rows, snapshot.build(objects)), arguments.output)
+    cluster = snapshot.build(objects)
+    rows = offline.attribute_rows(flows.rows, cluster, compile_policies(objects, cluster))
+    output.write(rows, arguments.output)
     return 1 if refusals or flows.problems else 0
