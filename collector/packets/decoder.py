@@ -60,6 +60,8 @@ HANDLERS: Final[Mapping[Kind, Callable[[Frames, Packets], None]]] = {
     Kind.GTP_EXTENSION: tunnels.gtp_extension,
     Kind.TEREDO: tunnels.teredo,
     Kind.L2TP: tunnels.l2tp,
+    Kind.AYIYA: tunnels.ayiya,
+    Kind.PIM: tunnels.pim,
 }
 
 

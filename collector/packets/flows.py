@@ -67,6 +67,23 @@ def merge(parts: Sequence[Flows]) -> Flows:
     return _group(Flows(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in (*KEY, *SUMS)}))
 
 
+class Tally:
+    """The flows of one batch after another, in memory that follows the number of flows, not of batches."""
+
+    def __init__(self) -> None:
+        self._parts = [none()]
+
+    def add(self, part: Flows) -> None:
+        """Take a later batch's flows; they are merged when more of them wait than were merged before."""
+        self._parts.append(part)
+        if sum(map(len, self._parts[1:])) > len(self._parts[0]):
+            self._parts = [merge(self._parts)]
+
+    def total(self) -> Flows:
+        """The flows of all batches so far."""
+        return merge(self._parts)
+
+
 def _group(rows: Flows) -> Flows:
     if not len(rows):
         return rows

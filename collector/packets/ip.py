@@ -112,4 +112,5 @@ def udp(f: Frames, who: Packets) -> None:
     at = f.at[who]
     src_port, dst_port = f.octets.u16(at), f.octets.u16(at + 2)
     f.set_ports(who, src_port, dst_port)
-    f.enter(who, at + 8, np.maximum(UDP_SERVERS[dst_port], UDP_PEERS[src_port]))
+    by_server = UDP_SERVERS[dst_port]
+    f.enter(who, at + 8, np.where(by_server == Kind.PAYLOAD, UDP_PEERS[src_port], by_server))

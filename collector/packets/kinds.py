@@ -1,6 +1,6 @@
 """What a header can be, and the registries that say which header comes next.
 
-Each table maps every value of a type field to a `Kind`; what is not named there is `Kind.PAYLOAD`, where decoding ends.
+Each table maps every value of a type field to a `Kind`; what it does not name is `Kind.PAYLOAD`, where decoding ends.
 ESP, WireGuard and everything else that is encrypted or no carrier of IP is payload. So are ICMP and ICMPv6: the packet
 that an ICMP error quotes is no tunnel.
 """
@@ -57,6 +57,8 @@ class Kind(enum.IntEnum):
     GTP_EXTENSION = enum.auto()
     TEREDO = enum.auto()
     L2TP = enum.auto()
+    AYIYA = enum.auto()
+    PIM = enum.auto()
 
 
 class Reason(enum.IntEnum):
@@ -76,8 +78,8 @@ class Reason(enum.IntEnum):
 Table: TypeAlias = npt.NDArray[np.uint8]
 
 
-def _table(size: int, kinds: Mapping[int, Kind]) -> Table:
-    table = np.zeros(size, np.uint8)
+def _table(size: int, kinds: Mapping[int, Kind], default: Kind = Kind.PAYLOAD) -> Table:
+    table = np.full(size, default, np.uint8)
     for value, kind in kinds.items():
         table[value] = kind
     return table
@@ -120,15 +122,16 @@ IP_PROTOCOLS: Final = _table(
         47: Kind.GRE,
         51: Kind.AUTHENTICATION,
         97: Kind.ETHERIP,
+        103: Kind.PIM,
         132: Kind.PORTS,
         136: Kind.PORTS,
         137: Kind.MPLS,
     },
 )
-"""After IPv4, and after AH below it."""
+"""After IPv4."""
 
 IPV6_PROTOCOLS: Final = IP_PROTOCOLS.copy()
-"""The same after IPv6, where extension headers (RFC 8200) may come first."""
+"""After IPv6 and after AH, where extension headers (RFC 8200) may come first."""
 IPV6_PROTOCOLS[[0, 43, 60]] = Kind.EXTENSION
 IPV6_PROTOCOLS[44] = Kind.FRAGMENT
 
@@ -140,38 +143,42 @@ UDP_SERVERS: Final = _table(
         3544: Kind.TEREDO,
         4789: Kind.VXLAN,
         4790: Kind.VXLAN_GPE,
+        5072: Kind.AYIYA,
         6081: Kind.GENEVE,
+        6635: Kind.MPLS,
         6784: Kind.VXLAN,  # Weave's fast datapath
         8472: Kind.VXLAN,  # Linux's default, and so Flannel's
     },
 )
 """By destination port."""
 
-UDP_PEERS: Final = _table(1 << 16, {1701: Kind.L2TP, 2152: Kind.GTP, 3544: Kind.TEREDO})
-"""By source port, for the tunnels that answer from their port."""
+UDP_PEERS: Final = _table(1 << 16, {1701: Kind.L2TP, 2152: Kind.GTP, 3544: Kind.TEREDO, 5072: Kind.AYIYA})
+"""By source port, where the destination port is none of those: tunnels that answer from their port."""
 
 GPE_PROTOCOLS: Final = _table(1 << 8, {1: Kind.IP, 2: Kind.IPV6, 3: Kind.ETHERNET, 5: Kind.MPLS})
 
-LINK_TYPES: Final = np.full(1 << 16, Kind.UNKNOWN_LINK, np.uint8)
+LINK_TYPES: Final = _table(
+    1 << 16,
+    {
+        0: Kind.LOOPBACK,
+        1: Kind.ETHERNET,
+        9: Kind.PPP,
+        12: Kind.IP,
+        14: Kind.IP,
+        50: Kind.PPP,
+        51: Kind.PPPOE,
+        101: Kind.IP,
+        104: Kind.CISCO_HDLC,
+        105: Kind.WLAN,
+        108: Kind.LOOPBACK,
+        113: Kind.SLL,
+        127: Kind.RADIOTAP,
+        219: Kind.MPLS,
+        228: Kind.IPV4,
+        229: Kind.IPV6,
+        239: Kind.NFLOG,
+        276: Kind.SLL2,
+    },
+    default=Kind.UNKNOWN_LINK,
+)
 """LINKTYPE_ values of pcap and pcapng files."""
-for _link_type, _kind in {
-    0: Kind.LOOPBACK,
-    1: Kind.ETHERNET,
-    9: Kind.PPP,
-    12: Kind.IP,
-    14: Kind.IP,
-    50: Kind.PPP,
-    51: Kind.PPPOE,
-    101: Kind.IP,
-    104: Kind.CISCO_HDLC,
-    105: Kind.WLAN,
-    108: Kind.LOOPBACK,
-    113: Kind.SLL,
-    127: Kind.RADIOTAP,
-    219: Kind.MPLS,
-    228: Kind.IPV4,
-    229: Kind.IPV6,
-    239: Kind.NFLOG,
-    276: Kind.SLL2,
-}.items():
-    LINK_TYPES[_link_type] = _kind

@@ -9,7 +9,9 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
-from .records import BLOCK_PACKETS, Block, Capture, CutShortError, block
+import numpy as np
+
+from .records import BLOCK_PACKETS, Block, Capture, CutShortError
 
 _PREFIXES: Final = {0xA1B2C3D4: 16, 0xA1B23C4D: 16, 0xA1B2CD34: 24}
 MAGICS: Final = {struct.pack(order + "I", magic): (order, size) for order in "<>" for magic, size in _PREFIXES.items()}
@@ -28,16 +30,18 @@ def blocks(data: Capture) -> Iterator[Block]:
     is_whole = True
     while is_whole and offset <= last:
         starts: list[int] = []
-        ends: list[int] = []
-        while offset <= last and len(starts) < BLOCK_PACKETS:
+        for _ in range(BLOCK_PACKETS):
+            if offset > last:
+                break
             start = offset + prefix
             end = start + captured_length(data, offset + 8)[0]
             if end > size:
                 is_whole = False
                 break
             starts.append(start)
-            ends.append(end)
             offset = end
-        yield block(starts, ends, link_type)
+        start_of = np.array(starts, np.int64)
+        end_of = np.append(start_of[1:] - prefix, [offset] * bool(starts)).astype(np.int64)  # records touch each other
+        yield Block(start_of, end_of, np.full(len(starts), link_type, np.uint16))
     if offset < size:
         raise CutShortError(offset, f"{size - offset} bytes are left, and they are no whole record")

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
-from .records import BLOCK_PACKETS, Block, Capture, CutShortError, block
+import numpy as np
+
+from .records import BLOCK_PACKETS, Block, Capture, CutShortError
 
 MAGIC: Final = b"\x0a\x0d\x0d\x0a"
 """The first four bytes of a file: a section's block type, the same in either byte order."""
@@ -23,26 +26,18 @@ _NO_LINK_TYPE: Final = 0xFFFF
 
 def blocks(data: Capture) -> Iterator[Block]:
     """The packets of a file that begins with `MAGIC`. Raises CutShortError after the last good block."""
-    starts: list[int] = []
-    ends: list[int] = []
-    link_types: list[int] = []
-    cut: CutShortError | None = None
     packets = _packets(data)
-    while cut is None:
+    cut: CutShortError | None = None
+    is_more = True
+    while is_more:
+        rows: list[tuple[int, int, int]] = []
         try:
-            start, end, link_type = next(packets)
-        except StopIteration:
-            break
+            rows.extend(islice(packets, BLOCK_PACKETS))  # what came before an error stays
         except CutShortError as error:
             cut = error
-            break
-        starts.append(start)
-        ends.append(end)
-        link_types.append(link_type)
-        if len(starts) == BLOCK_PACKETS:
-            yield block(starts, ends, link_types)
-            starts, ends, link_types = [], [], []
-    yield block(starts, ends, link_types)
+        is_more = len(rows) == BLOCK_PACKETS
+        start, end, link_type = np.array(rows, np.int64).reshape(-1, 3).T
+        yield Block(start, end, link_type.astype(np.uint16))
     if cut is not None:
         raise cut
 

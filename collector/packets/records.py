@@ -35,8 +35,3 @@ class Block:
     start: Positions
     end: Positions
     link_type: npt.NDArray[np.uint16]
-
-
-def block(starts: list[int], ends: list[int], link_type: int | list[int]) -> Block:
-    """A block of equal-length lists; one link type stands for all."""
-    return Block(np.array(starts, np.int64), np.array(ends, np.int64), np.full(len(starts), link_type, np.uint16))

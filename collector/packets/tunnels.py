@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from .frames import Frames, Packets
-from .kinds import ETHERTYPES, GPE_PROTOCOLS, GRE_PROTOCOLS, Kind, Reason
+from .kinds import ETHERTYPES, GPE_PROTOCOLS, GRE_PROTOCOLS, IP_PROTOCOLS, Kind, Reason
 from .octets import Positions
 
 
@@ -131,3 +131,21 @@ def l2tp(f: Frames, who: Packets) -> None:
 def _l2tp_size(f: Frames, who: Packets) -> Positions:
     flags = f.octets.u16(f.at[who])
     return 6 + np.where(flags & 0x4000, 2, 0) + np.where(flags & 0x0800, 4, 0) + np.where(flags & 0x0200, 2, 0)
+
+
+def ayiya(f: Frames, who: Packets) -> None:
+    """AYIYA, as IPv6 tunnel brokers spoke it: operation 1 forwards a packet."""
+    who = f.require(who, 8)
+    at = f.at[who]
+    identity, signature = 1 << (f.octets.u8(at) >> 4), (f.octets.u8(at + 1) >> 4) * 4
+    is_packet = f.octets.u8(at + 2) & 15 == 1
+    kind = np.where(is_packet, IP_PROTOCOLS[f.octets.u8(at + 3)], Kind.PAYLOAD)
+    f.enter(who, at + 8 + identity + signature, kind.astype(np.uint8))
+
+
+def pim(f: Frames, who: Packets) -> None:
+    """PIM version 2 (RFC 7761): a Register carries a multicast packet to the rendezvous point."""
+    who = f.require(who, 8)
+    at = f.at[who]
+    is_register = f.octets.u8(at) == 0x21
+    f.enter(who, at + 8, np.where(is_register, Kind.IP, Kind.PAYLOAD).astype(np.uint8))

@@ -59,7 +59,7 @@ def _mapped(file: BinaryIO) -> Capture:
 
 def contents(data: Capture, name: str) -> Contents:
     """The same for bytes; `name` is what messages call them."""
-    outer, inner = [flows.none()], [flows.none()]
+    outer, inner = flows.Tally(), flows.Tally()
     no_flow: Counter[str] = Counter()
     unread: Counter[str] = Counter()
     packets = 0
@@ -67,13 +67,13 @@ def contents(data: Capture, name: str) -> Contents:
     try:
         for part in decoded(data, name):
             packets += part.packets
-            outer.append(flows.count(part.outer))
-            inner.append(flows.count(part.inner))
+            outer.add(flows.count(part.outer))
+            inner.add(flows.count(part.inner))
             no_flow.update(part.no_flow)
             unread.update(part.unread)
     except CutShortError as error:
         damage = f"{name}: {error}"
-    return Contents(packets, flows.merge(outer), flows.merge(inner), no_flow, unread, damage)
+    return Contents(packets, outer.total(), inner.total(), no_flow, unread, damage)
 
 
 def decoded(data: Capture, name: str) -> Iterator[Decoded]:

@@ -154,6 +154,7 @@ def tunnels() -> list[Case]:
     over_ip = {
         "IPIP": (4, TCP4),
         "MPLS in IP": (137, MPLS(s=1) / TCP4),
+        "PIM Register": (103, raw("2100 0000 00000000") / TCP4),
         "EtherIP": (97, EtherIP() / ETHER / TCP4),
         "GRE": (47, GRE() / TCP4),
         "GRE with all fields": (47, GRE(chksum_present=1, key_present=1, seqnum_present=1) / TCP4),
@@ -178,6 +179,8 @@ def tunnels() -> list[Case]:
             2152,
             GTP_U_Header(gtp_type=255, teid=1, E=1, next_ex=0x85) / GTPPDUSessionContainer() / TCP4,
         ),
+        "MPLS in UDP": (6635, MPLS(s=1) / TCP4),
+        "AYIYA": (5072, raw("41 52 11 04 00000000") / Raw(bytes(16 + 20)) / TCP4),
         "L2TP": (1701, L2TP(hdr=2, version=2, tunnel_id=1, session_id=1) / PPP(proto=0x21) / TCP4),
         "L2TP with length": (1701, raw("4002 0000 0001 0001") / PPP(proto=0x21) / TCP4),
     }

@@ -49,6 +49,15 @@ def test_batches_merge_into_what_one_batch_would_give(packets: list[Packet], cut
     assert rows(flows.merge(parts)) == summed(packets)
 
 
+@given(st.lists(PACKETS, max_size=6))
+def test_a_tally_of_batches_is_the_sum_of_all_and_does_not_grow_with_their_number(batches: list[list[Packet]]) -> None:
+    tally = flows.Tally()
+    for batch in batches * 3:
+        tally.add(flows.count(headers(batch)))
+        assert sum(map(len, tally._parts)) <= 2 * len(tally.total())
+    assert rows(tally.total()) == summed([packet for batch in batches for packet in batch] * 3)
+
+
 def test_flows_that_share_a_hash_stay_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flows, "_MIX", (np.uint64(0), np.uint64(0)))
     packets = [(n % 3, 0, n % 2, 0, 1, 2, 6, 40) for n in range(30)]
