@@ -215,8 +215,8 @@ class KafkaBroker:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ports below those that the kernel lends to clients: a client that dials a stopped broker could be lent the broker's
-    own port, connect to itself and keep the broker from coming back.
+    """Ports below those that the kernel lends to clients: a client that dials a stopped broker could be lent its
+    port, connect to itself and keep the broker from coming back.
     """
     with ExitStack() as stack:
         free: list[int] = []
