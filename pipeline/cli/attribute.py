@@ -16,7 +16,8 @@ def add(commands: Subparsers) -> None:
         help="attribute a file of flows, without a cluster",
         description="Read flows as JSON Lines (src_ip, dst_ip, dst_port, protocol; src_port, time, bytes, packets "
         "where known) or Parquet, and add to each its source, destination and Service, and what the policies say of "
-        "it. Flows come out in their order; a line that is no flow is named on standard error and left out, and the exit code is then 1.",
+        "it. Flows come out in their order; a line that is no flow is named on standard error and left out, and the "
+        "exit code is then 1.",
         epilog="example: flowatlas attribute --state state.yaml --flows flows.jsonl -o table",
     )
     command.add_argument(

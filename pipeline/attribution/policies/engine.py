@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from ...inventory.models import Resource
+from ...inventory.models import Resource, identity_of
 from ...inventory.snapshot import Snapshot
 from .classes import point
 from .evaluation import ALLOWED, VERDICTS, Questions, evaluate
@@ -66,7 +66,7 @@ class Policies:
     """The policies of one snapshot. Immutable, and safe to share between threads."""
 
     def __init__(self, objects: Iterable[Resource], snapshot: Snapshot) -> None:
-        objects = list(objects)
+        objects = list({(type(item), *identity_of(item)): item for item in objects}.values())
         self._identities: Identities = identities_of(snapshot, objects)
         self._is_service = snapshot.endpoints["kind"] == "Service"
         self.not_judged = not_judged(objects)
