@@ -1,0 +1,141 @@
+"""The objects for a cluster are valid, run with the least privilege that works, and use settings that exist."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.cli import settings
+from pipeline.cli.main import parser
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # the validator's own libraries deprecate each other
+    import kubernetes_validate
+
+BASE = Path(__file__).resolve().parents[2] / "deploy" / "kustomize" / "base"
+KUBERNETES = ("1.30", "1.34")
+WRITING_VERBS = {"create", "update", "patch", "delete", "deletecollection", "impersonate", "bind", "escalate", "*"}
+
+
+def kustomization() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((BASE / "kustomization.yaml").read_text())
+    return loaded
+
+
+def objects() -> list[dict[str, Any]]:
+    return [o for name in kustomization()["resources"] for o in yaml.safe_load_all((BASE / name).read_text())]
+
+
+def of_kind(*kinds: str) -> list[dict[str, Any]]:
+    return [o for o in objects() if o["kind"] in kinds]
+
+
+def pod_specs() -> Iterator[tuple[str, dict[str, Any]]]:
+    for workload in of_kind("DaemonSet", "Deployment"):
+        yield workload["metadata"]["name"], workload["spec"]["template"]["spec"]
+
+
+def containers() -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, spec in pod_specs():
+        for container in (*spec.get("initContainers", ()), *spec["containers"]):
+            yield f"{name}/{container['name']}", container
+
+
+def test_every_file_is_named_in_the_kustomization() -> None:
+    assert sorted(kustomization()["resources"]) == sorted(
+        path.name for path in BASE.glob("*.yaml") if path.name != "kustomization.yaml"
+    )
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+def test_objects_are_valid(version: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for item in objects():
+            kubernetes_validate.validate(item, version, strict=True)
+
+
+def test_no_container_is_privileged_or_keeps_a_capability_that_it_does_not_need() -> None:
+    added = {}
+    for name, container in containers():
+        context = container["securityContext"]
+        assert not context.get("privileged"), name
+        assert context["allowPrivilegeEscalation"] is False, name
+        assert context["readOnlyRootFilesystem"] is True, name
+        assert context["capabilities"]["drop"] == ["ALL"], name
+        added[name] = context["capabilities"].get("add", [])
+    assert added == {
+        "flowatlas-collector/collector": ["NET_ADMIN", "SYS_PTRACE"],
+        "flowatlas-pipeline/state": [],
+        "flowatlas-pipeline/pipeline": [],
+    }
+
+
+def test_pods_have_seccomp_resources_and_no_service_links() -> None:
+    for name, spec in pod_specs():
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        assert spec["enableServiceLinks"] is False, name
+    for name, container in containers():
+        assert {"cpu", "memory"} <= set(container["resources"]["requests"]), name
+        assert "memory" in container["resources"]["limits"], name
+
+
+def test_the_pipeline_is_not_root_and_the_collector_has_no_token() -> None:
+    specs = dict(pod_specs())
+    assert specs["flowatlas-pipeline"]["securityContext"]["runAsNonRoot"] is True
+    assert specs["flowatlas-collector"]["automountServiceAccountToken"] is False
+
+
+def test_images_have_a_tag_and_it_is_not_latest() -> None:
+    tags = {image["name"]: str(image["newTag"]) for image in kustomization()["images"]}
+    assert {container["image"] for _, container in containers()} == set(tags)
+    assert "latest" not in tags.values()
+
+
+def test_rbac_reads_named_kinds_only() -> None:
+    for role in of_kind("ClusterRole", "Role"):
+        for rule in role["rules"]:
+            assert not set(rule["verbs"]) & WRITING_VERBS
+            assert not {"*", "secrets", "configmaps"} & set(rule["resources"])
+            assert "*" not in rule["apiGroups"]
+
+
+def test_the_init_container_asks_for_what_its_role_allows() -> None:
+    (init,) = dict(pod_specs())["flowatlas-pipeline"]["initContainers"]
+    asked = {name.partition(".")[0] for name in init["args"][0].split("-o yaml ")[1].split(" >")[0].split(",")}
+    allowed = {resource for role in of_kind("ClusterRole") for rule in role["rules"] for resource in rule["resources"]}
+    assert asked == allowed
+
+
+def test_services_select_pods_and_ports_that_exist() -> None:
+    labels = {
+        w["metadata"]["name"]: w["spec"]["template"]["metadata"]["labels"] for w in of_kind("DaemonSet", "Deployment")
+    }
+    ports = {name: {p["name"] for c in spec["containers"] for p in c["ports"]} for name, spec in pod_specs()}
+    for service in of_kind("Service"):
+        selected = [name for name, own in labels.items() if service["spec"]["selector"].items() <= own.items()]
+        assert len(selected) == 1
+        assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports[selected[0]]
+
+
+def test_arguments_and_environment_make_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline.cli import collect, serve
+
+    (config_map,) = of_kind("ConfigMap")
+    for key, value in config_map["data"].items():
+        assert key.startswith(tuple(f"{settings.PREFIX}{section.upper()}_" for section in settings.SECTIONS))
+        monkeypatch.setenv(key, value)
+    seen = {}
+    for name, container in containers():
+        if container["image"] == "flowatlas":
+            given = [a.replace("$(NODE_NAME)", "node-1").replace("$(HOST_IP)", "192.0.2.1") for a in container["args"]]
+            arguments = parser().parse_args(given)
+            module = {"collect": collect, "pipeline": serve}[arguments.command]
+            seen[name] = module.configuration(arguments)
+    assert seen["flowatlas-collector/collector"].metrics_address == "192.0.2.1:9465"
+    assert seen["flowatlas-pipeline/pipeline"].listen_address == ("0.0.0.0", 9464)  # noqa: S104 - what the pod listens on
