@@ -6,7 +6,6 @@ VXLAN; scapy dissects a slice of it, and its rate is scaled. Prints one JSON lin
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 import time
@@ -23,6 +22,7 @@ from scapy.packet import Packet, Raw
 from scapy.utils import PcapReader
 
 from collector.sources import pcap
+from tests.bench.figures import show
 from tests.collector.packets import captures
 
 SLICE = 5_000
@@ -85,10 +85,6 @@ def seconds(work: Callable[[], object], repeats: int = 3) -> float:
         work()
         times.append(time.perf_counter() - started)
     return median(times)
-
-
-def show(bench: str, value: float, unit: str, against: object) -> None:
-    print(json.dumps({"bench": bench, "value": round(value, 3), "unit": unit, "against": against}), flush=True)
 
 
 if __name__ == "__main__":
