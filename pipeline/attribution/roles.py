@@ -33,8 +33,7 @@ def role(lookups: Lookups) -> pl.Expr:
 
     here = pl.col("here")
     src_place, backend_place = place("src_end"), place("backend_end")
-    nat_src_differs = (pl.col("nat_src_lo") != pl.col("src_lo")) | (pl.col("nat_src_hi") != pl.col("src_hi"))
-    is_entry = (pl.col("nat_src_end") == here) & nat_src_differs
+    is_entry = pl.col("nat_src_end") == here  # read only where src is on no node, so nat_src is another address
     counts_from_outside = (
         is_entry.fill_null(value=False) | (backend_place == here).fill_null(value=False) | backend_place.is_null()
     )

@@ -11,15 +11,13 @@ from pipeline.inventory.models import Resource
 from tests.pipeline.inventory.objects import node, pod, service
 
 NODES = ("n1", "n2", "n3")
-NODE_IPS = ("192.0.2.1", "192.0.2.2", "192.0.2.3", "fd00:ffff::1", "fd00:ffff::2")
-POD_IPS = tuple(
-    ip for n in (1, 2, 3) for host in (0, 1, 2, 3, 4) for ip in (f"10.244.{n}.{host}", f"fd00:0:0:{n}::{host}")
-)
-SERVICE_IPS = ("10.96.0.1", "10.96.0.2", "10.96.0.9", "fd00:96::1", "fd00:96::2")
-BALANCER_IPS = ("203.0.113.1", "203.0.113.2", "2001:db8:1::1", "192.0.2.1")
+NODE_IPS = ("192.0.2.1", "192.0.2.2", "fd00:ffff::1")
+POD_IPS = tuple(ip for n in (1, 2, 3) for host in (0, 1, 2) for ip in (f"10.244.{n}.{host}", f"fd00:0:0:{n}::{host}"))
+SERVICE_IPS = ("10.96.0.1", "10.96.0.9", "fd00:96::1")
+BALANCER_IPS = ("203.0.113.1", "2001:db8:1::1", "192.0.2.1")
 OTHER_IPS = ("198.51.100.1", "2001:db8::1", "127.0.0.1", "127.9.9.9", "::1", "10.96.0.4", "10.244.2.200", "172.16.0.1")
 ALL_IPS = (*NODE_IPS, *POD_IPS, *SERVICE_IPS, *BALANCER_IPS, *OTHER_IPS)
-PORTS = (0, 53, 80, 4789, 8472, 6081, 30080, 30053)
+PORTS = (0, 53, 80, 8472, 30080)
 PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
 
 
@@ -121,14 +119,14 @@ def clusters(draw: st.DrawFn) -> Cluster:
         APort,
         port=st.sampled_from(PORTS[1:]),
         protocol=st.sampled_from(list(PROTOCOLS)),
-        node_port=st.sampled_from([0, 0, 30080, 30053]),
+        node_port=st.sampled_from([0, 0, 30080, 80]),
     )
     services = st.builds(
         AService,
         name=st.sampled_from([f"s{number}" for number in range(5)]),
         cluster_ips=subsets(SERVICE_IPS, 2),
         load_balancer_ips=subsets(BALANCER_IPS, 1),
-        external_ips=subsets((*BALANCER_IPS, POD_IPS[3]), 1),
+        external_ips=subsets((*BALANCER_IPS, POD_IPS[2]), 1),
         ports=st.lists(ports, max_size=3, unique_by=lambda port: (port.port, port.protocol)),
     )
     return Cluster(

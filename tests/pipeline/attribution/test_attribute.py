@@ -67,6 +67,23 @@ def test_a_node_port_on_an_address_that_no_node_lists_is_known_by_its_redirectio
     assert (unknown.service, unknown.destination) == (None, ("External", "outside"))
 
 
+def test_a_balancers_address_on_a_node_answers_for_its_own_ports_and_for_node_ports() -> None:
+    """Bare-metal balancers hand out a node's address; where both claim a port, the Service's own address is meant."""
+    ports = [{"port": 80, "nodePort": 30080}, {"port": 30081, "nodePort": 30001}]
+    balanced = service("lb", kind="LoadBalancer", load_balancer_ips=["192.0.2.1"], ports=ports)
+    other = service("other", kind="NodePort", ports=[{"port": 1, "nodePort": 30081}])
+    snapshot = build([node("n1", "192.0.2.1"), balanced, other])
+    listed = [
+        Flow("n1", "198.51.100.7", "192.0.2.1", "10.0.0.1", "198.51.100.7", port, 6) for port in (80, 30080, 30081)
+    ]
+    told = [(answer.service, answer.via) for answer in answers(listed, snapshot)]
+    assert told == [
+        (("lb", "80"), "load_balancer_ip"),
+        (("lb", "80"), "node_port"),
+        (("lb", "30081"), "load_balancer_ip"),
+    ]
+
+
 def test_a_service_that_nobody_answered_for_is_the_destination_itself() -> None:
     (answer,) = answers([replace(CLUSTER_IP, backend="10.96.0.80")], SNAPSHOT)
     assert (answer.destination, answer.service) == (("Service", "web"), ("web", "http"))
