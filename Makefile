@@ -34,9 +34,10 @@ format: .venv/.ready ## put the code into the house format
 bench: setup ## print one JSON line a figure, and the machine it ran on
 	@$(BIN)/python -m tests.bench
 
-docs: .venv/.ready ## write what is generated: dashboards and reference pages
+docs: .venv/.ready ## write what is generated: dashboards, reference pages, notebooks
 	$(BIN)/flowatlas dashboards build
 	$(BIN)/python -m docs.generate
+	$(BIN)/python -m notebooks.build
 
 lock: .venv/.ready ## resolve pyproject.toml anew into requirements.lock
 	$(BIN)/uv pip compile --upgrade --universal --generate-hashes --no-emit-index-url --python-version 3.11 pyproject.toml --group dev --all-extras -o requirements.lock --quiet

@@ -1,0 +1,50 @@
+"""The notebooks run top to bottom, on the history that comes with the project and on a fresh run of the demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pytest
+
+from deploy.demo import replay
+from notebooks.build import execute, sources
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::RuntimeWarning")  # of Jupyter's own
+
+
+def ids(paths: list[Path]) -> list[str]:
+    return [path.stem for path in paths]
+
+
+def outputs(notebook: nbformat.NotebookNode) -> list[str]:
+    return [kind for cell in notebook.cells for output in cell.get("outputs", ()) for kind in output.get("data", {})]
+
+
+def test_there_is_one() -> None:
+    assert "01-who-talks-to-whom" in ids(sources())
+
+
+@pytest.mark.parametrize("source", sources(), ids=ids(sources()))
+def test_it_runs_and_the_committed_one_has_its_cells_and_outputs(source: Path) -> None:
+    executed = execute(source)
+    committed = nbformat.read(source.with_suffix(".ipynb"), as_version=4)
+    assert [cell.source for cell in committed.cells] == [cell.source for cell in executed.cells]
+    assert outputs(committed) == outputs(executed)
+    assert outputs(committed).count("image/png") >= 3
+
+
+@pytest.mark.parametrize("source", sources(), ids=ids(sources()))
+def test_it_runs_on_a_lake_of_the_demo(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replay.run(tmp_path)
+    monkeypatch.setenv("FLOWATLAS_LAKE", str(tmp_path / "lake"))
+    assert "image/png" in outputs(execute(source))
+
+
+def test_the_committed_notebooks_are_small_and_name_no_folder_of_their_maker() -> None:
+    for source in sources():
+        text = source.with_suffix(".ipynb").read_text()
+        assert len(text) < 1_000_000
+        assert str(Path(__file__).resolve().parents[2]) not in text
+        assert jupytext.reads(text, "ipynb").cells
