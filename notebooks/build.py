@@ -20,7 +20,7 @@ def sources() -> list[Path]:
 
 def execute(source: Path) -> nbformat.NotebookNode:
     """The notebook of a source, run top to bottom in its folder. Raises CellExecutionError where a cell fails."""
-    notebook = jupytext.read(source)
+    notebook: nbformat.NotebookNode = jupytext.read(source)
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number}"  # the same on every build
     NotebookClient(

@@ -19,7 +19,9 @@ def ids(paths: list[Path]) -> list[str]:
 
 
 def outputs(notebook: nbformat.NotebookNode) -> list[str]:
-    return [kind for cell in notebook.cells for output in cell.get("outputs", ()) for kind in output.get("data", {})]
+    """The kinds of data of each output, in order."""
+    shown = [output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", ())]
+    return [kind for data in shown for kind in sorted(data)]
 
 
 def test_there_is_one() -> None:
