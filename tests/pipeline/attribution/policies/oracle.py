@@ -168,8 +168,7 @@ def is_port(term: Object, dst: End, protocol: str, port: int) -> bool:
         return True
     if isinstance(wanted, str):
         return (wanted, protocol, port) in named_ports(dst)
-    last: int = term.get("endPort", wanted)
-    return bool(wanted <= port <= last)
+    return port in range(wanted, (term.get("endPort") or wanted) + 1)
 
 
 def admin_port(term: Object, dst: End, protocol: str, port: int) -> bool:
