@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
 
 from .processes import CHECKOUT, DemoError
 
@@ -14,6 +16,8 @@ from .processes import CHECKOUT, DemoError
 def main() -> int:
     """Run the demo; 0 where everything agrees with the truth, 1 where not, 2 where it could not run."""
     arguments = _parser().parse_args()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     output: Path = arguments.output.resolve()
     try:
         _clear(output)
@@ -24,6 +28,11 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     return 0 if outcome else 1
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """End as Ctrl-C ends: children stopped, the lab taken down."""
+    raise KeyboardInterrupt
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -18,20 +18,20 @@ def total(text: str, name: str) -> float:
 
 
 def settled(pipeline: Process, listen: str) -> str:
-    """The pipeline's metrics, once it has applied no further row for a while.
+    """The pipeline's metrics, once no connection and no byte has been added for a while.
 
-    Raises DemoError where it ends, or goes on for a minute.
+    Raises DemoError where the pipeline ends, or goes on for a minute.
     """
     seen, since = -1.0, time.monotonic()
     deadline = since + PATIENCE_S
     while True:
         pipeline.check()
         text = fetch(f"http://{listen}/metrics") or ""
-        rows = total(text, "flowatlas_pipeline_rows_total")
-        if rows != seen:
-            seen, since = rows, time.monotonic()
+        counted = total(text, "flowatlas_connections_total") + total(text, "flowatlas_flow_bytes_total")
+        if counted != seen:
+            seen, since = counted, time.monotonic()
         elif time.monotonic() - since > QUIET_S:
             return text
         if time.monotonic() > deadline:
-            raise DemoError(f"the pipeline goes on applying rows after {PATIENCE_S:.0f} s; its log: {pipeline.log}")
+            raise DemoError(f"the pipeline goes on counting after {PATIENCE_S:.0f} s; its log: {pipeline.log}")
         time.sleep(0.25)

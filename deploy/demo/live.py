@@ -21,6 +21,8 @@ from .outcome import Outcome, judge
 from .processes import Process, flowatlas, free_port, prometheus, wait_for
 from .table import Progress
 
+RATES_NEED_S = 8.0
+"""Traffic for less time gives Prometheus too few scrapes of a new series: `increase` misses a series' first value."""
 SETTLE_S = 4.0
 """After the last packet: a first packet without an answer counts as unanswered after three seconds."""
 
@@ -81,7 +83,7 @@ def run(options: Options) -> Outcome:
         time.sleep(SETTLE_S)
         for process in (pipeline, *collectors):
             process.check()
-        panels = _panels(listen.prometheus) if server else None
+        panels = _panels(listen.prometheus) if server and options.duration_s >= RATES_NEED_S else None
         if not options.keep:
             for collector in collectors:
                 collector.stop()

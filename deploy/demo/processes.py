@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -13,6 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+_PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -34,7 +38,13 @@ class Process:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("wb") as output:
             self._child = subprocess.Popen(
-                self._command, cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+                self._command,
+                cwd=CHECKOUT,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is the demo's alone: it stops its children in order
+                preexec_fn=_end_with_parent,
             )
         return self
 
@@ -69,6 +79,12 @@ class Process:
     def _last_words(self) -> str:
         lines = self.log.read_text(errors="replace").strip().splitlines()
         return "\n  ".join([f"its log: {self.log}", *lines[-5:]])
+
+
+def _end_with_parent() -> None:
+    """Have the kernel end this process when the demo dies, even by kill -9. Linux; elsewhere nothing."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def flowatlas(name: str, log: Path, *arguments: str) -> Process:
