@@ -11,8 +11,8 @@ from pipeline.inventory.models import convert, identity_of
 from pipeline.inventory.policies import NetworkPolicy
 
 GROUP = "policy.networking.k8s.io"
-SUBJECT = {"namespaces": {}}
-PEER = {"namespaces": {}}
+SUBJECT: dict[str, Any] = {"namespaces": {}}
+PEER: dict[str, Any] = {"namespaces": {}}
 
 
 def network_policy(spec: dict[str, Any]) -> NetworkPolicy:

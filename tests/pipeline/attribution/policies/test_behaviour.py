@@ -107,7 +107,7 @@ def test_a_protocol_without_ports_passes_rules_that_name_none() -> None:
 
 
 def test_the_later_of_two_objects_of_one_name_stands() -> None:
-    open_all = {"podSelector": {}, "ingress": [{}]}
+    open_all: dict[str, Any] = {"podSelector": {}, "ingress": [{}]}
     assert judged([*TWO_PODS, policy(DENY_ALL), policy(open_all)], "10.0.0.1", "10.0.0.2")["verdict"] == "allowed"
 
 
@@ -119,7 +119,7 @@ def test_no_flows_have_no_verdicts() -> None:
 
 
 def test_answers_do_not_depend_on_how_many_are_worked_out_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn = Draw(7)
+    drawn = next(drawn for drawn in map(Draw, range(100)) if len(drawn.pods) > 4 and len(drawn.policies) > 4)
     objects = [convert(item["apiVersion"], item["kind"], item) for item in drawn.objects()]
     cluster = snapshot.build(objects)
     ends = [end.ip for end in drawn.ends()]
