@@ -18,7 +18,7 @@ from pipeline.query import scan_flows
 
 from .exposed import settled, total
 from .outcome import Outcome, judge
-from .processes import Process, flowatlas, free_port, prometheus, wait_for
+from .processes import Process, flowatlas, free_port, prometheus, wait_for, wait_for_scrapes
 from .table import Progress
 
 RATES_NEED_S = 8.0
@@ -127,6 +127,7 @@ def _start_prometheus(stack: ExitStack, options: Options, listen: Addresses) -> 
     if server is not None:
         stack.enter_context(server)
         wait_for(f"http://{listen.prometheus}/-/ready", server)
+        wait_for_scrapes(f"http://{listen.prometheus}", server, len(targets))
     return server
 
 

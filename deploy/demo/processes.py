@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import shutil
 import signal
 import socket
@@ -117,6 +118,23 @@ def wait_for(url: str, process: Process, timeout_s: float = 30.0) -> None:
         if time.monotonic() > deadline:
             raise DemoError(f"{process.name} did not answer at {url} within {timeout_s:.0f} s; its log: {process.log}")
         time.sleep(0.05)
+
+
+def wait_for_scrapes(url: str, server: Process, targets: int, timeout_s: float = 30.0) -> None:
+    """Wait until Prometheus has scraped all its targets once: it takes them up some seconds after it is ready.
+
+    Raises DemoError as `wait_for` does.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        answer = json.loads(fetch(f"{url}/api/v1/query?query=sum(up)") or "{}")
+        result = answer.get("data", {}).get("result", [])
+        if result and float(result[0]["value"][1]) >= targets:
+            return
+        server.check()
+        if time.monotonic() > deadline:
+            raise DemoError(f"{server.name} did not scrape {targets} targets within {timeout_s:.0f} s: {server.log}")
+        time.sleep(0.1)
 
 
 def prometheus(directory: Path, port: int, targets: dict[str, str]) -> Process | None:

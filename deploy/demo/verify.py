@@ -185,11 +185,12 @@ def _faults() -> pl.Expr:
         return pl.when(found != pl.col(what)).then(text)
 
     def bytes_differ(counted: str, packets: str, payload: str, again: str) -> pl.Expr:
-        headers = pl.col(counted) - pl.col(payload).cast(pl.Int64) - pl.col(again)
+        headers = pl.col(counted) - pl.col(payload).cast(pl.Int64)
         count = pl.col(packets)
+        sent_again = pl.coalesce(again, pl.col(payload).cast(pl.Int64))  # unknown: at most everything, once
         fits = (
             pl.when(is_tcp)
-            .then(headers.is_between(count * least, count * most))
+            .then(headers.is_between(count * least, count * most + sent_again))
             .otherwise(headers == count * UDP_HEADER_BYTES)
         )
         text = pl.format(f"{counted} {{}} in {{}} packets for a payload of {{}}", counted, packets, payload)

@@ -8,10 +8,10 @@ A row has `id`, `scenario`, `client` ({namespace, pod} or {name}), `src_ip`, `sr
 dialled), `protocol` (6 or 17), `service` ({namespace, name, port, port_name} whose address was dialled, or null),
 `backend` ({namespace, pod, ip, port}, {name, ip, port} outside the cluster, or null), `sent_bytes` and `received_bytes`
 (payload as written to and read from the socket), `sent_again_bytes` and `received_again_bytes` (payload that TCP had to
-send again, by the sender's own TCP_INFO; 0 where the sender is nginx or hidden behind masquerade), `outcome` (`closed`,
-`reset`, `refused`, `no_reply`), `opened_ns`, `closed_ns`, `denied_by` (NAMESPACE/POLICY or null), `tracked` (see
-`misbehaviour`), `asked` (the name looked up, or null), `mesh` ({namespace, host, subset} where the client chose it, or
-null), and `answer` on lookups.
+send again, by the sender's own TCP_INFO; null where the sender is nginx, or hidden behind masquerade), `outcome`
+(`closed`, `reset`, `refused`, `no_reply`), `opened_ns`, `closed_ns`, `denied_by` (NAMESPACE/POLICY or null), `tracked`
+(see `misbehaviour`), `asked` (the name looked up, or null), `mesh` ({namespace, host, subset} where the client chose it,
+or null), and `answer` on lookups.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ def collect(cluster: Cluster, files: Files) -> list[Row]:
     for row in rows:
         peer = row["src_ip"], row["src_port"]
         served = next((e for e in accepted.get(peer, ()) if row["protocol"] == 6 and _within(e, row)), None)
-        if served is not None:
-            row["received_again_bytes"] = served["sent_again_bytes"]
+        if row["protocol"] == 6 and row["received_bytes"]:
+            row["received_again_bytes"] = served["sent_again_bytes"] if served else None
         if row["backend"] is None and row["protocol"] == 6:
             row["backend"] = served["backend"] if served else None
         elif row["backend"] is None and row["dst_port"] == 53:
@@ -105,7 +105,7 @@ def _legs(cluster: Cluster, accepted: dict[Peer, list[Row]]) -> Iterator[Row]:
                     "backend": entry["backend"],
                     "sent_bytes": entry["received_bytes"],
                     "received_bytes": entry["sent_bytes"],
-                    "sent_again_bytes": 0,
+                    "sent_again_bytes": None,
                     "received_again_bytes": entry["sent_again_bytes"],
                     "outcome": entry["outcome"],
                     "opened_ns": entry["opened_ns"],

@@ -79,9 +79,14 @@ def test_a_connection_seen_once_and_right_is_ok() -> None:
 
 
 def test_payload_that_was_sent_again_is_no_fault() -> None:
-    again = flow(packets=6, bytes=100 + 5 * 52 + 8 + 140)
+    again = flow(packets=6, bytes=100 + 6 * 80 + 88)
     assert judged([truth(sent_again_bytes=88)], [again]).ok
-    assert not judged([truth(sent_again_bytes=4000)], [again]).ok
+    assert not judged([truth(sent_again_bytes=87)], [again]).ok
+
+
+def test_unknown_payload_sent_again_is_at_most_all_of_it_once() -> None:
+    assert judged([truth(sent_again_bytes=None)], [flow(bytes=100 + 5 * 80 + 100)]).ok
+    assert not judged([truth(sent_again_bytes=None)], [flow(bytes=100 + 5 * 80 + 101)]).ok
 
 
 def test_what_the_kernel_itself_says_is_no_connection() -> None:
