@@ -10,8 +10,8 @@ dialled), `protocol` (6 or 17), `service` ({namespace, name, port, port_name} wh
 (payload as written to and read from the socket), `sent_again_bytes` and `received_again_bytes` (payload that TCP had to
 send again, by the sender's own TCP_INFO; null where the sender is nginx, or hidden behind masquerade), `outcome`
 (`closed`, `reset`, `refused`, `no_reply`), `opened_ns`, `closed_ns`, `denied_by` (NAMESPACE/POLICY or null), `tracked`
-(see `misbehaviour`), `asked` (the name looked up, or null), `mesh` ({namespace, host, subset} where the client chose it,
-or null), and `answer` on lookups.
+(see `misbehaviour`), `asked` (the name looked up, or null), `mesh` ({namespace, host, subset} where the client chose
+it, or null), and `answer` on lookups.
 """
 
 from __future__ import annotations
