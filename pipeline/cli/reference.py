@@ -30,6 +30,18 @@ environment, a flag.
 """
 
 
+class _Formatter(argparse.HelpFormatter):
+    """Writes options in one way, whatever the Python version: `-o, --output FORMAT`."""
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if not action.option_strings:
+            return super()._format_action_invocation(action)
+        names = ", ".join(action.option_strings)
+        if action.nargs == 0:
+            return names
+        return f"{names} {self._format_args(action, self._get_default_metavar_for_optional(action))}"
+
+
 def reference(parser: argparse.ArgumentParser) -> str:
     """The page as Markdown."""
     parts = [INTRODUCTION, "## Commands\n"]
@@ -53,6 +65,7 @@ def _helps(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
 
 
 def _walk(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
+    parser.formatter_class = _Formatter
     yield parser.prog, parser.format_help()
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
