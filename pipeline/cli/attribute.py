@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
+from typing import Final
 
 from . import Subparsers
+
+RULE: Final = re.compile(r'\{"kind":"NetworkPolicy","namespace":"[^"]*","name":"[^"]*","rule":[^}]*\}')
+"""A NetworkPolicy among the responsible policies, as Polars writes it."""
 
 
 def add(commands: Subparsers) -> None:
@@ -38,6 +43,14 @@ def add(commands: Subparsers) -> None:
     command.set_defaults(run=run)
 
 
+def with_rule_numbers(text: str) -> str:
+    """JSON of attributed flows with NetworkPolicies' rules as numbers: their place among the rules, not a name.
+
+    Quotes inside JSON strings are escaped, so no text of a flow's own can look like such an object.
+    """
+    return RULE.sub(lambda match: re.sub(r'rule":"(\d+)"', r'rule":\1', match[0]), text)
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Attribute the file's flows and write them to standard output."""
     from ..attribution import flowfile, offline
@@ -51,5 +64,5 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"flowatlas attribute: {problem}", file=sys.stderr)
     cluster = snapshot.build(objects)
     rows = offline.attribute_rows(flows.rows, cluster, compile_policies(objects, cluster))
-    output.write(rows, arguments.output)
+    output.write(rows, arguments.output, mend_json=with_rule_numbers)
     return 1 if refusals or flows.problems else 0

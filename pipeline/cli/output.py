@@ -7,22 +7,27 @@ show them as `column.field`.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import BinaryIO
 
 import polars as pl
 
 
-def write(rows: pl.DataFrame, form: str | None, to: BinaryIO | None = None) -> None:
-    """Write rows in the format asked for to `to` (default: standard output)."""
+def write(
+    rows: pl.DataFrame, form: str | None, to: BinaryIO | None = None, mend_json: Callable[[str], str] = str
+) -> None:
+    """Write rows in the format asked for to `to` (default: standard output).
+
+    `mend_json` sees JSON text before it is written, for what a column of one type cannot say.
+    """
     out = sys.stdout.buffer if to is None else to
     chosen = form or ("table" if out.isatty() else "jsonl")
     if chosen == "table":
         out.write(_table(flat(rows)).encode())
     elif chosen == "json":
-        out.write(rows.write_json().encode() + b"\n")
+        out.write(mend_json(rows.write_json()).encode() + b"\n")
     elif chosen == "jsonl":
-        rows.write_ndjson(out)
+        out.write(mend_json(rows.write_ndjson()).encode())
     elif chosen == "csv":
         flat(rows).write_csv(out)
     else:

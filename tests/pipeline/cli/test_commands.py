@@ -47,6 +47,29 @@ def test_attribute_writes_each_flow_in_order_as_json_lines(tmp_path: Path) -> No
     assert second["service"] is None
 
 
+def test_attribute_tells_the_policies_and_numbers_their_rules(tmp_path: Path) -> None:
+    to_database = {"src_ip": "10.244.1.7", "dst_ip": "10.244.2.10", "dst_port": 5432, "protocol": 6}
+    to_frontend = {"src_ip": "10.244.1.13", "dst_ip": "10.244.2.4", "dst_port": 8080, "protocol": 6}
+    flows = flows_file(tmp_path, json.dumps(to_database), json.dumps(to_frontend))
+    done = run("attribute", "--state", str(MANIFESTS), "--flows", flows)
+    allowed, denied = (json.loads(line) for line in done.stdout.splitlines())
+    assert allowed["verdict"] == "allowed"
+    assert allowed["ingress_policy"]["policies"] == [
+        {
+            "kind": "NetworkPolicy",
+            "namespace": "production",
+            "name": "allow-from-app-namespace",
+            "rule": 1,
+            "effect": "allow",
+            "near_miss_rule": None,
+        }
+    ]
+    assert denied["verdict"] == "denied"
+    assert [(p["name"], p["effect"], p["rule"]) for p in denied["ingress_policy"]["policies"]] == [
+        ("web-netpol", "isolates", None)
+    ]
+
+
 def test_attribute_names_a_bad_line_and_goes_on(tmp_path: Path) -> None:
     flows = flows_file(tmp_path, "{", json.dumps(FLOW))
     done = run("attribute", "--state", str(MANIFESTS), "--flows", flows)
