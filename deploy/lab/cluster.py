@@ -67,7 +67,7 @@ class Lab:
     def nodes(self) -> tuple[LabNode, ...]:
         """The nodes that are up, in the manifests' order."""
         held = [(node.name, self._machines[node.name]) for node in self.cluster.nodes]
-        return tuple(LabNode(name, h.pid, h.netns, Path(f"/proc/{h.pid}/root/proc")) for name, h in held)
+        return tuple(LabNode(name, h.pid, h.netns, Path("/proc", str(h.pid), "root", "proc")) for name, h in held)
 
     @property
     def pods(self) -> Mapping[tuple[str, str], LabPod]:
@@ -81,7 +81,7 @@ class Lab:
     def outside(self) -> LabNode:
         """The machine outside the cluster: its client and its API."""
         holder = self._machines["outside"]
-        return LabNode("outside", holder.pid, holder.netns, Path(f"/proc/{holder.pid}/root/proc"))
+        return LabNode("outside", holder.pid, holder.netns, Path("/proc", str(holder.pid), "root", "proc"))
 
     def start(self) -> None:
         """Bring everything up. Raises NeedsError naming what is missing, FilesError or NamespaceError."""

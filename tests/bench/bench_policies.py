@@ -6,7 +6,6 @@ a figure. Growth is measured over ten times the pods and ten times the policies.
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from pipeline.attribution.policies import PAIR, Policies, compile_policies
 from pipeline.inventory import snapshot
 from pipeline.inventory.models import convert
 from pipeline.inventory.snapshot import Snapshot
+from tests.bench.figures import show
 
 NAMESPACES: Final = 50
 APPS_A_NAMESPACE: Final = 20
@@ -125,10 +125,6 @@ def timed(work: Callable[[], Any]) -> tuple[Any, float]:
     started = time.perf_counter()
     result = work()
     return result, time.perf_counter() - started
-
-
-def show(bench: str, value: float, unit: str, against: object) -> None:
-    print(json.dumps({"bench": bench, "value": round(value, 3), "unit": unit, "against": against}), flush=True)
 
 
 if __name__ == "__main__":
