@@ -61,7 +61,7 @@ class Report:
     wrong: list[str] = field(default_factory=list)
     never_generated: list[str] = field(default_factory=list)
     header_bytes_per_packet: float = 0.0
-    """Mean over the TCP connections that match: counted bytes less payload, per packet."""
+    """Mean over the TCP connections that match and know what was sent again: bytes less payload, per packet."""
 
     @property
     def ok(self) -> bool:
@@ -155,7 +155,11 @@ def compare(truth: pl.DataFrame, found: pl.DataFrame) -> Report:
     is_twice = (pl.col("records") > 1) | (pl.col("opened") > 1)
     is_wrong = ~is_missing & ~is_twice & (pl.col("faults").list.len() > 0)
     right = judged.filter(~is_missing & ~is_twice & ~is_wrong)
-    tcp = right.filter(pl.col("protocol") == TCP)
+    tcp = right.filter(
+        pl.col("protocol") == TCP,
+        pl.col("sent_again_bytes").is_not_null(),
+        pl.col("received_again_bytes").is_not_null(),
+    )
     payload = pl.sum_horizontal(
         pl.col("sent_bytes", "received_bytes", "sent_again_bytes", "received_again_bytes").cast(pl.Int64)
     )
