@@ -11,6 +11,7 @@ import polars as pl
 from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.lab.objects import Cluster
+from pipeline.aggregate.rollups import FAILURES
 from pipeline.query import scan_flows
 
 from .table import size, table
@@ -18,7 +19,6 @@ from .verify import Report, compare, connections, truth_frame
 
 SHOWN_ROWS = 30
 SHOWN_FAULTS = 10
-FAILURES = ("refused", "reset", "no_reply")
 
 
 @dataclass(frozen=True, slots=True)

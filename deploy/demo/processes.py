@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import json
 import shutil
 import signal
 import socket
@@ -125,12 +124,16 @@ def wait_for_scrapes(url: str, server: Process, targets: int, timeout_s: float =
 
     Raises DemoError as `wait_for` does.
     """
+    from dashboards.prometheus import Prometheus, PrometheusError
+
+    def scraped() -> int:
+        try:
+            return len(Prometheus(url).instant("up == 1", time.time()))
+        except PrometheusError:
+            return 0
+
     deadline = time.monotonic() + timeout_s
-    while True:
-        answer = json.loads(fetch(f"{url}/api/v1/query?query=sum(up)") or "{}")
-        result = answer.get("data", {}).get("result", [])
-        if result and float(result[0]["value"][1]) >= targets:
-            return
+    while scraped() < targets:
         server.check()
         if time.monotonic() > deadline:
             raise DemoError(f"{server.name} did not scrape {targets} targets within {timeout_s:.0f} s: {server.log}")

@@ -130,7 +130,7 @@ def connections(flows: pl.LazyFrame) -> pl.DataFrame:
 
 def compare(truth: pl.DataFrame, found: pl.DataFrame) -> Report:
     """Match every connection found to the truth's nearest one of the same key, then judge each."""
-    tracked = truth.filter(pl.col("tracked")).with_columns(truth_ns=pl.col("opened_ns")).sort("opened_ns")
+    tracked = truth.filter(pl.col("tracked"))
     matched = found.sort("start").join_asof(
         truth.select(*KEY, pl.col("opened_ns"), pl.col("id")).sort("opened_ns"),
         left_on="start",
