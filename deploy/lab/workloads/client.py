@@ -35,6 +35,7 @@ class Client:
         self._context.verify_flags |= ssl.VERIFY_X509_STRICT  # the default from Python 3.13 on
         self._lock = threading.Lock()
         self._failed = False
+        self._datagram_peers: set[tuple[int, str, int]] = set()
 
     def run(self) -> int:
         """Perform everything; 0 where nothing unforeseen happened."""
@@ -72,9 +73,8 @@ class Client:
         row["service"] = self._job["dns_service"]
         if action["kind"] != "lookup":  # the policy and the fate of the action are not those of its lookup
             row["denied_by"], row["tracked"] = None, True
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        with self._datagram_socket(server, 53) as asked:
             asked.settimeout(TIMEOUT_S)
-            asked.connect((server, 53))
             row["src_ip"], row["src_port"] = asked.getsockname()
             query = dns.question(action["host"], row["src_port"])
             row["sent_bytes"] = asked.send(query)
@@ -93,14 +93,27 @@ class Client:
 
     def _datagrams(self, action: Action, address: str) -> None:
         row = self._begin(action, action["id"], action["scenario"], address, action["port"], 17)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-            sender.connect((address, action["port"]))
+        with self._datagram_socket(address, action["port"]) as sender:
             row["src_ip"], row["src_port"] = sender.getsockname()
             for size in action["sizes"]:
                 row["sent_bytes"] += sender.send(b"x" * size)
                 time.sleep(action["pause_s"])
         row["outcome"] = "no_reply"
         self._end(row)
+
+    def _datagram_socket(self, address: str, port: int) -> socket.socket:
+        """A connected socket from a port that was not used to this peer before: to the kernel's connection tracking
+        a second exchange from the same port within two minutes would be the first one going on.
+        """
+        while True:
+            opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            opened.connect((address, port))
+            pair = (opened.getsockname()[1], address, port)
+            with self._lock:
+                if pair not in self._datagram_peers:
+                    self._datagram_peers.add(pair)
+                    return opened
+            opened.close()
 
     def _connection(self, action: Action, address: str) -> None:
         row = self._begin(action, action["id"], action["scenario"], address, action["port"], 6)
