@@ -99,7 +99,31 @@ COUNTERS: Final = Table(
     bytes_columns=("receive_bytes", "transmit_bytes"),
 )
 
+STATE: Final = Table(
+    name="state",
+    topic="flowatlas.state.v1",
+    columns={
+        "time": "int64",  # ns since the epoch, UTC: when the watcher knew
+        "op": "uint8",  # one of STATE_OPS
+        "api_version": UTF8,
+        "kind": UTF8,
+        "namespace": UTF8,  # "" of a cluster-wide kind
+        "name": UTF8,
+        "uid": UTF8,
+        "body": UTF8,  # of a put: the object as JSON, cut to the fields that `pipeline.inventory.models` reads
+    },
+)
+"""Changes of the cluster's objects, sent by the watcher of the cluster, which stands where others have a node's name.
+
+An epoch begins with a put of every object that there is, then `synced`; what an earlier epoch knew and this one has not
+put by then was deleted meanwhile. After that come changes in order. So the newest epoch that is synced is the state of
+the cluster alone, and older ones are history."""
+
+STATE_OPS: Final = ("put", "delete", "synced", "mark")
+"""Values of `STATE.op`, by index. `mark`: every change before `time` has been sent."""
+
 TABLES: Final[Mapping[str, Table]] = {t.name: t for t in (FLOWS, COUNTERS)}
+"""What nodes send, by name. STATE is apart: whole processes of it read other topics."""
 
 OUTCOMES: Final = ("open", "closed", "refused", "reset", "no_reply")
 """Values of `FLOWS.outcome`, by index: still open, or of a protocol without an end, or told already; ended in order;

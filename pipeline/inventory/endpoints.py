@@ -5,7 +5,7 @@ An endpoint's id is its row number. The first two rows are the same in every sna
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +14,7 @@ import polars as pl
 from .claims import Claim, node_claims, pod_claims, service_claims, standing
 from .models import Node, Pod, Resource, Service, identity_of
 from .owners import owners_of, workload_of
+from .spans import ALWAYS, BEGINNING, SPAN
 
 OUTSIDE: Final = 0
 """Id of the one endpoint that stands for everything beyond the cluster."""
@@ -33,15 +34,25 @@ ENDPOINTS: Final = pl.Schema(
         "workload": pl.String(),
         "node": pl.String(),
         "zone": pl.String(),
+        "region": pl.String(),
         "uid": pl.String(),
     }
 )
-ADDRESSES: Final = pl.Schema({"addr_hi": pl.UInt64(), "addr_lo": pl.UInt64(), "endpoint_id": pl.UInt32()})
+ADDRESSES: Final = pl.Schema(
+    {
+        "addr_hi": pl.UInt64(),
+        "addr_lo": pl.UInt64(),
+        "endpoint_id": pl.UInt32(),  # UNKNOWN where equally good claims disagree
+        **SPAN,  # an address has one holder at a time
+        "seen": pl.Int64(),  # when the cluster said so: at or after `since`, for a pod speaks before its status tells
+    }
+)
 
 _ZONE_LABELS: Final = ("topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone")
+_REGION_LABELS: Final = ("topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/region")
 _FIXED_ROWS: Final = (
-    ("External", "", "outside", "External", "outside", "", "", ""),
-    ("Unknown", "", "unknown", "Unknown", "unknown", "", "", ""),
+    ("External", "", "outside", "External", "outside", "", "", "", ""),
+    ("Unknown", "", "unknown", "Unknown", "unknown", "", "", "", ""),
 )
 
 
@@ -80,19 +91,22 @@ def roster_of(resources: Iterable[Resource]) -> Roster:
 
 def endpoints_frame(roster: Roster, resources: Iterable[Resource]) -> pl.DataFrame:
     """One row an endpoint, by `ENDPOINTS`. `resources` hold the ReplicaSets and Jobs above the pods too."""
-    zones = {node.metadata.name: _zone(node) for node in roster.nodes}
+    places = {node.metadata.name: _place(node) for node in roster.nodes}
+    nowhere = ("", "")
     uids = {node.metadata.name: node.metadata.uid or "" for node in roster.nodes}
     owners = owners_of(resources)
     rows: list[tuple[str, ...]] = list(_FIXED_ROWS)
     rows += [
-        ("Node", "", name, "Node", name, name, zones.get(name, ""), uids.get(name, "")) for name in roster.node_names
+        ("Node", "", name, "Node", name, name, *places.get(name, nowhere), uids.get(name, ""))
+        for name in roster.node_names
     ]
     for pod in roster.pods:
         node = pod.spec.node_name or ""
-        place = (node, zones.get(node, ""), pod.metadata.uid or "")
-        rows.append((*identity_of(pod), *workload_of(pod, owners), *place))
+        place = (node, *places.get(node, nowhere))
+        rows.append((*identity_of(pod), *workload_of(pod, owners), *place, pod.metadata.uid or ""))
     rows += [
-        (*identity_of(item), "Service", item.metadata.name, "", "", item.metadata.uid or "") for item in roster.services
+        (*identity_of(item), "Service", item.metadata.name, "", "", "", item.metadata.uid or "")
+        for item in roster.services
     ]
     return pl.DataFrame([(number, *row) for number, row in enumerate(rows)], schema=ENDPOINTS, orient="row")
 
@@ -107,10 +121,15 @@ def addresses_frame(roster: Roster) -> pl.DataFrame:
         claims += pod_claims(pod, number, node_ids)
     for number, service in enumerate(roster.services, start=roster.first_service):
         claims += service_claims(service, number)
-    rows = [(*address, endpoint) for address, endpoint in standing(claims, UNKNOWN).items()]
+    rows = [(*address, endpoint, *ALWAYS, BEGINNING) for address, endpoint in standing(claims, UNKNOWN).items()]
     return pl.DataFrame(rows, schema=ADDRESSES, orient="row")
 
 
-def _zone(node: Node) -> str:
+def _place(node: Node) -> tuple[str, str]:
+    """Zone and region of a node."""
     labels = node.metadata.labels or {}
-    return next((labels[key] for key in _ZONE_LABELS if key in labels), "")
+    return _first(labels, _ZONE_LABELS), _first(labels, _REGION_LABELS)
+
+
+def _first(labels: Mapping[str, str], keys: Sequence[str]) -> str:
+    return next((labels[key] for key in keys if key in labels), "")

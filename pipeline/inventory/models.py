@@ -81,6 +81,7 @@ class ContainerPort(Slim, frozen=True):
     """One port that a container declares; the name is what Services and policies may refer to."""
 
     container_port: PortNumber
+    host_port: PortNumber | None = None
     name: str = ""
     protocol: Literal["TCP", "UDP", "SCTP"] = "TCP"
 
@@ -141,6 +142,9 @@ class ServiceSpec(Slim, frozen=True):
     cluster_ips: list[Ip] | None = msgspec.field(name="clusterIPs", default=None)
     external_ips: list[Ip] | None = msgspec.field(name="externalIPs", default=None)
     ports: list[ServicePort] | None = None
+    selector: dict[str, str] | None = None
+    publish_not_ready_addresses: bool | None = None
+    session_affinity: str | None = None
 
 
 class LoadBalancerIngress(Slim, frozen=True):
@@ -168,6 +172,56 @@ class Service(Slim, frozen=True):
     spec: ServiceSpec = ServiceSpec()
     status: ServiceStatus = ServiceStatus()
     kind: str = "Service"
+
+
+class EndpointConditions(Slim, frozen=True):
+    """discovery.k8s.io EndpointConditions; absent means ready and serving, and not terminating."""
+
+    ready: bool | None = None
+    serving: bool | None = None
+    terminating: bool | None = None
+
+
+class TargetReference(Slim, frozen=True):
+    """The object behind an endpoint, as a rule a Pod."""
+
+    kind: str = ""
+    namespace: str = ""
+    name: str = ""
+    uid: str = ""
+
+
+class SliceEndpoint(Slim, frozen=True):
+    """One endpoint of a slice. The addresses of one endpoint are alike; those of an FQDN slice are host names."""
+
+    addresses: list[str]
+    conditions: EndpointConditions | None = None
+    target_ref: TargetReference | None = None
+    node_name: str | None = None
+    zone: str | None = None
+
+
+class SlicePort(Slim, frozen=True):
+    """One port of a slice, by number: named target ports are resolved here. No number means every port."""
+
+    name: str | None = None
+    port: PortNumber | None = None
+    protocol: Literal["TCP", "UDP", "SCTP"] = "TCP"
+
+
+class EndpointSlice(Slim, frozen=True):
+    """discovery.k8s.io/v1 EndpointSlice: a part of the endpoints of one Service, of one address family."""
+
+    metadata: Metadata
+    address_type: str = "IPv4"
+    endpoints: list[SliceEndpoint] | None = None
+    ports: list[SlicePort] | None = None
+    kind: str = "EndpointSlice"
+
+    @property
+    def service(self) -> str:
+        """Name of the Service that the slice belongs to; "" where it belongs to none."""
+        return (self.metadata.labels or {}).get("kubernetes.io/service-name", "")
 
 
 class ReplicaSet(Slim, frozen=True):
@@ -199,13 +253,14 @@ class ServiceCIDR(Slim, frozen=True):
 
 
 Policy = NetworkPolicy | AdminNetworkPolicy | BaselineAdminNetworkPolicy | ClusterNetworkPolicy
-Resource = Namespace | Node | Pod | Service | ReplicaSet | Job | ServiceCIDR | Policy | Other
+Resource = Namespace | Node | Pod | Service | EndpointSlice | ReplicaSet | Job | ServiceCIDR | Policy | Other
 
 MODELS: Final[Mapping[tuple[str, str], type[Resource]]] = {
     ("", "Namespace"): Namespace,
     ("", "Node"): Node,
     ("", "Pod"): Pod,
     ("", "Service"): Service,
+    ("discovery.k8s.io", "EndpointSlice"): EndpointSlice,
     ("apps", "ReplicaSet"): ReplicaSet,
     ("batch", "Job"): Job,
     ("networking.k8s.io", "ServiceCIDR"): ServiceCIDR,

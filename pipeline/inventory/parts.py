@@ -55,6 +55,7 @@ class Metadata(Slim, frozen=True):
     labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None
     owner_references: list[Owner] | None = None
+    creation_timestamp: str | None = None  # whole seconds
     deletion_timestamp: str | None = None
 
 

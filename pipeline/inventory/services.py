@@ -14,11 +14,12 @@ import polars as pl
 from .claims import cluster_ips, external_ips, load_balancer_ips
 from .endpoints import Roster
 from .models import Service, ServicePort, namespace_of
+from .spans import ALWAYS, SPAN
 
 PROTOCOLS: Final[Mapping[str, int]] = {"TCP": 6, "UDP": 17, "SCTP": 132}
 """IANA numbers of the protocols that a Service can have."""
 
-VIAS: Final[pl.Enum] = pl.Enum(["cluster_ip", "load_balancer_ip", "external_ip", "node_port"])
+VIAS: Final[pl.Enum] = pl.Enum(["cluster_ip", "load_balancer_ip", "external_ip", "node_port", "backend"])
 
 SERVICES: Final = pl.Schema(
     {
@@ -42,9 +43,10 @@ DIALLED: Final = pl.Schema(
         "protocol": pl.UInt8(),
         "service_id": pl.UInt32(),
         "via": VIAS,
+        **SPAN,  # an address, port and protocol mean one Service port at a time
     }
 )
-NODE_PORTS: Final = pl.Schema({"port": pl.UInt16(), "protocol": pl.UInt8(), "service_id": pl.UInt32()})
+NODE_PORTS: Final = pl.Schema({"port": pl.UInt16(), "protocol": pl.UInt8(), "service_id": pl.UInt32(), **SPAN})
 
 
 def services_frame(roster: Roster) -> pl.DataFrame:
@@ -70,7 +72,7 @@ def services_frame(roster: Roster) -> pl.DataFrame:
 def dialled_frame(roster: Roster) -> pl.DataFrame:
     """One row an address, port and protocol that means one Service port, by `DIALLED`."""
     rows = [
-        (*address, port.port, PROTOCOLS[port.protocol], service_id, via)
+        (*address, port.port, PROTOCOLS[port.protocol], service_id, via, *ALWAYS)
         for service_id, _, service, port in _ports(roster)
         for via, addresses in (
             ("cluster_ip", cluster_ips(service)),
@@ -87,7 +89,7 @@ def dialled_frame(roster: Roster) -> pl.DataFrame:
 def node_ports_frame(roster: Roster) -> pl.DataFrame:
     """One row a port and protocol that means one Service port on every address of every node, by `NODE_PORTS`."""
     rows = [
-        (port.node_port, PROTOCOLS[port.protocol], service_id)
+        (port.node_port, PROTOCOLS[port.protocol], service_id, *ALWAYS)
         for service_id, _, _, port in _ports(roster)
         if port.node_port
     ]

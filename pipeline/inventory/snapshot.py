@@ -1,26 +1,29 @@
-"""One frozen picture of the cluster as frames: all that attribution knows of Kubernetes.
+"""What is known of the cluster by now, of all the time that is kept, as frames: all that attribution knows of it.
 
-The invariant: ids mean something in their own snapshot only, so nothing that outlives a snapshot keeps them; labels do.
+Facts carry the span of time in which they held, so that a flow is judged as of its own instant. The invariant: ids mean
+something in their own `numbering` only, so nothing that outlives it keeps them; labels do.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 
+from .backends import backends_frame, listeners_frame
 from .endpoints import addresses_frame, endpoints_frame, roster_of
 from .models import Resource, identity_of
 from .parts import Network
 from .ranges import cluster_ranges, ranges_frame
 from .services import dialled_frame, node_ports_frame, services_frame
+from .spans import END
 
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """The cluster at one time. Compared and hashed by identity: what is derived from it may be cached under it."""
+    """The cluster over the time that is kept. Compared and hashed by identity: cache what is derived under it."""
 
     endpoints: pl.DataFrame
     """`endpoints.ENDPOINTS`: whatever can be an end of a connection."""
@@ -32,10 +35,18 @@ class Snapshot:
     """`services.DIALLED`: the addresses and ports under which Service ports are dialled."""
     node_ports: pl.DataFrame
     """`services.NODE_PORTS`: the same for ports of every node's every address."""
+    backends: pl.DataFrame
+    """`backends.BACKENDS`: who answers for Service ports."""
+    listeners: pl.DataFrame
+    """`backends.LISTENERS`: which pod answers on a port of its node."""
     ranges: pl.DataFrame
     """`ranges.RANGES`: the address ranges of the cluster."""
     objects: Mapping[str, int]
     """How many objects of each kind there are."""
+    numbering: object = field(default_factory=object)
+    """Snapshots that share it give every id the same meaning; a later one may have more of them."""
+    known_until: int = END
+    """Every change of the cluster before this instant is in here, in ns since the epoch; END for a dump."""
 
 
 def build(objects: Iterable[Resource], ranges: Sequence[Network] = ()) -> Snapshot:
@@ -52,6 +63,8 @@ def build(objects: Iterable[Resource], ranges: Sequence[Network] = ()) -> Snapsh
         services=services_frame(roster),
         dialled=dialled_frame(roster),
         node_ports=node_ports_frame(roster),
+        backends=backends_frame(roster, resources),
+        listeners=listeners_frame(roster),
         ranges=ranges_frame(cluster_ranges(resources, ranges)),
         objects=dict(sorted(Counter(item.kind for item in resources).items())),
     )

@@ -175,7 +175,7 @@ def test_an_address_twice_on_one_service_is_dialled_once() -> None:
 
 def test_node_ports_are_known_by_port_and_protocol() -> None:
     snapshot = build([service("web", "10.96.0.1", kind="NodePort", ports=[{"port": 80, "nodePort": 30080}])])
-    assert snapshot.node_ports.rows() == [(30080, 6, 0)]
+    assert snapshot.node_ports.select("port", "protocol", "service_id").rows() == [(30080, 6, 0)]
 
 
 def ranges(snapshot: Snapshot) -> set[tuple[str, str]]:

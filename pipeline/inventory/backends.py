@@ -1,0 +1,148 @@
+"""Who answers for a Service port, and which hostNetwork pod answers on a port of its node.
+
+EndpointSlices tell where they are known; a Service whose slices a dump leaves out is resolved as the endpoints
+controller would, by its selector over the pods. A key may have several answers here: `attribution` says `ambiguous`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, NamedTuple
+
+import polars as pl
+
+from .addresses import NO_ADDRESS, Address, parse
+from .claims import TERMINAL_PHASES
+from .endpoints import Roster
+from .models import EndpointSlice, Pod, Resource, Service, ServicePort, SliceEndpoint, namespace_of
+from .services import PROTOCOLS
+from .spans import ALWAYS, SPAN
+
+BACKENDS: Final = pl.Schema(
+    {
+        "addr_hi": pl.UInt64(),
+        "addr_lo": pl.UInt64(),
+        "port": pl.UInt16(),
+        "protocol": pl.UInt8(),
+        "service_id": pl.UInt32(),  # several Service ports may have the same backend
+        "is_ready": pl.Boolean(),
+        **SPAN,
+    }
+)
+LISTENERS: Final = pl.Schema(
+    {
+        "addr_hi": pl.UInt64(),  # a node's address
+        "addr_lo": pl.UInt64(),
+        "port": pl.UInt16(),
+        "protocol": pl.UInt8(),
+        "endpoint_id": pl.UInt32(),  # the pod: hostNetwork with a containerPort, or any pod with a hostPort
+        **SPAN,
+    }
+)
+
+
+class Backend(NamedTuple):
+    """One address and port that answers for a Service port."""
+
+    address: Address
+    port: int
+    is_ready: bool
+
+
+def backends_frame(roster: Roster, resources: Iterable[Resource]) -> pl.DataFrame:
+    """One row an address, port, protocol and Service port, by `BACKENDS`."""
+    slices: dict[tuple[str, str], list[EndpointSlice]] = defaultdict(list)
+    for item in resources:
+        if isinstance(item, EndpointSlice) and item.service:
+            slices[namespace_of(item), item.service].append(item)
+    pods: dict[str, list[Pod]] = defaultdict(list)
+    for pod in roster.pods:
+        pods[namespace_of(pod)].append(pod)
+    rows = []
+    service_id = 0
+    for service in roster.services:
+        own = slices.get((namespace_of(service), service.metadata.name))
+        for port in service.spec.ports or []:
+            found = _sliced(own, port) if own else _selected(service, port, pods[namespace_of(service)])
+            rows += [
+                (*backend.address, backend.port, PROTOCOLS[port.protocol], service_id, backend.is_ready, *ALWAYS)
+                for backend in dict.fromkeys(found)
+            ]
+            service_id += 1
+    return pl.DataFrame(rows, schema=BACKENDS, orient="row")
+
+
+def listeners_frame(roster: Roster) -> pl.DataFrame:
+    """One row a node address, port, protocol and pod that answers there, by `LISTENERS`."""
+    addresses: Mapping[str, list[Address]] = {
+        node.metadata.name: [
+            parse(entry.address) for entry in (node.status.addresses if node.status else None) or [] if entry.is_ip
+        ]
+        for node in roster.nodes
+    }
+    rows = []
+    for number, pod in enumerate(roster.pods, start=roster.first_pod):
+        if pod.status.phase in TERMINAL_PHASES:
+            continue
+        own = [pod.status.host_ip.address] if pod.status.host_ip else []
+        for address in dict.fromkeys([*own, *addresses.get(pod.spec.node_name or "", [])]):
+            rows += [(*address, port, protocol, number, *ALWAYS) for port, protocol in host_ports(pod)]
+    return pl.DataFrame(rows, schema=LISTENERS, orient="row")
+
+
+def host_ports(pod: Pod) -> list[tuple[int, int]]:
+    """Port and protocol number that a pod answers on at its node's addresses."""
+    ports = [port for container in pod.spec.containers or [] for port in container.ports or []]
+    numbers = (
+        (port.container_port if pod.spec.host_network else port.host_port, PROTOCOLS[port.protocol]) for port in ports
+    )
+    return list(dict.fromkeys((number, protocol) for number, protocol in numbers if number))
+
+
+def _sliced(slices: Iterable[EndpointSlice], port: ServicePort) -> Iterator[Backend]:
+    for part in slices:
+        if part.address_type == "FQDN":
+            continue
+        numbers = [
+            entry.port
+            for entry in part.ports or []
+            if entry.port and (entry.name or "") == (port.name or "") and entry.protocol == port.protocol
+        ]
+        for endpoint in part.endpoints or []:
+            for address in endpoint.addresses:
+                yield from (Backend(parse(address), number, _is_ready(endpoint)) for number in numbers)
+
+
+def _selected(service: Service, port: ServicePort, pods: Iterable[Pod]) -> Iterator[Backend]:
+    selector = service.spec.selector
+    if not selector or service.spec.type == "ExternalName":
+        return
+    for pod in pods:
+        labels = pod.metadata.labels or {}
+        if pod.status.phase in TERMINAL_PHASES or any(labels.get(key) != value for key, value in selector.items()):
+            continue
+        number = target_port(port, pod)
+        if number is None:
+            continue
+        for ip in (pod.status.pod_ip, *(entry.ip for entry in pod.status.pod_ips or [])):
+            if ip is not None and ip.address != NO_ADDRESS:
+                yield Backend(ip.address, number, pod.metadata.deletion_timestamp is None)
+
+
+def target_port(port: ServicePort, pod: Pod) -> int | None:
+    """The number that a Service port means on a pod; None where it names a port that the pod does not declare."""
+    target = port.port if port.target_port is None else port.target_port
+    if isinstance(target, int):
+        return target or port.port
+    if target.isdigit():
+        return int(target)
+    declared = (entry for container in pod.spec.containers or [] for entry in container.ports or [])
+    return next(
+        (entry.container_port for entry in declared if entry.name == target and entry.protocol == port.protocol), None
+    )
+
+
+def _is_ready(endpoint: SliceEndpoint) -> bool:
+    conditions = endpoint.conditions
+    return conditions is None or conditions.ready is not False
