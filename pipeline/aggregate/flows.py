@@ -5,6 +5,7 @@ The invariant: every canonical flow is in each metric family once, whatever happ
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import polars as pl
@@ -13,6 +14,7 @@ from ..attribution import with_labels
 from ..catalog import PAIR, SERVICE
 from ..inventory.snapshot import Snapshot
 from . import rollups
+from .families import Family
 from .samples import Samples
 from .totals import Totals
 from .views import BothWays, Nonzero, Plain, View
@@ -24,9 +26,13 @@ _PROTOCOL_TEXT: Final = pl.Series([PROTOCOLS.get(number, str(number)) for number
 
 
 class FlowMetrics:
-    """Totals of all flow metrics. `use` a snapshot first, then `add` flows attributed under it."""
+    """Totals of all flow metrics. `use` a snapshot first, then `add` flows attributed under it.
 
-    def __init__(self) -> None:
+    `families` are further metrics of the same flows: they are told all that this is told, and asked with it.
+    """
+
+    def __init__(self, families: Sequence[Family] = ()) -> None:
+        self._families = tuple(families)
         service = (*SERVICE, "service_type", "protocol")
         self._conversations = Totals(
             ("src_id", "dst_id", "service_id", "protocol"), (*PAIR, *SERVICE, "protocol"), rollups.CONVERSATION_MEASURES
@@ -61,6 +67,8 @@ class FlowMetrics:
         self._workloads = rollups.workload_ids(snapshot)
         for totals in (self._conversations, self._services, self._dials, self._endpoints):
             totals.forget_ids()
+        for family in self._families:
+            family.use(snapshot)
 
     def add(self, flows: pl.DataFrame) -> None:
         """Add flows attributed under the snapshot in use."""
@@ -81,10 +89,13 @@ class FlowMetrics:
         self._observers.add(observers, self._name)
         self._overlays.add(overlays, self._name)
         self._unattributed.add(unattributed, self._name)
+        for family in self._families:
+            family.add(flows)
 
     def samples(self) -> list[Samples]:
         """Every flow metric with its values as they are now."""
-        return [view.samples() for view in self._views]
+        own = [view.samples() for view in self._views]
+        return own + [samples for family in self._families for samples in family.samples()]
 
     def _name(self, ids: pl.DataFrame) -> pl.DataFrame:
         named = with_labels(ids.lazy(), self._require_snapshot()).collect()

@@ -1,0 +1,26 @@
+"""The seam of aggregation: what a family of metrics takes and gives, so that the engine feeds all of them alike.
+
+The invariant: a family is told of the snapshot before it sees flows attributed under it, and sees every flow once.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import polars as pl
+
+from ..inventory.snapshot import Snapshot
+from .samples import Samples
+
+
+class Family(Protocol):
+    """Metrics that are computed from attributed flows."""
+
+    def use(self, snapshot: Snapshot) -> None:
+        """Take ids to be those of `snapshot` from now on."""
+
+    def add(self, flows: pl.DataFrame) -> None:
+        """Add flows attributed under the snapshot in use."""
+
+    def samples(self) -> list[Samples]:
+        """Every metric of the family with its values as they are now."""
