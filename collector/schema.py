@@ -117,13 +117,21 @@ STATE: Final = Table(
 
 An epoch begins with a put of every object that there is, then `synced`; what an earlier epoch knew and this one has not
 put by then was deleted meanwhile. After that come changes in order. So the newest epoch that is synced is the state of
-the cluster alone, and older ones are history."""
+the cluster alone, and older ones are history. The puts before `synced` carry the time since when the watcher knows the
+object as it is, so their times are in no order; from `synced` on, times never go back within an epoch.
+
+The watcher begins a new epoch now and then, so that old ones can go: from a folder by `Batch.oldest_kept`, from a
+compacted topic by its keys, `NODE/SLOT` with slots that go round in a ring longer than what the newest synced epoch
+has. On Kafka all batches are in partition 0: their order is total."""
 
 STATE_OPS: Final = ("put", "delete", "synced", "mark")
 """Values of `STATE.op`, by index. `mark`: every change before `time` has been sent."""
 
 TABLES: Final[Mapping[str, Table]] = {t.name: t for t in (FLOWS, COUNTERS)}
 """What nodes send, by name. STATE is apart: whole processes of it read other topics."""
+
+KNOWN_TABLES: Final[Mapping[str, Table]] = {**TABLES, STATE.name: STATE}
+"""Every table that there is, by name."""
 
 OUTCOMES: Final = ("open", "closed", "refused", "reset", "no_reply")
 """Values of `FLOWS.outcome`, by index: still open, or of a protocol without an end, or told already; ended in order;
@@ -156,16 +164,25 @@ class Batch:
     rows: int
     byte_sum: int
     value: bytes
+    slot: int | None = None
+    """On a compacted topic: a later batch of the same slot takes this one's place."""
+    oldest_kept: int | None = None
+    """In a folder: segments of this table and node of earlier epochs may go now, and no others. None: by size."""
 
     @property
     def topic(self) -> str:
         """Where batches of this table go on the bus."""
-        return TABLES[self.table].topic
+        return KNOWN_TABLES[self.table].topic
 
     @property
     def key(self) -> bytes:
-        """The Kafka key: batches of one node keep their order in one partition."""
-        return self.node.encode()
+        """The Kafka key: batches of one node keep their order in one partition; with a slot, `NODE/SLOT`."""
+        return self.node.encode() if self.slot is None else f"{self.node}/{self.slot}".encode()
+
+    @property
+    def partition(self) -> int | None:
+        """The Kafka partition; None leaves the choice to the key. Batches with slots have one, to stay in order."""
+        return None if self.slot is None else 0
 
     def headers(self) -> dict[str, bytes]:
         """The message headers. All are ASCII text; numbers are decimal."""
@@ -194,10 +211,10 @@ class BatchName:
     byte_sum: int
 
 
-def parse_headers(headers: Mapping[str, bytes]) -> BatchName:
+def parse_headers(headers: Mapping[str, bytes], tables: Mapping[str, Table] = TABLES) -> BatchName:
     """Read untrusted headers.
 
-    Raises BatchError with reason `headers` where one is missing or malformed, `table` for an unknown table,
+    Raises BatchError with reason `headers` where one is missing or malformed, `table` for one that `tables` lacks,
     `schema_version` for one that this reader does not know.
     """
     try:
@@ -211,7 +228,7 @@ def parse_headers(headers: Mapping[str, bytes]) -> BatchName:
         raise BatchError("headers", "a node's name or a number is out of range")
     if numbers["schema"] != VERSION:
         raise BatchError("schema_version", f"{numbers['schema']}, this reader knows {VERSION}")
-    if text["table"] not in TABLES:
+    if text["table"] not in tables:
         raise BatchError("table", text["table"][:40])
     byte_sum = numbers.pop("bytes")
     return BatchName(table=text["table"], node=text["node"], byte_sum=byte_sum, **numbers)

@@ -2,7 +2,8 @@
 
 A segment is DIR/<topic>/<node>/<epoch>-<seq>.seg and holds one record of `schema.pack_record`. It is written under
 another name, synced, and renamed. The size of each <topic>/<node> folder is bounded: the oldest segments are deleted,
-whether a reader has had them or not, and their rows count as lost with reason `retention`.
+whether a reader has had them or not, and their rows count as lost with reason `retention`. Where batches say themselves
+what may go (`Batch.oldest_kept`), that goes, uncounted, since later ones say it again; and nothing else.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ import contextlib
 import logging
 import os
 from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from ..errors import ConfigError
 from ..metrics import Metrics
-from ..schema import TABLES, Batch, BatchError, pack_record, parse_headers, unpack_records
+from ..schema import KNOWN_TABLES, TABLES, Batch, BatchError, Table, pack_record, parse_headers, unpack_records
 
 _log = logging.getLogger(__name__)
 
@@ -25,18 +27,21 @@ _TEMPORARY: Final = ".part"
 
 
 class FileSink:
-    """Writes segments under one folder. `limit_bytes` bounds each topic of each node."""
+    """Writes segments of `tables` under one folder. `limit_bytes` bounds each topic of each node."""
 
-    def __init__(self, url: str, node: str, metrics: Metrics, limit_bytes: int) -> None:
+    def __init__(
+        self, url: str, node: str, metrics: Metrics, limit_bytes: int, tables: Iterable[Table] = tuple(TABLES.values())
+    ) -> None:
         self._root = Path(url.removeprefix("file://"))
         self._node = node
         self._metrics = metrics
         self._limit_bytes = limit_bytes
+        self._tables = tuple(tables)
         self._folders: dict[str, _Folder] = {}
 
     def start(self) -> None:
         """Create the folders, and remove what a killed agent left half-written."""
-        for table in TABLES.values():
+        for table in self._tables:
             path = self._root / table.topic / self._node
             try:
                 path.mkdir(parents=True, exist_ok=True)
@@ -55,6 +60,9 @@ class FileSink:
             self._metrics.lost(batch.table, batch.rows, batch.byte_sum, "bus_error")
             return
         self._metrics.sent(batch)
+        if batch.oldest_kept is not None:
+            folder.drop_before(f"{batch.oldest_kept:020d}")
+            return
         while folder.size_bytes > self._limit_bytes:
             self._expire(folder)
 
@@ -69,7 +77,7 @@ class FileSink:
         name, segment = folder.pop_oldest()
         try:
             for headers, _ in unpack_records(segment):
-                batch = parse_headers(headers)
+                batch = parse_headers(headers, KNOWN_TABLES)
                 self._metrics.lost(batch.table, batch.rows, batch.byte_sum, "retention")
         except BatchError as error:
             _log.warning("bus: deleted a segment that was none: %s: %s", name, error)
@@ -112,6 +120,11 @@ class _Folder:
                     path.unlink(missing_ok=True)
             raise
         self._note(name, len(content))
+
+    def drop_before(self, name: str) -> None:
+        """Delete the segments whose names sort before `name`."""
+        while self._segments and self._segments[0][0] < name:
+            self.pop_oldest()
 
     def pop_oldest(self) -> tuple[str, bytes]:
         """Delete the oldest segment and return its name and content; empty where somebody deleted it before."""

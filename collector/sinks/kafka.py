@@ -1,4 +1,4 @@
-"""Batches to Kafka: one message each, keyed by node, acknowledged by all in-sync replicas, idempotent.
+"""Batches to Kafka: one message each, under its key, acknowledged by all in-sync replicas, idempotent.
 
 The client itself bounds nothing, so what may wait for the broker's answer is bounded here, in bytes. A batch that
 finds no room within BLOCK_S is lost with reason `bus_full`, one that the client gives up with reason `bus_error`;
@@ -34,7 +34,7 @@ class KafkaSink:
             raise ConfigError(f"bus: {url!r} is not kafka://HOST:PORT[,HOST:PORT]")
         self._metrics = metrics
         self._limit_bytes = limit_bytes
-        self._in_flight: dict[tuple[str, int], Batch] = {}
+        self._in_flight: dict[tuple[str, int, int], Batch] = {}
         self._settled = threading.Condition()
         self._producer: Any = None
 
@@ -60,10 +60,14 @@ class KafkaSink:
             if not self._settled.wait_for(lambda: self._has_room(batch), BLOCK_S):
                 self._metrics.lost(batch.table, batch.rows, batch.byte_sum, "bus_full")
                 return
-            self._in_flight[batch.table, batch.seq] = batch
+            self._in_flight[batch.table, batch.epoch, batch.seq] = batch
         try:
             future = self._producer.send(
-                batch.topic, key=batch.key, value=batch.value, headers=list(batch.headers().items())
+                batch.topic,
+                key=batch.key,
+                value=batch.value,
+                headers=list(batch.headers().items()),
+                partition=batch.partition,
             )
         except KafkaError as error:
             self._lose(batch, error)
@@ -107,7 +111,7 @@ class KafkaSink:
     def _settle(self, batch: Batch) -> bool:
         """Forget a batch; False where it was settled before, so that each is counted once."""
         with self._settled:
-            found = self._in_flight.pop((batch.table, batch.seq), None)
+            found = self._in_flight.pop((batch.table, batch.epoch, batch.seq), None)
             self._settled.notify_all()
         return found is not None
 
