@@ -1,12 +1,12 @@
 # The two commands that matter are `make demo` and `make test`; both set up whatever they need first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench docs lock clean
+.PHONY: help setup apiserver demo test lint format bench docs lock clean
 SHELL := /bin/sh
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):/usr/sbin:/sbin:$(PATH)
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .venv/.ready: requirements.lock pyproject.toml deploy/setup/venv.sh
 	@deploy/setup/venv.sh
@@ -18,7 +18,12 @@ setup: .venv/.ready ## install everything that the other targets need
 demo: setup ## the whole path on real traffic: lab, collectors, pipeline, Prometheus, and a check against the truth
 	@$(BIN)/flowatlas demo $(ARGS)
 
-test: setup ## all tests; ARGS='-k name' picks some
+apiserver: .cache/kube-apiserver ## build the API server that the watcher is tested against (needs Go)
+
+.cache/kube-apiserver: deploy/setup/apiserver.sh deploy/setup/apiserver/go.mod deploy/setup/apiserver/go.sum
+	@deploy/setup/apiserver.sh $@
+
+test: setup apiserver ## all tests; ARGS='-k name' picks some
 	$(BIN)/pytest $(ARGS)
 
 lint: .venv/.ready ## style, types and import contracts

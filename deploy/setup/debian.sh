@@ -10,6 +10,7 @@ want nft nftables
 want dnsmasq dnsmasq-base
 want nginx nginx-light
 want openssl openssl
+want etcd etcd-server
 want sysctl procps
 want hostname hostname
 want prometheus prometheus
