@@ -14,6 +14,9 @@ import msgspec
 
 from .addresses import parse
 from .admin_policies import AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy
+from .gateway_models import Gateway, GatewayClass, GRPCRoute, HTTPRoute, TCPRoute, TLSRoute
+from .ingress_models import Ingress, IngressClass, Route
+from .istio_models import DestinationRule, IstioGateway, PeerAuthentication, VirtualService
 from .parts import Cidr, Ip, Metadata, PortNumber, Slim, decode
 from .policies import NetworkPolicy
 
@@ -253,7 +256,11 @@ class ServiceCIDR(Slim, frozen=True):
 
 
 Policy = NetworkPolicy | AdminNetworkPolicy | BaselineAdminNetworkPolicy | ClusterNetworkPolicy
-Resource = Namespace | Node | Pod | Service | EndpointSlice | ReplicaSet | Job | ServiceCIDR | Policy | Other
+Entrance = Ingress | IngressClass | Route | Gateway | GatewayClass | HTTPRoute | GRPCRoute | TLSRoute | TCPRoute
+Mesh = VirtualService | DestinationRule | IstioGateway | PeerAuthentication
+Resource = (
+    Namespace | Node | Pod | Service | EndpointSlice | ReplicaSet | Job | ServiceCIDR | Policy | Entrance | Mesh | Other
+)
 
 MODELS: Final[Mapping[tuple[str, str], type[Resource]]] = {
     ("", "Namespace"): Namespace,
@@ -265,6 +272,19 @@ MODELS: Final[Mapping[tuple[str, str], type[Resource]]] = {
     ("batch", "Job"): Job,
     ("networking.k8s.io", "ServiceCIDR"): ServiceCIDR,
     ("networking.k8s.io", "NetworkPolicy"): NetworkPolicy,
+    ("networking.k8s.io", "Ingress"): Ingress,
+    ("networking.k8s.io", "IngressClass"): IngressClass,
+    ("route.openshift.io", "Route"): Route,
+    ("gateway.networking.k8s.io", "Gateway"): Gateway,
+    ("gateway.networking.k8s.io", "GatewayClass"): GatewayClass,
+    ("gateway.networking.k8s.io", "HTTPRoute"): HTTPRoute,
+    ("gateway.networking.k8s.io", "GRPCRoute"): GRPCRoute,
+    ("gateway.networking.k8s.io", "TLSRoute"): TLSRoute,
+    ("gateway.networking.k8s.io", "TCPRoute"): TCPRoute,
+    ("networking.istio.io", "VirtualService"): VirtualService,
+    ("networking.istio.io", "DestinationRule"): DestinationRule,
+    ("networking.istio.io", "Gateway"): IstioGateway,
+    ("security.istio.io", "PeerAuthentication"): PeerAuthentication,
     ("policy.networking.k8s.io", "AdminNetworkPolicy"): AdminNetworkPolicy,
     ("policy.networking.k8s.io", "BaselineAdminNetworkPolicy"): BaselineAdminNetworkPolicy,
     ("policy.networking.k8s.io", "ClusterNetworkPolicy"): ClusterNetworkPolicy,
@@ -275,6 +295,8 @@ _CLUSTER_WIDE: Final = (
     Node,
     Namespace,
     ServiceCIDR,
+    IngressClass,
+    GatewayClass,
     AdminNetworkPolicy,
     BaselineAdminNetworkPolicy,
     ClusterNetworkPolicy,
