@@ -15,6 +15,7 @@ import polars as pl
 from .backends import backends_frame, listeners_frame
 from .endpoints import addresses_frame, endpoints_frame, roster_of
 from .models import Resource, identity_of
+from .outside import BUILTIN, NamedRange, Outside, outside_of
 from .parts import Network
 from .ranges import cluster_ranges, ranges_frame
 from .services import dialled_frame, node_ports_frame, services_frame
@@ -47,18 +48,24 @@ class Snapshot:
     """Snapshots that share it give every id the same meaning; a later one may have more of them."""
     known_until: int = END
     """Every change of the cluster before this instant is in here, in ns since the epoch; END for a dump."""
+    outside: Outside = field(default_factory=lambda: outside_of((), 0))
+    """The named ranges beyond the cluster, whose places are rows of `endpoints` too."""
 
 
-def build(objects: Iterable[Resource], ranges: Sequence[Network] = ()) -> Snapshot:
+def build(
+    objects: Iterable[Resource], ranges: Sequence[Network] = (), outside: Sequence[NamedRange] = BUILTIN
+) -> Snapshot:
     """The snapshot of the cluster that holds these objects.
 
     A later object replaces an earlier one of the same identity.
-    `ranges` are address ranges of the cluster beyond those that the objects show.
+    `ranges` are address ranges of the cluster beyond those that the objects show, `outside` those with names beyond it.
     """
     resources = list({(type(item), *identity_of(item)): item for item in objects}.values())
     roster = roster_of(resources)
+    endpoints = endpoints_frame(roster, resources)
+    named = outside_of(outside, endpoints.height)
     return Snapshot(
-        endpoints=endpoints_frame(roster, resources),
+        endpoints=pl.concat([endpoints, named.endpoints]),
         addresses=addresses_frame(roster),
         services=services_frame(roster),
         dialled=dialled_frame(roster),
@@ -67,4 +74,5 @@ def build(objects: Iterable[Resource], ranges: Sequence[Network] = ()) -> Snapsh
         listeners=listeners_frame(roster),
         ranges=ranges_frame(cluster_ranges(resources, ranges)),
         objects=dict(sorted(Counter(item.kind for item in resources).items())),
+        outside=named,
     )

@@ -31,7 +31,9 @@ def dialled(snapshot: Snapshot) -> dict[tuple[str, int, int], tuple[str, str, st
 def test_ids_are_row_numbers_and_the_first_two_are_fixed() -> None:
     snapshot = build([service("web", "10.96.0.1"), pod("b"), pod("a"), node("n")])
     assert snapshot.endpoints["id"].to_list() == list(range(snapshot.endpoints.height))
-    assert snapshot.endpoints["kind"].to_list() == ["External", "Unknown", "Node", "Pod", "Pod", "Service"]
+    kinds = ["External", "Unknown", "Node", "Pod", "Pod", "Service"]
+    named = snapshot.outside.endpoints.height
+    assert snapshot.endpoints["kind"].to_list() == [*kinds, *["External"] * named]
     assert snapshot.endpoints["name"][OUTSIDE] == "outside"
     assert snapshot.endpoints["name"][UNKNOWN] == "unknown"
     assert snapshot.services["service_id"].to_list() == [0]
@@ -213,5 +215,5 @@ def test_configured_ranges_are_added_without_overlap() -> None:
 
 def test_an_empty_cluster_has_a_snapshot() -> None:
     snapshot = build([])
-    assert snapshot.endpoints.height == 2
+    assert snapshot.endpoints.height == 2 + snapshot.outside.endpoints.height
     assert snapshot.objects == {}

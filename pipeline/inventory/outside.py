@@ -1,0 +1,152 @@
+"""Names for addresses beyond the cluster: ranges that a person named, a cloud's lists, and those that RFCs set aside.
+
+The longest prefix that holds an address names it; of equal prefixes the one given last. What no range holds stays
+`outside`. Ranges are settings: they hold always, while what the cluster says of an address comes before them.
+The invariant: nested prefixes are flattened once, so that a look-up is one binary search whatever is nested in what.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from .addresses import of
+from .endpoints import ENDPOINTS, OUTSIDE
+from .parts import Network
+
+
+class Place(NamedTuple):
+    """What a named range stands for: one endpoint of kind External, however many prefixes it has."""
+
+    name: str
+    kind: str = "External"
+    """The label `workload_kind`."""
+    zone: str = ""
+    region: str = ""
+    is_own: bool = False
+    """Whether its traffic never crosses the internet: a private range, or the cloud that the cluster itself is in."""
+
+
+class NamedRange(NamedTuple):
+    """One prefix and what it stands for."""
+
+    network: Network
+    place: Place
+
+
+_RESERVED: Final = (
+    ("private", "10.0.0.0/8"),  # RFC 1918
+    ("private", "172.16.0.0/12"),
+    ("private", "192.168.0.0/16"),
+    ("private", "fc00::/7"),  # RFC 4193
+    ("carrier-nat", "100.64.0.0/10"),  # RFC 6598
+    ("link-local", "169.254.0.0/16"),  # RFC 3927
+    ("link-local", "fe80::/10"),
+    ("cloud-metadata", "169.254.169.254/32"),
+    ("cloud-metadata", "fd00:ec2::254/128"),
+    ("loopback", "127.0.0.0/8"),
+    ("loopback", "::1/128"),
+    ("multicast", "224.0.0.0/4"),
+    ("multicast", "ff00::/8"),
+    ("broadcast", "255.255.255.255/32"),
+    ("unspecified", "0.0.0.0/8"),
+    ("unspecified", "::/128"),
+)
+BUILTIN: Final = tuple(NamedRange(ipaddress.ip_network(cidr), Place(name, is_own=True)) for name, cidr in _RESERVED)
+"""Ranges that RFCs and every large cloud set aside. Whatever else is given comes after them."""
+
+_MAPPED: Final = ipaddress.IPv6Network("::ffff:0:0/96")
+
+
+@dataclass(frozen=True, eq=False)
+class Outside:
+    """Named ranges as endpoints: `endpoints` are rows of a snapshot, and `name_of` finds the row of an address."""
+
+    endpoints: pl.DataFrame
+    """`ENDPOINTS`, one row a place, with ids that follow one another."""
+    own_ids: tuple[int, ...]
+    """Ids of the places whose traffic never crosses the internet."""
+    _firsts: NDArray[Any]
+    """First address of each flat interval, ascending, as `_key` makes it; an interval ends where the next begins."""
+    _ids: NDArray[np.uint32]
+    """Endpoint id of each interval, OUTSIDE where no range holds it, and before them OUTSIDE."""
+
+    def named(self, endpoint: pl.Expr, hi: pl.Expr, lo: pl.Expr) -> pl.Expr:
+        """`endpoint` (UInt32 ids) with the row of a named range in place of OUTSIDE, by the address halves."""
+        if self.endpoints.is_empty():
+            return endpoint
+        triple = pl.struct(endpoint.alias("endpoint"), hi.alias("hi"), lo.alias("lo"))
+        return triple.map_batches(self._name, return_dtype=pl.UInt32, is_elementwise=True)
+
+    def id_of(self, hi: pl.Series, lo: pl.Series) -> NDArray[np.uint32]:
+        """The endpoint of each address (UInt64 halves without nulls)."""
+        found = np.searchsorted(self._firsts, _key(hi.to_numpy(), lo.to_numpy()), side="right")
+        return self._ids[found]
+
+    def _name(self, triples: pl.Series) -> pl.Series:
+        frame = triples.struct.unnest()
+        beyond = frame.with_row_index("row").filter(pl.col("endpoint") == OUTSIDE)
+        if beyond.is_empty():
+            return frame["endpoint"]
+        ids = frame["endpoint"].to_numpy(writable=True)
+        ids[beyond["row"].to_numpy()] = self.id_of(beyond["hi"], beyond["lo"])
+        return pl.Series("endpoint", ids)
+
+
+def outside_of(ranges: Iterable[NamedRange], first_id: int) -> Outside:
+    """The ranges as endpoints with ids from `first_id` on, in the order in which places first appear."""
+    ranges = list(ranges)
+    ids = {place: number for number, place in enumerate(dict.fromkeys(r.place for r in ranges), start=first_id)}
+    rows = [
+        (number, "External", "", place.name, place.kind, place.name, "", place.zone, place.region, "")
+        for place, number in ids.items()
+    ]
+    flat = list(_flatten([(r.network, ids[r.place]) for r in ranges]))
+    return Outside(
+        endpoints=pl.DataFrame(rows, schema=ENDPOINTS, orient="row"),
+        own_ids=tuple(number for place, number in ids.items() if place.is_own),
+        _firsts=_key(*(np.array([first >> shift & 2**64 - 1 for first, _ in flat], np.uint64) for shift in (64, 0))),
+        _ids=np.array([OUTSIDE, *(number for _, number in flat)], np.uint32),
+    )
+
+
+def _flatten(ranges: Sequence[tuple[Network, int]]) -> Iterator[tuple[int, int]]:
+    """First address and id of disjoint intervals, ascending; the gaps between ranges are OUTSIDE's.
+
+    Prefixes are nested or apart, so the ones that are open form a stack. IPv4 lies inside IPv6 here, as a range of its
+    own without a name, so that `::/0` does not name IPv4 addresses.
+    """
+    spans = [(*_bounds(_MAPPED), -1, OUTSIDE)]
+    spans += [(*_bounds(network), order, number) for order, (network, number) in enumerate(ranges)]
+    spans.sort(key=lambda span: (span[0], -span[1], span[2]))
+    starts: dict[int, int] = {}
+    holding: list[tuple[int, int]] = []
+    for first, last, _, number in [*spans, (2**128, 2**128, 0, OUTSIDE)]:
+        while holding and holding[-1][0] < first:
+            end, _ = holding.pop()
+            starts[end + 1] = holding[-1][1] if holding else OUTSIDE
+        starts[first] = number
+        holding.append((last, number))
+    before = OUTSIDE
+    for first, number in sorted(starts.items()):
+        if number != before and first < 2**128:
+            yield first, number
+            before = number
+
+
+def _bounds(network: Network) -> tuple[int, int]:
+    first, last = of(network[0]), of(network[-1])
+    return first.hi << 64 | first.lo, last.hi << 64 | last.lo
+
+
+def _key(hi: NDArray[np.uint64], lo: NDArray[np.uint64]) -> NDArray[Any]:
+    """Addresses as 16 bytes in network order, which sort as the numbers do."""
+    halves = np.empty((len(hi), 2), ">u8")
+    halves[:, 0], halves[:, 1] = hi, lo
+    return halves.view("S16").ravel()
