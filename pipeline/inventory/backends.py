@@ -7,15 +7,15 @@ controller would, by its selector over the pods. A key may have several answers 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 import polars as pl
 
 from .addresses import NO_ADDRESS, Address, parse
-from .claims import TERMINAL_PHASES
+from .claims import TERMINAL_PHASES, reported
 from .endpoints import Roster
-from .models import EndpointSlice, Pod, Resource, Service, ServicePort, SliceEndpoint, namespace_of
+from .models import EndpointSlice, Node, Pod, Resource, Service, ServicePort, SliceEndpoint, namespace_of
 from .services import PROTOCOLS
 from .spans import ALWAYS, SPAN
 
@@ -64,7 +64,7 @@ def backends_frame(roster: Roster, resources: Iterable[Resource]) -> pl.DataFram
     for service in roster.services:
         own = slices.get((namespace_of(service), service.metadata.name))
         for port in service.spec.ports or []:
-            found = _sliced(own, port) if own else _selected(service, port, pods[namespace_of(service)])
+            found = sliced(own, port) if own else _selected(service, port, pods[namespace_of(service)])
             rows += [
                 (*backend.address, backend.port, PROTOCOLS[port.protocol], service_id, backend.is_ready, *ALWAYS)
                 for backend in dict.fromkeys(found)
@@ -75,20 +75,23 @@ def backends_frame(roster: Roster, resources: Iterable[Resource]) -> pl.DataFram
 
 def listeners_frame(roster: Roster) -> pl.DataFrame:
     """One row a node address, port, protocol and pod that answers there, by `LISTENERS`."""
-    addresses: Mapping[str, list[Address]] = {
-        node.metadata.name: [
-            parse(entry.address) for entry in (node.status.addresses if node.status else None) or [] if entry.is_ip
-        ]
-        for node in roster.nodes
-    }
-    rows = []
-    for number, pod in enumerate(roster.pods, start=roster.first_pod):
-        if pod.status.phase in TERMINAL_PHASES:
-            continue
-        own = [pod.status.host_ip.address] if pod.status.host_ip else []
-        for address in dict.fromkeys([*own, *addresses.get(pod.spec.node_name or "", [])]):
-            rows += [(*address, port, protocol, number, *ALWAYS) for port, protocol in host_ports(pod)]
+    nodes = {node.metadata.name: node for node in roster.nodes}
+    rows = [
+        (*address, port, protocol, number, *ALWAYS)
+        for number, pod in enumerate(roster.pods, start=roster.first_pod)
+        for address, port, protocol in listening(pod, nodes.get(pod.spec.node_name or ""))
+    ]
     return pl.DataFrame(rows, schema=LISTENERS, orient="row")
+
+
+def listening(pod: Pod, node: Node | None) -> list[tuple[Address, int, int]]:
+    """Node address, port and protocol number that a pod answers on; `node` is the one that it is on, where known."""
+    ports = [] if pod.status.phase in TERMINAL_PHASES else host_ports(pod)
+    if not ports:
+        return []
+    own = [pod.status.host_ip.address] if pod.status.host_ip else []
+    addresses = dict.fromkeys([*own, *reported(node)]) if node else own
+    return [(address, *port) for address in addresses for port in ports]
 
 
 def host_ports(pod: Pod) -> list[tuple[int, int]]:
@@ -100,7 +103,8 @@ def host_ports(pod: Pod) -> list[tuple[int, int]]:
     return list(dict.fromkeys((number, protocol) for number, protocol in numbers if number))
 
 
-def _sliced(slices: Iterable[EndpointSlice], port: ServicePort) -> Iterator[Backend]:
+def sliced(slices: Iterable[EndpointSlice], port: ServicePort) -> Iterator[Backend]:
+    """Who answers for a Service port by the slices of its Service."""
     for part in slices:
         if part.address_type == "FQDN":
             continue

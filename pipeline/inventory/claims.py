@@ -65,14 +65,18 @@ def standing(claims: Iterable[Claim], unknown: int) -> dict[Address, int]:
 
 def node_claims(node: Node, endpoint: int) -> Iterator[Claim]:
     """What a Node reports, what its CNI noted, and its overlay device and bridge (a pod range's first two)."""
-    for address in (node.status.addresses if node.status else None) or []:
-        if address.is_ip:
-            yield parse(address.address), Strength.NODE, endpoint
+    for address in reported(node):
+        yield address, Strength.NODE, endpoint
     for address_text in _annotated(node.metadata.annotations or {}):
         yield address_text, Strength.NODE, endpoint
     for network in pod_ranges(node):
         for number in range(min(2, network.num_addresses)):
             yield of(network[number]), Strength.POD_RANGE, endpoint
+
+
+def reported(node: Node) -> list[Address]:
+    """The addresses that a Node reports of itself."""
+    return [parse(entry.address) for entry in (node.status.addresses if node.status else None) or [] if entry.is_ip]
 
 
 def pod_claims(pod: Pod, endpoint: int, nodes: Mapping[str, int]) -> Iterator[Claim]:

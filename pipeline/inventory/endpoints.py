@@ -13,7 +13,7 @@ import polars as pl
 
 from .claims import Claim, node_claims, pod_claims, service_claims, standing
 from .models import Node, Pod, Resource, Service, identity_of
-from .owners import owners_of, workload_of
+from .owners import Owners, owners_of, workload_of
 from .spans import ALWAYS, BEGINNING, SPAN
 
 OUTSIDE: Final = 0
@@ -48,9 +48,12 @@ ADDRESSES: Final = pl.Schema(
     }
 )
 
+EndpointRow = tuple[str, ...]
+"""The columns of `ENDPOINTS` behind the id."""
+
 _ZONE_LABELS: Final = ("topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone")
 _REGION_LABELS: Final = ("topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/region")
-_FIXED_ROWS: Final = (
+FIXED_ROWS: Final = (
     ("External", "", "outside", "External", "outside", "", "", "", ""),
     ("Unknown", "", "unknown", "Unknown", "unknown", "", "", "", ""),
 )
@@ -91,24 +94,38 @@ def roster_of(resources: Iterable[Resource]) -> Roster:
 
 def endpoints_frame(roster: Roster, resources: Iterable[Resource]) -> pl.DataFrame:
     """One row an endpoint, by `ENDPOINTS`. `resources` hold the ReplicaSets and Jobs above the pods too."""
-    places = {node.metadata.name: _place(node) for node in roster.nodes}
-    nowhere = ("", "")
-    uids = {node.metadata.name: node.metadata.uid or "" for node in roster.nodes}
+    nodes = {node.metadata.name: node for node in roster.nodes}
     owners = owners_of(resources)
-    rows: list[tuple[str, ...]] = list(_FIXED_ROWS)
-    rows += [
-        ("Node", "", name, "Node", name, name, *places.get(name, nowhere), uids.get(name, ""))
-        for name in roster.node_names
-    ]
-    for pod in roster.pods:
-        node = pod.spec.node_name or ""
-        place = (node, *places.get(node, nowhere))
-        rows.append((*identity_of(pod), *workload_of(pod, owners), *place, pod.metadata.uid or ""))
-    rows += [
-        (*identity_of(item), "Service", item.metadata.name, "", "", "", item.metadata.uid or "")
-        for item in roster.services
-    ]
+    rows: list[EndpointRow] = list(FIXED_ROWS)
+    rows += [node_row(name, nodes.get(name)) for name in roster.node_names]
+    rows += [pod_row(pod, owners, nodes.get(pod.spec.node_name or "")) for pod in roster.pods]
+    rows += [service_row(service) for service in roster.services]
     return pl.DataFrame([(number, *row) for number, row in enumerate(rows)], schema=ENDPOINTS, orient="row")
+
+
+def node_row(name: str, node: Node | None) -> EndpointRow:
+    """The endpoint of a node; None where its object is not known."""
+    place, uid = (_place(node), node.metadata.uid or "") if node else (("", ""), "")
+    return ("Node", "", name, "Node", name, name, *place, uid)
+
+
+def pod_row(pod: Pod, owners: Owners, node: Node | None) -> EndpointRow:
+    """The endpoint of a pod; `node` is the one that it is on, where known."""
+    place = _place(node) if node else ("", "")
+    uid = pod.metadata.uid or ""
+    return (*identity_of(pod), *workload_of(pod, owners), pod.spec.node_name or "", *place, uid)
+
+
+def service_row(service: Service) -> EndpointRow:
+    """The endpoint of a Service."""
+    return (*identity_of(service), "Service", service.metadata.name, "", "", "", service.metadata.uid or "")
+
+
+def subjects_of(roster: Roster) -> list[Node | Pod | Service | None]:
+    """The object of each endpoint by id; None where it is none, or not known."""
+    nodes = {node.metadata.name: node for node in roster.nodes}
+    fixed = [None] * len(FIXED_ROWS)
+    return [*fixed, *(nodes.get(name) for name in roster.node_names), *roster.pods, *roster.services]
 
 
 def addresses_frame(roster: Roster) -> pl.DataFrame:

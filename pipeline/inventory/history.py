@@ -12,8 +12,8 @@ from typing import Final
 
 from .models import Resource
 from .parts import Network
-from .snapshot import Snapshot
-from .tracked import TRACKED, TrackedFrame
+from .snapshot import TRACKED, Snapshot
+from .tracked import TrackedFrame
 
 KEEP_SECONDS: Final = 900.0
 

@@ -109,6 +109,24 @@ class PodIP(Slim, frozen=True):
     ip: Ip | None = None
 
 
+class ContainerEnd(Slim, frozen=True):
+    """v1 ContainerStateTerminated; `finished_at` has whole seconds."""
+
+    finished_at: str | None = None
+
+
+class ContainerState(Slim, frozen=True):
+    """v1 ContainerState, as far as it has ended."""
+
+    terminated: ContainerEnd | None = None
+
+
+class ContainerStatus(Slim, frozen=True):
+    """v1 ContainerStatus."""
+
+    state: ContainerState | None = None
+
+
 class PodStatus(Slim, frozen=True):
     """v1 PodStatus."""
 
@@ -116,6 +134,7 @@ class PodStatus(Slim, frozen=True):
     pod_ip: Ip | None = msgspec.field(name="podIP", default=None)
     pod_ips: list[PodIP] | None = msgspec.field(name="podIPs", default=None)
     host_ip: Ip | None = msgspec.field(name="hostIP", default=None)
+    container_statuses: list[ContainerStatus] | None = None
 
 
 class Pod(Slim, frozen=True):

@@ -24,6 +24,12 @@ class Ip:
     def __init__(self, text: str) -> None:
         self.address: Address = NO_ADDRESS if text in {"", "None"} else parse(text)
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Ip) and self.address == other.address
+
+    def __hash__(self) -> int:
+        return hash(self.address)
+
 
 class Cidr:
     """An address range as an object writes it; host bits may be set."""
@@ -32,6 +38,12 @@ class Cidr:
 
     def __init__(self, text: str) -> None:
         self.network: Network = ipaddress.ip_network(text, strict=False)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Cidr) and self.network == other.network
+
+    def __hash__(self) -> int:
+        return hash(self.network)
 
 
 class Slim(msgspec.Struct, frozen=True, rename="camel", gc=False):

@@ -9,17 +9,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import polars as pl
 
 from .backends import backends_frame, listeners_frame
-from .endpoints import addresses_frame, endpoints_frame, roster_of
+from .endpoints import addresses_frame, endpoints_frame, roster_of, subjects_of
 from .models import Resource, identity_of
 from .outside import BUILTIN, NamedRange, Outside, outside_of
 from .parts import Network
 from .ranges import cluster_ranges, ranges_frame
 from .services import dialled_frame, node_ports_frame, services_frame
 from .spans import END
+from .tracked import TrackedFrame
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,13 +49,26 @@ class Snapshot:
     numbering: object = field(default_factory=object)
     """Snapshots that share it give every id the same meaning; a later one may have more of them."""
     known_until: int = END
-    """Every change of the cluster before this instant is in here, in ns since the epoch; END for a dump."""
+    """Every change of the cluster before this instant is in here, in ns since the epoch; END for a dump. Of a watched
+    cluster `History.known_until` goes on while the snapshot stays the same object."""
+    subjects: Sequence[Resource | None] = ()
+    """By endpoint id: the Node, Pod or Service that it is; None where it is no object or not known. It may go on
+    behind the last row."""
+    tracked: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    """The frames of `TRACKED` by name."""
     outside: Outside = field(default_factory=lambda: outside_of((), 0))
     """The named ranges beyond the cluster, whose places are rows of `endpoints` too."""
 
 
+TRACKED: Final[tuple[TrackedFrame, ...]] = ()
+"""The frames that every snapshot has beside its own; `tracked` tells how to add one."""
+
+
 def build(
-    objects: Iterable[Resource], ranges: Sequence[Network] = (), outside: Sequence[NamedRange] = BUILTIN
+    objects: Iterable[Resource],
+    ranges: Sequence[Network] = (),
+    outside: Sequence[NamedRange] = BUILTIN,
+    tracked: Sequence[TrackedFrame] = TRACKED,
 ) -> Snapshot:
     """The snapshot of the cluster that holds these objects.
 
@@ -75,4 +90,6 @@ def build(
         ranges=ranges_frame(cluster_ranges(resources, ranges)),
         objects=dict(sorted(Counter(item.kind for item in resources).items())),
         outside=named,
+        subjects=subjects_of(roster),
+        tracked={frame.name: frame.frame(resources) for frame in tracked},
     )

@@ -1,16 +1,15 @@
 """Frames of slow-changing facts that follow from objects of a few kinds taken together, such as routes: the seam.
 
 Whoever adds a frame writes one pure function, from the current objects of some kinds to rows, and registers it as a
-`TrackedFrame` in `TRACKED`; the snapshot of a dump and the history of a watched cluster do the rest. The invariant: a
-row's number in its frame keeps its meaning while the snapshot's `numbering` is the same object, and a row that comes
-back after it was gone is a new one.
+`TrackedFrame` in `snapshot.TRACKED`; the snapshot of a dump and the history of a watched cluster do the rest. The
+invariant: a row's number in its frame keeps its meaning while the snapshot's `numbering` is the same object, and a row
+that comes back after it was gone is a new one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import polars as pl
 
@@ -98,7 +97,3 @@ class Track:
             frame = pl.DataFrame(rows, schema={**tracked.columns, **SPAN}, orient="row")
             self._frame = frame.with_row_index(tracked.id_column) if tracked.id_column else frame
         return self._frame
-
-
-TRACKED: Final[tuple[TrackedFrame, ...]] = ()
-"""The frames that every snapshot has. Add yours here."""
