@@ -1,0 +1,114 @@
+"""The functions of libbpf.so.1 that the collector calls, by ctypes.
+
+libbpf 1.0 and later. Numbers and structures are those of its public headers (libbpf.h, bpf.h), which are ABI.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_uint32, c_void_p
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+LIBRARY: Final = "libbpf.so.1"
+
+_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
+    "libbpf_set_print": (c_void_p, (c_void_p,)),
+    "libbpf_num_possible_cpus": (c_int, ()),
+    "bpf_object__open_mem": (c_void_p, (c_char_p, c_size_t, c_void_p)),
+    "bpf_object__load": (c_int, (c_void_p,)),
+    "bpf_object__close": (None, (c_void_p,)),
+    "bpf_object__find_map_by_name": (c_void_p, (c_void_p, c_char_p)),
+    "bpf_object__find_program_by_name": (c_void_p, (c_void_p, c_char_p)),
+    "bpf_map__set_max_entries": (c_int, (c_void_p, c_uint32)),
+    "bpf_map__fd": (c_int, (c_void_p,)),
+    "bpf_program__fd": (c_int, (c_void_p,)),
+    "bpf_map_update_elem": (c_int, (c_int, c_void_p, c_void_p, ctypes.c_uint64)),
+    "bpf_map_lookup_elem": (c_int, (c_int, c_void_p, c_void_p)),
+    "bpf_map_lookup_and_delete_batch": (
+        c_int,
+        (c_int, c_void_p, c_void_p, c_void_p, c_void_p, POINTER(c_uint32), c_void_p),
+    ),
+    "bpf_link_create": (c_int, (c_int, c_int, c_int, c_void_p)),
+    "bpf_tc_hook_create": (c_int, (c_void_p,)),
+    "bpf_tc_attach": (c_int, (c_void_p, c_void_p)),
+    "bpf_tc_detach": (c_int, (c_void_p, c_void_p)),
+}
+
+
+class TcHook(ctypes.Structure):
+    """struct bpf_tc_hook; `attach_point` is 1 for ingress, 2 for egress."""
+
+    _fields_ = (("sz", c_size_t), ("ifindex", c_int), ("attach_point", c_int), ("parent", c_uint32))
+
+
+class TcOptions(ctypes.Structure):
+    """struct bpf_tc_opts."""
+
+    _fields_ = (
+        ("sz", c_size_t),
+        ("prog_fd", c_int),
+        ("flags", c_uint32),
+        ("prog_id", c_uint32),
+        ("handle", c_uint32),
+        ("priority", c_uint32),
+    )
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """The library, silent on stderr. Raises OSError where it is not installed."""
+    found = ctypes.CDLL(LIBRARY, use_errno=True)
+    for name, (result, arguments) in _SIGNATURES.items():
+        function = getattr(found, name)
+        function.restype, function.argtypes = result, arguments
+    found.libbpf_set_print(None)
+    return found
+
+
+def call(name: str, *arguments: object) -> int:
+    """Call a function that answers with a negative errno where it fails; raises OSError then."""
+    answer = int(getattr(library(), name)(*arguments))
+    if answer < 0:
+        raise OSError(-answer, os.strerror(-answer), name)
+    return answer
+
+
+def find(name: str, *arguments: object) -> c_void_p:
+    """Call a function that answers with a pointer; raises OSError where it is null."""
+    answer = getattr(library(), name)(*arguments)
+    if not answer:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), name)
+    return c_void_p(answer)
+
+
+def take_all(
+    map_fd: int, key: np.dtype[Any], value: np.dtype[Any], chunk: int
+) -> tuple[npt.NDArray[np.void], npt.NDArray[np.void]]:
+    """Look up and delete every element of a hash map, `chunk` at a time; returns keys and values of equal length.
+
+    Raises OSError. The map must not be written to meanwhile.
+    """
+    keys: list[npt.NDArray[np.void]] = []
+    values: list[npt.NDArray[np.void]] = []
+    places = (ctypes.c_uint64 * 2)(), (ctypes.c_uint64 * 2)()
+    before = None
+    while True:
+        some_keys, some_values = np.empty(chunk, key), np.empty(chunk, value)
+        count = c_uint32(chunk)
+        after = places[0] if before is not places[0] else places[1]
+        answer = library().bpf_map_lookup_and_delete_batch(
+            map_fd, before, after, some_keys.ctypes.data, some_values.ctypes.data, byref(count), None
+        )
+        if answer < 0 and answer != -2:  # ENOENT: that was the last of them
+            raise OSError(-answer, os.strerror(-answer), "bpf_map_lookup_and_delete_batch")
+        keys.append(some_keys[: count.value])
+        values.append(some_values[: count.value])
+        if answer < 0:
+            return (keys[0], values[0]) if len(keys) == 1 else (np.concatenate(keys), np.concatenate(values))
+        before = after
