@@ -173,6 +173,7 @@ class LoadBalancerIngress(Slim, frozen=True):
     """One address that a load balancer gave the Service; it may be a host name only."""
 
     ip: Ip | None = None
+    hostname: str | None = None
 
 
 class LoadBalancerStatus(Slim, frozen=True):

@@ -19,6 +19,7 @@ from .models import Resource, identity_of
 from .outside import BUILTIN, NamedRange, Outside, outside_of
 from .parts import Network
 from .ranges import cluster_ranges, ranges_frame
+from .routing import CONTROLLERS_FRAME, ROUTES_FRAME
 from .services import dialled_frame, node_ports_frame, services_frame
 from .spans import END
 from .tracked import TrackedFrame
@@ -60,7 +61,7 @@ class Snapshot:
     """The named ranges beyond the cluster, whose places are rows of `endpoints` too."""
 
 
-TRACKED: Final[tuple[TrackedFrame, ...]] = ()
+TRACKED: Final[tuple[TrackedFrame, ...]] = (ROUTES_FRAME, CONTROLLERS_FRAME)
 """The frames that every snapshot has beside its own; `tracked` tells how to add one."""
 
 
