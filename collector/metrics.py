@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
@@ -64,29 +64,32 @@ FAMILIES: Final = (
         "Time spent reading the kernel, building rows and encoding batches.",
     ),
 )
-_BY_NAME: Final = {family.name: family for family in FAMILIES}
 
 
 class Metrics:
-    """The agent's counters and gauges; safe to use from several threads."""
+    """Counters and gauges, by default the agent's; safe to use from several threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, families: Sequence[Family] = FAMILIES, prefix: str = _PREFIX) -> None:
+        self._families = families
+        self._prefix = prefix
+        self._labels = {family.name: family.labels for family in families}
         self._lock = threading.Lock()
         self._values: Counter[tuple[str, tuple[str, ...]]] = Counter()
-        for family in FAMILIES:
+        for family in families:
             if not family.labels:
                 self._values[family.name, ()] = 0
 
     def add(self, name: str, amount: float, **labels: str) -> None:
         """Count `amount` more; `labels` are exactly the family's."""
-        key = (name, tuple(labels[label] for label in _BY_NAME[name].labels))
+        key = (name, tuple(labels[label] for label in self._labels[name]))
         with self._lock:
             self._values[key] += amount  # type: ignore[assignment]  # typeshed knows Counter of int alone
 
-    def set(self, name: str, value: float) -> None:
-        """Set a gauge without labels."""
+    def set(self, name: str, value: float, **labels: str) -> None:
+        """Set a gauge; `labels` are exactly the family's."""
+        key = (name, tuple(labels[label] for label in self._labels[name]))
         with self._lock:
-            self._values[name, ()] = value  # type: ignore[assignment]  # as above
+            self._values[key] = value  # type: ignore[assignment]  # as above
 
     def sent(self, batch: Batch) -> None:
         """Count a batch that has reached the bus."""
@@ -96,12 +99,13 @@ class Metrics:
     def lost(self, table: str, rows: int, byte_sum: int, reason: str) -> None:
         """Count rows that will not reach the bus, or did not stay there until they were read."""
         self.add("lost_rows_total", rows, table=table, reason=reason)
-        self.add("lost_bytes_total", byte_sum, table=table, reason=reason)
+        if byte_sum:
+            self.add("lost_bytes_total", byte_sum, table=table, reason=reason)
 
     def value(self, name: str, **labels: str) -> float:
         """One value; 0 where nothing was counted."""
         with self._lock:
-            return self._values[name, tuple(labels[label] for label in _BY_NAME[name].labels)]
+            return self._values[name, tuple(labels[label] for label in self._labels[name])]
 
     def collect(self) -> Iterator[Any]:
         """The families as the Prometheus client wants them of a collector."""
@@ -109,9 +113,9 @@ class Metrics:
 
         with self._lock:
             values = dict(self._values)
-        for family in FAMILIES:
+        for family in self._families:
             build = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
-            exposed = build(_PREFIX + family.name, family.help, labels=family.labels)
+            exposed = build(self._prefix + family.name, family.help, labels=family.labels)
             for (name, labels), value in values.items():
                 if name == family.name:
                     exposed.add_metric(labels, value)

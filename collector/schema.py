@@ -118,7 +118,9 @@ STATE: Final = Table(
 An epoch begins with a put of every object that there is, then `synced`; what an earlier epoch knew and this one has not
 put by then was deleted meanwhile. After that come changes in order. So the newest epoch that is synced is the state of
 the cluster alone, and older ones are history. The puts before `synced` carry the time since when the watcher knows the
-object as it is, so their times are in no order; from `synced` on, times never go back within an epoch.
+object as it is, so their times are in no order; after it, neither the times of changes nor those of marks go back, and
+a mark's is a little earlier than those of the changes around it. Where a batch of an epoch is missing, its marks are
+worth nothing any more: the watcher begins a new epoch as soon as it knows.
 
 The watcher begins a new epoch now and then, so that old ones can go: from a folder by `Batch.oldest_kept`, from a
 compacted topic by its keys, `NODE/SLOT` with slots that go round in a ring longer than what the newest synced epoch

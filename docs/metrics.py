@@ -21,6 +21,7 @@ with pods, **costly** faster than that.
 _EXPOSERS: dict[Exposer, str] = {
     "pipeline": "## Exposed by the pipeline\n\n`flowatlas pipeline --listen HOST:PORT`, at `/metrics`.\n",
     "collector": "## Exposed by each collector\n\n`flowatlas collect --metrics HOST:PORT`, at `/metrics`.\n",
+    "watcher": "## Exposed by the watcher\n\n`flowatlas watch --metrics HOST:PORT`, at `/metrics`.\n",
 }
 
 

@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 Kind = Literal["counter", "gauge"]
 Cardinality = Literal["fine", "careful", "costly"]
-Exposer = Literal["pipeline", "collector"]
+Exposer = Literal["pipeline", "collector", "watcher"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +54,69 @@ LABEL_HELP: Final = {
     "protocol": "TCP, UDP, SCTP, ICMP, ICMPv6, or the IANA number.",
     "flow_direction": "`request` from the side that opened the connection, `reply` to it.",
     "reason": "Why; the values are listed with the metric.",
+    "affinity": "kept: to the same endpoint; broken: to another although the first was ready; moved: it was not.",
+    "source_zone": "Zone of the node that opened the connection; empty where it has none, as beyond the cluster.",
+    "destination_zone": "Zone of the node that answered.",
+    "locality": "same_node, same_zone, cross_zone, same_region, cross_region, internet or unknown.",
+    "direction": "egress or ingress, from the point of view of what the other labels name.",
+    "currency": "The price table's currency, as ISO 4217 writes it.",
     "endpoint": "Name of the pod that the connection was sent to; empty where it was none.",
     "namespace": "Namespace of the pod.",
     "pod": "Name of the pod.",
     "interface": "Name of the interface inside its network namespace.",
     "node": "Name of the node.",
-    "table": "flows or counters.",
+    "table": "flows, counters or state.",
     "stage": "decode, attribute, aggregate or output.",
     "kind": "Kind of the Kubernetes object.",
     "version": "Version of Flowatlas.",
 }
+
+_WATCHER_METRICS: Final = tuple(
+    Metric(
+        f"flowatlas_watcher_{name}",
+        "counter" if name.endswith("_total") else "gauge",
+        unit,
+        labels,
+        text,
+        "fine",
+        "watcher",
+    )
+    for name, unit, labels, text in (
+        ("batches_total", "", ("table",), "Batches sent to the bus."),
+        ("rows_total", "", ("table",), "Rows sent to the bus."),
+        (
+            "lost_rows_total",
+            "",
+            ("table", "reason"),
+            "Rows that did not reach the bus, by reason: bus_full, bus_error. Each is made good by a new epoch.",
+        ),
+        ("objects", "", ("kind",), "Objects that the cluster has, by kind."),
+        ("changes_total", "", ("kind",), "Objects put or deleted, those of the first listing included."),
+        (
+            "relists_total",
+            "",
+            ("kind", "reason"),
+            "Lists of all objects of a kind, by reason: start, expired (the server keeps no changes so old), "
+            "page_expired, malformed.",
+        ),
+        (
+            "errors_total",
+            "",
+            ("kind", "reason"),
+            "Questions that the API server did not answer, by reason: connection, timeout, server, throttled, "
+            "unauthorized, forbidden, refused, credentials, malformed. No kind: the question which kinds there are.",
+        ),
+        ("malformed_objects_total", "", ("kind",), "Objects left out because they are not what their kind should be."),
+        ("epochs_total", "", ("reason",), "Times that all objects were sent, by reason: start, full, lost."),
+        ("current", "", ("kind",), "1 while a watch of the kind stands, 0 while the API server is being asked again."),
+        (
+            "last_mark_timestamp_seconds",
+            "seconds",
+            (),
+            "Up to when every change was sent, as Unix time; time() minus this is how old the cluster's state is.",
+        ),
+    )
+)
 
 _INTERFACE_METRICS: Final = tuple(
     Metric(
@@ -149,6 +202,69 @@ METRICS: Final[tuple[Metric, ...]] = (
         "node.",
         "careful",
     ),
+    Metric(
+        "flowatlas_service_no_endpoint_connections_total",
+        "counter",
+        "",
+        SERVICE,
+        "Connections that dialled the Service while it had no ready endpoint.",
+    ),
+    Metric(
+        "flowatlas_service_affinity_connections_total",
+        "counter",
+        "",
+        (*SERVICE, "affinity"),
+        "Connections to a Service with sessionAffinity ClientIP whose client had connected within timeoutSeconds before, "
+        "by where they went; told when the connections around them are known, some 30 s later.",
+    ),
+    Metric(
+        "flowatlas_service_bypass_connections_total",
+        "counter",
+        "",
+        ("source_namespace", "source_workload", "source_workload_kind", *SERVICE),
+        "Connections of a pod straight to an endpoint of a Service that has an address of its own; service and "
+        "service_port are empty where the endpoint is several Services'.",
+        "careful",
+    ),
+    Metric(
+        "flowatlas_service_endpoint_skew_ratio",
+        "gauge",
+        "",
+        SERVICE,
+        "Connections of the busiest endpoint over the mean of all endpoints that were ready for the last 5 minutes; 1 "
+        "is even. There from 10 connections to 2 endpoints on.",
+    ),
+    Metric(
+        "flowatlas_service_endpoint_gini_ratio",
+        "gauge",
+        "",
+        SERVICE,
+        "Gini coefficient of connections over the same endpoints: 0 is even, near 1 is all on one.",
+    ),
+    Metric(
+        "flowatlas_service_last_connection_timestamp_seconds",
+        "gauge",
+        "seconds",
+        SERVICE,
+        "When a connection to the Service port last began; 0 where there was none since the pipeline started.",
+    ),
+    # zones and cost
+    Metric(
+        "flowatlas_zone_bytes_total",
+        "counter",
+        "bytes",
+        ("source_zone", "destination_zone", "locality", "flow_direction"),
+        "Bytes between zones, by how far they went; each connection is counted once.",
+    ),
+    Metric(
+        "flowatlas_traffic_cost_total",
+        "counter",
+        "",
+        ("namespace", "service_namespace", "service", "locality", "direction", "currency"),
+        "Cost of traffic by the price table that was given, charged to the namespace of the end that sent (egress) or "
+        "received (ingress) the bytes; nodes have the empty namespace. Not there without prices.",
+        "careful",
+    ),
     # what is seen and not counted above
     Metric(
         "flowatlas_observer_bytes_total",
@@ -169,8 +285,16 @@ METRICS: Final[tuple[Metric, ...]] = (
         "counter",
         "bytes",
         ("reason",),
-        "Bytes with an end that the cluster's state does not explain, by reason: unknown_source, unknown_destination "
-        "(an address of the cluster's own ranges that no object holds).",
+        "Bytes that the cluster's state does not explain, or not in one way, by reason: unknown_source, "
+        "unknown_destination (an address of the cluster's own that nothing held), ambiguous_service, "
+        "ambiguous_address, ambiguous_host_port (several answers are equally good).",
+    ),
+    Metric(
+        "flowatlas_unattributed_bytes_ratio",
+        "gauge",
+        "ratio",
+        (),
+        "Share of all bytes counted since the pipeline started that are in flowatlas_unattributed_bytes_total.",
     ),
     *_INTERFACE_METRICS,
     # the pipeline itself
@@ -281,6 +405,8 @@ METRICS: Final[tuple[Metric, ...]] = (
         "Time spent reading the kernel, building rows and encoding batches.",
         exposer="collector",
     ),
+    # the watcher itself
+    *_WATCHER_METRICS,
 )
 
 BY_NAME: Final = {metric.name: metric for metric in METRICS}

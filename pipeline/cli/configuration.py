@@ -33,6 +33,10 @@ def run(arguments: argparse.Namespace) -> int:
         from collector.config import CollectorConfig
 
         config = settings.load("collector", CollectorConfig, file=arguments.config, environ=os.environ, flags={})
+    elif arguments.section == "watcher":
+        from ..inventory.watch.config import WatcherConfig
+
+        config = settings.load("watcher", WatcherConfig, file=arguments.config, environ=os.environ, flags={})
     else:
         from ..config import PipelineConfig
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from collector.config import CollectorConfig
 
 from ..config import PipelineConfig
+from ..inventory.watch.config import WatcherConfig
 from .settings import PREFIX
 
 COLUMNS = "100"
@@ -47,7 +48,7 @@ def reference(parser: argparse.ArgumentParser) -> str:
     parts = [INTRODUCTION, "## Commands\n"]
     parts += [f"### {title}\n\n```text\n{text}```\n" for title, text in _helps(parser)]
     parts.append("## Settings\n")
-    for section, config in (("collector", CollectorConfig), ("pipeline", PipelineConfig)):
+    for section, config in (("collector", CollectorConfig), ("pipeline", PipelineConfig), ("watcher", WatcherConfig)):
         parts += [f"### {section}\n", _table(section, config)]
     return "\n".join(parts)
 

@@ -19,7 +19,7 @@ from ..errors import ConfigError
 T = TypeVar("T")
 
 PREFIX = "FLOWATLAS_"
-SECTIONS = ("collector", "pipeline")
+SECTIONS = ("collector", "pipeline", "watcher")
 
 
 def load(

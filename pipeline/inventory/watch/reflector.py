@@ -1,0 +1,202 @@
+"""One kind of objects, kept as the API server has it: list, watch, go on where a watch ended, list anew where it must.
+
+The invariant: what is known of the kind was all true at one moment of the server's, and only moves forward from there;
+while the server does not answer, it stays as it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from ...errors import TransientError
+from .api import PAGE_OBJECTS, Api, Event
+from .backoff import Backoff
+from .bodies import Known, Seen, seen, slim
+from .errors import AbsentError, AnswerError, ForbiddenError, GoneError
+from .kinds import Served
+from .objects import Objects
+
+log = logging.getLogger(__name__)
+
+STUCK: Final = 3
+"""An optional kind that failed so often in a row is waited for no longer."""
+_BRIEF_S: Final = 1.0
+"""A watch that ended sooner and said nothing counts as a failure."""
+
+
+class Counters(Protocol):
+    """Where the watcher counts; the names are the catalogue's without `flowatlas_watcher_`."""
+
+    def add(self, name: str, amount: float, **labels: str) -> None:
+        """Count more."""
+
+    def set(self, name: str, value: float, **labels: str) -> None:
+        """Set a gauge."""
+
+
+class Reflector:
+    """Keeps one kind of `objects` until the cluster has it no more. Inert until `run`."""
+
+    def __init__(self, api: Api, served: Served, objects: Objects, counters: Counters, backoff: Backoff) -> None:
+        self.served = served
+        self._api = api
+        self._objects = objects
+        self._counters = counters
+        self._backoff = backoff
+        self._version = ""
+        self._is_listed = False
+        self._watching_since: float | None = None
+        self._failures = 0
+        self._why = "start"
+        self._told: set[str] = set()
+        """Names of objects that were left out; each is logged once."""
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the kind fails and may be done without."""
+        return not self.served.kind.is_required and self._failures >= STUCK
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether all objects of the kind were known once."""
+        return self._is_listed
+
+    def is_current(self, settle_s: float) -> bool:
+        """Whether what the server knew `settle_s` ago is known here: a watch of a listed kind stands since then."""
+        return self._watching_since is not None and time.monotonic() - self._watching_since >= settle_s
+
+    async def run(self) -> None:
+        """Keep the kind; returns where the cluster has it no more, or forbids one that may be done without."""
+        kind = self.served.kind.name
+        while True:
+            asked_s = 0.0
+            try:
+                if not self._version:
+                    await self._list()
+                if await self._watch():
+                    continue
+                self._failures += 1
+            except GoneError as error:
+                log.info("%s: %s is kept no more; listing anew", kind, error)
+                self._list_anew("expired")
+                self._failures += 1
+                if self._failures == 1:
+                    continue
+            except AbsentError:
+                break
+            except TransientError as error:
+                if isinstance(error, ForbiddenError) and not self.served.kind.is_required:
+                    log.warning("%s: %s; left out", kind, error)
+                    self._counters.add("errors_total", 1, kind=kind, reason="forbidden")
+                    break
+                asked_s = self._failed(error)
+            await asyncio.sleep(self._backoff.wait_s(asked_s))
+        self._objects.replace(self.served, {}, time.time_ns())
+
+    def _list_anew(self, why: str) -> None:
+        self._version, self._why = "", why
+
+    def _failed(self, error: TransientError) -> float:
+        """Count and tell; how long the server wants to be left alone."""
+        self._failures += 1
+        reason = error.reason if isinstance(error, AnswerError) else "forbidden"  # the two that the server gives
+        self._counters.add("errors_total", 1, kind=self.served.kind.name, reason=reason)
+        log.log(logging.WARNING if self._failures <= STUCK else logging.DEBUG, "%s: %s", self.served.kind.name, error)
+        if reason == "malformed":
+            self._list_anew(reason)
+        return error.retry_after_s if isinstance(error, AnswerError) else 0.0
+
+    def _went_well(self) -> None:
+        self._failures = 0
+        self._backoff.reset()
+
+    async def _list(self) -> None:
+        self._counters.add("relists_total", 1, kind=self.served.kind.name, reason=self._why)
+        found: dict[tuple[str, str], Known] = {}
+        token, limit = "", PAGE_OBJECTS
+        while True:
+            try:
+                items, version, token = await self._api.page(self.served, token, limit)
+            except GoneError:
+                if not token:
+                    raise
+                # the list took longer than its pages are kept for; a whole one has no pages to lose
+                self._counters.add("relists_total", 1, kind=self.served.kind.name, reason="page_expired")
+                found, token, limit = {}, "", 0
+                continue
+            except AnswerError as error:
+                if not token:
+                    raise
+                await asyncio.sleep(self._backoff.wait_s(self._failed(error)))
+                continue
+            for raw in items:
+                known = self._understood(raw)
+                if isinstance(known, Known):
+                    found[known.namespace, known.name] = known
+            if not token:
+                break
+            await asyncio.sleep(0)
+        self._objects.replace(self.served, found, time.time_ns())
+        self._version = version
+        self._is_listed = True
+
+    async def _watch(self) -> bool:
+        """One watch to its end; whether it did any good."""
+        began = time.monotonic()
+        has_spoken = False
+        try:
+            async with self._api.watch(self.served, self._version) as events:
+                self._watching_since = time.monotonic()
+                async for event in events:
+                    has_spoken = True
+                    self._take(event)
+                    self._went_well()
+        finally:
+            self._watching_since = None
+        if not has_spoken and time.monotonic() - began < _BRIEF_S:
+            return False
+        self._went_well()
+        return True
+
+    def _take(self, event: Event) -> None:
+        now_ns = time.time_ns()
+        if event.type == "BOOKMARK":
+            self._version = str(event.raw.get("metadata", {}).get("resourceVersion") or self._version)
+            return
+        if event.type not in {"ADDED", "MODIFIED", "DELETED"}:
+            raise AnswerError("malformed", f"an event of type {event.type[:20]!r}")
+        known = self._understood(event.raw)
+        if known is None:
+            return
+        who = seen(event.raw)
+        if isinstance(known, Known) and event.type != "DELETED":
+            self._objects.put(self.served, known, now_ns)
+        else:
+            self._objects.delete(self.served, who, now_ns)
+        self._version = who.resource_version or self._version
+
+    def _understood(self, raw: Mapping[str, Any]) -> Known | Seen | None:
+        """The object; who it is where it is not understood, and then it is left out; None where not even that."""
+        try:
+            return slim(self.served, raw)
+        except (msgspec.ValidationError, RecursionError) as error:
+            who = _who(raw)
+            name = f"{who.namespace}/{who.name}" if who else "(nameless)"
+            level = logging.DEBUG if name in self._told else logging.WARNING
+            log.log(level, "%s %s is left out: %s", self.served.kind.name, name, error)
+            self._told.add(name)
+            self._counters.add("malformed_objects_total", 1, kind=self.served.kind.name)
+            return who
+
+
+def _who(raw: Mapping[str, Any]) -> Seen | None:
+    try:
+        return seen(raw)
+    except msgspec.ValidationError:
+        return None
