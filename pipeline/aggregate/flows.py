@@ -17,7 +17,7 @@ from . import rollups
 from .families import Family
 from .samples import Samples
 from .totals import Totals
-from .views import BothWays, Nonzero, Plain, View
+from .views import BothWays, Nonzero, Plain, Share, View
 
 PROTOCOLS: Final = {1: "ICMP", 6: "TCP", 17: "UDP", 58: "ICMPv6", 132: "SCTP"}
 """Names of IANA protocol numbers as the `protocol` label has them; any other is its number."""
@@ -55,6 +55,11 @@ class FlowMetrics:
             Plain("flowatlas_observer_bytes_total", self._observers, "bytes"),
             Plain("flowatlas_overlay_bytes_total", self._overlays, "bytes"),
             Plain("flowatlas_unattributed_bytes_total", self._unattributed, "bytes"),
+            Share(
+                "flowatlas_unattributed_bytes_ratio",
+                (self._unattributed, ("bytes",)),
+                (self._conversations, ("bytes", "reply_bytes")),
+            ),
         )
         self._snapshot: Snapshot | None = None
         self._workloads = pl.Series()

@@ -13,7 +13,6 @@ import polars as pl
 
 from collector.schema import OUTCOMES
 
-from ..inventory.endpoints import UNKNOWN
 from ..inventory.snapshot import Snapshot
 
 FAILURES: Final = ("refused", "reset", "no_reply")
@@ -79,15 +78,9 @@ def overlays(flows: pl.LazyFrame, nodes: pl.Series) -> pl.LazyFrame:
 
 
 def unattributed(flows: pl.LazyFrame) -> pl.LazyFrame:
-    """Bytes both ways of canonical flows with an unknown end, by reason; where both ends are, the source is it."""
-    is_unknown_source = pl.col("src_id") == UNKNOWN
-    is_unknown_destination = pl.col("dst_id") == UNKNOWN
-    reason = pl.when(is_unknown_source).then(pl.lit("unknown_source")).otherwise(pl.lit("unknown_destination"))
-    return (
-        flows.filter(_IS_CANONICAL & (is_unknown_source | is_unknown_destination))
-        .group_by(reason.alias("reason"))
-        .agg(_BOTH_WAYS)
-    )
+    """Bytes both ways of canonical flows whose attribution is ambiguous or unknown, by reason."""
+    is_open = pl.col("attribution").is_in(["ambiguous", "unknown"])
+    return flows.filter(_IS_CANONICAL & is_open).group_by(pl.col("reason").cast(pl.String)).agg(_BOTH_WAYS)
 
 
 def _sum(measure: str) -> pl.Expr:

@@ -82,6 +82,24 @@ class Nonzero:
         return Samples(self._metric, self._labels, pl.concat(kept))
 
 
+class Share:
+    """What measures of one family come to beside those of another, as one number; 0 while there is nothing."""
+
+    def __init__(self, metric: str, part: tuple[Totals, Sequence[str]], whole: tuple[Totals, Sequence[str]]) -> None:
+        self._metric = BY_NAME[metric]
+        self._part = part
+        self._whole = whole
+        self._labels = pl.DataFrame()
+
+    def samples(self) -> Samples:
+        """The metric's value now."""
+        part, whole = (
+            sum(int(total) for measure in measures for total in totals.measure(measure))
+            for totals, measures in (self._part, self._whole)
+        )
+        return Samples(self._metric, self._labels, pl.Series([part / whole if whole else 0.0], dtype=pl.Float64))
+
+
 def _labelled(frames: dict[str, pl.DataFrame], label: str, order: Sequence[str]) -> pl.DataFrame:
     parts = [frame.with_columns(pl.lit(text).alias(label)) for text, frame in frames.items()]
     return pl.concat(parts).select(order)

@@ -5,27 +5,32 @@ from __future__ import annotations
 import polars as pl
 
 from ..inventory.snapshot import Snapshot
+from .lookups import ADDRESS, lookups_of
 
 
 def attribute_counters(counters: pl.LazyFrame, snapshot: Snapshot) -> pl.LazyFrame:
     """Counters with `namespace` and `pod` (String, "" where no pod of the snapshot has the interface).
 
-    The pod's uid decides where the collector found it out, the address elsewhere. All input columns and the order of
-    rows are kept. `counters` have the columns of `collector.schema.COUNTERS`.
+    The pod's uid decides where the collector found it out; elsewhere it is the pod that held the address at `time`. All
+    input columns and the order of rows are kept. `counters` have the columns of `collector.schema.COUNTERS`.
     """
-    pods = snapshot.endpoints.lazy().filter(pl.col("kind") == "Pod").select("id", "namespace", "name", "uid")
-    by_uid = pods.filter(pl.col("uid") != "").select(pod_uid="uid", uid_namespace="namespace", uid_pod="name")
-    by_address = (
-        snapshot.addresses.lazy()
-        .join(pods, left_on="endpoint_id", right_on="id")
-        .select("addr_hi", "addr_lo", address_namespace="namespace", address_pod="name")
+    endpoints = snapshot.endpoints
+    holders = lookups_of(snapshot).holders
+    uids = (
+        endpoints.lazy()
+        .filter(pl.col("kind") == "Pod", pl.col("uid") != "")
+        .unique("uid")  # a pod that has several ids has one name
+        .select(pod_uid="uid", uid_pod="id")
     )
+    holder = pl.lit(holders.facts["endpoint_id"]).gather("held")
+    pod = pl.coalesce("uid_pod", pl.when(pl.lit(endpoints["kind"] == "Pod").gather(holder)).then(holder))
     return (
-        counters.join(by_uid, on="pod_uid", how="left", maintain_order="left")
-        .join(by_address, on=["addr_hi", "addr_lo"], how="left", maintain_order="left")
+        counters.join(uids, on="pod_uid", how="left", maintain_order="left")
+        .join(holders.keys.lazy(), on=ADDRESS, how="left", maintain_order="left")
+        .with_columns(held=holders.at("newest", "time"))
         .with_columns(
-            namespace=pl.coalesce("uid_namespace", "address_namespace", pl.lit("")),
-            pod=pl.coalesce("uid_pod", "address_pod", pl.lit("")),
+            pl.lit(endpoints[column]).gather(pod).fill_null("").alias(name)
+            for name, column in (("namespace", "namespace"), ("pod", "name"))
         )
-        .drop("uid_namespace", "uid_pod", "address_namespace", "address_pod")
+        .drop("uid_pod", "newest", "held")
     )

@@ -1,7 +1,7 @@
-"""Which endpoint an address means, on the node that saw it.
+"""Which endpoint an address meant when a connection began, on the node that saw it.
 
-A loopback address is the observing node's own. An address that nothing holds is unknown inside the cluster's ranges and
-outside elsewhere.
+A loopback address is the observing node's own. An address that nothing held then is unknown where it is the cluster's
+own, by its ranges or since something of the cluster held it at another time, and outside elsewhere.
 """
 
 from __future__ import annotations
@@ -15,34 +15,47 @@ from ..inventory.addresses import is_loopback
 from ..inventory.endpoints import OUTSIDE, UNKNOWN
 from .lookups import Lookups
 
+SIDES = ("src", "dst", "backend", "nat_src")
 
-def join_ends(flows: pl.LazyFrame, lookups: Lookups, side: str, end: str, dial: str | None = None) -> pl.LazyFrame:
-    """Add the column `end`: the endpoint that holds the address in `{side}_hi`, `{side}_lo`; null where none does.
 
-    `dial` names a second column for the address's dial number. Needs `here`, the observing Node's endpoint.
+def join_ends(flows: pl.LazyFrame, lookups: Lookups) -> pl.LazyFrame:
+    """Add for each side `{side}_address` (number), `{side}_newest` and `{side}_held` (rows of `lookups.holders`) and
+    `{side}_end`, the endpoint that held the address when the flow began; null where none did.
+
+    Needs `node_id`, the observing Node's endpoint.
     """
-    hi, lo = f"{side}_hi", f"{side}_lo"
-    right = lookups.ends.lazy().select(
-        pl.col("addr_hi").alias(hi),
-        pl.col("addr_lo").alias(lo),
-        pl.col("end").alias(end),
-        *([pl.col("dial").alias(dial)] if dial else []),
-    )
-    loopback = is_loopback(pl.col(hi), pl.col(lo))
-    return flows.join(right, on=[hi, lo], how="left", maintain_order="left").with_columns(
-        pl.when(loopback).then("here").otherwise(end).alias(end)
-    )
+    holder = pl.lit(lookups.holders.facts["endpoint_id"])
+    for side in SIDES:
+        right = lookups.addresses.lazy().rename(
+            {"addr_hi": f"{side}_hi", "addr_lo": f"{side}_lo", "address": f"{side}_address", "newest": f"{side}_newest"}
+        )
+        loopback = is_loopback(pl.col(f"{side}_hi"), pl.col(f"{side}_lo"))
+        flows = (
+            flows.join(right, on=[f"{side}_hi", f"{side}_lo"], how="left", maintain_order="left")
+            .with_columns(lookups.holders.at(f"{side}_newest", "start").alias(f"{side}_held"))
+            .with_columns(
+                pl.when(loopback).then("node_id").otherwise(holder.gather(f"{side}_held")).alias(f"{side}_end")
+            )
+        )
+    return flows
 
 
-def endpoint_id(lookups: Lookups, side: str, end: str) -> pl.Expr:
-    """The endpoint in column `end`, or the unknown or the outside by the ranges of the cluster."""
-    inside = in_ranges(lookups, pl.col(f"{side}_hi"), pl.col(f"{side}_lo"))
-    nobody = pl.when(inside).then(pl.lit(UNKNOWN, dtype=pl.UInt32)).otherwise(pl.lit(OUTSIDE, dtype=pl.UInt32))
-    return pl.coalesce(end, nobody)
+def endpoint_id(lookups: Lookups, side: str) -> pl.Expr:
+    """The side's end, or the unknown, a named range or the outside where nothing held the address."""
+    is_ours = pl.col(f"{side}_newest").is_not_null() | _in_ranges(lookups, f"{side}_hi", f"{side}_lo")
+    nobody = pl.when(is_ours).then(pl.lit(UNKNOWN, dtype=pl.UInt32)).otherwise(pl.lit(OUTSIDE, dtype=pl.UInt32))
+    return lookups.outside.named(pl.coalesce(f"{side}_end", nobody), pl.col(f"{side}_hi"), pl.col(f"{side}_lo"))
 
 
-def in_ranges(lookups: Lookups, hi: pl.Expr, lo: pl.Expr) -> pl.Expr:
+def is_before_status(lookups: Lookups, side: str) -> pl.Expr:
+    """Whether the flow began before the cluster said who holds the address."""
+    seen = lookups.holders.facts["seen"]
+    return (pl.col("start") < pl.lit(seen).gather(f"{side}_held")).fill_null(value=False)
+
+
+def _in_ranges(lookups: Lookups, hi_column: str, lo_column: str) -> pl.Expr:
     """Whether an address lies in a range of the cluster. A range is a prefix, so its ends differ in one half only."""
+    hi, lo = pl.col(hi_column), pl.col(lo_column)
     tests = [
         (hi == hi_from) & lo.is_between(lo_from, lo_to) if hi_from == hi_to else hi.is_between(hi_from, hi_to)
         for hi_from, lo_from, hi_to, lo_to in lookups.ranges

@@ -1,74 +1,90 @@
-"""Attribution of flows: both ends, the Service dialled, and the row's role in counting once."""
+"""Attribution of flows: both ends, the Service, how sure that is, and the row's role in counting once.
+
+Everything is judged as of `start`, when the connection began: that is when the address was dialled and the backend
+chosen, whatever became of either since.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 import polars as pl
 
 from ..inventory.endpoints import UNKNOWN
 from ..inventory.snapshot import Snapshot
-from .ends import endpoint_id, join_ends
-from .lookups import ANY_NODE, Lookups, dial_key, lookups_of
+from .confidence import attribution, reason
+from .ends import SIDES, endpoint_id, is_before_status, join_ends
+from .lookups import Lookups, lookups_of, packed
 from .roles import role
+from .routes import join_routes
+from .services import is_redirected, join_services
 
-CERTAINTY: Final[pl.Enum] = pl.Enum(["exact", "unknown"])
+ServicesBy = Literal["dialled", "backend"]
 
-_SCRATCH: Final = ("here", "src_end", "dst_end", "backend_end", "nat_src_end", "dial", "dial_key")
+_SCRATCH: Final = (
+    "here",
+    "node_id",
+    *(f"{side}_{what}" for side in SIDES for what in ("address", "newest", "held", "end")),
+    "listener_row",
+    "listener_id",
+)
 
 
-def attribute(flows: pl.LazyFrame, snapshot: Snapshot) -> pl.LazyFrame:
+def attribute(flows: pl.LazyFrame, snapshot: Snapshot, services_by: ServicesBy = "dialled") -> pl.LazyFrame:
     """Flows with the ids of what they mean under `snapshot`; all input columns and the order of rows are kept.
 
-    `flows` have the columns of `collector.schema.FLOWS` that name addresses, ports and the protocol, and `node`
-    (Categorical, who saw the row). Added are
+    `flows` have the columns of `collector.schema.FLOWS` that name addresses, ports and the protocol, `start`, and
+    `node` (Categorical, who saw the row). `services_by` says what tells the Service: the address dialled alone, or the
+    backend too, for dataplanes whose flows show no other (`inventory.dataplane`). Added are
     - `src_id`, `dst_id` (UInt32, rows of `snapshot.endpoints`): who opened the connection and who answered. Where a
       Service address was dialled and no backend is known, dst is the Service itself;
-    - `service_id` (UInt32, row of `snapshot.services`, null where no Service was dialled) and `via`;
-    - `role`, as `roles` tells, and `attribution`: `unknown` where an end is an address of the cluster's own that
-      nothing holds or that two hold alike, `exact` elsewhere.
+    - `service_id` (UInt32, row of `snapshot.services`, null where there is none, or not one alone), `via`, and
+      `service_set` (UInt32, row of `lookups.service_sets`): the Service ports that it may be where it is ambiguous;
+    - `route_id` and `route_set`, as `routes.join_routes` tells;
+    - `role`, as `roles` tells;
+    - `attribution` and `reason`, as `confidence` tells.
     """
     lookups = lookups_of(snapshot)
     seen = flows.join(lookups.nodes.lazy(), on="node", how="left", maintain_order="left")
-    for side in ("src", "backend", "nat_src"):
-        seen = join_ends(seen, lookups, side, f"{side}_end")
-    seen = join_ends(seen, lookups, "dst", "dst_end", "dial")
+    seen = join_services(join_ends(seen, lookups), lookups, by_backend=services_by == "backend")
+    ended = _join_listener(seen, lookups).with_columns(
+        src_id=endpoint_id(lookups, "src"), dst_id=_dst_id(lookups), role=role(lookups)
+    )
     return (
-        join_service(seen, lookups)
-        .with_columns(
-            src_id=endpoint_id(lookups, "src", "src_end"),
-            dst_id=_dst_id(lookups),
-            role=role(lookups),
-        )
-        .with_columns(
-            attribution=pl.when((pl.col("src_id") == UNKNOWN) | (pl.col("dst_id") == UNKNOWN))
-            .then(pl.lit("unknown", dtype=CERTAINTY))
-            .otherwise(pl.lit("exact", dtype=CERTAINTY))
-        )
+        join_routes(ended, snapshot)
+        .with_columns(reason=reason(_reasons(lookups)))
+        .with_columns(attribution=attribution("reason"))
         .drop(_SCRATCH)
     )
 
 
-def join_service(flows: pl.LazyFrame, lookups: Lookups) -> pl.LazyFrame:
-    """Add `service_id` and `via` by the address, port and protocol dialled.
-
-    Node ports answer on every address of a node, also on those that the Node object does not list: an address that
-    nothing holds, but whose packets were redirected to a backend, was such a one.
-    """
-    is_unlisted = pl.col("dst_end").is_null() & _is_redirected()
-    is_own = (pl.col("dst_end") == pl.col("here")).fill_null(value=False)
-    dial = pl.when(pl.col("dial").is_null() & (is_unlisted | is_own)).then(ANY_NODE).otherwise("dial")
-    return flows.with_columns(dial_key=dial_key(dial, pl.col("dst_port"), pl.col("protocol"))).join(
-        lookups.dials.lazy(), on="dial_key", how="left", maintain_order="left"
-    )
+def _join_listener(flows: pl.LazyFrame, lookups: Lookups) -> pl.LazyFrame:
+    """Add `listener_row` and `listener_id`: the pod that answers on the port of its node, null where several may."""
+    is_on_node = pl.lit(lookups.is_node).gather("backend_end")
+    port = packed(pl.col("backend_address"), pl.col("backend_port"), pl.col("protocol"))
+    joined = lookups.listeners.join(flows, pl.when(is_on_node).then(port), "listener_row")
+    return joined.with_columns(listener_id=lookups.listeners.gather("answer", "listener_row"))
 
 
 def _dst_id(lookups: Lookups) -> pl.Expr:
-    """The backend's endpoint; the Service's own where it was dialled and nobody is known to have answered."""
-    nobody_answered = ~_is_redirected() & pl.lit(lookups.places).gather("backend_end").is_null()
+    """The Service's endpoint where it was dialled and nobody is known to have answered, a node's pod that answers on
+    the port, or whoever holds the address."""
     service = pl.lit(lookups.service_endpoints).gather("service_id")
-    return pl.coalesce(pl.when(nobody_answered).then(service), endpoint_id(lookups, "backend", "backend_end"))
+    is_nobody = ~is_redirected() & pl.lit(lookups.places).gather("backend_end").is_null()
+    return pl.coalesce(pl.when(is_nobody).then(service), "listener_id", endpoint_id(lookups, "backend"))
 
 
-def _is_redirected() -> pl.Expr:
-    return (pl.col("backend_lo") != pl.col("dst_lo")) | (pl.col("backend_hi") != pl.col("dst_hi"))
+def _reasons(lookups: Lookups) -> dict[str, pl.Expr]:
+    is_pod_on_node = pl.col("listener_row").is_not_null()
+    return {
+        "unknown_source": (pl.col("src_id") == UNKNOWN) & pl.col("src_end").is_null(),
+        "unknown_destination": (pl.col("dst_id") == UNKNOWN) & pl.col("backend_end").is_null(),
+        "ambiguous_service": pl.col("service_set").is_not_null(),
+        "ambiguous_route": pl.col("route_set").is_not_null(),
+        "ambiguous_address": (pl.col("src_id") == UNKNOWN) | (pl.col("dst_id") == UNKNOWN),
+        "ambiguous_host_port": is_pod_on_node & pl.col("listener_id").is_null(),
+        "before_status": is_before_status(lookups, "src") | is_before_status(lookups, "backend"),
+        "backend_only": pl.col("via") == "backend",
+        "host_port": is_pod_on_node,
+        "no_backend": pl.col("service_id").is_not_null() & ~is_redirected() & (pl.col("via") != "backend"),
+    }

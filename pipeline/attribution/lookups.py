@@ -1,84 +1,141 @@
-"""A snapshot, made ready for joins: every question that a row asks is one join or one gather.
+"""A snapshot, made ready for joins: every question that a row asks is one join or one gather, as of the row's start.
 
-Dialled Services are found in two steps, so that joins stay narrow: the address gives a `dial` number, and dial, port
-and protocol packed into one integer give the Service port. All node addresses share the dial `ANY_NODE`.
+Addresses are numbered, so that joins on address, port and protocol are on one integer. A node has one number under
+however many endpoint ids it is known. The invariant: what is not asked for is not built.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Final
 
 import polars as pl
 
+from ..inventory.outside import Outside
 from ..inventory.services import VIAS
 from ..inventory.snapshot import Snapshot
+from .answers import Answers, answers_of
+from .timelines import Timeline, timeline_of
 
-ANY_NODE: Final = 0
-"""The dial number of every node address that no Service claims for itself."""
+ADDRESS: Final = ("addr_hi", "addr_lo")
 
 
-@dataclass(frozen=True)
+def packed(address: pl.Expr, port: pl.Expr, protocol: pl.Expr) -> pl.Expr:
+    """An address's number, port and protocol in one UInt64."""
+    return address.cast(pl.UInt64) * (1 << 24) + packed_port(port, protocol)
+
+
+def packed_port(port: pl.Expr, protocol: pl.Expr) -> pl.Expr:
+    """Port and protocol in one UInt64."""
+    return port.cast(pl.UInt64) * (1 << 8) + protocol.cast(pl.UInt64)
+
+
 class Lookups:
     """Frames to join on and columns to gather from, of one snapshot."""
 
-    ends: pl.DataFrame
-    """addr_hi, addr_lo, end (endpoint id), dial (null where the address is neither a Service's nor a node's)."""
-    dials: pl.DataFrame
-    """dial_key, service_id, via."""
-    nodes: pl.DataFrame
-    """node (Categorical), here (endpoint id of that Node)."""
-    places: pl.Series
-    """By endpoint id: the endpoint id of the Node that it is on; a Node is on itself; null for all that is on none."""
-    service_endpoints: pl.Series
-    """By service id: the Service's endpoint id."""
-    ranges: tuple[tuple[int, int, int, int], ...]
-    """hi_from, lo_from, hi_to, lo_to of each range of the cluster."""
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
 
+    @cached_property
+    def holders(self) -> Timeline:
+        """By addr_hi and addr_lo: endpoint_id, and seen."""
+        return timeline_of(self._snapshot.addresses, *ADDRESS)
 
-def dial_key(dial: pl.Expr, port: pl.Expr, protocol: pl.Expr) -> pl.Expr:
-    """Dial number, port and protocol in one UInt64."""
-    return dial.cast(pl.UInt64) * (1 << 24) + port.cast(pl.UInt64) * (1 << 8) + protocol.cast(pl.UInt64)
+    @cached_property
+    def addresses(self) -> pl.DataFrame:
+        """addr_hi, addr_lo, address (UInt32: its number), newest (row of `holders`; null where nothing ever held it).
+
+        These are all addresses that mean anything, ever.
+        """
+        held = self.holders.keys
+        others = pl.concat(
+            frame.select(ADDRESS)
+            for frame in (self._snapshot.dialled, self._snapshot.backends, self._snapshot.listeners)
+        )
+        others = others.unique().join(held, on=ADDRESS, how="anti").with_columns(newest=pl.lit(None, pl.UInt32))
+        return pl.concat([held, others]).with_row_index("address")
+
+    @cached_property
+    def dials(self) -> Answers:
+        """By `packed` address, port and protocol dialled: the Service port and via."""
+        return answers_of(self._by_address(self._snapshot.dialled, "service_id", pl.col("via")))
+
+    @cached_property
+    def node_ports(self) -> Answers:
+        """By `packed_port`: the Service port that it means on every address of every node."""
+        claims = self._snapshot.node_ports.select(
+            packed_port(pl.col("port"), pl.col("protocol")).alias("key"),
+            pl.col("service_id").alias("answer"),
+            pl.lit("node_port", dtype=VIAS).alias("via"),
+            "since",
+            "until",
+        )
+        return answers_of(claims)
+
+    @cached_property
+    def backends(self) -> Answers:
+        """By `packed` address, port and protocol of a backend: the Service port that it answers for."""
+        return answers_of(self._by_address(self._snapshot.backends, "service_id", pl.lit("backend", dtype=VIAS)))
+
+    @cached_property
+    def listeners(self) -> Answers:
+        """By `packed` address, port and protocol of a node: the endpoint id of the pod that answers there."""
+        return answers_of(self._by_address(self._snapshot.listeners, "endpoint_id", pl.lit(None, VIAS)))
+
+    @cached_property
+    def service_sets(self) -> pl.Series:
+        """The lists of service ids that a `service_set` means: of `dials`, then `node_ports`, then `backends`."""
+        return pl.concat([self.dials.sets, self.node_ports.sets, self.backends.sets])
+
+    @cached_property
+    def node_names(self) -> pl.DataFrame:
+        """node (String), here (UInt32: its number), node_id (its newest endpoint id)."""
+        nodes = self._snapshot.endpoints.lazy().filter(pl.col("kind") == "Node")
+        return nodes.group_by("node").agg(node_id=pl.col("id").max()).sort("node_id").with_row_index("here").collect()
+
+    @cached_property
+    def nodes(self) -> pl.DataFrame:
+        """node (Categorical), here, node_id; to join flows with."""
+        return self.node_names.with_columns(pl.col("node").cast(pl.Categorical))
+
+    @cached_property
+    def places(self) -> pl.Series:
+        """By endpoint id: the number of the Node that it is or is on; null for all that is on none."""
+        return self._snapshot.endpoints.join(self.node_names, on="node", how="left", maintain_order="left")["here"]
+
+    @cached_property
+    def is_node(self) -> pl.Series:
+        """By endpoint id: whether it is a Node."""
+        return self._snapshot.endpoints["kind"] == "Node"
+
+    @cached_property
+    def service_endpoints(self) -> pl.Series:
+        """By service id: the Service's endpoint id."""
+        return self._snapshot.services["endpoint_id"]
+
+    @cached_property
+    def ranges(self) -> tuple[tuple[int, int, int, int], ...]:
+        """hi_from, lo_from, hi_to, lo_to of each range of the cluster."""
+        return tuple(self._snapshot.ranges.iter_rows())
+
+    @property
+    def outside(self) -> Outside:
+        """The named ranges beyond the cluster."""
+        return self._snapshot.outside
+
+    def _by_address(self, facts: pl.DataFrame, answer: str, via: pl.Expr) -> pl.DataFrame:
+        """Facts about an address, port and protocol as claims for `answers_of`."""
+        numbered = facts.join(self.addresses.select(*ADDRESS, "address"), on=ADDRESS)
+        return numbered.select(
+            packed(pl.col("address"), pl.col("port"), pl.col("protocol")).alias("key"),
+            pl.col(answer).alias("answer"),
+            via.alias("via"),
+            "since",
+            "until",
+        )
 
 
 @lru_cache(maxsize=2)
 def lookups_of(snapshot: Snapshot) -> Lookups:
     """The look-ups of a snapshot; those of the newest two are kept."""
-    endpoints = snapshot.endpoints
-    is_node = pl.col("kind") == "Node"
-    nodes = endpoints.filter(is_node).select("node", here="id")
-    places = endpoints.join(nodes, on="node", how="left", maintain_order="left")["here"].rename("place")
-    addresses = snapshot.addresses.select(
-        "addr_hi",
-        "addr_lo",
-        end="endpoint_id",
-        is_node=pl.lit(endpoints["kind"] == "Node").gather("endpoint_id"),
-    )
-    vips = snapshot.dialled.select("addr_hi", "addr_lo").unique(maintain_order=True).with_row_index("vip", ANY_NODE + 1)
-    ends = addresses.join(vips, on=["addr_hi", "addr_lo"], how="left").with_columns(
-        dial=pl.coalesce("vip", pl.when("is_node").then(pl.lit(ANY_NODE, dtype=pl.UInt32)))
-    )
-    return Lookups(
-        ends=ends.select("addr_hi", "addr_lo", "end", "dial"),
-        dials=_dials(snapshot, vips, ends.filter("is_node")["dial"].unique()),
-        nodes=nodes.with_columns(pl.col("node").cast(pl.Categorical)),
-        places=places,
-        service_endpoints=snapshot.services["endpoint_id"],
-        ranges=tuple(snapshot.ranges.iter_rows()),
-    )
-
-
-def _dials(snapshot: Snapshot, vips: pl.DataFrame, node_dials: pl.Series) -> pl.DataFrame:
-    """What each dial key means. An address that is a node's and a Service's knows the node ports too."""
-    own = snapshot.dialled.join(vips, on=["addr_hi", "addr_lo"]).select("vip", "port", "protocol", "service_id", "via")
-    every_node = pl.DataFrame({"vip": pl.concat([node_dials, pl.Series([ANY_NODE], dtype=pl.UInt32)]).unique()})
-    node_ports = every_node.join(snapshot.node_ports, how="cross").select(
-        "vip", "port", "protocol", "service_id", via=pl.lit("node_port", dtype=VIAS)
-    )
-    key = dial_key(pl.col("vip"), pl.col("port"), pl.col("protocol"))
-    return (
-        pl.concat([own, node_ports])
-        .select("service_id", "via", dial_key=key)
-        .unique("dial_key", keep="first", maintain_order=True)
-    )
+    return Lookups(snapshot)

@@ -10,6 +10,7 @@ from typing import Final
 import polars as pl
 
 from ..inventory.snapshot import Snapshot
+from .lookups import lookups_of
 
 SIDES: Final = (("source", "src_id"), ("destination", "dst_id"))
 ENDPOINT_FIELDS: Final = ("kind", "namespace", "name", "workload_kind", "workload", "node", "zone")
@@ -46,8 +47,9 @@ def with_labels(frame: pl.LazyFrame, snapshot: Snapshot) -> pl.LazyFrame:
 
 def with_structs(frame: pl.LazyFrame, snapshot: Snapshot) -> pl.LazyFrame:
     """Add `source`, `destination` {kind, namespace, name, workload_kind, workload, node, zone} and `service`
-    {namespace, name, type, port_name, via}; a field that does not apply is null, and so is `service` where none was
-    dialled. `frame` has `src_id`, `dst_id`, `service_id` and `via`.
+    {namespace, name, type, port_name, via}; a field that does not apply is null, and so is `service` where none
+    is meant. `service_candidates` lists {namespace, name, port_name} of what an ambiguous row may mean, and is null
+    elsewhere. `frame` has `src_id`, `dst_id`, `service_id`, `via` and `service_set`.
     """
     ends = [
         pl.struct(
@@ -62,7 +64,24 @@ def with_structs(frame: pl.LazyFrame, snapshot: Snapshot) -> pl.LazyFrame:
         _null_if_empty(_gather(snapshot.services["port_name"], "service_id")).alias("port_name"),
         pl.col("via").cast(pl.String),
     )
-    return frame.with_columns(*ends, service=pl.when(pl.col("service_id").is_not_null()).then(service))
+    return frame.with_columns(
+        *ends,
+        service=pl.when(pl.col("service_id").is_not_null()).then(service),
+        service_candidates=pl.lit(_candidates(snapshot)).gather("service_set"),
+    )
+
+
+def _candidates(snapshot: Snapshot) -> pl.Series:
+    """By service set, the Service ports in it."""
+    sets = lookups_of(snapshot).service_sets.to_frame("services").with_row_index("set")
+    members = sets.explode("services").with_columns(
+        pl.struct(
+            _gather(snapshot.services["service_namespace"], "services").alias("namespace"),
+            _gather(snapshot.services["service"], "services").alias("name"),
+            _null_if_empty(_gather(snapshot.services["port_name"], "services")).alias("port_name"),
+        ).alias("services")
+    )
+    return members.group_by("set", maintain_order=True).agg("services")["services"]
 
 
 def _gather(names: pl.Series, id_column: str) -> pl.Expr:

@@ -5,14 +5,21 @@ Here the address dialled is all that is known, so a flow to a Service's address 
 
 from __future__ import annotations
 
+from typing import Final
+
 import polars as pl
 
 from ..inventory.addresses import halves_of
 from ..inventory.snapshot import Snapshot
+from ..inventory.spans import END
 from .flowfile import protocol_numbers
 from .flows import attribute
 from .names import with_structs
 from .policies import Policies
+
+ADDED: Final = ("source", "destination", "service", "attribution", "reason", "service_candidates")
+NOW: Final = END - 1
+"""When a flow without a time is taken to have begun: a dump shows the cluster as it is at its end."""
 
 
 def attribute_rows(rows: pl.DataFrame, snapshot: Snapshot, policies: Policies | None = None) -> pl.DataFrame:
@@ -24,7 +31,7 @@ def attribute_rows(rows: pl.DataFrame, snapshot: Snapshot, policies: Policies | 
     """
     attributed = attribute(_as_seen(rows).lazy(), snapshot)
     named = with_structs(attributed, snapshot).collect()
-    added = named.select("source", "destination", "service", "attribution").get_columns()
+    added = named.select(ADDED).get_columns()
     if policies is not None:
         added += policies.judge(named).get_columns()
     return rows.hstack(added)
@@ -39,6 +46,7 @@ def _as_seen(rows: pl.DataFrame) -> pl.DataFrame:
             pl.Series("node", [None] * rows.height, dtype=pl.Categorical),
             *(frame[half].alias(f"{end}_{half}") for end, frame in ends.items() for half in ("hi", "lo")),
             *(rows["dst_port"].cast(pl.UInt16).alias(f"{end}_port") for end in ("dst", "backend")),
+            pl.Series("start", [NOW] * rows.height, dtype=pl.Int64),
             protocol_numbers(rows["protocol"]),
         ]
     )

@@ -15,28 +15,30 @@ from .lookups import Lookups
 ROLES: Final[pl.Enum] = pl.Enum(["canonical", "observer", "overlay"])
 
 UDP: Final = 17
-TUNNEL_PORTS: Final = (8472, 4789, 6784, 6081)
-"""UDP ports of tunnels between nodes: VXLAN as Flannel and Cilium and as IANA have it, Weave's fast path, Geneve."""
+TUNNEL_PORTS: Final = (8472, 4789, 6784, 6081, 8285, 51820, 51821, 51871, 4500)
+"""UDP ports of tunnels between nodes: VXLAN as Flannel and Cilium and as IANA have it, Weave's fast path, Geneve,
+Flannel's own, WireGuard as Flannel and Calico, as Calico for IPv6 and as Cilium use it, IPsec through NAT."""
+TUNNEL_PROTOCOLS: Final = (4, 41, 47, 50)
+"""IANA numbers of what tunnels between nodes without ports: IPv4 and IPv6 in IP, GRE, IPsec's ESP."""
 
 
 def role(lookups: Lookups) -> pl.Expr:
-    """`canonical`, `observer` or `overlay`; reads `here`, the ends and ids that `flows.attribute` has added."""
+    """`canonical`, `observer` or `overlay`; reads `here`, the observing Node's number, and the ends of all sides."""
 
-    def place(endpoint: str) -> pl.Expr:
-        return pl.lit(lookups.places).gather(pl.col(endpoint))
+    def place(side: str) -> pl.Expr:
+        return pl.lit(lookups.places).gather(f"{side}_end")
 
-    def is_node(end: str) -> pl.Expr:
-        return place(end) == pl.col(end)
+    def is_node(side: str) -> pl.Expr:
+        return pl.lit(lookups.is_node).gather(f"{side}_end").fill_null(value=False)
 
-    is_tunnel = (pl.col("protocol") == UDP) & pl.col("dst_port").is_in(TUNNEL_PORTS)
-    is_overlay = is_tunnel & is_node("src_end") & is_node("dst_end")
+    protocol, here = pl.col("protocol"), pl.col("here")
+    is_tunnel = protocol.is_in(TUNNEL_PROTOCOLS) | ((protocol == UDP) & pl.col("dst_port").is_in(TUNNEL_PORTS))
+    is_overlay = is_tunnel & is_node("src") & is_node("dst")
 
-    here = pl.col("here")
-    src_place, backend_place = place("src_end"), place("backend_end")
-    is_entry = pl.col("nat_src_end") == here  # read only where src is on no node, so nat_src is another address
-    counts_from_outside = (
-        is_entry.fill_null(value=False) | (backend_place == here).fill_null(value=False) | backend_place.is_null()
-    )
+    src_place, backend_place = place("src"), place("backend")
+    # Read only where src is on no node, so nat_src is another address.
+    is_entry = is_node("nat_src") & (place("nat_src") == here).fill_null(value=False)
+    counts_from_outside = is_entry | (backend_place == here).fill_null(value=False) | backend_place.is_null()
     counts = pl.when(src_place.is_null()).then(counts_from_outside).otherwise(src_place == here)
     return (
         pl.when(is_overlay)

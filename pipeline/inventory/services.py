@@ -1,7 +1,7 @@
 """Service ports and the addresses and ports under which they are dialled.
 
-A Service port's id is its row number in `services`. Where two Service ports claim one address, port and protocol, or
-one node port, the facts leave two answers and neither is given.
+A Service port's id is its row number in `services`. Where several Service ports claim one address, port and protocol,
+or one node port, all of them are here: `attribution` says `ambiguous`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Final
 
 import polars as pl
 
+from .addresses import Address
 from .claims import cluster_ips, external_ips, load_balancer_ips
 from .endpoints import Roster
 from .models import Service, ServicePort, namespace_of
@@ -43,7 +44,7 @@ DIALLED: Final = pl.Schema(
         "protocol": pl.UInt8(),
         "service_id": pl.UInt32(),
         "via": VIAS,
-        **SPAN,  # an address, port and protocol mean one Service port at a time
+        **SPAN,
     }
 )
 NODE_PORTS: Final = pl.Schema({"port": pl.UInt16(), "protocol": pl.UInt8(), "service_id": pl.UInt32(), **SPAN})
@@ -51,51 +52,51 @@ NODE_PORTS: Final = pl.Schema({"port": pl.UInt16(), "protocol": pl.UInt8(), "ser
 
 def services_frame(roster: Roster) -> pl.DataFrame:
     """One row a Service port, by `SERVICES`."""
-    rows = [
-        (
-            service_id,
-            endpoint_id,
-            namespace_of(service),
-            service.metadata.name,
-            service.spec.type,
-            port.name or str(port.port),
-            port.name or "",
-            port.port,
-            PROTOCOLS[port.protocol],
-            str(port.port if port.target_port is None else port.target_port),
-        )
-        for service_id, endpoint_id, service, port in _ports(roster)
-    ]
+    rows = [(number, endpoint, *port_row(service, port)) for number, endpoint, service, port in _ports(roster)]
     return pl.DataFrame(rows, schema=SERVICES, orient="row")
 
 
+def port_row(service: Service, port: ServicePort) -> tuple[str, str, str, str, str, int, int, str]:
+    """The columns of `SERVICES` behind the ids."""
+    return (
+        namespace_of(service),
+        service.metadata.name,
+        service.spec.type,
+        port.name or str(port.port),
+        port.name or "",
+        port.port,
+        PROTOCOLS[port.protocol],
+        str(port.port if port.target_port is None else port.target_port),
+    )
+
+
 def dialled_frame(roster: Roster) -> pl.DataFrame:
-    """One row an address, port and protocol that means one Service port, by `DIALLED`."""
+    """One row an address, port, protocol and Service port that they mean, by `DIALLED`."""
     rows = [
         (*address, port.port, PROTOCOLS[port.protocol], service_id, via, *ALWAYS)
         for service_id, _, service, port in _ports(roster)
-        for via, addresses in (
-            ("cluster_ip", cluster_ips(service)),
-            ("load_balancer_ip", load_balancer_ips(service)),
-            ("external_ip", external_ips(service)),
-        )
-        for address in addresses
+        for address, via in dials(service).items()
     ]
-    key = ("addr_hi", "addr_lo", "port", "protocol")
-    frame = pl.DataFrame(rows, schema=DIALLED, orient="row").unique([*key, "service_id"], maintain_order=True)
-    return frame.unique(key, keep="none", maintain_order=True)
+    return pl.DataFrame(rows, schema=DIALLED, orient="row")
+
+
+def dials(service: Service) -> dict[Address, str]:
+    """The addresses under which a Service is dialled, each with the first of `VIAS` that has it."""
+    found = dict.fromkeys(cluster_ips(service), "cluster_ip")
+    for via, addresses in (("load_balancer_ip", load_balancer_ips(service)), ("external_ip", external_ips(service))):
+        for address in addresses:
+            found.setdefault(address, via)
+    return found
 
 
 def node_ports_frame(roster: Roster) -> pl.DataFrame:
-    """One row a port and protocol that means one Service port on every address of every node, by `NODE_PORTS`."""
+    """One row a port, protocol and Service port that they mean on every address of every node, by `NODE_PORTS`."""
     rows = [
         (port.node_port, PROTOCOLS[port.protocol], service_id, *ALWAYS)
         for service_id, _, _, port in _ports(roster)
         if port.node_port
     ]
-    return pl.DataFrame(rows, schema=NODE_PORTS, orient="row").unique(
-        ["port", "protocol"], keep="none", maintain_order=True
-    )
+    return pl.DataFrame(rows, schema=NODE_PORTS, orient="row")
 
 
 def _ports(roster: Roster) -> Iterator[tuple[int, int, Service, ServicePort]]:

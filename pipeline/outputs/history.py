@@ -50,6 +50,7 @@ HISTORY: Final = pl.Schema(
         "bytes": pl.UInt64(),
         "reply_packets": pl.UInt64(),
         "reply_bytes": pl.UInt64(),
+        "reason": pl.String(),  # why `attribution` is not simply exact, as `attribution.confidence` lists
     }
 )
 """Columns of the flow history. Text is "" where there is none."""
@@ -66,7 +67,7 @@ def history_of(flows: pl.DataFrame, snapshot: Snapshot) -> pl.DataFrame:
             *ips,
             pl.from_epoch("time", time_unit="ns").dt.replace_time_zone("UTC"),
             pl.from_epoch("start", time_unit="ns").dt.replace_time_zone("UTC"),
-            pl.col("node", "role", "attribution").cast(pl.String),
+            pl.col("node", "role", "attribution", "reason").cast(pl.String),
             pl.col("via").cast(pl.String).fill_null(""),
             outcome=pl.lit(_OUTCOME_TEXT).gather(pl.col("outcome")),
         )

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from collector.schema import OUTCOMES
 from pipeline.aggregate.flows import FlowMetrics
+from pipeline.attribution.confidence import CERTAINTY, EXACT, REASON, REASONS
 from pipeline.attribution.roles import ROLES
 from pipeline.catalog import BY_NAME
-from pipeline.inventory.endpoints import UNKNOWN
 from pipeline.inventory.services import VIAS
 from pipeline.inventory.snapshot import Snapshot
 from tests.pipeline.small_cluster import pod, small_cluster
@@ -26,6 +26,8 @@ ATTRIBUTED = pl.Schema(
         "service_id": pl.UInt32(),
         "via": VIAS,
         "role": ROLES,
+        "attribution": CERTAINTY,
+        "reason": REASON,
         "node": pl.Categorical(),
         "protocol": pl.UInt8(),
         "outcome": pl.UInt8(),
@@ -37,6 +39,7 @@ ATTRIBUTED = pl.Schema(
     }
 )
 SNAPSHOTS = (small_cluster(), small_cluster(pod("aaa", "node-a", "10.0.1.9")))
+ATTRIBUTIONS = {reason.code: reason.attribution for reason in (EXACT, *REASONS)}
 PROTOCOLS = {6: "TCP", 17: "UDP", 1: "ICMP", 99: "99"}
 
 Counts = dict[str, Counter[tuple[str, ...]]]
@@ -53,6 +56,7 @@ def row_strategy(snapshot: Snapshot) -> st.SearchStrategy[dict[str, Any]]:
             "service_id": service,
             "via": st.sampled_from(VIAS.categories.to_list()),
             "role": st.sampled_from(["canonical", "canonical", "observer", "overlay"]),
+            "reason": st.sampled_from(list(ATTRIBUTIONS)),
             "node": st.sampled_from(["node-a", "node-b"]),
             "protocol": st.sampled_from(list(PROTOCOLS)),
             "outcome": st.integers(0, len(OUTCOMES) - 1),
@@ -62,7 +66,13 @@ def row_strategy(snapshot: Snapshot) -> st.SearchStrategy[dict[str, Any]]:
             "reply_packets": count,
             "reply_bytes": count,
         }
-    ).map(lambda row: row if row["service_id"] is not None else {**row, "via": None})
+    ).map(
+        lambda row: {
+            **row,
+            "via": row["via"] if row["service_id"] is not None else None,
+            "attribution": ATTRIBUTIONS[row["reason"]],
+        }
+    )
 
 
 @st.composite
@@ -109,16 +119,14 @@ def count(rows: list[dict[str, Any]], snapshot: Snapshot, counts: Counts) -> Non
             answered = destination["name"] if destination["kind"] == "Pod" else ""
             where = (*service, answered, destination["node"])
             add("flowatlas_service_endpoint_connections_total", where, row["opened"])
-        if row["src_id"] == UNKNOWN:
-            add("flowatlas_unattributed_bytes_total", ("unknown_source",), both_ways)
-        elif row["dst_id"] == UNKNOWN:
-            add("flowatlas_unattributed_bytes_total", ("unknown_destination",), both_ways)
+        if row["reason"].startswith(("unknown", "ambiguous")):
+            add("flowatlas_unattributed_bytes_total", (row["reason"],), both_ways)
 
 
 def exposed(metrics: FlowMetrics) -> Counts:
     found: Counts = {}
     for samples in metrics.samples():
-        keys = samples.labels.rows()
+        keys = samples.labels.rows() if samples.metric.labels else [()]
         assert len(set(keys)) == len(keys), "a series is there twice"
         found[samples.metric.name] = Counter(dict(zip(keys, samples.values.to_list(), strict=True)))
     return found
@@ -130,11 +138,15 @@ def test_metrics_equal_a_count_by_hand(history: list[tuple[Snapshot, list[dict[s
     """Any rows, cut into any windows, under snapshots whose ids mean different things."""
     metrics = FlowMetrics()
     expected: Counts = {samples.metric.name: Counter() for samples in metrics.samples()}
+    del expected["flowatlas_unattributed_bytes_ratio"]
     for snapshot, rows in history:
         metrics.use(snapshot)
         metrics.add(pl.DataFrame(rows, schema=ATTRIBUTED))
         count(rows, snapshot, expected)
         found = exposed(metrics)
+        share = found.pop("flowatlas_unattributed_bytes_ratio")[()]
+        whole = expected["flowatlas_flow_bytes_total"].total()
+        assert share == pytest.approx(expected["flowatlas_unattributed_bytes_total"].total() / (whole or 1))
         assert found == expected
         for name, series in found.items():
             assert series.keys() == expected[name].keys()
@@ -150,8 +162,11 @@ def test_labels_stay_the_same_object_while_no_series_is_new() -> None:
     """Renderers keep the text of labels by this."""
     metrics = FlowMetrics()
     metrics.use(SNAPSHOTS[0])
-    row = {name: 1 for name in ATTRIBUTED if name not in {"via", "role", "node"}}
-    frame = pl.DataFrame([{**row, "via": "cluster_ip", "role": "canonical", "node": "node-a"}], schema=ATTRIBUTED)
+    row = {name: 1 for name in ATTRIBUTED if name not in {"via", "role", "node", "attribution", "reason"}}
+    frame = pl.DataFrame(
+        [{**row, "via": "cluster_ip", "role": "canonical", "node": "node-a", "attribution": "exact", "reason": ""}],
+        schema=ATTRIBUTED,
+    )
     metrics.add(frame.with_columns(pl.lit(2, pl.UInt8).alias("outcome")))
     before = [samples.labels for samples in metrics.samples()]
     metrics.add(frame.with_columns(pl.lit(2, pl.UInt8).alias("outcome")))

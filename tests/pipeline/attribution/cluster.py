@@ -1,13 +1,15 @@
-"""Small random clusters and flows, made to collide: few addresses, many claims on each."""
+"""Small random clusters over time and flows, made to collide: few addresses, many claims on each."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from hypothesis import strategies as st
 
-from pipeline.inventory.models import Resource
+from pipeline.inventory.models import Resource, convert
+from pipeline.inventory.spans import BEGINNING, END
 from tests.pipeline.inventory.objects import node, pod, service
 
 NODES = ("n1", "n2", "n3")
@@ -19,6 +21,7 @@ OTHER_IPS = ("198.51.100.1", "2001:db8::1", "127.0.0.1", "127.9.9.9", "::1", "10
 ALL_IPS = (*NODE_IPS, *POD_IPS, *SERVICE_IPS, *BALANCER_IPS, *OTHER_IPS)
 PORTS = (0, 53, 80, 8472, 30080)
 PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
+APPS = ("web", "db")
 
 
 @dataclass(frozen=True)
@@ -29,13 +32,23 @@ class ANode:
 
 
 @dataclass(frozen=True)
+class AContainerPort:
+    port: int
+    host_port: int
+    protocol: str
+
+
+@dataclass(frozen=True)
 class APod:
     name: str
     ips: Sequence[str]
     node: str
     host_network: bool
+    host_ip: str
     phase: str
     leaving: bool
+    app: str
+    ports: Sequence[AContainerPort]
 
 
 @dataclass(frozen=True)
@@ -43,6 +56,11 @@ class APort:
     port: int
     protocol: str
     node_port: int
+
+    @property
+    def name(self) -> str:
+        """What the Service and its slices call it."""
+        return f"{self.protocol.lower()}-{self.port}"
 
 
 @dataclass(frozen=True)
@@ -52,6 +70,8 @@ class AService:
     load_balancer_ips: Sequence[str]
     external_ips: Sequence[str]
     ports: Sequence[APort]
+    app: str  # what it selects; "" where it has no selector
+    endpoints: Sequence[str]  # of a slice of its own, on the Service's own ports
 
 
 @dataclass(frozen=True)
@@ -65,7 +85,17 @@ class Cluster:
         return [
             *(node(n.name, *n.ips, pod_cidrs=n.pod_cidrs) for n in self.nodes),
             *(
-                pod(p.name, *p.ips, on=p.node, host_network=p.host_network, phase=p.phase, leaving=p.leaving)
+                pod(
+                    p.name,
+                    *p.ips,
+                    on=p.node,
+                    host_network=p.host_network,
+                    host_ip=p.host_ip,
+                    phase=p.phase,
+                    leaving=p.leaving,
+                    labels={"app": p.app},
+                    ports=[(port.port, port.host_port, port.protocol) for port in p.ports],
+                )
                 for p in self.pods
             ),
             *(
@@ -74,11 +104,41 @@ class Cluster:
                     *s.cluster_ips,
                     load_balancer_ips=s.load_balancer_ips,
                     external_ips=s.external_ips,
-                    ports=[{"port": p.port, "protocol": p.protocol, "nodePort": p.node_port} for p in s.ports],
+                    ports=[
+                        {"name": p.name, "port": p.port, "protocol": p.protocol, "nodePort": p.node_port}
+                        for p in s.ports
+                    ],
+                    selector={"app": s.app} if s.app else {},
                 )
                 for s in self.services
             ),
+            *(slice_of(s) for s in self.services if s.endpoints),
         ]
+
+
+def slice_of(own: AService) -> Resource:
+    """The Service's endpoints in a slice, on its own ports."""
+    return convert(
+        "discovery.k8s.io/v1",
+        "EndpointSlice",
+        {
+            "kind": "EndpointSlice",
+            "metadata": {"name": own.name, "namespace": "shop", "labels": {"kubernetes.io/service-name": own.name}},
+            "addressType": "IPv4",
+            "ports": [{"name": port.name, "port": port.port, "protocol": port.protocol} for port in own.ports],
+            "endpoints": [{"addresses": [ip]} for ip in own.endpoints],
+        },
+    )
+
+
+@dataclass(frozen=True)
+class Era:
+    """A time in which the cluster stayed as it is. `delay` is how long it took until the cluster spoke of it."""
+
+    since: int
+    until: int
+    delay: int
+    cluster: Cluster
 
 
 @dataclass(frozen=True)
@@ -90,6 +150,8 @@ class Flow:
     nat_src: str
     dst_port: int
     protocol: int
+    backend_port: int = 8080
+    start: int = 0
 
 
 def subsets(pool: Sequence[str], most: int) -> st.SearchStrategy[list[str]]:
@@ -106,21 +168,22 @@ def clusters(draw: st.DrawFn) -> Cluster:
         )
         for n, name in enumerate(NODES, start=1)
     ]
+    protocol = st.sampled_from(list(PROTOCOLS))
+    port = st.sampled_from(PORTS[1:])
+    declared = st.builds(AContainerPort, port=port, host_port=st.sampled_from([0, 0, 80, 53]), protocol=protocol)
     pods = st.builds(
         APod,
         name=st.sampled_from([f"p{number}" for number in range(8)]),
         ips=subsets(POD_IPS, 2),
         node=st.sampled_from([*NODES, "n4", ""]),
         host_network=st.sampled_from([False, False, False, True]),
+        host_ip=st.sampled_from(["", "", NODE_IPS[0]]),
         phase=st.sampled_from(["Running", "Running", "Pending", "Succeeded", "Failed"]),
         leaving=st.sampled_from([False, False, True]),
+        app=st.sampled_from(APPS),
+        ports=st.lists(declared, max_size=2),
     )
-    ports = st.builds(
-        APort,
-        port=st.sampled_from(PORTS[1:]),
-        protocol=st.sampled_from(list(PROTOCOLS)),
-        node_port=st.sampled_from([0, 0, 30080, 80]),
-    )
+    ports = st.builds(APort, port=port, protocol=protocol, node_port=st.sampled_from([0, 0, 30080, 80]))
     services = st.builds(
         AService,
         name=st.sampled_from([f"s{number}" for number in range(5)]),
@@ -128,6 +191,8 @@ def clusters(draw: st.DrawFn) -> Cluster:
         load_balancer_ips=subsets(BALANCER_IPS, 1),
         external_ips=subsets((*BALANCER_IPS, POD_IPS[2]), 1),
         ports=st.lists(ports, max_size=3, unique_by=lambda port: (port.port, port.protocol)),
+        app=st.sampled_from(["", *APPS]),
+        endpoints=st.one_of(st.just([]), subsets((POD_IPS[2], POD_IPS[4], OTHER_IPS[0]), 2)),
     )
     return Cluster(
         nodes,
@@ -137,15 +202,32 @@ def clusters(draw: st.DrawFn) -> Cluster:
 
 
 @st.composite
+def histories(draw: st.DrawFn) -> list[Era]:
+    """One to four eras, from the beginning or later, to the end of time or not."""
+    count = draw(st.integers(1, 4))
+    edges = [10 * number for number in range(1, count + 2)]
+    edges[0] = draw(st.sampled_from([BEGINNING, edges[0]]))
+    edges[-1] = draw(st.sampled_from([END, edges[-1]]))
+    return [
+        Era(since, until, draw(st.sampled_from([0, 0, 4, 30])) if since > BEGINNING else 0, draw(clusters()))
+        for since, until in pairwise(edges)
+    ]
+
+
+@st.composite
 def flows(draw: st.DrawFn) -> Flow:
     address = st.sampled_from(ALL_IPS)
     src, dst = draw(address), draw(address)
+    dst_port = draw(st.sampled_from(PORTS))
+    is_plain = draw(st.booleans())
     return Flow(
         node=draw(st.sampled_from([*NODES, "n4", "n9"])),
         src=src,
         dst=dst,
-        backend=draw(st.one_of(st.just(dst), address)),
+        backend=dst if is_plain else draw(address),
         nat_src=draw(st.one_of(st.just(src), address)),
-        dst_port=draw(st.sampled_from(PORTS)),
-        protocol=draw(st.sampled_from([1, 6, 17, 132])),
+        dst_port=dst_port,
+        protocol=draw(st.sampled_from([1, 4, 6, 17, 132])),
+        backend_port=dst_port if is_plain else draw(st.sampled_from(PORTS)),
+        start=draw(st.sampled_from([0, 9, 10, 12, 19, 20, 25, 30, 39, 40, 49, 50, 60])),
     )

@@ -7,13 +7,21 @@ from collections.abc import Sequence
 import polars as pl
 
 from pipeline.attribution import attribute, with_structs
+from pipeline.attribution.flows import ServicesBy
 from pipeline.inventory.addresses import parse
 from pipeline.inventory.snapshot import Snapshot
 from tests.pipeline.attribution.cluster import Flow
 from tests.pipeline.attribution.oracle import Answer
 
 SCHEMA = pl.Schema(
-    {"node": pl.Categorical(), "row": pl.Int64(), "dst_port": pl.UInt16(), "protocol": pl.UInt8()}
+    {
+        "node": pl.Categorical(),
+        "row": pl.Int64(),
+        "start": pl.Int64(),
+        "dst_port": pl.UInt16(),
+        "backend_port": pl.UInt16(),
+        "protocol": pl.UInt8(),
+    }
     | {f"{end}_{half}": pl.UInt64() for end in ("src", "dst", "backend", "nat_src") for half in ("hi", "lo")}
 )
 
@@ -21,7 +29,7 @@ SCHEMA = pl.Schema(
 def frame_of(flows: Sequence[Flow]) -> pl.DataFrame:
     rows = [
         (
-            *(number, flow.node, flow.dst_port, flow.protocol),
+            *(number, flow.node, flow.start, flow.dst_port, flow.backend_port, flow.protocol),
             *(half for ip in (flow.src, flow.dst, flow.backend, flow.nat_src) for half in parse(ip)),
         )
         for number, flow in enumerate(flows)
@@ -30,9 +38,10 @@ def frame_of(flows: Sequence[Flow]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema={name: SCHEMA[name] for name in columns}, orient="row")
 
 
-def answers(flows: Sequence[Flow], snapshot: Snapshot) -> list[Answer]:
+def answers(flows: Sequence[Flow], snapshot: Snapshot, services_by: ServicesBy = "dialled") -> list[Answer]:
     """What the code under test says of each flow, in the oracle's words."""
-    rows = with_structs(attribute(frame_of(flows).lazy(), snapshot), snapshot).collect().to_dicts()
+    attributed = attribute(frame_of(flows).lazy(), snapshot, services_by)
+    rows = with_structs(attributed, snapshot).collect().to_dicts()
     assert [row["row"] for row in rows] == list(range(len(flows)))
     return [
         Answer(
@@ -40,8 +49,10 @@ def answers(flows: Sequence[Flow], snapshot: Snapshot) -> list[Answer]:
             destination=(row["destination"]["kind"], row["destination"]["name"]),
             service=service_of(row["service_id"], snapshot),
             via=row["via"],
+            candidates=tuple(sorted((told["name"], told["port_name"]) for told in row["service_candidates"] or ())),
             role=row["role"],
             attribution=row["attribution"],
+            reason=row["reason"],
         )
         for row in rows
     ]

@@ -6,75 +6,134 @@ It shares nothing with the code under test but the words.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tests.pipeline.attribution.cluster import PROTOCOLS, Cluster, Flow
+from tests.pipeline.attribution.cluster import PROTOCOLS, AService, Cluster, Era, Flow
 
 End = tuple[str, str]
 """Kind and name."""
+Port = tuple[str, str]
+"""A Service's name and its port's label."""
 
 OUTSIDE: End = ("External", "outside")
+RESERVED = {
+    "10.0.0.0/8": "private",
+    "172.16.0.0/12": "private",
+    "192.168.0.0/16": "private",
+    "fc00::/7": "private",
+    "127.0.0.0/8": "loopback",
+    "::1/128": "loopback",
+}
+"""Ranges beyond the cluster that have a name; of those that RFCs set aside the ones that flows here come across."""
 UNKNOWN: End = ("Unknown", "unknown")
+NOTHING = Cluster((), (), ())
+TUNNELS = {(4, None), (41, None), (47, None), (50, None)} | {
+    (17, port) for port in (8472, 4789, 6784, 6081, 8285, 51820, 51821, 51871, 4500)
+}
 
 
 @dataclass(frozen=True)
 class Answer:
     source: End
     destination: End
-    service: tuple[str, str] | None  # name and port's label
+    service: Port | None
     via: str | None
+    candidates: tuple[Port, ...]
     role: str
     attribution: str
+    reason: str
 
 
 class Oracle:
-    """Answers for one cluster."""
+    """Answers under the history of a cluster."""
 
-    def __init__(self, cluster: Cluster) -> None:
-        self.cluster = cluster
-        self.pod_nodes = {pod.name: pod.node for pod in cluster.pods}
-        self.nodes = {node.name for node in cluster.nodes} | {pod.node for pod in cluster.pods if pod.node}
-        self.ranges = list(self._ranges())
+    def __init__(self, eras: Sequence[Era]) -> None:
+        self.eras = eras
+        clusters = [era.cluster for era in eras]
+        self.nodes = {node.name for cluster in clusters for node in cluster.nodes}
+        self.nodes |= {pod.node for cluster in clusters for pod in cluster.pods if pod.node}
+        self.ranges = list(self._ranges(clusters))
 
-    def answer(self, flow: Flow) -> Answer:
-        source = self.end(flow.src, flow.node)
-        destination = self.end(flow.backend, flow.node)
-        dialled = self.dialled(flow)
-        service, via = dialled if dialled else (None, None)
-        if service and flow.backend == flow.dst and self.place(destination) is None:
+    def answer(self, flow: Flow, services_by: str) -> Answer:
+        era = next((era for era in self.eras if era.since <= flow.start < era.until), None)
+        cluster = era.cluster if era else NOTHING
+        source, backend_end = self.end(cluster, flow.src, flow.node), self.end(cluster, flow.backend, flow.node)
+        is_redirected = flow.backend != flow.dst
+        services = self.services(cluster, flow, services_by)
+        service, via = next(iter(services.items())) if len(services) == 1 else (None, None)
+        destination = backend_end
+        listeners = self.listeners(cluster, flow) if backend_end[0] == "Node" else set()
+        if service and not is_redirected and self.place(cluster, backend_end) is None:
             destination = ("Service", service[0])
-        uncertain = UNKNOWN in (source, destination)
-        return Answer(source, destination, service, via, self.role(flow), "unknown" if uncertain else "exact")
+        elif len(listeners) == 1:
+            destination = ("Pod", next(iter(listeners)))
+        held = [self.holder(cluster, ip) for ip in (flow.src, flow.backend)]
+        is_early = era is not None and flow.start < era.since + era.delay and any(held)
 
-    def end(self, ip: str, seen_by: str) -> End:
+        def verdict() -> tuple[str, str]:
+            if source == UNKNOWN and not held[0]:
+                return "unknown", "unknown_source"
+            if destination == UNKNOWN and not held[1]:
+                return "unknown", "unknown_destination"
+            if len(services) > 1:
+                return "ambiguous", "ambiguous_service"
+            if UNKNOWN in (source, destination):
+                return "ambiguous", "ambiguous_address"
+            if len(listeners) > 1:
+                return "ambiguous", "ambiguous_host_port"
+            if is_early:
+                return "inferred", "before_status"
+            if via == "backend":
+                return "inferred", "backend_only"
+            if listeners:
+                return "inferred", "host_port"
+            return "exact", "no_backend" if service and not is_redirected else ""
+
+        return Answer(
+            source,
+            destination,
+            service,
+            via,
+            tuple(sorted(services)) if len(services) > 1 else (),
+            self.role(cluster, flow),
+            *verdict(),
+        )
+
+    def end(self, cluster: Cluster, ip: str, seen_by: str) -> End:
         address = ipaddress.ip_address(ip)
         if address.is_loopback and seen_by in self.nodes:
             return ("Node", seen_by)
-        holder = self.holder(ip)
+        holder = self.holder(cluster, ip)
         if holder:
             return holder
-        return UNKNOWN if any(address in network for network in self.ranges) else OUTSIDE
+        was_held = any(self.holder(era.cluster, ip) for era in self.eras)
+        if was_held or any(address in network for network in self.ranges):
+            return UNKNOWN
+        names = [name for cidr, name in RESERVED.items() if address in ipaddress.ip_network(cidr)]
+        return ("External", names[0]) if names else OUTSIDE
 
-    def holder(self, ip: str) -> End | None:
+    @staticmethod
+    def holder(cluster: Cluster, ip: str) -> End | None:
         """Who holds an address, by the strongest kind of evidence; the unknown where that evidence is divided."""
-        reported = {("Node", node.name) for node in self.cluster.nodes if ip in node.ips}
+        reported = {("Node", node.name) for node in cluster.nodes if ip in node.ips}
+        reported |= {("Node", pod.node) for pod in cluster.pods if pod.node and pod.host_ip == ip}
         alive = [
             pod
-            for pod in self.cluster.pods
+            for pod in cluster.pods
             if ip in pod.ips and not pod.host_network and pod.phase not in ("Succeeded", "Failed")
         ]
         staying = {("Pod", pod.name) for pod in alive if not pod.leaving}
         leaving = {("Pod", pod.name) for pod in alive if pod.leaving}
         suggested = {
             ("Node", node.name)
-            for node in self.cluster.nodes
+            for node in cluster.nodes
             for cidr in node.pod_cidrs
             if ipaddress.ip_address(ip) in [ipaddress.ip_network(cidr)[0], ipaddress.ip_network(cidr)[1]]
         }
         services = {
             ("Service", service.name)
-            for service in self.cluster.services
+            for service in cluster.services
             if ip in [*service.cluster_ips, *service.load_balancer_ips, *service.external_ips]
         }
         for evidence in (reported, staying, leaving, suggested, services):
@@ -82,14 +141,16 @@ class Oracle:
                 return evidence.pop() if len(evidence) == 1 else UNKNOWN
         return None
 
-    def dialled(self, flow: Flow) -> tuple[tuple[str, str], str] | None:
-        by_address: dict[tuple[str, str], str] = {}
-        by_node_port: set[tuple[str, str]] = set()
-        for service in self.cluster.services:
+    def services(self, cluster: Cluster, flow: Flow, services_by: str) -> dict[Port, str]:
+        """The Service ports that a flow may mean, and what tells."""
+        by_address: dict[Port, str] = {}
+        by_node_port: dict[Port, str] = {}
+        by_backend: dict[Port, str] = {}
+        for service in cluster.services:
             for port in service.ports:
                 if PROTOCOLS[port.protocol] != flow.protocol:
                     continue
-                name = (service.name, str(port.port))
+                name = (service.name, port.name)
                 for via, ips in (
                     ("cluster_ip", service.cluster_ips),
                     ("load_balancer_ip", service.load_balancer_ips),
@@ -98,38 +159,69 @@ class Oracle:
                     if flow.dst in ips and flow.dst_port == port.port:
                         by_address.setdefault(name, via)
                 if port.node_port and flow.dst_port == port.node_port:
-                    by_node_port.add((*name, port.protocol))  # type: ignore[arg-type]
-        if len(by_address) == 1:
-            return next(iter(by_address.items()))
-        holder = self.holder(flow.dst)
+                    by_node_port[name] = "node_port"
+                if flow.dst_port == port.port and flow.dst in self.backends(cluster, service):
+                    by_backend[name] = "backend"
+        if by_address:
+            return by_address
+        holder = self.holder(cluster, flow.dst)
         is_loopback_here = ipaddress.ip_address(flow.dst).is_loopback and flow.node in self.nodes
         is_unlisted = holder is None and flow.backend != flow.dst
-        if (is_loopback_here or is_unlisted or (holder and holder[0] == "Node")) and len(by_node_port) == 1:
-            return by_node_port.pop()[:2], "node_port"
-        return None
+        if by_node_port and (is_loopback_here or is_unlisted or (holder and holder[0] == "Node")):
+            return by_node_port
+        return by_backend if services_by == "backend" and flow.backend == flow.dst else {}
 
-    def role(self, flow: Flow) -> str:
-        source, backend = self.end(flow.src, flow.node), self.end(flow.backend, flow.node)
-        tunnel_ends = (source[0], self.end(flow.dst, flow.node)[0])
-        if flow.protocol == 17 and flow.dst_port in (8472, 4789, 6784, 6081) and tunnel_ends == ("Node", "Node"):
+    @staticmethod
+    def backends(cluster: Cluster, service: AService) -> set[str]:
+        """The addresses of a Service's backends: those of its slice, or of the pods that it selects."""
+        if service.endpoints:
+            return set(service.endpoints)
+        pods = [pod for pod in cluster.pods if pod.app == service.app and pod.phase not in ("Succeeded", "Failed")]
+        return {ip for pod in pods for ip in pod.ips}
+
+    @staticmethod
+    def listeners(cluster: Cluster, flow: Flow) -> set[str]:
+        """The pods that answer on the node's port that a flow went to."""
+        found = set()
+        for pod in cluster.pods:
+            if pod.phase in ("Succeeded", "Failed"):
+                continue
+            ips = {pod.host_ip, *(ip for node in cluster.nodes if node.name == pod.node for ip in node.ips)}
+            for port in pod.ports:
+                number = port.port if pod.host_network else port.host_port
+                if flow.backend in ips and (number, PROTOCOLS[port.protocol]) == (flow.backend_port, flow.protocol):
+                    found.add(pod.name)
+        found.discard("")
+        return found if flow.backend_port else set()
+
+    def role(self, cluster: Cluster, flow: Flow) -> str:
+        source, backend = (self.end(cluster, ip, flow.node) for ip in (flow.src, flow.backend))
+        tunnel_ends = (source[0], self.end(cluster, flow.dst, flow.node)[0])
+        is_tunnel = {(flow.protocol, None), (flow.protocol, flow.dst_port)} & TUNNELS
+        if is_tunnel and tunnel_ends == ("Node", "Node"):
             return "overlay"
-        if self.place(source) is not None:
-            return "canonical" if self.place(source) == flow.node else "observer"
-        masqueraded_here = flow.nat_src != flow.src and self.end(flow.nat_src, flow.node) == ("Node", flow.node)
-        backend_here = self.place(backend) == flow.node
-        transit = self.place(backend) is None
+        if self.place(cluster, source) is not None:
+            return "canonical" if self.place(cluster, source) == flow.node else "observer"
+        is_masqueraded = flow.nat_src != flow.src
+        masqueraded_here = is_masqueraded and self.end(cluster, flow.nat_src, flow.node) == ("Node", flow.node)
+        backend_here = self.place(cluster, backend) == flow.node
+        transit = self.place(cluster, backend) is None
         return "canonical" if masqueraded_here or backend_here or transit else "observer"
 
-    def place(self, end: End) -> str | None:
+    @staticmethod
+    def place(cluster: Cluster, end: End) -> str | None:
         """The node that an end is on."""
         kind, name = end
         if kind == "Node":
             return name
-        return (self.pod_nodes[name] or None) if kind == "Pod" else None
+        return next((pod.node for pod in cluster.pods if pod.name == name), "") or None if kind == "Pod" else None
 
-    def _ranges(self) -> Iterator[ipaddress.IPv4Network | ipaddress.IPv6Network]:
-        pods = [ipaddress.ip_network(cidr) for node in self.cluster.nodes for cidr in node.pod_cidrs]
-        vips = [ipaddress.ip_network(ip) for service in self.cluster.services for ip in service.cluster_ips]
+    @staticmethod
+    def _ranges(clusters: Sequence[Cluster]) -> Iterator[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+        pods = [ipaddress.ip_network(cidr) for each in clusters for node in each.nodes for cidr in node.pod_cidrs]
+        vips = [
+            ipaddress.ip_network(ip) for each in clusters for service in each.services for ip in service.cluster_ips
+        ]
         for evidence in (pods, vips):
             for version in (4, 6):
                 family = [network for network in evidence if network.version == version]

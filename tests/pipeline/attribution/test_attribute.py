@@ -10,19 +10,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.attribution import attribute
+from pipeline.attribution.confidence import REASON
+from pipeline.attribution.flows import ServicesBy
 from pipeline.inventory.snapshot import build
-from tests.pipeline.attribution.cluster import Cluster, Flow, clusters, flows
+from tests.pipeline.attribution.cluster import Era, Flow, flows, histories
+from tests.pipeline.attribution.eras import snapshot_over
 from tests.pipeline.attribution.frames import answers, frame_of
 from tests.pipeline.attribution.oracle import Oracle
 from tests.pipeline.inventory.objects import node, pod, service
 
 
-@settings(max_examples=300, deadline=None)
-@given(clusters(), st.lists(flows(), min_size=1, max_size=60))
-def test_every_row_is_attributed_as_the_oracle_says(cluster: Cluster, listed: list[Flow]) -> None:
-    oracle = Oracle(cluster)
-    for flow, answer in zip(listed, answers(listed, build(cluster.objects())), strict=True):
-        assert answer == oracle.answer(flow), flow
+@settings(max_examples=200, deadline=None)
+@given(histories(), st.lists(flows(), min_size=1, max_size=60), st.sampled_from(["dialled", "backend"]))
+def test_every_row_is_attributed_as_the_oracle_says(
+    eras: list[Era], listed: list[Flow], services_by: ServicesBy
+) -> None:
+    """The history of a cluster in one snapshot gives each flow what the cluster as of its start would."""
+    oracle = Oracle(eras)
+    for flow, answer in zip(listed, answers(listed, snapshot_over(eras), services_by), strict=True):
+        assert answer == oracle.answer(flow, services_by), flow
 
 
 SNAPSHOT = build(
@@ -113,9 +119,18 @@ def test_an_address_of_the_clusters_that_nothing_holds_is_unknown_and_not_outsid
     assert (outside.destination, outside.attribution) == (("External", "outside"), "exact")
 
 
-@pytest.mark.parametrize("port", [8472, 4789, 6784, 6081])
-def test_tunnel_packets_between_nodes_are_overlay(port: int) -> None:
-    tunnel = Flow("n1", "192.0.2.1", "192.0.2.2", "192.0.2.2", "192.0.2.1", port, 17)
+@pytest.mark.parametrize(
+    ("protocol", "port"),
+    [
+        *((17, port) for port in (8472, 4789, 6784, 6081, 8285, 51820, 51821, 51871, 4500)),
+        (4, 0),
+        (41, 0),
+        (47, 0),
+        (50, 0),
+    ],
+)
+def test_tunnel_packets_between_nodes_are_overlay(protocol: int, port: int) -> None:
+    tunnel = Flow("n1", "192.0.2.1", "192.0.2.2", "192.0.2.2", "192.0.2.1", port, protocol)
     from_pod = replace(tunnel, src="10.244.1.5")
     over_tcp = replace(tunnel, protocol=6)
     roles = [answer.role for answer in answers([tunnel, from_pod, over_tcp], SNAPSHOT)]
@@ -132,9 +147,12 @@ def test_rows_keep_their_order_and_their_columns() -> None:
         "service_id": pl.UInt32(),
         "via": pl.Enum(["cluster_ip", "load_balancer_ip", "external_ip", "node_port", "backend"]),
         "role": pl.Enum(["canonical", "observer", "overlay"]),
-        "attribution": pl.Enum(["exact", "unknown"]),
+        "attribution": pl.Enum(["exact", "inferred", "ambiguous", "unknown"]),
+        "reason": REASON,
+        "service_set": pl.UInt32(),
     }
     assert dict(attributed.collect_schema()) == {**frame.schema, **added}
+    assert attributed.collect().schema == attributed.collect_schema()
 
 
 @pytest.mark.parametrize("objects", [True, False])

@@ -17,6 +17,8 @@ SNAPSHOT = build(
         node("n1", "192.0.2.1", zone="z"),
         pod("web-0", "10.0.0.1", on="n1", owner=("StatefulSet", "web")),
         service("web", "10.96.0.1", ports=[{"port": 80}, {"name": "admin", "port": 81}]),
+        service("x-canary", external_ips=["203.0.113.1"]),
+        service("x-stable", external_ips=["203.0.113.1"]),
     ]
 )
 NODE, POD, SERVICE_END = (SNAPSHOT.endpoints["kind"].to_list().index(kind) for kind in ("Node", "Pod", "Service"))
@@ -26,15 +28,22 @@ FRAME = pl.DataFrame(
         "dst_id": [POD, SERVICE_END, OUTSIDE],
         "service_id": [0, 1, None],
         "via": ["cluster_ip", "node_port", None],
+        "service_set": [None, None, 0],
     },
-    schema={"src_id": pl.UInt32(), "dst_id": pl.UInt32(), "service_id": pl.UInt32(), "via": VIAS},
+    schema={
+        "src_id": pl.UInt32(),
+        "dst_id": pl.UInt32(),
+        "service_id": pl.UInt32(),
+        "via": VIAS,
+        "service_set": pl.UInt32(),
+    },
 )
 
 
 def test_labels_are_those_of_the_catalogue_and_never_null() -> None:
     named = with_labels(FRAME.lazy(), SNAPSHOT).collect()
     assert {*PAIR, *SERVICE, "service_type", "endpoint"} <= set(named.columns)
-    assert named.drop("service_id", "via").null_count().sum_horizontal().item() == 0
+    assert named.drop("service_id", "via", "service_set").null_count().sum_horizontal().item() == 0
     assert named.select(PAIR).rows() == [
         ("shop", "web", "StatefulSet", "shop", "web", "StatefulSet"),
         ("", "outside", "External", "shop", "web", "Service"),
@@ -76,3 +85,12 @@ def test_structs_say_null_where_a_field_does_not_apply() -> None:
     assert second["service"] == {**web, "port_name": "admin", "via": "node_port"}
     assert (second["source"]["namespace"], second["destination"]["node"]) == (None, None)
     assert third["service"] is None
+
+
+def test_what_an_ambiguous_row_may_mean_is_listed() -> None:
+    *clear, ambiguous = with_structs(FRAME.lazy(), SNAPSHOT).collect()["service_candidates"].to_list()
+    assert clear == [None, None]
+    assert [(told["namespace"], told["name"], told["port_name"]) for told in ambiguous] == [
+        ("shop", "x-canary", None),
+        ("shop", "x-stable", None),
+    ]

@@ -36,7 +36,9 @@ def pod(
     leaving: bool = False,
     host_ip: str = "",
     uid: str = "",
+    ports: Sequence[tuple[int, int, str]] = (),
 ) -> Pod:
+    """A pod; `ports` are containerPort, hostPort (0 for none) and protocol."""
     metadata: dict[str, Any] = {"name": name, "namespace": namespace, "labels": labels or {}, "uid": uid}
     if owner:
         metadata["ownerReferences"] = [{"kind": owner[0], "name": owner[1], "controller": True}]
@@ -48,6 +50,12 @@ def pod(
     if host_ip:
         status["hostIP"] = host_ip
     spec: dict[str, Any] = {"hostNetwork": host_network}
+    if ports:
+        declared = [
+            {"containerPort": port, "protocol": protocol} | ({"hostPort": host_port} if host_port else {})
+            for port, host_port, protocol in ports
+        ]
+        spec["containers"] = [{"ports": declared}]
     if on:
         spec["nodeName"] = on
     made = convert("v1", "Pod", {"kind": "Pod", "metadata": metadata, "spec": spec, "status": status})
@@ -63,6 +71,7 @@ def service(
     kind: str = "ClusterIP",
     load_balancer_ips: Sequence[str] = (),
     external_ips: Sequence[str] = (),
+    selector: dict[str, str] | None = None,
 ) -> Service:
     made = convert(
         "v1",
@@ -75,6 +84,7 @@ def service(
                 "clusterIPs": list(cluster_ips),
                 "externalIPs": list(external_ips),
                 "ports": list(ports),
+                "selector": selector or {},
             },
             "status": {"loadBalancer": {"ingress": [{"ip": ip} for ip in load_balancer_ips]}},
         },

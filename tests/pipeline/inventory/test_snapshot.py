@@ -163,11 +163,11 @@ def test_one_address_may_serve_several_services_on_different_ports() -> None:
     assert holders(snapshot) == {"203.0.113.1": "Unknown/unknown"}
 
 
-def test_what_two_services_claim_alike_is_given_to_neither() -> None:
+def test_what_two_services_claim_alike_is_told_of_both() -> None:
     ports = [{"port": 80, "nodePort": 30080}]
     snapshot = build([service(name, ports=ports, external_ips=["203.0.113.1"]) for name in ("a", "b")])
-    assert snapshot.dialled.is_empty()
-    assert snapshot.node_ports.is_empty()
+    assert snapshot.dialled["service_id"].to_list() == [0, 1]
+    assert snapshot.node_ports["service_id"].to_list() == [0, 1]
 
 
 def test_an_address_twice_on_one_service_is_dialled_once() -> None:

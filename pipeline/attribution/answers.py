@@ -1,0 +1,80 @@
+"""What a key means where several facts may claim it at once: one answer, or all of them as a set.
+
+It makes the spans of a key disjoint, which `timelines` need. The invariant: an answer is given where all facts that
+hold agree on it; where they do not, the answer is null and the set names every one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from .timelines import Timeline, timeline_of
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """A timeline by `key` (UInt64) whose facts have `answer` (UInt32), `via` and `answers` (UInt32).
+
+    `answer` and `via` are null where several facts disagree; `answers` is the row of `sets` then, and null elsewhere.
+    """
+
+    timeline: Timeline
+    sets: pl.Series
+    """Sorted lists of answers."""
+
+    def join(self, flows: pl.LazyFrame, key: pl.Expr, row: str) -> pl.LazyFrame:
+        """Add the column `row`: the row of the facts that `key` meant when the flow began; null where it meant none."""
+        if self.timeline.facts.is_empty():
+            return flows.with_columns(pl.lit(None, pl.UInt32).alias(row))
+        keyed = flows.with_columns(key.alias("key"))
+        found = keyed.join(self.timeline.keys.lazy(), on="key", how="left", maintain_order="left")
+        return found.with_columns(self.timeline.at("newest", "start").alias(row)).drop("key", "newest")
+
+    def gather(self, column: str, row: str) -> pl.Expr:
+        """The facts' `column` at the rows that `join` added."""
+        return pl.lit(self.timeline.facts[column]).gather(pl.col(row))
+
+
+def answers_of(claims: pl.DataFrame) -> Answers:
+    """The answers in claims with the columns `key`, `answer`, `via`, `since` and `until`, in any order."""
+    contested = _contested(claims)
+    pieces = _pieces(claims.join(contested, on="key", how="semi"))
+    is_single = pl.col("set").list.len() == 1
+    is_several = pl.col("set").list.len() > 1
+    told = pieces.select(
+        "key",
+        pl.when(is_single).then(pl.col("set").list.first()).alias("answer"),
+        pl.when(is_single).then("via").alias("via"),
+        "since",
+        "until",
+        pl.when(is_several).then(is_several.cum_sum() - 1).cast(pl.UInt32).alias("answers"),
+    )
+    plain = claims.join(contested, on="key", how="anti").select(
+        "key", "answer", "via", "since", "until", pl.lit(None, pl.UInt32).alias("answers")
+    )
+    sets = pieces.filter(is_several)["set"].alias("answers")
+    return Answers(timeline_of(pl.concat([plain, told]), "key"), sets)
+
+
+def _contested(claims: pl.DataFrame) -> pl.DataFrame:
+    """The keys that are claimed more than once at a time: then two claims that follow on each other overlap."""
+    repeated = claims.filter(pl.col("key").is_duplicated()).select("key", "since", "until").sort("key", "since")
+    overlaps = (pl.col("key") == pl.col("key").shift(1)) & (pl.col("since") < pl.col("until").shift(1))
+    return repeated.filter(overlaps).select("key").unique()
+
+
+def _pieces(claims: pl.DataFrame) -> pl.DataFrame:
+    """The spans between two changes of a key in which any claim held, with the set of their answers and the first via.
+
+    Few keys are claimed more than once at a time, so the claims of a key meet all of its spans.
+    """
+    edges = pl.concat([claims.select("key", at="since"), claims.select("key", at="until")]).unique().sort("key", "at")
+    spans = edges.select("key", since="at", until=pl.col("at").shift(-1).over("key")).drop_nulls()
+    held = spans.join(claims, on="key", suffix="_claim", maintain_order="left").filter(
+        pl.col("since_claim") <= pl.col("since"), pl.col("until") <= pl.col("until_claim")
+    )
+    return held.group_by("key", "since", "until", maintain_order=True).agg(
+        set=pl.col("answer").unique().sort(), via=pl.col("via").sort().first()
+    )

@@ -1,0 +1,86 @@
+"""How sure an attribution is, and why it is not simply exact: the reason codes and what they mean.
+
+The invariant: a reason has one certainty, and a row the worst reason that applies to it: `REASONS` is in that order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import polars as pl
+
+CERTAINTY: Final[pl.Enum] = pl.Enum(["exact", "inferred", "ambiguous", "unknown"])
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a row is not simply exact."""
+
+    code: str
+    attribution: str
+    meaning: str
+
+
+EXACT: Final = Reason("", "exact", "Both ends and the Service follow from the row and the cluster's state alone.")
+REASONS: Final = (
+    Reason(
+        "unknown_source",
+        "unknown",
+        "Nothing held the source's address when the connection began, and it is one of the cluster's own.",
+    ),
+    Reason(
+        "unknown_destination",
+        "unknown",
+        "Nothing held the answering address when the connection began, and it is one of the cluster's own.",
+    ),
+    Reason(
+        "ambiguous_service",
+        "ambiguous",
+        "Several Service ports have the address, port and protocol; `service_candidates` lists them.",
+    ),
+    Reason(
+        "ambiguous_route",
+        "ambiguous",
+        "Several routes of the Ingress or Gateway lead to the Service; `ingress_candidates` lists them.",
+    ),
+    Reason("ambiguous_address", "ambiguous", "Several objects held an end's address with equally good claims."),
+    Reason(
+        "ambiguous_host_port",
+        "ambiguous",
+        "Several pods of the node declare the port that answered; the destination is the node.",
+    ),
+    Reason(
+        "before_status",
+        "inferred",
+        "The connection began before the pod's status named its address; nobody else held it in between.",
+    ),
+    Reason(
+        "backend_only",
+        "inferred",
+        "The Service is told by the backend's address and port; what was dialled was not seen.",
+    ),
+    Reason("host_port", "inferred", "The pod is told by the port of its node that it declares."),
+    Reason(
+        "no_backend",
+        "exact",
+        "A Service was dialled, and the row does not show who answered: the destination is the Service, or the node "
+        "whose port was dialled.",
+    ),
+)
+"""The worst first."""
+
+REASON: Final[pl.Enum] = pl.Enum([EXACT.code, *(reason.code for reason in REASONS)])
+
+_CERTAINTIES: Final = pl.Series([reason.attribution for reason in (EXACT, *REASONS)], dtype=CERTAINTY)
+
+
+def reason(applies: dict[str, pl.Expr]) -> pl.Expr:
+    """The worst of the reasons that apply (Enum REASON, "" where none does); `applies` names every reason."""
+    told = pl.coalesce(pl.when(applies[item.code]).then(pl.lit(item.code, dtype=REASON)) for item in REASONS)
+    return told.fill_null(pl.lit(EXACT.code, dtype=REASON))
+
+
+def attribution(reason_column: str) -> pl.Expr:
+    """The certainty (Enum CERTAINTY) that a reason stands for."""
+    return pl.lit(_CERTAINTIES).gather(pl.col(reason_column).to_physical())

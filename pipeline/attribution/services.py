@@ -1,0 +1,46 @@
+"""Which Service port a flow means: by what was dialled, or by the backend where a dataplane shows nothing else."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from .lookups import Lookups, packed, packed_port
+
+
+def join_services(flows: pl.LazyFrame, lookups: Lookups, *, by_backend: bool) -> pl.LazyFrame:
+    """Add `service_id`, `via` and `service_set`, by the address, port and protocol dialled.
+
+    A Service's own address comes first. Then node ports, which answer on every address of a node, also on those that
+    the Node object does not list: an address that nothing holds, but whose packets were redirected to a backend, was
+    such a one. Last, `by_backend`, the backends of Services, where nothing was redirected.
+    """
+    port, protocol = pl.col("dst_port"), pl.col("protocol")
+    own = packed(pl.col("dst_address"), port, protocol)
+    is_on_node = pl.lit(lookups.is_node).gather("dst_end") | (pl.col("dst_end").is_null() & is_redirected())
+    kinds = [
+        (lookups.dials, "dial_row", own),
+        (
+            lookups.node_ports,
+            "node_port_row",
+            pl.when(pl.col("dial_row").is_null() & is_on_node).then(packed_port(port, protocol)),
+        ),
+    ]
+    if by_backend:
+        is_plain = pl.col("dial_row").is_null() & pl.col("node_port_row").is_null() & ~is_redirected()
+        kinds.append((lookups.backends, "backend_row", pl.when(is_plain).then(own)))
+    offset = 0
+    sets = []
+    for answers, row, key in kinds:
+        flows = answers.join(flows, key, row)
+        sets.append(answers.gather("answers", row) + offset)
+        offset += len(answers.sets)
+    return flows.with_columns(
+        service_id=pl.coalesce(answers.gather("answer", row) for answers, row, _ in kinds),
+        via=pl.coalesce(answers.gather("via", row) for answers, row, _ in kinds),
+        service_set=pl.coalesce(sets),
+    ).drop(row for _, row, _ in kinds)
+
+
+def is_redirected() -> pl.Expr:
+    """Whether the packets went to another address than the one dialled."""
+    return (pl.col("backend_lo") != pl.col("dst_lo")) | (pl.col("backend_hi") != pl.col("dst_hi"))
