@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from .addresses import parse
+from .addresses import NO_ADDRESS, parse
 from .admin_policies import AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy
 from .gateway_models import Gateway, GatewayClass, GRPCRoute, HTTPRoute, TCPRoute, TLSRoute
 from .ingress_models import Ingress, IngressClass, Route
@@ -156,6 +156,18 @@ class ServicePort(Slim, frozen=True):
     node_port: Annotated[int, msgspec.Meta(ge=0, le=65535)] | None = None
 
 
+class ClientIPConfig(Slim, frozen=True):
+    """v1 ClientIPConfig."""
+
+    timeout_seconds: Annotated[int, msgspec.Meta(ge=0, le=86_400)] | None = None
+
+
+class SessionAffinityConfig(Slim, frozen=True):
+    """v1 SessionAffinityConfig."""
+
+    client_ip: ClientIPConfig | None = msgspec.field(name="clientIP", default=None)
+
+
 class ServiceSpec(Slim, frozen=True):
     """v1 ServiceSpec."""
 
@@ -167,6 +179,8 @@ class ServiceSpec(Slim, frozen=True):
     selector: dict[str, str] | None = None
     publish_not_ready_addresses: bool | None = None
     session_affinity: str | None = None
+    session_affinity_config: SessionAffinityConfig | None = None
+    external_name: str | None = None
 
 
 class LoadBalancerIngress(Slim, frozen=True):
@@ -195,6 +209,12 @@ class Service(Slim, frozen=True):
     spec: ServiceSpec = ServiceSpec()
     status: ServiceStatus = ServiceStatus()
     kind: str = "Service"
+
+    @property
+    def is_headless(self) -> bool:
+        """Whether it has no address of its own: clients find its endpoints by name."""
+        own = self.spec.cluster_ip
+        return self.spec.type != "ExternalName" and own is not None and own.address == NO_ADDRESS
 
 
 class EndpointConditions(Slim, frozen=True):

@@ -20,6 +20,7 @@ from .outside import BUILTIN, NamedRange, Outside, outside_of
 from .parts import Network
 from .ranges import cluster_ranges, ranges_frame
 from .routing import CONTROLLERS_FRAME, ROUTES_FRAME
+from .service_traits import ALIASES_FRAME, PORTS_FRAME
 from .services import dialled_frame, node_ports_frame, services_frame
 from .spans import END
 from .tracked import TrackedFrame
@@ -61,7 +62,12 @@ class Snapshot:
     """The named ranges beyond the cluster, whose places are rows of `endpoints` too."""
 
 
-TRACKED: Final[tuple[TrackedFrame, ...]] = (ROUTES_FRAME, CONTROLLERS_FRAME)
+TRACKED: Final[tuple[TrackedFrame, ...]] = (
+    ROUTES_FRAME,
+    CONTROLLERS_FRAME,
+    PORTS_FRAME,
+    ALIASES_FRAME,
+)
 """The frames that every snapshot has beside its own; `tracked` tells how to add one."""
 
 
