@@ -11,6 +11,7 @@ import polars as pl
 
 from ..inventory.snapshot import Snapshot
 from .lookups import lookups_of
+from .route_names import route_labels, route_structs
 
 SIDES: Final = (("source", "src_id"), ("destination", "dst_id"))
 ENDPOINT_FIELDS: Final = ("kind", "namespace", "name", "workload_kind", "workload", "node", "zone")
@@ -21,7 +22,8 @@ def with_labels(frame: pl.LazyFrame, snapshot: Snapshot) -> pl.LazyFrame:
 
     `src_id` gives `source_{kind,namespace,name,workload_kind,workload,node,zone}`, `dst_id` the same under
     `destination_` and `endpoint` (the name of the pod that answered, "" where no pod did); `service_id` gives
-    `service_namespace`, `service`, `service_port` and `service_type`. All are text, "" where there is none.
+    `service_namespace`, `service`, `service_port` and `service_type`; `route_id` gives `ROUTE_LABELS`. All are text, ""
+    where there is none.
     """
     present = frame.collect_schema().names()
     columns: list[pl.Expr] = []
@@ -42,6 +44,8 @@ def with_labels(frame: pl.LazyFrame, snapshot: Snapshot) -> pl.LazyFrame:
             _gather(snapshot.services[field], "service_id").fill_null("").alias(field)
             for field in ("service_namespace", "service", "service_port", "service_type")
         ]
+    if "route_id" in present:
+        columns += route_labels(snapshot)
     return frame.with_columns(columns)
 
 
@@ -49,7 +53,8 @@ def with_structs(frame: pl.LazyFrame, snapshot: Snapshot) -> pl.LazyFrame:
     """Add `source`, `destination` {kind, namespace, name, workload_kind, workload, node, zone} and `service`
     {namespace, name, type, port_name, via}; a field that does not apply is null, and so is `service` where none
     is meant. `service_candidates` lists {namespace, name, port_name} of what an ambiguous row may mean, and is null
-    elsewhere. `frame` has `src_id`, `dst_id`, `service_id`, `via` and `service_set`.
+    elsewhere; `ingress` and `ingress_candidates` are those of `route_names`. `frame` has
+    `src_id`, `dst_id`, `service_id`, `via` and `service_set`, and `route_id` and `route_set` or neither.
     """
     ends = [
         pl.struct(
@@ -68,6 +73,7 @@ def with_structs(frame: pl.LazyFrame, snapshot: Snapshot) -> pl.LazyFrame:
         *ends,
         service=pl.when(pl.col("service_id").is_not_null()).then(service),
         service_candidates=pl.lit(_candidates(snapshot)).gather("service_set"),
+        **(route_structs(snapshot) if "route_id" in frame.collect_schema().names() else {}),
     )
 
 

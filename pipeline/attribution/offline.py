@@ -17,7 +17,16 @@ from .flows import attribute
 from .names import with_structs
 from .policies import Policies
 
-ADDED: Final = ("source", "destination", "service", "attribution", "reason", "service_candidates")
+ADDED: Final = (
+    "source",
+    "destination",
+    "service",
+    "attribution",
+    "reason",
+    "service_candidates",
+    "ingress",
+    "ingress_candidates",
+)
 NOW: Final = END - 1
 """When a flow without a time is taken to have begun: a dump shows the cluster as it is at its end."""
 

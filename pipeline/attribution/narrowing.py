@@ -1,0 +1,128 @@
+"""Several routes that a flow may be of, and fewer of them where the flow's host, SNI or path is known.
+
+The most specific rule wins, as in the Ingress and Gateway APIs: an exact host before the longest wildcard before every
+host; then an exact path before the longest prefix, and patterns by length too. The invariant: what is narrowed is a
+subset of the candidates; a host or path that no candidate has leaves them as they are.
+
+Source: the API references of Ingress (path types) and HTTPRoute (precedence of matches).
+"""
+
+from __future__ import annotations
+
+from functools import cached_property, lru_cache
+from typing import Final
+
+import polars as pl
+
+from ..inventory.snapshot import Snapshot
+from .route_lookups import route_lookups_of
+
+HOSTS: Final = ("http_host", "tls_sni")
+PATH: Final = "http_path"
+
+
+class RouteSets:
+    """The sets of routes that a `route_set` means, and what each narrows to."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._lookups = route_lookups_of(snapshot)
+
+    @property
+    def sets(self) -> pl.Series:
+        """By `route_set`: the ids of the candidates, sorted."""
+        return self._numbered[0]
+
+    @property
+    def patterns(self) -> pl.DataFrame:
+        """base (a set), host, path (null for all of the host), path_type, and the `route_id` or `route_set` that are
+        left of the base under both."""
+        return self._numbered[1]
+
+    @cached_property
+    def _numbered(self) -> tuple[pl.Series, pl.DataFrame]:
+        whole = self._lookups.routes.sets.rename("members")
+        members = (
+            whole.to_frame()
+            .with_row_index("base")
+            .explode("members")
+            .join(
+                self._lookups.frame.select("route_id", "host", "path", "path_type"),
+                left_on="members",
+                right_on="route_id",
+            )
+        )
+        key = ["base", "host", "path", "path_type"]
+        by_host = members.group_by("base", "host").agg(pl.col("members").unique().sort())
+        by_path = members.group_by(key).agg(pl.col("members").unique().sort())
+        subsets = pl.concat([by_path, by_host], how="diagonal").sort(key)
+        is_several = pl.col("members").list.len() > 1
+        number = (is_several.cum_sum() - 1 + whole.len()).cast(pl.UInt32)
+        patterns = subsets.select(
+            *key,
+            pl.when(~is_several).then(pl.col("members").list.first()).alias("left_id"),
+            pl.when(is_several).then(number).alias("left_set"),
+        )
+        return pl.concat([whole, subsets.filter(is_several)["members"]]), patterns
+
+
+def narrow(flows: pl.LazyFrame, snapshot: Snapshot) -> pl.LazyFrame:
+    """Flows with `route_id` and `route_set` narrowed by what is known of host and path."""
+    names = flows.collect_schema().names()
+    hosts = [pl.col(name) for name in HOSTS if name in names]
+    if not hosts:
+        return flows
+    host = pl.coalesce(hosts).str.to_lowercase().str.replace(r":\d+$", "")
+    path = pl.col(PATH) if PATH in names else pl.lit(None, pl.String)
+    flows = flows.with_columns(asked_host=host, asked_path=path)
+    asked = ("route_set", "asked_host", "asked_path")
+    questions = flows.select(asked).drop_nulls(["route_set", "asked_host"]).unique()
+    pairs = questions.join(route_sets_of(snapshot).patterns.lazy(), left_on="route_set", right_on="base")
+    best = (
+        pairs.filter(_is_host() & _is_path())
+        .sort(_host_rank(), _path_rank(), descending=True)
+        .group_by(asked, maintain_order=True)
+        .agg(pl.col("left_id", "left_set").first())
+        .with_columns(is_narrowed=pl.lit(value=True))
+    )
+    joined = flows.join(best, on=asked, how="left", nulls_equal=True, maintain_order="left")
+    return joined.with_columns(
+        route_id=pl.coalesce("route_id", "left_id"),
+        route_set=pl.when("is_narrowed").then("left_set").otherwise("route_set"),
+    ).drop("asked_host", "asked_path", "left_id", "left_set", "is_narrowed")
+
+
+def _is_host() -> pl.Expr:
+    host, asked = pl.col("host"), pl.col("asked_host")
+    is_below = host.str.starts_with("*.") & asked.str.ends_with(host.str.slice(1))
+    return (host == "") | (host == asked) | is_below
+
+
+def _is_path() -> pl.Expr:
+    path, asked = pl.col("path"), pl.col("asked_path")
+    bare = path.str.strip_chars_end("/")
+    is_below = (asked == bare) | asked.str.starts_with(pl.concat_str(bare, pl.lit("/"))) | (bare == "")
+    matches = (
+        pl.when(pl.col("path_type") == "exact")
+        .then(asked == path)
+        .when(pl.col("path_type") == "pattern")
+        .then(asked.str.contains(pl.concat_str(pl.lit("^(?:"), path, pl.lit(")")), strict=False))
+        .otherwise(is_below)
+    )
+    return path.is_null() | (asked.is_not_null() & matches.fill_null(value=False))
+
+
+def _host_rank() -> pl.Expr:
+    """An exact host, then the longest wildcard, then every host; wildcards are shorter than what they match."""
+    return pl.when(pl.col("host") == pl.col("asked_host")).then(1 << 16).otherwise(pl.col("host").str.len_bytes())
+
+
+def _path_rank() -> pl.Expr:
+    """An exact path, then the longest, then all of a host."""
+    length = pl.col("path").str.len_bytes().cast(pl.Int64)
+    return pl.when(pl.col("path_type") == "exact").then(1 << 32).otherwise(length.fill_null(-1))
+
+
+@lru_cache(maxsize=2)
+def route_sets_of(snapshot: Snapshot) -> RouteSets:
+    """The sets of a snapshot's routes; those of the newest two are kept."""
+    return RouteSets(snapshot)
