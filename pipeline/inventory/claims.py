@@ -84,12 +84,18 @@ def pod_claims(pod: Pod, endpoint: int, nodes: Mapping[str, int]) -> Iterator[Cl
     node = nodes.get(pod.spec.node_name or "")
     if node is not None and pod.status.host_ip is not None:
         yield pod.status.host_ip.address, Strength.NODE, node
-    if pod.spec.host_network or pod.status.phase in TERMINAL_PHASES:
+    if pod.status.phase in TERMINAL_PHASES:
         return
     strength = Strength.LEAVING_POD if pod.metadata.deletion_timestamp else Strength.POD
-    for ip in (pod.status.pod_ip, *(entry.ip for entry in pod.status.pod_ips or [])):
-        if ip is not None:
-            yield ip.address, strength, endpoint
+    for address in pod_addresses(pod):
+        yield address, strength, endpoint
+
+
+def pod_addresses(pod: Pod) -> list[Address]:
+    """A pod's own addresses, which one that has ended has given back; none where it lives in its node's network."""
+    if pod.spec.host_network:
+        return []
+    return _addresses([pod.status.pod_ip, *(entry.ip for entry in pod.status.pod_ips or [])])
 
 
 def service_claims(service: Service, endpoint: int) -> Iterator[Claim]:

@@ -1,33 +1,61 @@
 """The cluster's state over time: changes go in, snapshots of all that is kept come out.
 
 Time is a parameter of every change; nothing here knows a clock or the bus. The invariant: what a snapshot says of an
-instant before its `known_until` is what the changes said, in whatever batches they came.
+instant before its `known_until` follows from the changes alone, however many came between two snapshots.
+
+`endpoint_history`, `service_history` and `policy_history` hold what the kinds mean; a frame that follows from many
+objects at once is a `tracked.TrackedFrame`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Hashable, Sequence
 from typing import Final
 
-from .models import Resource
+import numpy as np
+
+from .claims import cluster_ips, pod_ranges
+from .endpoint_history import EndpointHistory
+from .endpoints import ENDPOINTS, FIXED_ROWS
+from .holders import Holders
+from .models import (
+    MODELS,
+    EndpointSlice,
+    Job,
+    Node,
+    Other,
+    Pod,
+    ReplicaSet,
+    Resource,
+    Service,
+    ServiceCIDR,
+    identity,
+    identity_of,
+)
+from .outside import BUILTIN, NamedRange, outside_of
 from .parts import Network
+from .policy_history import KINDS as POLICY_KINDS
+from .policy_history import PolicyEpoch, PolicyHistory, quantum
+from .ranges import cluster_ranges, ranges_frame
+from .rows import Register
+from .service_history import ServiceHistory
 from .snapshot import TRACKED, Snapshot
-from .tracked import TrackedFrame
+from .spans import BEGINNING, END
+from .tracked import Track, TrackedFrame
+
+__all__ = ["History", "PolicyEpoch"]
 
 KEEP_SECONDS: Final = 900.0
+"""How long what has ended is kept: flows that come later than this are judged by what is left."""
+_LOOKS: Final = 8
+"""How many times in that span it is looked at what may go."""
+_WORTH: Final = 1000
+"""Rows are renumbered when so many, and half as many as are in use, are in nobody's use."""
+_FIRST: Final = (Node, ReplicaSet, Job, Pod, Service, EndpointSlice)
+"""The order in which a first listing is taken, so that nothing is learnt late."""
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PolicyEpoch:
-    """What policies were made of from an instant on, until the next epoch's. Compared by identity: cache under it."""
-
-    since_ns: int
-    """`spans.BEGINNING` of the first epoch that is kept."""
-    objects: tuple[Resource, ...]
-    """Every policy of a kind that is read, the names of other objects (`Other`), and every Namespace, at that time.
-    Pods and Nodes are not here: `Snapshot.subjects` has them by endpoint id, and an endpoint whose labels or named
-    ports change gets a new id."""
+Key = tuple[str, str, str]
 
 
 class History:
@@ -36,39 +64,244 @@ class History:
     def __init__(
         self,
         ranges: Sequence[Network] = (),
+        outside: Sequence[NamedRange] = BUILTIN,
         tracked: Sequence[TrackedFrame] = TRACKED,
         keep_s: float = KEEP_SECONDS,
     ) -> None:
-        raise NotImplementedError
+        """`ranges` and `outside` are as `snapshot.build` takes them."""
+        self.known_until = BEGINNING
+        """Every change before this instant has been given, as marks said."""
+        self.is_synced = False
+        """Whether anything is known."""
+        self._ranges = ranges
+        self._outside = outside_of(outside, len(FIXED_ROWS))
+        self._keep_ns = int(keep_s * 1e9)
+        self._objects: dict[type[Resource], dict[Key, Resource]] = {}
+        self._told: dict[Hashable, int] = {}
+        self._unseen: set[tuple[type[Resource], Key]] | None = None
+        self._register: Register[Resource] = Register(
+            ENDPOINTS, [*FIXED_ROWS, *(row[1:] for row in self._outside.endpoints.iter_rows())]
+        )
+        self._holders = Holders()
+        self._ends = EndpointHistory(self._register, self._holders)
+        self._services = ServiceHistory(self._register, self._holders)
+        self._policies = PolicyHistory()
+        self._tracks = {frame: Track(frame) for frame in tracked}
+        self._outdated: dict[TrackedFrame, int] = {}
+        self._ranges_frame = ranges_frame(cluster_ranges((), ranges))
+        self._ranges_changed = False
+        self._numbering = object()
+        self._forgotten_at = BEGINNING
+        self._snapshot: Snapshot | None = None
 
     def begin(self) -> None:
         """An epoch begins: puts of all that there is follow, then `synced`. Until the first, nothing is known."""
+        if self.is_synced:
+            self._unseen = {(kind, key) for kind, objects in self._objects.items() for key in objects}
+        else:
+            self._objects.clear()
+            self._told.clear()
 
     def put(self, time_ns: int, resource: Resource) -> None:
         """The object is, or has become, this. `time_ns`: when the watcher knew."""
+        kind, key = type(resource), identity_of(resource)
+        if not self.is_synced:
+            self._objects.setdefault(kind, {})[key] = resource
+            self._told[kind, key] = time_ns
+            return
+        self._retain(time_ns)
+        if self._unseen is not None:
+            self._unseen.discard((kind, key))
+        objects = self._objects.setdefault(kind, {})
+        before = objects.get(key)
+        if before != resource:
+            self._outdate(kind, time_ns)
+            objects[key] = resource
+            self._apply(time_ns, key, before, resource)
 
     def delete(self, time_ns: int, api_version: str, kind: str, namespace: str, name: str) -> None:
-        """The object is gone."""
+        """The object is gone. One that is not known is passed over."""
+        model = MODELS.get((api_version.rpartition("/")[0], kind), Other)
+        key = identity(model, kind, namespace, name)
+        if not self.is_synced:
+            self._objects.get(model, {}).pop(key, None)
+            return
+        self._retain(time_ns)
+        self._remove(time_ns, model, key)
 
     def synced(self, time_ns: int) -> None:
         """Everything that there is has been put since `begin`; what has not was deleted meanwhile."""
+        if not self.is_synced:
+            self._load()
+        for kind, key in self._unseen or ():
+            self._remove(time_ns, kind, key, self.known_until)
+        self._unseen = None
+        self.mark(time_ns)
 
     def mark(self, time_ns: int) -> None:
         """Every change before `time_ns` has been given."""
-
-    @property
-    def is_synced(self) -> bool:
-        """Whether anything is known."""
-        raise NotImplementedError
+        if self.is_synced:
+            self.known_until = max(self.known_until, time_ns)
+            self._retain(time_ns)
 
     def snapshot(self) -> Snapshot:
-        """What is known by now; the same object while nothing changed."""
-        raise NotImplementedError
+        """What is known by now; the same object while nothing changed, and so are those of its frames that did not."""
+        self._follow(END)
+        if self._ranges_changed:
+            self._ranges_changed = False
+            evidence = [item for kind in (Node, Service, ServiceCIDR) for item in self._objects.get(kind, {}).values()]
+            self._ranges_frame = ranges_frame(cluster_ranges(evidence, self._ranges))
+        if self._snapshot is None:
+            self._snapshot = Snapshot(
+                endpoints=self._register.frame(),
+                addresses=self._holders.frame(),
+                services=self._services.services.frame(),
+                dialled=self._services.dialled.frame(),
+                node_ports=self._services.node_ports.frame(),
+                backends=self._services.backends.frame(),
+                listeners=self._ends.listeners.frame(),
+                ranges=self._ranges_frame,
+                objects=self._counts(),
+                numbering=self._numbering,
+                known_until=self.known_until,
+                subjects=self._register.subjects,
+                tracked={frame.name: track.frame() for frame, track in self._tracks.items()},
+                outside=self._outside,
+            )
+        return self._snapshot
 
     def objects(self) -> list[Resource]:
         """All objects that there are now."""
-        raise NotImplementedError
+        return [item for objects in self._objects.values() for item in objects.values()] if self.is_synced else []
 
     def policy_epochs(self) -> Sequence[PolicyEpoch]:
-        """The epochs that are kept, in order of time; at least one. An epoch stays the same object while it is kept."""
-        raise NotImplementedError
+        """What policies were made of: epochs in order of time, at least one. The first is also the best that is known
+        of the time before it. An epoch stays the same object while it is kept, but for the last, which a change within
+        the same quarter of a second replaces."""
+        return self._policies.epochs()
+
+    # --- changes ---
+
+    def _load(self) -> None:
+        """Take the first listing in."""
+        self.is_synced = True
+        kinds = dict.fromkeys((*_FIRST, *self._objects))
+        for kind in kinds:
+            for key, resource in self._objects.get(kind, {}).items():
+                self._apply(self._told[kind, key], key, None, resource, is_first=True)
+            self._outdate(kind, BEGINNING)
+        self._told.clear()
+
+    def _apply(
+        self, time_ns: int, key: Key, before: Resource | None, resource: Resource, *, is_first: bool = False
+    ) -> None:
+        self._snapshot = None
+        match resource:
+            case Pod():
+                self._ends.put_pod(time_ns, resource, is_first=is_first)
+            case Node():
+                self._ends.put_node(time_ns, resource, is_first=is_first)
+            case ReplicaSet() | Job():
+                self._ends.put_owner(resource)
+            case Service():
+                self._services.put_service(time_ns, resource, is_first=is_first)
+            case EndpointSlice():
+                self._services.put_slice(time_ns, resource, is_first=is_first)
+            case _:
+                if isinstance(resource, POLICY_KINDS):
+                    self._policies.change(time_ns, (type(resource), key), resource, is_first=is_first)
+        self._ranges_changed |= _range_evidence(before) != _range_evidence(resource)
+
+    def _remove(self, time_ns: int, kind: type[Resource], key: Key, lost_ns: int = END) -> None:
+        if key not in self._objects.get(kind, {}):
+            return
+        self._snapshot = None
+        self._outdate(kind, time_ns)
+        resource = self._objects[kind].pop(key)
+        match resource:
+            case Pod():
+                self._ends.delete_pod(time_ns, resource, lost_ns)
+            case Node():
+                self._ends.delete_node(time_ns, resource, lost_ns)
+            case ReplicaSet() | Job():
+                self._ends.delete_owner(resource)
+            case Service():
+                self._services.delete_service(time_ns, resource, lost_ns)
+            case EndpointSlice():
+                self._services.delete_slice(time_ns, resource)
+            case _:
+                if isinstance(resource, POLICY_KINDS):
+                    self._policies.change(time_ns, (kind, key), None, is_first=False)
+        self._ranges_changed |= bool(_range_evidence(resource))
+
+    # --- time ---
+
+    def _retain(self, time_ns: int) -> None:
+        """Changes have come that far: drop what is old, now and then."""
+        if time_ns - self._forgotten_at > self._keep_ns // _LOOKS:
+            self._forgotten_at = time_ns
+            self._forget(time_ns - self._keep_ns)
+
+    def _outdate(self, kind: type[Resource], time_ns: int) -> None:
+        """Objects of a kind are about to change; what was computed from them was so until the quantum's beginning."""
+        for frame in self._tracks:
+            if issubclass(kind, frame.kinds):
+                since = BEGINNING if time_ns == BEGINNING else quantum(time_ns)
+                if self._outdated.get(frame, since) < since:
+                    self._follow(since)
+                self._outdated[frame] = max(since, self._outdated.get(frame, since))
+
+    def _follow(self, before_ns: int) -> None:
+        """Compute the tracked frames whose objects changed before an instant."""
+        for frame in [frame for frame, since in self._outdated.items() if since < before_ns]:
+            objects = [item for kind in frame.kinds for item in self._objects.get(kind, {}).values()]
+            self._tracks[frame].update(objects, self._outdated.pop(frame))
+
+    # --- retention ---
+
+    def _forget(self, before_ns: int) -> None:
+        """Drop what ended before an instant; ids are given anew only where enough of them are free."""
+        self._snapshot = None
+        self._holders.forget(before_ns)
+        self._ends.listeners.forget(before_ns)
+        self._services.forget(before_ns)
+        self._policies.forget(before_ns)
+        tracks = [track for track in self._tracks.values() if track.closed > _WORTH]
+        used = self._used()
+        free = len(self._register) - len(used)
+        if free > max(_WORTH, len(used) // 2) or tracks:
+            for track in tracks:
+                track.forget(before_ns)
+            self._renumber()
+
+    def _used(self) -> np.ndarray[tuple[int], np.dtype[np.uint32]]:
+        """Endpoints that something speaks of."""
+        used = [*self._ends.used(), *self._services.used(), *self._holders.used()]
+        return np.unique(np.array(used, np.uint32))
+
+    def _renumber(self) -> None:
+        self._services.renumber()
+        mapping = self._register.keep(self._used())
+        for part in (self._holders, self._ends, self._services):
+            part.remap(mapping)
+        self._numbering = object()
+
+    def _counts(self) -> dict[str, int]:
+        counts: Counter[str] = Counter()
+        for kind, objects in self._objects.items() if self.is_synced else ():
+            counts.update((item.kind for item in objects.values()) if kind is Other else {})
+            if kind is not Other and objects:
+                counts[next(iter(objects.values())).kind] += len(objects)
+        return dict(sorted(counts.items()))
+
+
+def _range_evidence(resource: Resource | None) -> Sequence[object]:
+    """What an object tells of the cluster's ranges."""
+    match resource:
+        case Node():
+            return pod_ranges(resource)
+        case Service():
+            return cluster_ips(resource)
+        case ServiceCIDR():
+            return resource.spec.cidrs or []
+    return ()

@@ -360,5 +360,9 @@ def namespace_of(resource: Resource) -> str:
 
 def identity_of(resource: Resource) -> tuple[str, str, str]:
     """Kind, namespace and name; an object of a cluster-wide kind has no namespace."""
-    namespace = "" if isinstance(resource, _CLUSTER_WIDE) else namespace_of(resource)
-    return resource.kind, namespace, resource.metadata.name
+    return identity(type(resource), resource.kind, resource.metadata.namespace, resource.metadata.name)
+
+
+def identity(model: type[Resource], kind: str, namespace: str | None, name: str) -> tuple[str, str, str]:
+    """The same of an object that is only spoken of; `model` as `MODELS` has it, else `Other`."""
+    return kind, "" if issubclass(model, _CLUSTER_WIDE) else namespace or "default", name

@@ -37,7 +37,7 @@ Owners = Mapping[tuple[str, str, str], Owner | None]
 def owners_of(resources: Iterable[Resource]) -> Owners:
     """The in-between owners among the resources."""
     return {
-        (resource.kind, namespace_of(resource), resource.metadata.name): _controller(resource.metadata)
+        (resource.kind, namespace_of(resource), resource.metadata.name): controller_of(resource.metadata)
         for resource in resources
         if isinstance(resource, ReplicaSet | Job)
     }
@@ -46,7 +46,7 @@ def owners_of(resources: Iterable[Resource]) -> Owners:
 def workload_of(pod: Pod, owners: Owners) -> Workload:
     """The workload of a pod. A bare pod is its own; a static pod (its Node owns it) is named as its manifest is."""
     name = pod.metadata.name
-    owner = _controller(pod.metadata)
+    owner = controller_of(pod.metadata)
     if owner is None:
         return Workload("Pod", name)
     if owner.kind == "Node":
@@ -70,6 +70,7 @@ def _by_name(owner: Owner, labels: Mapping[str, str]) -> Workload:
     return Workload(owner.kind, owner.name)
 
 
-def _controller(metadata: Metadata) -> Owner | None:
+def controller_of(metadata: Metadata) -> Owner | None:
+    """The owner that controls an object; the first where none says so."""
     owners = metadata.owner_references or []
     return next((owner for owner in owners if owner.controller), owners[0] if owners else None)

@@ -19,7 +19,7 @@ from .spans import BEGINNING, END, SPAN
 Row = tuple[Hashable, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TrackedFrame:
     """One frame and how to compute it.
 
