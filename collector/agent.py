@@ -22,7 +22,7 @@ from .config import CollectorConfig
 from .errors import TransientError
 from .metrics import Metrics, MetricsServer
 from .schema import MAX_MESSAGE_BYTES, MAX_ROWS, TABLES, Batch, Table, encode
-from .sinks import Sink
+from .sinks import Settled, Sink
 from .sources import Columns, Source
 
 _log = logging.getLogger(__name__)
@@ -143,4 +143,11 @@ def open_sink(config: CollectorConfig, metrics: Metrics) -> Sink:
         return FileSink(config.bus, config.node, metrics, config.spool_bytes)
     from .sinks.kafka import KafkaSink
 
-    return KafkaSink(config.bus, metrics, config.in_flight_bytes)
+    def kafka(on_settled: Settled | None = None) -> Sink:
+        return KafkaSink(config.bus, metrics, config.in_flight_bytes, on_settled)
+
+    if config.spool is None:
+        return kafka()
+    from .sinks.spool import SpoolSink
+
+    return SpoolSink(config.spool, metrics, config.spool_bytes, kafka)

@@ -33,6 +33,8 @@ class CollectorConfig:
     """HOST:PORT of the agent's own metrics; None serves none, port 0 takes a free one."""
     spool_bytes: int = 256 * 1024 * 1024
     """file://: segments kept for each table; older ones are deleted, whether they were read or not."""
+    spool: Path | None = None
+    """kafka://: folder where batches wait for the broker, `spool_bytes` at most in all; None: in memory."""
     in_flight_bytes: int = 32 * 1024 * 1024
     """kafka://: what may wait for the broker's answer."""
 

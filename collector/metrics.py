@@ -36,7 +36,8 @@ FAMILIES: Final = (
         "lost_rows_total",
         "counter",
         ("table", "reason"),
-        "Rows that did not reach the bus, by reason: bus_full, bus_error, retention.",
+        "Rows that did not reach the bus, by reason: bus_full, bus_error, retention, spool_full, spool_error, "
+        "spool_corrupt.",
     ),
     Family(
         "lost_bytes_total",
@@ -56,7 +57,30 @@ FAMILIES: Final = (
         ("reason",),
         "Kernel messages that could not be decoded, by reason: truncated, attribute, family.",
     ),
-    Family("tracked_flows", "gauge", (), "Connections in the node's conntrack table at the last dump."),
+    Family("spool_bytes", "gauge", (), "Size of the batches that wait on disk for the bus."),
+    Family("spool_is_degraded", "gauge", (), "1 while the disk refuses batches and they are sent from memory or lost."),
+    Family(
+        "spool_corrupt_segments_total",
+        "counter",
+        (),
+        "Segments of the spool that were damaged and deleted; their rows are lost with reason spool_corrupt.",
+    ),
+    Family("tracked_flows", "gauge", (), "Connections that the flow source followed at its last look."),
+    Family(
+        "source_info",
+        "gauge",
+        ("source", "reason"),
+        "1 for the source that flows come from; the reason is why no better one could be used, empty where none is.",
+    ),
+    Family("attached_interfaces", "gauge", (), "Interfaces that the eBPF program counts at."),
+    Family(
+        "missed_packets_total",
+        "counter",
+        ("reason",),
+        "Packets that the eBPF program saw and put into no flow, by reason: table_full, malformed, fragment, "
+        "icmp_control.",
+    ),
+    Family("missed_bytes_total", "counter", ("reason",), "Bytes of these packets, by reason."),
     Family(
         "cycle_seconds_total",
         "counter",

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from ..schema import Batch
+
+Settled = Callable[[Batch, bool], None]
+"""Told of a batch whether the bus has it; False leaves it to whoever is told."""
 
 
 class Sink(Protocol):

@@ -1,8 +1,9 @@
 """Batches to Kafka: one message each, under its key, acknowledged by all in-sync replicas, idempotent.
 
 The client itself bounds nothing, so what may wait for the broker's answer is bounded here, in bytes. A batch that
-finds no room within BLOCK_S is lost with reason `bus_full`, one that the client gives up with reason `bus_error`;
-neither raises. Topics are the broker's to create. No compression by Kafka: a batch is compressed already.
+finds no room within BLOCK_S is lost with reason `bus_full`, one that the client gives up with reason `bus_error`,
+unless somebody keeps it (`spool`) and is told; neither raises. Topics are the broker's to create. No compression by
+Kafka: a batch is compressed already.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from kafka.errors import KafkaError
 from ..errors import ConfigError, TransientError
 from ..metrics import Metrics
 from ..schema import MAX_MESSAGE_BYTES, Batch
+from . import Settled
 
 _log = logging.getLogger(__name__)
 
@@ -26,14 +28,19 @@ _ROOM_FOR_HEADERS: Final = 64 * 1024
 
 
 class KafkaSink:
-    """Hands batches to one producer. `limit_bytes` bounds what is in flight."""
+    """Hands batches to one producer. `limit_bytes` bounds what is in flight.
 
-    def __init__(self, url: str, metrics: Metrics, limit_bytes: int) -> None:
+    Where `on_settled` is given it is called once for each batch, from any thread, with whether the broker has it, and
+    nothing is counted as lost here.
+    """
+
+    def __init__(self, url: str, metrics: Metrics, limit_bytes: int, on_settled: Settled | None = None) -> None:
         self._servers = [server for server in url.removeprefix("kafka://").rstrip("/").split(",") if server]
         if not self._servers or not all(_is_host_and_port(server) for server in self._servers):
             raise ConfigError(f"bus: {url!r} is not kafka://HOST:PORT[,HOST:PORT]")
         self._metrics = metrics
         self._limit_bytes = limit_bytes
+        self._on_settled = on_settled
         self._in_flight: dict[tuple[str, int, int], Batch] = {}
         self._settled = threading.Condition()
         self._producer: Any = None
@@ -58,7 +65,7 @@ class KafkaSink:
         """Hand one batch to the producer, after waiting for room for at most BLOCK_S."""
         with self._settled:
             if not self._settled.wait_for(lambda: self._has_room(batch), BLOCK_S):
-                self._metrics.lost(batch.table, batch.rows, batch.byte_sum, "bus_full")
+                self._give_up(batch, "bus_full")
                 return
             self._in_flight[batch.table, batch.epoch, batch.seq] = batch
         try:
@@ -102,11 +109,19 @@ class KafkaSink:
     def _acknowledge(self, batch: Batch, _metadata: object) -> None:
         if self._settle(batch):
             self._metrics.sent(batch)
+            if self._on_settled is not None:
+                self._on_settled(batch, True)
 
     def _lose(self, batch: Batch, error: BaseException) -> None:
         if self._settle(batch):
             _log.warning("bus: batch not delivered: %s: %s", type(error).__name__, error)
-            self._metrics.lost(batch.table, batch.rows, batch.byte_sum, "bus_error")
+            self._give_up(batch, "bus_error")
+
+    def _give_up(self, batch: Batch, reason: str) -> None:
+        if self._on_settled is not None:
+            self._on_settled(batch, False)
+        else:
+            self._metrics.lost(batch.table, batch.rows, batch.byte_sum, reason)
 
     def _settle(self, batch: Batch) -> bool:
         """Forget a batch; False where it was settled before, so that each is counted once."""

@@ -26,6 +26,9 @@ def add(commands: Subparsers) -> None:
     command.add_argument("--node", metavar="NAME", help="the node's name in the cluster")
     command.add_argument("--bus", metavar="URL", help="kafka://HOST:PORT[,HOST:PORT] or file://DIR")
     command.add_argument("--sources", metavar="LIST", help="comma-separated: conntrack, counters (default: both)")
+    command.add_argument(
+        "--spool", metavar="DIR", help="kafka://: keep batches there until the broker has them (default: in memory)"
+    )
     command.add_argument("--interval", metavar="SECONDS", help="time between two reads (default: 1)")
     command.add_argument("--metrics", metavar="HOST:PORT", help="serve the collector's metrics there (default: off)")
     command.add_argument("--netns", metavar="PATH", help="read this network namespace instead of the process's own")
@@ -46,6 +49,7 @@ def configuration(arguments: argparse.Namespace) -> CollectorConfig:
             "node": arguments.node,
             "bus": arguments.bus,
             "sources": arguments.sources,
+            "spool": arguments.spool,
             "interval_s": arguments.interval,
             "metrics_address": arguments.metrics,
             "netns": arguments.netns,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,9 @@ from collector.metrics import Metrics
 from collector.schema import MAX_MESSAGE_BYTES, Batch
 from collector.sinks import kafka as kafka_sink
 from collector.sinks.kafka import BLOCK_S, KafkaSink
+from collector.sinks.spool import SpoolSink
 from tests.kafka_broker import KafkaBroker
+from tests.pipeline import batches_for_tests
 from tests.pipeline.bus.buses import refused_connections
 
 pytestmark = pytest.mark.kafka
@@ -71,6 +74,40 @@ def test_a_broker_that_goes_away_bounds_memory_and_time_and_loses_by_count(monke
         time.sleep(8)
         sink.stop()
         assert metrics.value("lost_rows_total", table="flows", reason="bus_error") == 40, "counted once"
+
+
+def test_a_spool_loses_nothing_of_a_broker_that_is_killed_and_comes_back(tmp_path: Path) -> None:
+    """Batches go on while it is away, and every one of them is there afterwards; nothing is counted as lost."""
+    metrics = Metrics()
+    total = 60
+    with refused_connections(), KafkaBroker() as broker:
+        url = f"kafka://{broker.bootstrap}"
+        sink = SpoolSink(tmp_path, metrics, 1 << 26, lambda told: KafkaSink(url, metrics, 1 << 25, told))
+        sink.start()
+        for seq in range(20):
+            sink.send(batches_for_tests.batch(seq=seq, node="spooled"))
+        assert sink.flush(30)
+        broker.stop(graceful=False)
+        began = time.monotonic()
+        for seq in range(20, total):
+            sink.send(batches_for_tests.batch(seq=seq, node="spooled"))
+        assert time.monotonic() - began < 5, "the agent is not held up"
+        assert not sink.flush(0.1)
+        assert metrics.value("spool_bytes") > 0
+        broker.start()
+        assert sink.flush(90)
+        sink.stop()
+        consumer = KafkaConsumer(bootstrap_servers=broker.bootstrap, auto_offset_reset="earliest", group_id=None)
+        consumer.subscribe([batch(0).topic])
+        found: list[int] = []
+        deadline = time.monotonic() + 30
+        while len(set(found)) < total and time.monotonic() < deadline:
+            for messages in consumer.poll(500).values():
+                found += [int(dict(m.headers)["seq"]) for m in messages if m.key == b"spooled"]
+        consumer.close()
+    assert sorted(set(found)) == list(range(total))
+    assert metrics.value("batches_total", table="flows") == total
+    assert metrics.value("spool_bytes") == 0
 
 
 def test_nobody_there_is_transient() -> None:

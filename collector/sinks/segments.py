@@ -1,0 +1,98 @@
+"""Segment files of one folder: one record each, durable and whole or not there at all.
+
+The invariant: a segment has its name only when its content is synced; what a killed process left half-written goes when
+the folder is opened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from pathlib import Path
+from typing import Final
+
+_log = logging.getLogger(__name__)
+
+SUFFIX: Final = ".seg"
+_TEMPORARY: Final = ".part"
+
+
+def segment_name(epoch: int, seq: int) -> str:
+    """The file name of a batch: names sort as batches were made."""
+    return f"{epoch:020d}-{seq:012d}{SUFFIX}"
+
+
+class SegmentFolder:
+    """The segments of one folder, oldest first, and their size. Makes the folder; raises OSError where it cannot."""
+
+    def __init__(self, path: Path) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        self._sizes: dict[str, int] = {}  # by name, oldest first
+        self.size_bytes = 0
+        for entry in sorted(os.scandir(path), key=lambda entry: entry.name):
+            if entry.name.endswith(_TEMPORARY):
+                (path / entry.name).unlink()
+            elif entry.name.endswith(SUFFIX):
+                self._note(entry.name, entry.stat().st_size)
+
+    @property
+    def names(self) -> list[str]:
+        """The segments' names, oldest first."""
+        return list(self._sizes)
+
+    def _note(self, name: str, size: int) -> None:
+        self._sizes[name] = size
+        self.size_bytes += size
+
+    def write(self, name: str, content: bytes) -> None:
+        """Make one segment appear, durable and whole; leaves nothing behind where it raises OSError."""
+        temporary = self._path / f".{name}{_TEMPORARY}"
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.rename(self._path / name)
+            directory = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+        except OSError:
+            for path in (temporary, self._path / name):
+                with contextlib.suppress(OSError):
+                    path.unlink(missing_ok=True)
+            raise
+        self._note(name, len(content))
+
+    def read(self, name: str) -> bytes:
+        """The content of one segment; empty where the disk does not give it."""
+        try:
+            return (self._path / name).read_bytes()
+        except OSError as error:
+            _log.warning("bus: segment not read: %s", error)
+            return b""
+
+    def delete(self, name: str) -> None:
+        """Delete one segment; one that somebody else deleted is gone too."""
+        self.size_bytes -= self._sizes.pop(name)
+        try:
+            (self._path / name).unlink()
+        except OSError as error:
+            _log.warning("bus: segment not deleted: %s", error)
+
+    def drop_before(self, name: str) -> None:
+        """Delete the segments whose names sort before `name`."""
+        for old in self.names:
+            if old >= name:
+                break
+            self.delete(old)
+
+    def pop_oldest(self) -> tuple[str, bytes]:
+        """Delete the oldest segment and return its name and content; empty where somebody deleted it before."""
+        name = next(iter(self._sizes))
+        content = self.read(name)
+        self.delete(name)
+        return name, content

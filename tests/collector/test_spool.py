@@ -1,0 +1,235 @@
+"""The spool: on disk, with the bus, or counted as lost; whatever bus, disk and process do."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from collector.errors import ConfigError, TransientError
+from collector.metrics import Metrics
+from collector.schema import PREFIX, Batch
+from collector.sinks import Settled, spool
+from collector.sinks.segments import SegmentFolder
+from collector.sinks.spool import SpoolSink
+from tests.pipeline import batches_for_tests
+
+EPOCH = 1_790_000_000_000_000_000
+
+
+def batch(seq: int, *, rows: int = 2) -> Batch:
+    return batches_for_tests.batch(epoch=EPOCH, seq=seq, rows=rows)
+
+
+class Bus:
+    """A bus that can be away, refuse, or keep its answer to itself."""
+
+    def __init__(self, on_settled: Settled) -> None:
+        self.on_settled = on_settled
+        self.is_there = self.accepts = self.answers = True
+        self.got: list[int] = []
+        self.unanswered: list[Batch] = []
+        self.stopped = 0
+
+    def start(self) -> None:
+        if not self.is_there:
+            raise TransientError("nobody answers")
+
+    def send(self, batch: Batch) -> None:
+        if not self.answers:
+            self.unanswered.append(batch)
+            return
+        if self.accepts:
+            self.got.append(batch.seq)
+        self.on_settled(batch, self.accepts)
+
+    def flush(self, timeout_s: float) -> bool:
+        return True
+
+    def stop(self) -> None:
+        self.stopped += 1
+        for batch in self.unanswered:
+            self.on_settled(batch, False)
+        self.unanswered.clear()
+
+
+class Rig:
+    def __init__(self, folder: Path, limit_bytes: int = 1 << 20, prepare: Callable[[Bus], None] = lambda bus: None):
+        self.metrics = Metrics()
+        self.bus: Bus
+
+        def make(on_settled: Settled) -> Bus:
+            self.bus = Bus(on_settled)
+            prepare(self.bus)
+            return self.bus
+
+        self.sink = SpoolSink(folder, self.metrics, limit_bytes, make)
+        self.sink.start()
+
+    def lost(self, reason: str) -> float:
+        return self.metrics.value("lost_rows_total", table="flows", reason=reason)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool, "_RETRY_S", (0.01, 0.02))
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted((folder / "flows").glob("*.seg"))
+
+
+def away(bus: Bus) -> None:
+    bus.is_there = False
+
+
+def test_what_the_bus_has_is_no_longer_on_the_disk(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    for seq in range(5):
+        rig.sink.send(batch(seq))
+    assert rig.sink.flush(5)
+    rig.sink.stop()
+    assert rig.bus.got == [0, 1, 2, 3, 4]
+    assert files(tmp_path) == []
+    assert rig.metrics.value("spool_bytes") == 0
+
+
+def test_a_bus_that_comes_later_gets_everything_in_order(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, prepare=away)
+    for seq in range(5):
+        rig.sink.send(batch(seq))
+    assert not rig.sink.flush(0.05)
+    assert len(files(tmp_path)) == 5
+    assert rig.metrics.value("spool_bytes") == sum(path.stat().st_size for path in files(tmp_path))
+    rig.bus.is_there = True
+    assert rig.sink.flush(5)
+    assert rig.bus.got == [0, 1, 2, 3, 4]
+    rig.sink.stop()
+
+
+def test_the_next_agent_sends_what_the_last_one_could_not(tmp_path: Path) -> None:
+    first = Rig(tmp_path, prepare=away)
+    for seq in range(3):
+        first.sink.send(batch(seq))
+    first.sink.stop()
+    second = Rig(tmp_path)
+    assert second.sink.flush(5)
+    second.sink.stop()
+    assert (first.bus.got, second.bus.got) == ([], [0, 1, 2])
+    assert first.lost("bus_error") == 0
+
+
+def test_what_is_unanswered_at_a_stop_stays_on_the_disk(tmp_path: Path) -> None:
+    def silent(bus: Bus) -> None:
+        bus.answers = False
+
+    rig = Rig(tmp_path, prepare=silent)
+    rig.sink.send(batch(0))
+    while not rig.bus.unanswered:
+        time.sleep(0.01)
+    rig.sink.stop()
+    assert len(files(tmp_path)) == 1
+
+
+def test_refused_batches_are_tried_again(tmp_path: Path) -> None:
+    def refuse(bus: Bus) -> None:
+        bus.accepts = False
+
+    rig = Rig(tmp_path, prepare=refuse)
+    rig.sink.send(batch(0))
+    rig.sink.send(batch(1))
+    time.sleep(0.1)
+    assert len(files(tmp_path)) == 2
+    rig.bus.accepts = True
+    assert rig.sink.flush(5)
+    assert sorted(rig.bus.got) == [0, 1]
+    rig.sink.stop()
+
+
+def test_past_the_bound_the_oldest_whole_batches_go_and_are_counted(tmp_path: Path) -> None:
+    size = len(batch(0).value) + 400
+    rig = Rig(tmp_path, limit_bytes=4 * size, prepare=away)
+    for seq in range(10):
+        rig.sink.send(batch(seq))
+    kept = len(files(tmp_path))
+    assert 3 <= kept < 10
+    assert rig.lost("spool_full") == 2 * (10 - kept)
+    rig.bus.is_there = True
+    assert rig.sink.flush(5)
+    rig.sink.stop()
+    assert rig.bus.got == list(range(10 - kept, 10))
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty"])
+def test_exactly_the_damaged_segments_are_lost(tmp_path: Path, damage: str) -> None:
+    first = Rig(tmp_path, prepare=away)
+    for seq in range(3):
+        first.sink.send(batch(seq))
+    first.sink.stop()
+    path = files(tmp_path)[1]
+    content = path.read_bytes()
+    value_at = len(content) - len(batch(1).value)
+    flipped = value_at + PREFIX.size + 5
+    path.write_bytes(
+        {
+            "flip": content[:flipped] + bytes([content[flipped] ^ 1]) + content[flipped + 1 :],
+            "cut": content[: len(content) // 2],
+            "empty": b"",
+        }[damage]
+    )
+    second = Rig(tmp_path)
+    assert second.sink.flush(5)
+    second.sink.stop()
+    assert second.bus.got == [0, 2]
+    assert files(tmp_path) == []
+    assert second.metrics.value("spool_corrupt_segments_total") == 1
+    assert second.lost("spool_corrupt") == (2 if damage == "flip" else 0)
+
+
+def test_what_the_disk_refuses_goes_straight_to_the_bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(tmp_path)
+    rig.sink.send(batch(0))
+    assert rig.sink.flush(5)
+
+    def full(self: SegmentFolder, name: str, content: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SegmentFolder, "write", full)
+        rig.sink.send(batch(1))
+        assert rig.metrics.value("spool_is_degraded") == 1
+        rig.bus.accepts = False
+        rig.sink.send(batch(2))
+    rig.bus.accepts = True
+    rig.sink.send(batch(3))
+    assert rig.sink.flush(5)
+    rig.sink.stop()
+    assert rig.bus.got == [0, 1, 3]
+    assert rig.lost("spool_error") == 2
+    assert rig.metrics.value("spool_is_degraded") == 0
+
+
+def test_what_disk_and_bus_refuse_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(tmp_path, prepare=away)
+    monkeypatch.setattr(SegmentFolder, "write", lambda *_: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+    rig.sink.send(batch(0))
+    rig.sink.stop()
+    assert rig.lost("spool_error") == 2
+
+
+def test_a_stop_does_not_wait_for_a_bus_that_is_away(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, prepare=away)
+    began = time.monotonic()
+    rig.sink.stop()
+    rig.sink.stop()
+    assert time.monotonic() - began < 2
+    assert not [thread for thread in threading.enumerate() if thread.name == "spool"]
+
+
+def test_a_folder_that_cannot_be_is_a_wrong_setting(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="spool: cannot use"):
+        Rig(tmp_path / "file")
