@@ -1,4 +1,4 @@
-"""Compiled policies of one snapshot, and what they say of connections.
+"""Compiled policies of one instant, and what they say of connections.
 
 The invariant: whatever the number of rows, each distinct question is evaluated once. Both directions are judged apart,
 and a connection is allowed where neither denies it.
@@ -6,22 +6,24 @@ and a connection is allowed where neither denies it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
 import polars as pl
 
-from ...inventory.models import Resource, identity_of
+from ...inventory.models import Namespace, Resource, identity_of
 from ...inventory.snapshot import Snapshot
 from .classes import point
 from .evaluation import ALLOWED, VERDICTS, Questions, evaluate
-from .identities import Identities, identities_of
+from .identities import Identities, identities_of, vocabulary_of
 from .matcher import Matcher
-from .readers import not_judged, read
+from .profiles import Profiles
+from .readers import not_judged, read_one
 from .side import REFERENCES, Side, compile_side, ordered
-from .terms import Direction
+from .terms import Direction, Policy
 
 PAIR: Final = (
     "src_id",
@@ -38,10 +40,12 @@ PAIR: Final = (
 SIDE_VERDICT: Final[pl.Enum] = pl.Enum(VERDICTS)
 VERDICT: Final[pl.Enum] = pl.Enum(["allowed", "denied"])
 POLICIES: Final[pl.List] = pl.List(pl.Struct(REFERENCES))
-SIDES: Final = {"egress": "egress", "ingress": "ingress_policy"}
+SIDES: Final[Mapping[Direction, str]] = {"egress": "egress", "ingress": "ingress_policy"}
 """Direction and the column of its answers."""
 
 _QUESTION: Final = ("subject", "peer", "peer_class", "port_class", "point", "destination", "exempt")
+
+Reader = Callable[[Resource], Sequence[Policy]]
 
 
 @dataclass(frozen=True)
@@ -49,10 +53,21 @@ class Judgement:
     """What policies say of each row, by number, and what the numbers mean."""
 
     rows: pl.DataFrame
-    """`verdict` (VERDICT), `egress` and `ingress_policy` (UInt32: rows of `sides`), in the order of the rows judged.
-    All are null where a Service was dialled and the backend, which policies are about, is not known."""
-    sides: pl.DataFrame
-    """Distinct answers: `verdict` (SIDE_VERDICT) and `policies` (POLICIES)."""
+    """`verdict` (VERDICT), `egress` and `ingress_policy` (UInt32: rows of `answers` and of `sides`), in the order of
+    the rows judged. All are null where a Service was dialled and the backend that policies are about is not known."""
+    answers: pl.DataFrame
+    """Distinct answers: `direction`, `verdict` (UInt8: a number of `VERDICTS`) and `reference` (List of UInt32: rows
+    of the direction's `references`)."""
+    references: Mapping[Direction, pl.DataFrame]
+    """By direction, what an answer can name: REFERENCES."""
+
+    @cached_property
+    def sides(self) -> pl.DataFrame:
+        """The distinct answers with names: `verdict` (SIDE_VERDICT) and `policies` (POLICIES)."""
+        return pl.concat(
+            _readable(self.answers.filter(pl.col("direction") == direction), references)
+            for direction, references in self.references.items()
+        )
 
     def structs(self) -> pl.DataFrame:
         """`verdict`, and `egress` and `ingress_policy` as structs {verdict, policies}."""
@@ -63,22 +78,55 @@ class Judgement:
 
 
 class Policies:
-    """The policies of one snapshot. Immutable, and safe to share between threads."""
+    """The policies of one instant, compiled for the endpoints that are known. Immutable; threads may share it."""
 
-    def __init__(self, objects: Iterable[Resource], snapshot: Snapshot) -> None:
+    def __init__(
+        self,
+        objects: Iterable[Resource],
+        snapshot: Snapshot,
+        profiles: Profiles,
+        reader: Reader = read_one,
+    ) -> None:
         objects = list({(type(item), *identity_of(item)): item for item in objects}.values())
-        self._identities: Identities = identities_of(snapshot, objects)
-        self._is_service = snapshot.endpoints["kind"] == "Service"
+        policies = ordered([policy for item in objects for policy in reader(item)])
         self.not_judged = not_judged(objects)
         """Kind, namespace and name of policies of kinds that are not understood."""
-        policies = ordered(list(read(objects)))
-        self._sides: dict[Direction, Side] = {}
-        self._matchers: dict[Direction, Matcher] = {}
-        for direction in ("egress", "ingress"):
-            mine = [policy for policy in policies if policy.direction == direction]
-            side = compile_side(mine, self.not_judged, self._identities)
-            self._sides[direction] = side
-            self._matchers[direction] = Matcher(side.rules, self._identities)
+        self.written: Sequence[Policy] = policies
+        """Every policy that takes part, a direction at a time, in the order in which they are asked."""
+        self._namespace_labels = {
+            item.metadata.name: item.metadata.labels or {} for item in objects if isinstance(item, Namespace)
+        }
+        self._compile(snapshot, identities_of(profiles, vocabulary_of(policies), self._namespace_labels))
+
+    @property
+    def identities(self) -> Identities:
+        """Who the endpoints are to these policies."""
+        return self._identities
+
+    def side(self, direction: Direction) -> Side:
+        """One direction, compiled."""
+        return self._sides[direction]
+
+    def matcher(self, direction: Direction) -> Matcher:
+        """What the rules of one direction match."""
+        return self._matchers[direction]
+
+    def following(self, snapshot: Snapshot, profiles: Profiles) -> Policies:
+        """The same policies for a later snapshot of the same numbering.
+
+        An endpoint of a known identity costs nothing. A new identity has the tables built anew, from what was read.
+        """
+        later = object.__new__(Policies)
+        later.not_judged, later.written = self.not_judged, self.written
+        later._namespace_labels = self._namespace_labels
+        identities = self._identities.following(profiles)
+        if identities is None:
+            identities = identities_of(profiles, self._identities.vocabulary, self._namespace_labels)
+            later._compile(snapshot, identities)
+        else:
+            later._identities, later._is_service = identities, _is_service(snapshot)
+            later._sides, later._matchers = self._sides, self._matchers
+        return later
 
     def judge(self, pairs: pl.DataFrame) -> pl.DataFrame:
         """`verdict`, `egress` and `ingress_policy` of each row of `pairs` (columns `PAIR`), in order."""
@@ -87,29 +135,44 @@ class Policies:
     def judgement(self, pairs: pl.DataFrame) -> Judgement:
         """The same by number, for many rows: the structs of 10 million flows are better never made."""
         distinct = pairs.select(PAIR).unique()
+        judged = self.ask(distinct)
+        known = distinct.hstack(judged.rows)
+        rows = pairs.select(PAIR).join(known, on=PAIR, how="left", maintain_order="left", nulls_equal=True)
+        return Judgement(rows.select(judged.rows.columns), judged.answers, judged.references)
+
+    def ask(self, distinct: pl.DataFrame) -> Judgement:
+        """The same for rows of `PAIR` of which no two are alike."""
         columns: list[pl.Series] = []
-        answers: list[pl.DataFrame] = []
+        parts: list[pl.DataFrame] = []
         for direction, column in SIDES.items():
-            numbers, sides = self._ask(direction, distinct)  # type: ignore[arg-type]  # a key of SIDES is a Direction
-            columns.append((numbers + sum(part.height for part in answers)).cast(pl.UInt32).alias(column))
-            answers.append(sides)
-        sides = pl.concat(answers)
-        is_denied = pl.lit(sides["verdict"] == "denied")
-        judged = distinct.with_columns(columns).with_columns(
-            pl.when(is_denied.gather("egress") | is_denied.gather("ingress_policy"))
-            .then(pl.lit("denied", dtype=VERDICT))
-            .otherwise(pl.lit("allowed", dtype=VERDICT))
-            .alias("verdict")
+            numbers, answers = self._ask(direction, distinct)
+            columns.append((numbers + sum(part.height for part in parts)).cast(pl.UInt32).alias(column))
+            parts.append(answers)
+        answers = pl.concat(parts)
+        is_denied = pl.lit(answers["verdict"] == VERDICTS.index("denied"))
+        is_any_denied = is_denied.gather("egress") | is_denied.gather("ingress_policy")
+        is_open = pl.lit(self._is_service).gather(distinct["dst_id"]) if distinct.height else pl.lit(value=False)
+        verdict = pl.when(is_any_denied).then(pl.lit("denied")).otherwise(pl.lit("allowed")).cast(VERDICT)
+        rows = pl.DataFrame(columns).select(
+            pl.when(~is_open).then(expression).alias(name)
+            for name, expression in (("verdict", verdict), *((column, pl.col(column)) for column in SIDES.values()))
         )
-        outputs = ("verdict", *SIDES.values())
-        unknown = pl.lit(self._is_service).gather("dst_id")
-        judged = judged.with_columns(pl.when(~unknown).then(pl.col(name)).alias(name) for name in outputs)
-        rows = pairs.select(PAIR).join(judged, on=PAIR, how="left", maintain_order="left", nulls_equal=True)
-        return Judgement(rows.select(outputs), sides)
+        return Judgement(rows, answers, {direction: side.references for direction, side in self._sides.items()})
+
+    def _compile(self, snapshot: Snapshot, identities: Identities) -> None:
+        self._identities = identities
+        self._is_service = _is_service(snapshot)
+        self._sides: dict[Direction, Side] = {}
+        self._matchers: dict[Direction, Matcher] = {}
+        for direction in SIDES:
+            mine = [policy for policy in self.written if policy.direction == direction]
+            side = compile_side(mine, self.not_judged, identities)
+            self._sides[direction] = side
+            self._matchers[direction] = Matcher(side.rules, identities)
 
     def _ask(self, direction: Direction, pairs: pl.DataFrame) -> tuple[pl.Series, pl.DataFrame]:
         """The number of each pair's answer, and the distinct answers."""
-        questions = self._questions(direction, pairs)
+        questions = self.questions(direction, pairs)
         distinct = questions.unique(maintain_order=True).with_row_index("question")
         side, matcher = self._sides[direction], self._matchers[direction]
         asked = {name: distinct[name].to_numpy() for name in _QUESTION}
@@ -128,10 +191,10 @@ class Policies:
         sides = distinct.select("verdict", "reference").unique(maintain_order=True).with_row_index("answer")
         distinct = distinct.join(sides, on=["verdict", "reference"], how="left", maintain_order="left")
         numbers = questions.join(distinct, on=_QUESTION, how="left", maintain_order="left")["answer"]
-        return numbers, _readable(sides, side.references)
+        return numbers, sides.select(pl.lit(direction).alias("direction"), "verdict", "reference")
 
-    def _questions(self, direction: Direction, pairs: pl.DataFrame) -> pl.DataFrame:
-        """What decides a pair in one direction: identities and classes. `exempt` is what never leaves a pod."""
+    def questions(self, direction: Direction, pairs: pl.DataFrame) -> pl.DataFrame:
+        """What decides each pair in one direction: identities and classes. `exempt` is what never leaves a pod."""
         matcher = self._matchers[direction]
         src, dst = (self._identities.of_endpoint[pairs[end].to_numpy()] for end in ("src_id", "dst_id"))
         peer_side = "backend" if direction == "egress" else "src"
@@ -154,21 +217,29 @@ class Policies:
 
 
 def compile_policies(objects: Iterable[Resource], snapshot: Snapshot) -> Policies:
-    """Compile the policies among the objects that the snapshot was built from, pods, namespaces and nodes included."""
-    return Policies(objects, snapshot)
+    """Compile the policies among the objects that the snapshot was built from, namespaces included."""
+    profiles = Profiles()
+    profiles.see(snapshot)
+    return Policies(objects, snapshot, profiles)
 
 
-def _readable(sides: pl.DataFrame, references: pl.DataFrame) -> pl.DataFrame:
+def _is_service(snapshot: Snapshot) -> pl.Series:
+    """By endpoint id."""
+    return snapshot.endpoints["kind"] == "Service"
+
+
+def _readable(answers: pl.DataFrame, references: pl.DataFrame) -> pl.DataFrame:
     """Answers with names in place of references."""
+    numbered = answers.with_row_index("answer")
     names = (
-        sides.select("answer", "reference")
+        numbered.select("answer", "reference")
         .explode("reference")
         .drop_nulls()
         .with_columns(policy=pl.lit(references.to_struct()).gather("reference"))
         .group_by("answer", maintain_order=True)
         .agg("policy")
     )
-    named = sides.join(names, on="answer", how="left", maintain_order="left")
+    named = numbered.join(names, on="answer", how="left", maintain_order="left")
     return named.select(
         pl.lit(pl.Series(VERDICTS)).gather("verdict").cast(SIDE_VERDICT).alias("verdict"),
         pl.col("policy").cast(POLICIES).fill_null(pl.lit([], dtype=POLICIES)).alias("policies"),

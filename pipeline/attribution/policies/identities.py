@@ -1,28 +1,26 @@
-"""Who an end of a connection is to policies: pods alike in namespace, labels and named ports are one identity.
+"""Who an end of a connection is to policies: pods alike in all that a selector asks for are one identity.
 
-Endpoints map to identities, and a selector becomes one truth value an identity, so that cost grows with the kinds of
-pods and not with their number. The invariant: identity 0 is nobody, which no selector selects.
+Labels and named ports that no policy mentions tell nobody apart, so cost grows with the kinds of pods that policies
+know and not with the number of pods, however many labels of their own those have. The invariant: identity 0 is nobody,
+which no selector selects.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
-from ...inventory.models import Namespace, Node, Pod, Resource, identity_of
-from ...inventory.snapshot import Snapshot
-from ..flowfile import PROTOCOL_NUMBERS
-from .terms import Nodes, Pods, Selector
+from .profiles import NOBODY as NO_PROFILE
+from .profiles import NamedPorts, Profile, Profiles
+from .terms import NamedPort, Nodes, Pods, Policy, Selector
 
 Mask = npt.NDArray[np.bool_]
+Ids = npt.NDArray[np.uint32]
 Labels = Mapping[str, str]
-NamedPorts = tuple[tuple[str, int, int], ...]
-"""Name, protocol and number of each container port that has a name."""
 
 NOBODY: Final = 0
 NAMESPACE_NAME: Final = "kubernetes.io/metadata.name"
@@ -55,20 +53,42 @@ class LabelTable:
 
 
 @dataclass(frozen=True)
+class Vocabulary:
+    """What policies ask of pods and nodes: keys of labels, and names of ports."""
+
+    keys: frozenset[str]
+    port_names: frozenset[str]
+
+    def reduced(self, profile: Profile) -> Profile:
+        """The profile without what nobody asks for."""
+        return Profile(
+            profile.kind,
+            profile.namespace,
+            frozenset(label for label in profile.labels if label[0] in self.keys),
+            tuple(port for port in profile.named_ports if port[0] in self.port_names),
+        )
+
+
+@dataclass(frozen=True)
 class Identities:
     """The identities of one snapshot's endpoints."""
 
-    of_endpoint: npt.NDArray[np.uint32]
+    of_endpoint: Ids
     """Identity by endpoint id."""
+    of_profile: Ids
+    """Identity by the number of a profile."""
+    numbers: Mapping[Profile, int]
+    """Identity of a reduced profile."""
+    vocabulary: Vocabulary
     named_ports: tuple[NamedPorts, ...]
-    """By identity: the named container ports."""
+    """By identity: the named container ports that policies mention."""
     namespaces: Mapping[str, int]
     """The row of each namespace in `namespace_labels`; row 0 is no namespace."""
     is_pod: Mask
     """By identity: a pod that is not on its node's network, which policies can select."""
     is_node: Mask
     labels: LabelTable
-    namespace_rows: npt.NDArray[np.uint32]
+    namespace_rows: Ids
     """By identity: the row of its namespace."""
     namespace_labels: LabelTable
 
@@ -81,53 +101,53 @@ class Identities:
             inside &= self.namespace_rows == self.namespaces.get(term.namespace, NOBODY)
         return self.is_pod & inside & self.labels.select(term.pods)
 
+    def following(self, profiles: Profiles) -> Identities | None:
+        """The same identities for endpoints that have come since; None where one of them is a new identity."""
+        new = [self.vocabulary.reduced(profile) for profile in profiles.distinct[self.of_profile.size :]]
+        if any(profile not in self.numbers for profile in new):
+            return None
+        added = np.array([self.numbers[profile] for profile in new], dtype=np.uint32)
+        of_profile = np.concatenate([self.of_profile, added])
+        return replace(self, of_profile=of_profile, of_endpoint=of_profile[profiles.of_endpoint])
 
-def identities_of(snapshot: Snapshot, objects: Iterable[Resource]) -> Identities:
-    """The identities of the snapshot's endpoints, by the labels and ports of the objects that it was built from.
 
-    A hostNetwork pod is its node. A namespace without an object of its own has the label of its name alone.
-    """
-    resources = {identity_of(item): item for item in objects}
-    rows: dict[tuple[str, str, frozenset[tuple[str, str]], NamedPorts], int] = {("", "", frozenset(), ()): NOBODY}
-    of_endpoint = np.zeros(snapshot.endpoints.height, dtype=np.uint32)
-    ends = snapshot.endpoints.filter(pl.col("kind").is_in(["Node", "Pod"])).select("id", "kind", "namespace", "name")
-    for number, kind, namespace, name in ends.iter_rows():
-        found = resources.get((kind, namespace, name))
-        if isinstance(found, Pod) and found.spec.host_network:
-            found = resources.get(("Node", "", found.spec.node_name or ""))
-        if isinstance(found, Pod):
-            key = ("Pod", namespace, _label_set(found), _named_ports(found))
-        elif isinstance(found, Node):
-            key = ("Node", "", _label_set(found), ())
-        else:
-            continue
-        of_endpoint[number] = rows.setdefault(key, len(rows))
-    namespaces = sorted({namespace for _, namespace, _, _ in rows})
+def vocabulary_of(policies: Iterable[Policy]) -> Vocabulary:
+    """What the policies ask of pods and nodes."""
+    keys: set[str] = set()
+    port_names: set[str] = set()
+    for policy in policies:
+        peers = (peer for rule in policy.rules for peer in rule.peers or ())
+        for term in (policy.subject, *peers):
+            if isinstance(term, Pods):
+                keys.update(key for key, _, _ in term.pods)
+            elif isinstance(term, Nodes):
+                keys.update(key for key, _, _ in term.nodes)
+        ports = (port for rule in policy.rules for port in rule.ports or ())
+        port_names.update(port.name for port in ports if isinstance(port, NamedPort))
+    return Vocabulary(frozenset(keys), frozenset(port_names))
+
+
+def identities_of(profiles: Profiles, vocabulary: Vocabulary, namespace_labels: Mapping[str, Labels]) -> Identities:
+    """The identities of the endpoints. A namespace of which no labels are given has that of its name alone."""
+    numbers: dict[Profile, int] = {NO_PROFILE: NOBODY}
+    of_profile = np.array(
+        [numbers.setdefault(vocabulary.reduced(profile), len(numbers)) for profile in profiles.distinct],
+        dtype=np.uint32,
+    )
+    namespaces: Sequence[str] = sorted({profile.namespace for profile in numbers})
     namespace_row = {namespace: row for row, namespace in enumerate(namespaces)}
     return Identities(
-        of_endpoint=of_endpoint,
-        named_ports=tuple(ports for *_, ports in rows),
+        of_endpoint=of_profile[profiles.of_endpoint],
+        of_profile=of_profile,
+        numbers=numbers,
+        vocabulary=vocabulary,
+        named_ports=tuple(profile.named_ports for profile in numbers),
         namespaces=namespace_row,
-        is_pod=np.array([kind == "Pod" for kind, *_ in rows]),
-        is_node=np.array([kind == "Node" for kind, *_ in rows]),
-        labels=LabelTable(dict(labels) for _, _, labels, _ in rows),
-        namespace_rows=np.array([namespace_row[namespace] for _, namespace, _, _ in rows], dtype=np.uint32),
-        namespace_labels=LabelTable(_namespace_labels(resources, namespace) for namespace in namespaces),
+        is_pod=np.array([profile.kind == "Pod" for profile in numbers]),
+        is_node=np.array([profile.kind == "Node" for profile in numbers]),
+        labels=LabelTable(dict(profile.labels) for profile in numbers),
+        namespace_rows=np.array([namespace_row[profile.namespace] for profile in numbers], dtype=np.uint32),
+        namespace_labels=LabelTable(
+            {**namespace_labels.get(namespace, {}), NAMESPACE_NAME: namespace} for namespace in namespaces
+        ),
     )
-
-
-def _label_set(item: Pod | Node) -> frozenset[tuple[str, str]]:
-    return frozenset((item.metadata.labels or {}).items())
-
-
-def _named_ports(pod: Pod) -> NamedPorts:
-    ports = (port for container in pod.spec.containers or () for port in container.ports or ())
-    return tuple(
-        sorted({(port.name, PROTOCOL_NUMBERS[port.protocol], port.container_port) for port in ports if port.name})
-    )
-
-
-def _namespace_labels(resources: Mapping[tuple[str, str, str], Resource], name: str) -> Labels:
-    found = resources.get(("Namespace", "", name))
-    labels = (found.metadata.labels if isinstance(found, Namespace) else None) or {}
-    return {**labels, NAMESPACE_NAME: name}

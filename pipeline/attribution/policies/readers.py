@@ -48,12 +48,10 @@ NOT_JUDGED: Final = frozenset(
 """Kinds that may allow or deny traffic and that no reader understands."""
 
 
-def read(objects: Iterable[Resource]) -> Iterator[Policy]:
-    """The policies among the objects, each direction apart."""
-    for item in objects:
-        reader = READERS.get(type(item))
-        if reader is not None:
-            yield from reader(item)
+def read_one(item: Resource) -> tuple[Policy, ...]:
+    """The policies that the object is, each direction apart; none where it is of no kind that is judged."""
+    reader = READERS.get(type(item))
+    return tuple(reader(item)) if reader is not None else ()
 
 
 def not_judged(objects: Iterable[Resource]) -> list[tuple[str, str | None, str]]:

@@ -1,0 +1,168 @@
+"""A table of pairs that were judged, and what was said of them: a look-up costs the same whatever the table holds.
+
+A pair (the columns `PAIR`) is known by 128 bits mixed from it with random seeds, so that no two of millions meet but by
+a chance of one in 10^24, and nobody outside can make them. The invariant: the least lately asked go first; the table
+holds at most twice `most` pairs.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from .engine import PAIR
+
+Words = npt.NDArray[np.uint64]
+Places = npt.NDArray[np.int64]
+
+MOST_PAIRS: Final = 500_000
+_FIRST_SLOTS: Final = 1 << 12
+_ODD: Final = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F)
+"""Multipliers of the two words."""
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Pairs by two words each."""
+
+    first: Words
+    second: Words
+
+    def at(self, places: Places | npt.NDArray[np.bool_]) -> Keys:
+        """Some of the pairs."""
+        return Keys(self.first[places], self.second[places])
+
+
+@dataclass(frozen=True)
+class Said:
+    """What was said of pairs, in columns: numbers, whatever they mean to the one who asks."""
+
+    verdict: npt.NDArray[np.uint8]
+    egress: npt.NDArray[np.uint32]
+    ingress: npt.NDArray[np.uint32]
+
+    def at(self, places: Places | npt.NDArray[np.bool_]) -> Said:
+        """What was said of some of the pairs."""
+        return Said(self.verdict[places], self.egress[places], self.ingress[places])
+
+    def put(self, places: Places, said: Said) -> None:
+        """Write into the places."""
+        self.verdict[places], self.egress[places], self.ingress[places] = said.verdict, said.egress, said.ingress
+
+
+def said_of(size: int) -> Said:
+    """Room for as many pairs."""
+    return Said(np.zeros(size, np.uint8), np.zeros(size, np.uint32), np.zeros(size, np.uint32))
+
+
+class PairTable:
+    """Open addressing over both words: an empty slot has the first word 0."""
+
+    def __init__(self, most: int = MOST_PAIRS) -> None:
+        self._most = most
+        self._seeds = [secrets.randbits(64) for _ in _ODD]
+        self._young = _Generation(_FIRST_SLOTS)
+        self._old = _Generation(_FIRST_SLOTS)
+
+    def __len__(self) -> int:
+        return self._young.held + self._old.held
+
+    def keys(self, pairs: pl.DataFrame) -> Keys:
+        """The keys of rows of `PAIR`."""
+        ids = _joined(pairs["src_id"], pairs["dst_id"], 32)
+        ports = _joined(pairs["backend_port"], pairs["protocol"], 8)
+        parts = [ids, ports, *(pairs[name].to_numpy() for name in PAIR if name.endswith(("_lo", "_hi")))]
+        first, second = (_mixed(parts, seed, odd) for seed, odd in zip(self._seeds, _ODD, strict=True))
+        return Keys(np.maximum(first, np.uint64(1)), second)
+
+    def find(self, keys: Keys) -> tuple[npt.NDArray[np.bool_], Said]:
+        """Which pairs are known, and what was said of them; anything of the others."""
+        slots, known = self._young.find(keys)
+        said = self._young.said.at(slots)
+        missed = np.flatnonzero(~known)
+        if missed.size and self._old.held:
+            older, were_known = self._old.find(keys.at(missed))
+            places, found = missed[were_known], self._old.said.at(older[were_known])
+            said.put(places, found)
+            known[places] = True
+            self.add(keys.at(places), found)
+        return known, said
+
+    def add(self, keys: Keys, said: Said) -> None:
+        """Remember what was said. A pair may come more than once."""
+        if self._young.held >= self._most:
+            self._old, self._young = self._young, _Generation(_FIRST_SLOTS)
+        if 2 * (self._young.held + keys.first.size) > self._young.size:
+            self._young = self._young.grown(keys.first.size)
+        self._young.add(keys, said)
+
+
+class _Generation:
+    """One table. It is at most half full."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.held = 0
+        self.keys = Keys(np.zeros(size, np.uint64), np.zeros(size, np.uint64))
+        self.said = said_of(size)
+
+    def find(self, keys: Keys) -> tuple[Places, npt.NDArray[np.bool_]]:
+        """The slot of each key, or the empty one where it would be, and whether it is there."""
+        slots = (keys.first & np.uint64(self.size - 1)).astype(np.int64)
+        known = self._holds(slots, keys)
+        walking = np.flatnonzero(~known & (self.keys.first[slots] != 0))
+        while walking.size:
+            slots[walking] = (slots[walking] + 1) & (self.size - 1)
+            here = slots[walking]
+            met = self._holds(here, keys.at(walking))
+            known[walking[met]] = True
+            walking = walking[~met & (self.keys.first[here] != 0)]
+        return slots, known
+
+    def add(self, keys: Keys, said: Said) -> None:
+        waiting = np.arange(keys.first.size)
+        while waiting.size:
+            slots, known = self.find(keys.at(waiting))
+            waiting, slots = waiting[~known], slots[~known]
+            # Where several want one slot, the last has it, and the others look further.
+            self.keys.first[slots], self.keys.second[slots] = keys.first[waiting], keys.second[waiting]
+            won = self._holds(slots, keys.at(waiting))
+            self.said.put(slots[won], said.at(waiting[won]))
+            self.held += np.unique(slots).size
+            waiting = waiting[~won]
+
+    def grown(self, more: int) -> _Generation:
+        size = self.size
+        while 2 * (self.held + more) > size:
+            size *= 2
+        larger = _Generation(size)
+        used = np.flatnonzero(self.keys.first)
+        larger.add(self.keys.at(used), self.said.at(used))
+        return larger
+
+    def _holds(self, slots: Places, keys: Keys) -> npt.NDArray[np.bool_]:
+        held: npt.NDArray[np.bool_] = self.keys.first[slots] == keys.first
+        held &= self.keys.second[slots] == keys.second
+        return held
+
+
+def _joined(high: pl.Series, low: pl.Series, bits: int) -> Words:
+    joined: Words = (high.to_numpy().astype(np.uint64) << np.uint64(bits)) | low.to_numpy()
+    return joined
+
+
+def _mixed(parts: list[Words], seed: int, odd: int) -> Words:
+    """One word of each row: multiplications spread every bit upwards, shifts bring it back down."""
+    mixed = np.full(parts[0].size, seed, dtype=np.uint64)
+    for part in parts:
+        mixed ^= part
+        mixed *= np.uint64(odd)
+        mixed ^= mixed >> np.uint64(32)
+    mixed *= np.uint64(odd)
+    mixed ^= mixed >> np.uint64(29)
+    return mixed

@@ -1,0 +1,217 @@
+"""Policies over time: a flow is judged by those in force when it began.
+
+Sets of policies are compiled when a flow first falls under them, and each distinct pair is judged once a set. Changes
+that follow each other within a second of the last one that counted count together, a second after it: a deployment of a
+thousand policies is not a thousand compilations, and no dataplane is faster. The invariant: when a change counts
+depends on earlier changes alone, so nothing that was judged is ever judged otherwise later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from ...inventory.history import PolicyEpoch
+from ...inventory.models import Resource
+from ...inventory.snapshot import Snapshot
+from ...inventory.spans import BEGINNING
+from .answers import AnswerBook
+from .engine import PAIR, VERDICT, Policies
+from .pairs import PairTable, Said, said_of
+from .profiles import Profiles
+from .readers import read_one
+from .terms import Policy
+
+SETTLE_NS: Final = 1_000_000_000
+"""Changes count at most this often."""
+MOST_COMPILED: Final = 8
+"""How many sets of policies are kept compiled; the least lately asked go first."""
+MOST_ANSWERS: Final = 500_000
+"""When so many answers are known, all are forgotten."""
+NO_ANSWER: Final = (1 << 32) - 1
+_NO_VERDICT: Final = 255
+
+Epochs = Sequence[PolicyEpoch]
+
+
+class _Compiled:
+    """One set of policies, and what it said of pairs."""
+
+    def __init__(self, policies: Policies) -> None:
+        self.policies = policies
+        self.table = PairTable()
+
+
+class PolicyTimeline:
+    """The policies of one cluster over time. `use` a snapshot first, then `judge` flows attributed under it."""
+
+    def __init__(self) -> None:
+        self.book = AnswerBook()
+        """What the numbers of answers mean. Another object where all are forgotten."""
+        self._snapshot: Snapshot | None = None
+        self._profiles = Profiles()
+        self._listed: tuple[PolicyEpoch, ...] = ()
+        self._sinces: list[int] = [BEGINNING]
+        self._objects: list[tuple[Resource, ...]] = [()]
+        self._compiled: dict[int, _Compiled] = {}
+        """By the identity of a tuple of `_objects`, the least lately asked first."""
+        self._read: dict[int, tuple[Resource, tuple[Policy, ...]]] = {}
+        """What objects mean, by their identity."""
+
+    def use(self, snapshot: Snapshot, epochs: Epochs) -> None:
+        """Take ids to be those of `snapshot`, and the policies to be these, from now on."""
+        if self._snapshot is None or snapshot.numbering is not self._snapshot.numbering:
+            self._profiles = Profiles()
+            self._compiled.clear()
+        if snapshot is not self._snapshot:
+            self._snapshot = snapshot
+            if self._profiles.see(snapshot):
+                self._compiled.clear()
+        if tuple(map(id, epochs)) != tuple(map(id, self._listed)):
+            self._list(epochs)
+        if self.book.answers.height > MOST_ANSWERS:
+            self.book = AnswerBook()
+            self._compiled.clear()
+
+    def judge(self, flows: pl.DataFrame) -> pl.DataFrame:
+        """Add `verdict` (VERDICT), and `egress` and `ingress_policy` (UInt32, rows of `book.answers`).
+
+        `flows` have the columns `PAIR` and `start`. All three are null where a Service was dialled and the backend is
+        not known.
+        """
+        said = said_of(flows.height)
+        for places, which in self._by_epoch(flows["start"].to_numpy()):
+            if places is None:
+                said = self._said(which, flows.select(PAIR))
+            else:
+                said.put(places, self._said(which, flows.select(PAIR)[places]))
+        return flows.with_columns(
+            verdict=_without(said.verdict, _NO_VERDICT).cat.to(VERDICT),
+            egress=_without(said.egress, NO_ANSWER),
+            ingress_policy=_without(said.ingress, NO_ANSWER),
+        )
+
+    def is_settled(self, flows: pl.DataFrame, grace_ns: int) -> npt.NDArray[np.bool_]:
+        """Which judged flows have the same verdict under all policies in force within `grace_ns` of their start."""
+        starts, verdicts = flows["start"].to_numpy(), flows["verdict"].to_physical().fill_null(_NO_VERDICT).to_numpy()
+        settled = np.ones(flows.height, dtype=np.bool_)
+        ends = [*self._sinces[1:], None]
+        for which, (since, end) in enumerate(zip(self._sinces, ends, strict=True)):
+            near = starts >= since - grace_ns if since > BEGINNING else np.ones(flows.height, dtype=np.bool_)
+            if end is not None:
+                near &= starts < end + grace_ns
+            places = np.flatnonzero(near) if len(self._sinces) > 1 else np.array([], dtype=np.int64)
+            if places.size:
+                said = self._said(which, flows.select(PAIR)[places])
+                settled[places] &= said.verdict == verdicts[places]
+        return settled
+
+    def current(self) -> Policies:
+        """The policies of the newest time, compiled."""
+        return self._compile(len(self._objects) - 1).policies
+
+    def _list(self, epochs: Epochs) -> None:
+        """Decide when each change counts. What counted already stays as it was."""
+        known = {id(epoch) for epoch in self._listed}
+        if not any(id(epoch) in known for epoch in epochs):
+            self._sinces, self._objects = [], []
+        for epoch in epochs:
+            if id(epoch) not in known:
+                self._count(epoch)
+        kept = {id(epoch.objects) for epoch in epochs}
+        first = next(place for place, objects in enumerate(self._objects) if id(objects) in kept)
+        self._sinces, self._objects = self._sinces[first:], self._objects[first:]
+        self._listed = tuple(epochs)
+        present = {id(item): item for objects in self._objects for item in objects}
+        self._read = {key: read for key, read in self._read.items() if key in present}
+        live = {id(objects) for objects in self._objects}
+        self._compiled = {key: compiled for key, compiled in self._compiled.items() if key in live}
+
+    def _count(self, epoch: PolicyEpoch) -> None:
+        since = epoch.since_ns
+        if self._sinces and since <= self._sinces[-1]:
+            self._objects[-1] = epoch.objects
+            return
+        if len(self._sinces) > 1:
+            since = max(since, self._sinces[-1] + SETTLE_NS)
+        self._sinces.append(since)
+        self._objects.append(epoch.objects)
+
+    def _by_epoch(self, starts: npt.NDArray[np.int64]) -> Iterator[tuple[npt.NDArray[np.int64] | None, int]]:
+        """Places of flows and the set that judges them; None for all places, as it mostly is."""
+        if not starts.size:
+            return
+        sinces = np.array(self._sinces, dtype=np.int64)
+        first, last = (max(int(np.searchsorted(sinces, start, side="right")) - 1, 0) for start in _ends(starts))
+        if first == last:
+            yield None, first
+            return
+        which = np.maximum(np.searchsorted(sinces, starts, side="right") - 1, 0)
+        for number in range(first, last + 1):
+            places = np.flatnonzero(which == number)
+            if places.size:
+                yield places, number
+
+    def _said(self, which: int, pairs: pl.DataFrame) -> Said:
+        """What one set of policies says of each pair."""
+        compiled = self._compile(which)
+        table = compiled.table
+        keys = table.keys(pairs)
+        known, said = table.find(keys)
+        unknown = np.flatnonzero(~known)
+        if unknown.size:
+            distinct = pairs[unknown].unique()
+            judgement = compiled.policies.ask(distinct)
+            numbers = np.append(self.book.numbers(judgement), np.uint32(NO_ANSWER))
+            answers = (
+                numbers[judgement.rows[column].fill_null(numbers.size - 1).to_numpy()]
+                for column in ("egress", "ingress_policy")
+            )
+            verdict = judgement.rows["verdict"].to_physical().fill_null(_NO_VERDICT).to_numpy().astype(np.uint8)
+            fresh = Said(verdict, *answers)
+            places = _places_of(distinct, pairs[unknown])
+            said.put(unknown, fresh.at(places))
+            table.add(table.keys(distinct), fresh)
+        return said
+
+    def _compile(self, which: int) -> _Compiled:
+        """A set of policies, compiled for all endpoints that are known."""
+        if self._snapshot is None:
+            raise RuntimeError("use(snapshot, epochs) comes first")
+        objects = self._objects[which]
+        compiled = self._compiled.pop(id(objects), None)
+        if compiled is None:
+            compiled = _Compiled(Policies(objects, self._snapshot, self._profiles, self._policies_of))
+        elif compiled.policies.identities.of_endpoint.size < self._snapshot.endpoints.height:
+            compiled.policies = compiled.policies.following(self._snapshot, self._profiles)
+        self._compiled[id(objects)] = compiled
+        while len(self._compiled) > MOST_COMPILED:
+            del self._compiled[next(iter(self._compiled))]
+        return compiled
+
+    def _policies_of(self, item: Resource) -> tuple[Policy, ...]:
+        known = self._read.get(id(item))
+        if known is None:
+            known = self._read[id(item)] = item, read_one(item)
+        return known[1]
+
+
+def _ends(starts: npt.NDArray[np.int64]) -> tuple[int, int]:
+    return int(starts.min()), int(starts.max())
+
+
+def _places_of(distinct: pl.DataFrame, pairs: pl.DataFrame) -> npt.NDArray[np.int64]:
+    """Where each pair is among the distinct ones."""
+    numbered = distinct.with_row_index("place")
+    places = pairs.join(numbered, on=PAIR, how="left", maintain_order="left")["place"]
+    return places.to_numpy().astype(np.int64)
+
+
+def _without(numbers: npt.NDArray[np.uint8] | npt.NDArray[np.uint32], nothing: int) -> pl.Series:
+    """The numbers, null in place of `nothing`."""
+    series = pl.Series(numbers)
+    return series.to_frame("n").select(pl.when(pl.col("n") != nothing).then(pl.col("n")))["n"]
