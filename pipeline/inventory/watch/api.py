@@ -136,7 +136,13 @@ class Api:
         self, path: str, parameters: Mapping[str, str] | None = None, silence_s: float | None = None
     ) -> AsyncIterator[httpx2.Response]:
         client = await self._opened()
-        timeout = client.timeout if silence_s is None else httpx2.Timeout(client.timeout, read=silence_s)
+        usual = client.timeout
+        timeout = httpx2.Timeout(
+            connect=usual.connect,
+            read=usual.read if silence_s is None else silence_s,
+            write=usual.write,
+            pool=usual.pool,
+        )
         try:
             async with client.stream("GET", path, params=parameters, timeout=timeout) as response:
                 if response.status_code != httpx2.codes.OK:
