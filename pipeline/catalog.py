@@ -37,6 +37,7 @@ PAIR: Final = (
     "destination_workload_kind",
 )
 SERVICE: Final = ("service_namespace", "service", "service_port")
+ROUTE: Final = ("route_kind", "route_namespace", "route", "route_host", "route_path", "tls")
 INTERFACE: Final = ("namespace", "pod", "interface", "node")
 
 LABEL_HELP: Final = {
@@ -60,6 +61,12 @@ LABEL_HELP: Final = {
     "locality": "same_node, same_zone, cross_zone, same_region, cross_region, internet or unknown.",
     "direction": "egress or ingress, from the point of view of what the other labels name.",
     "currency": "The price table's currency, as ISO 4217 writes it.",
+    "route_kind": "Ingress, Route, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute or VirtualService.",
+    "route_namespace": "Namespace of the route.",
+    "route": "Name of the Ingress or route.",
+    "route_host": "Host that the rule names; empty where it takes every host.",
+    "route_path": "Path that the rule names; empty where it takes every path.",
+    "tls": "true where the host is offered over TLS, else false.",
     "endpoint": "Name of the pod that the connection was sent to; empty where it was none.",
     "namespace": "Namespace of the pod.",
     "pod": "Name of the pod.",
@@ -264,6 +271,41 @@ METRICS: Final[tuple[Metric, ...]] = (
         "Cost of traffic by the price table that was given, charged to the namespace of the end that sent (egress) or "
         "received (ingress) the bytes; nodes have the empty namespace. Not there without prices.",
         "careful",
+    ),
+    # Ingresses and Gateways
+    Metric(
+        "flowatlas_ingress_bytes_total",
+        "counter",
+        "bytes",
+        (*ROUTE, *SERVICE, "flow_direction"),
+        "Bytes between an ingress proxy and the Service behind its route, IP headers included; of several rules that "
+        "lead to one Service, labels tell what they agree on and `several` where they differ.",
+        "careful",
+    ),
+    Metric(
+        "flowatlas_ingress_connections_total",
+        "counter",
+        "",
+        (*ROUTE, *SERVICE),
+        "Connections that an ingress proxy opened to the Service behind its route.",
+        "careful",
+    ),
+    Metric(
+        "flowatlas_ingress_connection_failures_total",
+        "counter",
+        "",
+        (*ROUTE, *SERVICE, "reason"),
+        "Connections that an ingress proxy opened to the Service behind its route and that failed, by reason: refused, "
+        "reset, no_reply.",
+        "careful",
+    ),
+    Metric(
+        "flowatlas_ingress_bypass_connections_total",
+        "counter",
+        "",
+        (*SERVICE, "via"),
+        "Connections from beyond the cluster that dialled a Service at an address of its own (node_port, "
+        "load_balancer_ip, external_ip) although an Ingress or Gateway leads to it.",
     ),
     # what is seen and not counted above
     Metric(

@@ -24,6 +24,7 @@ import polars as pl
 from collector.schema import COUNTERS, FLOWS, SCOPES, TABLES
 
 from .aggregate.flows import FlowMetrics
+from .aggregate.ingress import IngressMetrics
 from .aggregate.interfaces import InterfaceMetrics
 from .attribution import attribute, attribute_counters
 from .bus import Reader, open_reader
@@ -82,7 +83,7 @@ class Engine:
         self._lake = lake
         self._meters = Meters()
         self._intake = Intake(self._meters)
-        self._flows = FlowMetrics()
+        self._flows = FlowMetrics((IngressMetrics(),))
         self._interfaces = InterfaceMetrics()
         self._has_uncommitted = False
         self._settled_at = self._published_at = time.monotonic()

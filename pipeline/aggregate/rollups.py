@@ -42,7 +42,7 @@ def conversations(flows: pl.LazyFrame, workloads: pl.Series) -> pl.LazyFrame:
             "service_id",
             "protocol",
         )
-        .agg(*(_sum(measure) for measure in CONVERSATION_MEASURES))
+        .agg(*(measured(measure) for measure in CONVERSATION_MEASURES))
     )
 
 
@@ -54,7 +54,7 @@ def service_endpoints(flows: pl.LazyFrame) -> pl.LazyFrame:
     return (
         flows.filter(_IS_CANONICAL & pl.col("service_id").is_not_null())
         .group_by("service_id", "dst_id", "via", "protocol")
-        .agg(*(_sum(measure) for measure in SERVICE_MEASURES))
+        .agg(*(measured(measure) for measure in SERVICE_MEASURES))
     )
 
 
@@ -83,7 +83,8 @@ def unattributed(flows: pl.LazyFrame) -> pl.LazyFrame:
     return flows.filter(_IS_CANONICAL & is_open).group_by(pl.col("reason").cast(pl.String)).agg(_BOTH_WAYS)
 
 
-def _sum(measure: str) -> pl.Expr:
+def measured(measure: str) -> pl.Expr:
+    """The UInt64 sum of a measure over the flows of a group; of a failure, the number of its rows."""
     if measure in FAILURES:
         return (pl.col("outcome") == OUTCOMES.index(measure)).sum().cast(pl.UInt64).alias(measure)
     return pl.col(measure).sum().cast(pl.UInt64)

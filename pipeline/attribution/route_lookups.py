@@ -12,6 +12,7 @@ from typing import Final
 import polars as pl
 
 from ..inventory.controllers import labels_of
+from ..inventory.routing import CONTROLLERS_FRAME, ROUTES_FRAME
 from ..inventory.services import VIAS
 from ..inventory.snapshot import Snapshot
 from .answers import Answers, answers_of
@@ -19,7 +20,8 @@ from .labelled import labelled_pods
 from .lookups import ADDRESS, lookups_of, packed
 
 TCP: Final = 6
-_NO_ROUTES: Final = pl.DataFrame()
+_NO_ROUTES: Final = pl.DataFrame(schema=ROUTES_FRAME.schema)
+_NO_CONTROLLERS: Final = pl.DataFrame(schema=CONTROLLERS_FRAME.schema)
 
 
 class RouteLookups:
@@ -30,7 +32,7 @@ class RouteLookups:
 
     @cached_property
     def frame(self) -> pl.DataFrame:
-        """`routes.ROUTES` with `route_id` and spans; without columns where the snapshot tracks none."""
+        """`routes.ROUTES` with `route_id` and spans; empty where the snapshot tracks none."""
         return self._snapshot.tracked.get("routes", _NO_ROUTES)
 
     @cached_property
@@ -109,8 +111,8 @@ class RouteLookups:
         return numbered.explode("entrance")
 
     def _evidence(self) -> list[tuple[str, int, str, str, str]]:
-        evidence = self._snapshot.tracked.get("route_controllers", _NO_ROUTES)
-        return list(evidence.drop("since", "until", strict=False).unique(maintain_order=True).iter_rows())
+        evidence = self._snapshot.tracked.get("route_controllers", _NO_CONTROLLERS)
+        return list(evidence.drop("since", "until").unique(maintain_order=True).iter_rows())
 
     def _chosen(self, namespace: str, labels: str, workload: str) -> list[int]:
         if labels:

@@ -31,7 +31,7 @@ _STRUCT: Final = ("kind", "namespace", "name", "host", "path")
 def route_labels(snapshot: Snapshot) -> list[pl.Expr]:
     """The label columns of `route_id` and `route_set`; text, "" where there is neither. `tls` is `true` or `false`."""
     names = _named(snapshot)
-    row = pl.coalesce("route_id", pl.col("route_set") + _count(snapshot))
+    row = pl.coalesce("route_id", pl.col("route_set") + route_lookups_of(snapshot).frame.height)
     return [pl.lit(names[column]).gather(row).fill_null("").alias(label) for label, column in ROUTE_LABELS.items()]
 
 
@@ -50,26 +50,17 @@ def route_structs(snapshot: Snapshot) -> dict[str, pl.Expr]:
 
 
 def _structs(snapshot: Snapshot) -> pl.Series:
-    frame = _frame(snapshot)
+    frame = route_lookups_of(snapshot).frame
     return frame.select(
         pl.struct(pl.when(pl.col(name) != "").then(pl.col(name)).alias(name) for name in _STRUCT).alias("route")
     )["route"]
-
-
-def _count(snapshot: Snapshot) -> int:
-    return _frame(snapshot).height
-
-
-def _frame(snapshot: Snapshot) -> pl.DataFrame:
-    frame = route_lookups_of(snapshot).frame
-    return frame if frame.columns else pl.DataFrame(schema=dict.fromkeys((*_STRUCT, "tls"), pl.String))
 
 
 @lru_cache(maxsize=2)
 def _named(snapshot: Snapshot) -> pl.DataFrame:
     """Label text by route id, then by route set."""
     columns = list(ROUTE_LABELS.values())
-    single = _frame(snapshot).select(pl.col(name).cast(pl.String) for name in columns)
+    single = route_lookups_of(snapshot).frame.select(pl.col(name).cast(pl.String) for name in columns)
     sets = route_sets_of(snapshot).sets
     members = pl.DataFrame({"ids": sets}).with_row_index("set").explode("ids")
     named = members.select("set", *(pl.lit(single[name]).gather("ids").alias(name) for name in columns))

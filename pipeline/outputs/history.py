@@ -51,6 +51,11 @@ HISTORY: Final = pl.Schema(
         "reply_packets": pl.UInt64(),
         "reply_bytes": pl.UInt64(),
         "reason": pl.String(),  # why `attribution` is not simply exact, as `attribution.confidence` lists
+        "route_kind": pl.String(),  # the Ingress or Gateway route of which the row is the backend leg
+        "route_namespace": pl.String(),
+        "route": pl.String(),
+        "route_host": pl.String(),  # `several` where the candidates differ
+        "route_path": pl.String(),
     }
 )
 """Columns of the flow history. Text is "" where there is none."""

@@ -150,6 +150,8 @@ def test_rows_keep_their_order_and_their_columns() -> None:
         "attribution": pl.Enum(["exact", "inferred", "ambiguous", "unknown"]),
         "reason": REASON,
         "service_set": pl.UInt32(),
+        "route_id": pl.UInt32(),
+        "route_set": pl.UInt32(),
     }
     assert dict(attributed.collect_schema()) == {**frame.schema, **added}
     assert attributed.collect().schema == attributed.collect_schema()
