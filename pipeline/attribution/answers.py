@@ -10,35 +10,37 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from .timelines import Timeline, timeline_of
+from .keyindex import KeyIndex
+from .timelines import Timeline
 
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """A timeline by `key` (UInt64) whose facts have `answer` (UInt32), `via` and `answers` (UInt32).
+    """Facts by key with `answer` (UInt32), `via` and `answers` (UInt32).
 
     `answer` and `via` are null where several facts disagree; `answers` is the row of `sets` then, and null elsewhere.
     """
 
+    index: KeyIndex
     timeline: Timeline
     sets: pl.Series
     """Sorted lists of answers."""
 
     def join(self, flows: pl.LazyFrame, key: pl.Expr, row: str) -> pl.LazyFrame:
         """Add the column `row`: the row of the facts that `key` meant when the flow began; null where it meant none."""
-        if self.timeline.facts.is_empty():
+        if not len(self.index):
             return flows.with_columns(pl.lit(None, pl.UInt32).alias(row))
-        keyed = flows.with_columns(key.alias("key"))
-        found = keyed.join(self.timeline.keys.lazy(), on="key", how="left", maintain_order="left")
-        return found.with_columns(self.timeline.at("newest", "start").alias(row)).drop("key", "newest")
+        return flows.with_columns(self.index.number(key).alias(row)).with_columns(
+            self.timeline.at(row, "start").alias(row)
+        )
 
     def gather(self, column: str, row: str) -> pl.Expr:
         """The facts' `column` at the rows that `join` added."""
-        return pl.lit(self.timeline.facts[column]).gather(pl.col(row))
+        return self.timeline.gather(column, row)
 
 
 def answers_of(claims: pl.DataFrame) -> Answers:
-    """The answers in claims with the columns `key`, `answer`, `via`, `since` and `until`, in any order."""
+    """The answers in claims with the columns `key` (UInt64), `answer`, `via`, `since` and `until`, in any order."""
     contested = _contested(claims)
     pieces = _pieces(claims.join(contested, on="key", how="semi"))
     is_single = pl.col("set").list.len() == 1
@@ -54,8 +56,10 @@ def answers_of(claims: pl.DataFrame) -> Answers:
     plain = claims.join(contested, on="key", how="anti").select(
         "key", "answer", "via", "since", "until", pl.lit(None, pl.UInt32).alias("answers")
     )
+    facts = pl.concat([plain, told], rechunk=True)
+    index = KeyIndex([facts["key"].to_numpy()])
     sets = pieces.filter(is_several)["set"].alias("answers")
-    return Answers(timeline_of(pl.concat([plain, told]), "key"), sets)
+    return Answers(index, Timeline(facts, index.numbers, len(index)), sets)
 
 
 def _contested(claims: pl.DataFrame) -> pl.DataFrame:

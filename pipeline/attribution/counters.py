@@ -15,22 +15,22 @@ def attribute_counters(counters: pl.LazyFrame, snapshot: Snapshot) -> pl.LazyFra
     input columns and the order of rows are kept. `counters` have the columns of `collector.schema.COUNTERS`.
     """
     endpoints = snapshot.endpoints
-    holders = lookups_of(snapshot).holders
+    lookups = lookups_of(snapshot)
     uids = (
         endpoints.lazy()
         .filter(pl.col("kind") == "Pod", pl.col("uid") != "")
         .unique("uid")  # a pod that has several ids has one name
         .select(pod_uid="uid", uid_pod="id")
     )
-    holder = pl.lit(holders.facts["endpoint_id"]).gather("held")
+    holder = lookups.holders.gather("endpoint_id", "held")
     pod = pl.coalesce("uid_pod", pl.when(pl.lit(endpoints["kind"] == "Pod").gather(holder)).then(holder))
     return (
         counters.join(uids, on="pod_uid", how="left", maintain_order="left")
-        .join(holders.keys.lazy(), on=ADDRESS, how="left", maintain_order="left")
-        .with_columns(held=holders.at("newest", "time"))
+        .with_columns(held=lookups.index.number(*map(pl.col, ADDRESS)))
+        .with_columns(held=lookups.holders.at("held", "time"))
         .with_columns(
             pl.lit(endpoints[column]).gather(pod).fill_null("").alias(name)
             for name, column in (("namespace", "namespace"), ("pod", "name"))
         )
-        .drop("uid_pod", "newest", "held")
+        .drop("uid_pod", "held")
     )

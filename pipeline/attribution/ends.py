@@ -19,38 +19,35 @@ SIDES = ("src", "dst", "backend", "nat_src")
 
 
 def join_ends(flows: pl.LazyFrame, lookups: Lookups) -> pl.LazyFrame:
-    """Add for each side `{side}_address` (number), `{side}_newest` and `{side}_held` (rows of `lookups.holders`) and
-    `{side}_end`, the endpoint that held the address when the flow began; null where none did.
-
-    Needs `node_id`, the observing Node's endpoint.
+    """Add `here`, the observing Node's number (null where the cluster has none of the name), and for each side
+    `{side}_address` (number), `{side}_held` (row of `lookups.holders`) and `{side}_end`, the endpoint that held the
+    address when the flow began; null where none did.
     """
-    holder = pl.lit(lookups.holders.facts["endpoint_id"])
-    for side in SIDES:
-        right = lookups.addresses.lazy().rename(
-            {"addr_hi": f"{side}_hi", "addr_lo": f"{side}_lo", "address": f"{side}_address", "newest": f"{side}_newest"}
-        )
-        loopback = is_loopback(pl.col(f"{side}_hi"), pl.col(f"{side}_lo"))
-        flows = (
-            flows.join(right, on=[f"{side}_hi", f"{side}_lo"], how="left", maintain_order="left")
-            .with_columns(lookups.holders.at(f"{side}_newest", "start").alias(f"{side}_held"))
-            .with_columns(
-                pl.when(loopback).then("node_id").otherwise(holder.gather(f"{side}_held")).alias(f"{side}_end")
-            )
-        )
-    return flows
+    numbered = flows.with_columns(
+        lookups.node_index.number(pl.col("node").to_physical()).alias("here"),
+        *(lookups.index.number(pl.col(f"{side}_hi"), pl.col(f"{side}_lo")).alias(f"{side}_address") for side in SIDES),
+    )
+    held = numbered.with_columns(lookups.holders.at(f"{side}_address", "start").alias(f"{side}_held") for side in SIDES)
+    return held.with_columns(_end(lookups, side).alias(f"{side}_end") for side in SIDES)
+
+
+def _end(lookups: Lookups, side: str) -> pl.Expr:
+    is_own = is_loopback(pl.col(f"{side}_hi"), pl.col(f"{side}_lo"))
+    node = pl.lit(lookups.node_names["node_id"]).gather("here")
+    return pl.when(is_own).then(node).otherwise(lookups.holders.gather("endpoint_id", f"{side}_held"))
 
 
 def endpoint_id(lookups: Lookups, side: str) -> pl.Expr:
     """The side's end, or the unknown, a named range or the outside where nothing held the address."""
-    is_ours = pl.col(f"{side}_newest").is_not_null() | _in_ranges(lookups, f"{side}_hi", f"{side}_lo")
+    was_held = pl.lit(lookups.is_held).gather(f"{side}_address").fill_null(value=False)
+    is_ours = was_held | _in_ranges(lookups, f"{side}_hi", f"{side}_lo")
     nobody = pl.when(is_ours).then(pl.lit(UNKNOWN, dtype=pl.UInt32)).otherwise(pl.lit(OUTSIDE, dtype=pl.UInt32))
     return lookups.outside.named(pl.coalesce(f"{side}_end", nobody), pl.col(f"{side}_hi"), pl.col(f"{side}_lo"))
 
 
 def is_before_status(lookups: Lookups, side: str) -> pl.Expr:
     """Whether the flow began before the cluster said who holds the address."""
-    seen = lookups.holders.facts["seen"]
-    return (pl.col("start") < pl.lit(seen).gather(f"{side}_held")).fill_null(value=False)
+    return (pl.col("start") < lookups.holders.gather("seen", f"{side}_held")).fill_null(value=False)
 
 
 def _in_ranges(lookups: Lookups, hi_column: str, lo_column: str) -> pl.Expr:

@@ -23,8 +23,7 @@ ServicesBy = Literal["dialled", "backend"]
 
 _SCRATCH: Final = (
     "here",
-    "node_id",
-    *(f"{side}_{what}" for side in SIDES for what in ("address", "newest", "held", "end")),
+    *(f"{side}_{what}" for side in SIDES for what in ("address", "held", "end")),
     "listener_row",
     "listener_id",
 )
@@ -45,8 +44,7 @@ def attribute(flows: pl.LazyFrame, snapshot: Snapshot, services_by: ServicesBy =
     - `attribution` and `reason`, as `confidence` tells.
     """
     lookups = lookups_of(snapshot)
-    seen = flows.join(lookups.nodes.lazy(), on="node", how="left", maintain_order="left")
-    seen = join_services(join_ends(seen, lookups), lookups, by_backend=services_by == "backend")
+    seen = join_services(join_ends(flows, lookups), lookups, by_backend=services_by == "backend")
     ended = _join_listener(seen, lookups).with_columns(
         src_id=endpoint_id(lookups, "src"), dst_id=_dst_id(lookups), role=role(lookups)
     )

@@ -9,13 +9,16 @@ from __future__ import annotations
 from functools import cached_property, lru_cache
 from typing import Final
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from ..inventory.outside import Outside
 from ..inventory.services import VIAS
 from ..inventory.snapshot import Snapshot
 from .answers import Answers, answers_of
-from .timelines import Timeline, timeline_of
+from .keyindex import KeyIndex
+from .timelines import Timeline
 
 ADDRESS: Final = ("addr_hi", "addr_lo")
 
@@ -37,28 +40,30 @@ class Lookups:
         self._snapshot = snapshot
 
     @cached_property
-    def holders(self) -> Timeline:
-        """By addr_hi and addr_lo: endpoint_id, and seen."""
-        return timeline_of(self._snapshot.addresses, *ADDRESS)
+    def index(self) -> KeyIndex:
+        """The numbers of all addresses that mean anything, at any time, by their halves."""
+        halves = pl.concat([frame.select(ADDRESS) for frame in self._addressed.values()], rechunk=True)
+        return KeyIndex([halves[half].to_numpy() for half in ADDRESS])
+
+    @property
+    def addresses(self) -> pl.DataFrame:
+        """addr_hi, addr_lo, address (UInt32: the number in `index`)."""
+        return pl.DataFrame(dict(zip(ADDRESS, self.index.keys, strict=True))).with_row_index("address")
 
     @cached_property
-    def addresses(self) -> pl.DataFrame:
-        """addr_hi, addr_lo, address (UInt32: its number), newest (row of `holders`; null where nothing ever held it).
+    def holders(self) -> Timeline:
+        """By address number: endpoint_id, and seen."""
+        return Timeline(self._snapshot.addresses, self._numbers["addresses"], len(self.index))
 
-        These are all addresses that mean anything, ever.
-        """
-        held = self.holders.keys
-        others = pl.concat(
-            frame.select(ADDRESS)
-            for frame in (self._snapshot.dialled, self._snapshot.backends, self._snapshot.listeners)
-        )
-        others = others.unique().join(held, on=ADDRESS, how="anti").with_columns(newest=pl.lit(None, pl.UInt32))
-        return pl.concat([held, others]).with_row_index("address")
+    @cached_property
+    def is_held(self) -> pl.Series:
+        """By address number: whether anything of the cluster held it, at any time."""
+        return self.holders.is_known
 
     @cached_property
     def dials(self) -> Answers:
         """By `packed` address, port and protocol dialled: the Service port and via."""
-        return answers_of(self._by_address(self._snapshot.dialled, "service_id", pl.col("via")))
+        return answers_of(self._by_address("dialled", "service_id", pl.col("via")))
 
     @cached_property
     def node_ports(self) -> Answers:
@@ -75,12 +80,12 @@ class Lookups:
     @cached_property
     def backends(self) -> Answers:
         """By `packed` address, port and protocol of a backend: the Service port that it answers for."""
-        return answers_of(self._by_address(self._snapshot.backends, "service_id", pl.lit("backend", dtype=VIAS)))
+        return answers_of(self._by_address("backends", "service_id", pl.lit("backend", dtype=VIAS)))
 
     @cached_property
     def listeners(self) -> Answers:
         """By `packed` address, port and protocol of a node: the endpoint id of the pod that answers there."""
-        return answers_of(self._by_address(self._snapshot.listeners, "endpoint_id", pl.lit(None, VIAS)))
+        return answers_of(self._by_address("listeners", "endpoint_id", pl.lit(None, VIAS)))
 
     @cached_property
     def service_sets(self) -> pl.Series:
@@ -94,9 +99,14 @@ class Lookups:
         return nodes.group_by("node").agg(node_id=pl.col("id").max()).sort("node_id").with_row_index("here").collect()
 
     @cached_property
-    def nodes(self) -> pl.DataFrame:
-        """node (Categorical), here, node_id; to join flows with."""
-        return self.node_names.with_columns(pl.col("node").cast(pl.Categorical))
+    def node_index(self) -> KeyIndex:
+        """The numbers of Nodes by the physical code of their name's category."""
+        return KeyIndex([self._node_categories.to_physical().to_numpy()])
+
+    @cached_property
+    def _node_categories(self) -> pl.Series:
+        """Kept, since the codes of categories that nobody has may be given to others."""
+        return self.node_names["node"].cast(pl.Categorical)
 
     @cached_property
     def places(self) -> pl.Series:
@@ -123,11 +133,22 @@ class Lookups:
         """The named ranges beyond the cluster."""
         return self._snapshot.outside
 
-    def _by_address(self, facts: pl.DataFrame, answer: str, via: pl.Expr) -> pl.DataFrame:
+    @property
+    def _addressed(self) -> dict[str, pl.DataFrame]:
+        """The frames whose addresses have numbers, by name."""
+        return {name: getattr(self._snapshot, name) for name in ("addresses", "dialled", "backends", "listeners")}
+
+    @cached_property
+    def _numbers(self) -> dict[str, NDArray[np.int32]]:
+        """By the name of a frame and by row, the number of the address."""
+        ends = np.cumsum([frame.height for frame in self._addressed.values()])
+        return dict(zip(self._addressed, np.split(self.index.numbers, ends[:-1]), strict=True))
+
+    def _by_address(self, name: str, answer: str, via: pl.Expr) -> pl.DataFrame:
         """Facts about an address, port and protocol as claims for `answers_of`."""
-        numbered = facts.join(self.addresses.select(*ADDRESS, "address"), on=ADDRESS)
-        return numbered.select(
-            packed(pl.col("address"), pl.col("port"), pl.col("protocol")).alias("key"),
+        address = pl.lit(pl.Series(self._numbers[name]))
+        return self._addressed[name].select(
+            packed(address, pl.col("port"), pl.col("protocol")).alias("key"),
             pl.col(answer).alias("answer"),
             via.alias("via"),
             "since",

@@ -1,0 +1,110 @@
+"""Numbers for keys of several integers, and the number of any key: a hash table that takes whole columns at once.
+
+It is here since a join copies every column of the flows and this copies none. The invariant: keys have the same number
+where, and only where, they are equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+Column = NDArray[Any]
+
+_MULTIPLIERS: Final = tuple(
+    np.uint64(odd) for odd in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93)
+)
+_SPARSENESS: Final = 4
+"""Slots of the table to a key, at least: most look-ups end at the first slot."""
+
+
+def numbers_of(found: NDArray[np.int32]) -> pl.Series:
+    """Numbers as UInt32, those below 0 as null."""
+    series = pl.Series(found)
+    return pl.select(pl.when(series >= 0).then(series.cast(pl.UInt32, wrap_numerical=True))).to_series()
+
+
+class KeyIndex:
+    """The distinct keys among rows, numbered from 0 in the order in which they first appear.
+
+    A key is one to four unsigned 64-bit integers; `columns` hold the parts of all keys, of equal length.
+    """
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        rows = len(columns[0])
+        bits = max(4, (_SPARSENESS * rows).bit_length())
+        self._shift = np.uint64(64 - bits)
+        self._mask = (1 << bits) - 1
+        self._slots = np.full(1 << bits, -1, np.int32)
+        self.keys = [np.ascontiguousarray(column, np.uint64) for column in columns]
+        self.numbers: NDArray[np.int32] = self._insert(rows)
+        """By row, the number of its key."""
+
+    def __len__(self) -> int:
+        return len(self.keys[0])
+
+    def find(self, columns: Sequence[Column]) -> NDArray[np.int32]:
+        """The number of the key in each row of the columns; -1 where there is no such key."""
+        at = self._hash(columns)
+        found = self._slots[at]
+        if not len(self):
+            return found
+        pending = np.flatnonzero((found >= 0) & self._differ(found, columns))
+        while pending.size:
+            at[pending] = (at[pending] + 1) & self._mask
+            found[pending] = next_found = self._slots[at[pending]]
+            is_wrong = (next_found >= 0) & self._differ(next_found, [column[pending] for column in columns])
+            pending = pending[is_wrong]
+        return found
+
+    def number(self, *parts: pl.Expr) -> pl.Expr:
+        """The number (UInt32) of the key in these parts (UInt64); null where no key is that, or a part is null."""
+        named = [part.alias(str(place)) for place, part in enumerate(parts)]
+        return pl.struct(named).map_batches(self._numbers, return_dtype=pl.UInt32, is_elementwise=True)
+
+    def _numbers(self, parts: pl.Series) -> pl.Series:
+        """Rows with a null are passed over, so that what few rows ask costs little."""
+        columns = [column.rechunk() for column in parts.struct.unnest().get_columns()]
+        if any(column.null_count() for column in columns):
+            is_whole = np.logical_and.reduce([column.is_not_null().to_numpy() for column in columns])
+            whole = np.flatnonzero(is_whole)
+            found = np.full(len(parts), -1, np.int32)
+            found[whole] = self.find([column.gather(whole).to_numpy() for column in columns])
+        else:
+            found = self.find([column.to_numpy() for column in columns])
+        return numbers_of(found)
+
+    def _insert(self, rows: int) -> NDArray[np.int32]:
+        """Fill the table with the first row of each key, then number these."""
+        first = np.empty(rows, np.int32)
+        pending = np.arange(rows, dtype=np.int32)
+        at = self._hash(self.keys)
+        while pending.size:
+            here = at[pending]
+            is_free = self._slots[here] < 0
+            self._slots[here[is_free][::-1]] = pending[is_free][::-1]  # of several writes the last one stays
+            first[pending] = holder = self._slots[here]
+            pending = pending[self._differ(holder, [key[pending] for key in self.keys])]
+            at[pending] = (at[pending] + 1) & self._mask
+        is_first = first == np.arange(rows)
+        number = (np.cumsum(is_first) - 1).astype(np.int32)
+        taken = self._slots >= 0
+        self._slots[taken] = number[self._slots[taken]]
+        self.keys = [key[is_first] for key in self.keys]
+        return number[first]
+
+    def _hash(self, columns: Sequence[Column]) -> NDArray[np.int64]:
+        mixed = np.zeros(len(columns[0]), np.uint64)
+        for column, multiplier in zip(columns, _MULTIPLIERS, strict=False):
+            mixed = (mixed ^ column.astype(np.uint64, copy=False)) * multiplier
+        return (mixed >> self._shift).astype(np.int64)
+
+    def _differ(self, numbers: NDArray[np.int32], columns: Sequence[Column]) -> NDArray[np.bool_]:
+        differs = np.zeros(len(numbers), bool)
+        for key, column in zip(self.keys, columns, strict=True):
+            differs |= key[numbers] != column
+        return differs
