@@ -92,7 +92,7 @@ class Reflector:
                 break
             except TransientError as error:
                 if isinstance(error, ForbiddenError) and not self.served.kind.is_required:
-                    log.warning("%s: %s; left out", kind, error)
+                    log.debug("%s: %s; left out", kind, error)
                     self._counters.add("errors_total", 1, kind=kind, reason="forbidden")
                     break
                 asked_s = self._failed(error)

@@ -68,8 +68,9 @@ class Watcher:
     async def run(self, stop: asyncio.Event) -> None:
         """Watch and say what changes until `stop`. Raises ConfigError where the cluster's settings cannot work."""
         try:
-            await self._look_around_at_first()
+            served = await self._look()  # outside of the tasks: a wrong setting ends the watcher here
             async with asyncio.TaskGroup() as tasks:
+                self._attend(served, tasks)
                 discovery = tasks.create_task(self._discover(tasks))
                 shipping = tasks.create_task(self._ship(stop))
                 await shipping
@@ -79,28 +80,24 @@ class Watcher:
         finally:
             await self._api.close()
 
-    async def _look_around_at_first(self) -> None:
-        """The first connection, outside of the tasks: a wrong setting ends the watcher here."""
-        with contextlib.suppress(TransientError, AbsentError, GoneError):
-            await self._api.served()
-
     # --- which kinds there are ---
+
+    async def _look(self) -> list[Served]:
+        """The kinds that the cluster has; none where it does not answer, and then `_has_looked` stays as it is."""
+        try:
+            served = await self._api.served()
+        except (TransientError, AbsentError, GoneError) as error:
+            log.warning("discovery: %s", error)
+            self._counters.add("errors_total", 1, kind="", reason=getattr(error, "reason", "refused"))
+            return []
+        self._has_looked = True
+        return served
 
     async def _discover(self, tasks: asyncio.TaskGroup) -> None:
         backoff = self._backoff()
         while True:
-            wait_s = self._config.discovery_s
-            try:
-                served = await self._api.served()
-            except (TransientError, AbsentError, GoneError) as error:
-                log.warning("discovery: %s", error)
-                self._counters.add("errors_total", 1, kind="", reason=getattr(error, "reason", "refused"))
-                wait_s = min(wait_s, backoff.wait_s())
-            else:
-                backoff.reset()
-                self._attend(served, tasks)
-                self._has_looked = True
-            await asyncio.sleep(wait_s)
+            await asyncio.sleep(self._config.discovery_s if self._has_looked else backoff.wait_s())
+            self._attend(await self._look(), tasks)
 
     def _attend(self, served: Iterable[Served], tasks: asyncio.TaskGroup) -> None:
         """Start a reflector for each kind that has none, and forget those that have ended.
@@ -113,7 +110,8 @@ class Watcher:
                 if before[0].served == one:
                     continue
                 before[1].cancel()
-            log.info("watching %s (%s)", one.kind.name, one.api_version)
+            if before is None or before[0].served != one:
+                log.info("watching %s (%s)", one.kind.name, one.api_version)
             reflector = Reflector(self._api, one, self._objects, self._counters, self._backoff())
             self._running[one.kind] = reflector, tasks.create_task(reflector.run())
 

@@ -68,7 +68,7 @@ def test_a_page_that_expired_makes_the_list_begin_again_whole(fake: FakeApi) -> 
     for number in range(1201):
         pod(fake, f"pod-{number}")
     first = f"{fake.version}-1000"
-    fake.fault(status(410), "/pods", **{"continue": first})
+    fake.fault(status(410), "/pods", continue_=first)
     with watching(fake) as run:
         assert len(run.settled().names("Pod")) == 1201
         assert run.counts.of("relists_total", "Pod", "page_expired") == 1
@@ -90,7 +90,7 @@ def test_a_page_that_fails_is_asked_for_again(fake: FakeApi, strike: Any, reason
     for number in range(501):
         pod(fake, f"pod-{number}")
     fake.fault(strike, "/pods", times=2)
-    fake.fault(strike, "/pods", times=2, **{"continue": f"{fake.version}-500"})
+    fake.fault(strike, "/pods", times=2, continue_=f"{fake.version}-500")
     with watching(fake) as run:
         assert len(run.settled().names("Pod")) == 501
         assert run.counts.of("errors_total", "Pod", reason) == 4
@@ -358,7 +358,7 @@ def test_a_restart_says_all_again_and_what_went_meanwhile_is_gone(fake: FakeApi)
 
 
 def test_what_came_just_before_the_stop_is_said(fake: FakeApi) -> None:
-    slow_marks = dataclasses.replace(CONFIG, mark_s=5.0)
+    slow_marks = dataclasses.replace(CONFIG, mark_s=1.5)
     with watching(fake) as run:
         run.settled()
     with watching(fake, slow_marks) as run:
