@@ -75,6 +75,10 @@ class PortClasses:
         mask[places[0] : places[1] + 1] = True
         return mask
 
+    def firsts(self) -> npt.NDArray[np.uint32]:
+        """By class: its first point."""
+        return np.concatenate([np.zeros(1, dtype=np.uint32), self._cuts])
+
 
 def point(protocol: Any, port: Any) -> Any:
     """A protocol and a port as one number below 2^24; of numbers or of arrays."""

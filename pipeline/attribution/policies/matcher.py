@@ -50,6 +50,11 @@ class Matcher:
         matched: Mask = self._by_identity[rows, identities] | self._by_address[rows, address_classes]
         return matched
 
+    def match_ranges(self, rules: Ids, address_classes: Classes) -> Mask:
+        """Row by row: whether the rule means this address class, whoever holds its addresses."""
+        matched: Mask = self._by_address[self.peers_of_rule[rules], address_classes]
+        return matched
+
     def match_ports(self, rules: Ids, port_classes: Classes, points: npt.NDArray[np.uint32], destinations: Ids) -> Mask:
         """Row by row: whether the rule means this port, by number or by its name at the destination's identity."""
         rows = self.ports_of_rule[rules]

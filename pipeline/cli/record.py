@@ -1,0 +1,177 @@
+"""What the sub-commands on recorded flows read: the cluster's objects, and a lake or a file of flows."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from ..errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import polars as pl
+
+    from ..inventory.models import Resource
+    from ..inventory.snapshot import Snapshot
+    from ..policy.ends import Judged
+    from ..policy.record import Record
+
+CAPTURES: Final = frozenset({".pcap", ".pcapng", ".cap"})
+_AGO: Final = re.compile(r"(\d+)([smhdw])\Z")
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The cluster, what was recorded, and the part of it that can be judged today."""
+
+    objects: Sequence[Resource]
+    snapshot: Snapshot
+    record: Record
+    judged: Judged
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Where the objects and the record are."""
+    command.add_argument(
+        "--state",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="the cluster's objects: a folder of manifests or a `kubectl get -o yaml` file",
+    )
+    source = command.add_mutually_exclusive_group(required=True)
+    source.add_argument("--lake", type=Path, metavar="DIR", help="the flow history")
+    source.add_argument(
+        "--flows",
+        type=Path,
+        metavar="FILE",
+        help="JSON Lines as `attribute` reads them, .parquet of such rows or of the history, or a capture",
+    )
+    command.add_argument(
+        "--since", type=moment, metavar="WHEN", help="of the lake: 7d, 12h, ... ago, or a time (default: all of it)"
+    )
+    command.add_argument("--until", type=moment, metavar="WHEN", help="the same for the end")
+
+
+def moment(text: str) -> datetime:
+    """A time as written, or a span before now. Raises ValueError, which argparse reports."""
+    if match := _AGO.match(text):
+        return datetime.now(UTC) - timedelta(**{_UNITS[match[2]]: int(match[1])})
+    parsed = datetime.fromisoformat(text)
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+
+
+def load(arguments: argparse.Namespace) -> Recorded:
+    """Read the objects and the record; refused objects and lines are named on standard error."""
+    from ..inventory import manifests, snapshot
+    from ..policy.ends import judged
+    from ..policy.record import record_of
+
+    objects, refusals = manifests.load(arguments.state)
+    cluster = snapshot.build(objects)
+    flows, problems = _flows(arguments, cluster)
+    for problem in (*refusals, *problems):
+        print(f"flowatlas {arguments.command}: {problem}", file=sys.stderr)
+    record = record_of(flows)
+    return Recorded(objects, cluster, record, judged(record.pairs, cluster))
+
+
+def about(recorded: Recorded) -> list[str]:
+    """What a reader must know of the record: how long, how much, and what of it could not be judged."""
+    import polars as pl
+
+    from ..policy.record import is_rare
+
+    record, judged = recorded.record, recorded.judged
+    if record.pairs.is_empty():
+        return ["the record is empty: it says nothing of any connection"]
+    span = "without times"
+    if record.since is not None and record.until is not None:
+        span = f"{record.since:%Y-%m-%d %H:%M:%S} to {record.until:%Y-%m-%d %H:%M:%S} UTC ({_long(record)})"
+    total = int(record.pairs["connections"].sum())
+    rare = record.pairs.filter(is_rare(record))
+    stand_ins = judged.pairs.filter((pl.col("source_by") == "workload") | (pl.col("destination_by") == "workload"))
+    lines = [
+        f"record: {span}; {total} connections of {record.pairs.height} distinct pairs",
+        f"rare: {rare.height} pairs were seen at most 3 times or on one day only; a longer record would hold others",
+    ]
+    if stand_ins.height:
+        count = int(stand_ins["connections"].sum())
+        lines.append(f"by workload: {count} connections of pods that are gone, judged as pods of their workload now")
+    lines += [
+        f"not judged: {row['connections']} connections of {row['pairs']} pairs, {row['side']}: {row['reason']}"
+        for row in judged.left_out.iter_rows(named=True)
+    ]
+    return lines
+
+
+def _long(record: Record) -> str:
+    seconds = (record.until - record.since).total_seconds() if record.since and record.until else 0.0
+    unit, size = next(
+        (pair for pair in (("days", 86400), ("hours", 3600), ("minutes", 60)) if seconds >= pair[1]), ("seconds", 1)
+    )
+    days = f" on {record.days} different days" if record.days > 1 else ""
+    return f"{seconds / size:.1f} {unit}{days}"
+
+
+def _flows(arguments: argparse.Namespace, cluster: Snapshot) -> tuple[pl.LazyFrame, Sequence[str]]:
+    import polars as pl
+
+    from ..attribution import flowfile, offline
+    from ..outputs.history import HISTORY
+    from ..policy.files import history_like
+    from ..query import scan_flows
+
+    if arguments.lake is not None:
+        return scan_flows(arguments.lake, since=arguments.since, until=arguments.until), ()
+    if arguments.since is not None or arguments.until is not None:
+        raise ConfigError("--since, --until: of a lake only; a file is read as a whole")
+    path: Path = arguments.flows
+    if path.suffix in CAPTURES:
+        return history_like(offline.attribute_rows(_of_capture(path), cluster)), ()
+    if path.suffix == ".parquet":
+        try:
+            whole = pl.scan_parquet(path)
+            if {"role", "source_kind", "backend_ip"} <= set(whole.collect_schema().names()):
+                return whole.match_to_schema(HISTORY, extra_columns="ignore", missing_columns="insert"), ()
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise ConfigError(f"flows: {path}: {error}") from None
+    read = flowfile.read(path)
+    return history_like(offline.attribute_rows(read.rows, cluster)), read.problems
+
+
+def _of_capture(path: Path) -> pl.DataFrame:
+    """A capture's connections: of the two one-way flows of a pair the first opened it, and one alone has no reply."""
+    import polars as pl
+
+    from collector.sources import pcap
+
+    from .flows import rows
+
+    contents = pcap.read(path)
+    if contents.damage is not None:
+        print(f"flowatlas: {contents.damage}", file=sys.stderr)
+    flows = rows(contents.inner).with_row_index("order")
+    mirrored = flows.select(
+        pl.col("order").alias("other"),
+        pl.col("dst_ip").alias("src_ip"),
+        pl.col("src_ip").alias("dst_ip"),
+        pl.col("dst_port").alias("src_port"),
+        pl.col("src_port").alias("dst_port"),
+        "protocol",
+        pl.col("bytes").alias("reply_bytes"),
+    )
+    keys = ["src_ip", "dst_ip", "src_port", "dst_port", "protocol"]
+    both = flows.join(mirrored, on=keys, how="left", maintain_order="left")
+    opened = both.filter(pl.col("other").is_null() | (pl.col("order") < pl.col("other")))
+    return opened.with_columns(
+        outcome=pl.when(pl.col("other").is_null()).then(pl.lit("no_reply")).otherwise(pl.lit("open")),
+        bytes=pl.col("bytes") + pl.col("reply_bytes").fill_null(0),
+    ).drop("order", "other", "reply_bytes")
