@@ -1,0 +1,151 @@
+"""Session affinity, kept or broken: where a client's next connection went, by the client's last one before it.
+
+A client is a source address as one node sees it, for each node that balances keeps its own memory of clients. A
+connection within the Service's `timeoutSeconds` of the client's one before is `kept` where it went to the same
+endpoint, `moved` where it did not and the first endpoint was not ready any more, and `broken` elsewhere.
+
+Connections are judged when event time is HOLD_NS past them, in the order in which they began. The invariant: batches
+that are less late than that may come in any order; what is later is not judged.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import polars as pl
+
+from ..catalog import SERVICE
+from ..inventory.snapshot import Snapshot
+from ..inventory.spans import END
+from .event_time import Newest
+from .samples import Samples
+from .service_ports import ServicePorts
+from .totals import Totals
+from .views import Plain
+
+HOLD_NS: Final = 30 * 10**9
+MAX_CLIENTS: Final = 200_000
+"""Clients of sticky Services that are remembered at most, some 12 MB; those who called least lately are forgotten."""
+
+_CLIENT: Final = ("number", "node", "src_hi", "src_lo")
+_BACKEND: Final = ("backend_hi", "backend_lo", "backend_port")
+_CALLS: Final = pl.Schema(
+    {
+        "number": pl.UInt32,
+        "node": pl.String,
+        "src_hi": pl.UInt64,
+        "src_lo": pl.UInt64,
+        "start": pl.Int64,
+        "backend_hi": pl.UInt64,
+        "backend_lo": pl.UInt64,
+        "backend_port": pl.UInt16,
+    }
+)
+
+
+class Affinity:
+    """Each client's last connection to each sticky Service port, and those that are not judged yet."""
+
+    def __init__(self, ports: ServicePorts, hold_ns: int = HOLD_NS, max_clients: int = MAX_CLIENTS) -> None:
+        self._ports = ports
+        self._hold_ns = hold_ns
+        self._max_clients = max_clients
+        self._totals = Totals(("number", "affinity"), (*SERVICE, "affinity"), ("connections",))
+        self._view = Plain("flowatlas_service_affinity_connections_total", self._totals, "connections")
+        self._newest = Newest()
+        self._settled_ns = 0
+        self._waiting = [pl.DataFrame(schema=_CALLS)]
+        self._last = pl.DataFrame(schema=_CALLS)
+        self._timeouts = pl.DataFrame(schema={"number": pl.UInt32, "timeout_ns": pl.Int64})
+        self._snapshot: Snapshot | None = None
+        self._declared: pl.DataFrame | None = None
+
+    def use(self, snapshot: Snapshot) -> None:
+        """Take the Services and endpoints of `snapshot` from now on."""
+        self._snapshot = snapshot
+        declared = snapshot.tracked["service_ports"]
+        if declared is not self._declared:
+            self._declared = declared
+            sticky = declared.filter(pl.col("affinity_s") > 0, pl.col("until") == END)
+            timeouts = sticky.select(self._ports.numbered(sticky), timeout_ns=pl.col("affinity_s") * 10**9)
+            self._timeouts = timeouts.unique("number", maintain_order=True)
+
+    def add(self, dialled: pl.DataFrame) -> None:
+        """Take in connections that dialled a Service, and judge what is settled by now."""
+        if self._timeouts.is_empty() or dialled.is_empty():
+            return
+        self._newest.see(dialled["start"])
+        calls = (
+            dialled.with_columns(self._ports.number())
+            .filter(pl.col("number").is_in(self._timeouts["number"].implode()), pl.col("start") > self._settled_ns)
+            .filter((pl.col("backend_hi") != pl.col("dst_hi")) | (pl.col("backend_lo") != pl.col("dst_lo")))
+            .select(pl.col("node").cast(pl.String) if name == "node" else name for name in _CALLS)
+        )
+        self._waiting.append(calls)
+        self.settle(self._newest.ns - self._hold_ns)
+
+    def settle(self, until_ns: int) -> None:
+        """Judge the connections that began by then; what comes later and began before is not judged any more."""
+        if until_ns <= self._settled_ns:
+            return
+        self._settled_ns = until_ns
+        waiting = pl.concat(self._waiting)
+        due = waiting.filter(pl.col("start") <= until_ns)
+        self._waiting = [waiting.filter(pl.col("start") > until_ns)]
+        if due.is_empty():
+            return
+        calls = pl.concat(
+            [self._last.with_columns(is_due=pl.lit(value=False)), due.with_columns(is_due=pl.lit(value=True))]
+        )
+        calls = calls.sort(*_CLIENT, "start", *_BACKEND)
+        self._totals.add(self._judged(calls), self._name)
+        self._remember(calls)
+
+    def samples(self) -> list[Samples]:
+        """The metric, of what is judged."""
+        return [self._view.samples()]
+
+    def _judged(self, calls: pl.DataFrame) -> pl.DataFrame:
+        """Connections by number and affinity."""
+        is_same_client = pl.all_horizontal(pl.col(name) == pl.col(name).shift(1) for name in _CLIENT)
+        before = [pl.col(name).shift(1).alias(f"before_{name}") for name in ("start", *_BACKEND)]
+        pairs = (
+            calls.lazy()
+            .with_columns(*before, is_next=is_same_client.fill_null(value=False))
+            .filter("is_next", "is_due")
+            .join(self._timeouts.lazy(), on="number")
+            .filter(pl.col("start") - pl.col("before_start") <= pl.col("timeout_ns"))
+            .with_columns(is_kept=pl.all_horizontal(pl.col(name) == pl.col(f"before_{name}") for name in _BACKEND))
+            .collect()
+        )
+        left = pairs.filter(~pl.col("is_kept")).with_row_index("row")
+        had_ready = pl.col("row").is_in(self._rows_ready_before(left).implode())
+        counts = {"kept": pairs.filter("is_kept"), "broken": left.filter(had_ready), "moved": left.filter(~had_ready)}
+        return pl.concat(
+            frame.group_by("number").agg(connections=pl.len().cast(pl.UInt64)).with_columns(affinity=pl.lit(word))
+            for word, frame in counts.items()
+        )
+
+    def _rows_ready_before(self, left: pl.DataFrame) -> pl.Series:
+        """The rows of connections for which the endpoint of the one before was ready when they began."""
+        assert self._snapshot is not None  # noqa: S101 - there are no timeouts before the first snapshot
+        ready = self._snapshot.backends.filter("is_ready").select(
+            self._ports.number(),
+            pl.col("addr_hi").alias("before_backend_hi"),
+            pl.col("addr_lo").alias("before_backend_lo"),
+            pl.col("port").alias("before_backend_port"),
+            "since",
+            "until",
+        )
+        held = left.join(ready, on=["number", *(f"before_{name}" for name in _BACKEND)])
+        return held.filter(pl.col("since") <= pl.col("start"), pl.col("start") < pl.col("until"))["row"].unique()
+
+    def _remember(self, calls: pl.DataFrame) -> None:
+        """Keep each client's last connection while it can matter."""
+        last = calls.unique(_CLIENT, keep="last", maintain_order=True).join(self._timeouts, on="number")
+        alive = last.filter(pl.col("start") + pl.col("timeout_ns") >= self._settled_ns).select(_CALLS.names())
+        self._last = alive.top_k(self._max_clients, by="start") if alive.height > self._max_clients else alive
+
+    def _name(self, ids: pl.DataFrame) -> pl.DataFrame:
+        labels = self._ports.labels
+        return ids.select(*(pl.lit(labels[name]).gather(pl.col("number")).alias(name) for name in SERVICE), "affinity")

@@ -1,0 +1,41 @@
+"""Service ports by numbers that outlive snapshots, for state that is kept over time.
+
+The invariant: a number means the same labels for as long as the process lives.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from ..catalog import SERVICE
+from ..inventory.snapshot import Snapshot
+
+
+class ServicePorts:
+    """Numbers of the Service ports that were ever met: row `number` of `labels`."""
+
+    def __init__(self) -> None:
+        self.labels = pl.DataFrame(schema=dict.fromkeys(SERVICE, pl.String))
+        self.of_id = pl.Series("number", dtype=pl.UInt32)
+        """By service id of the snapshot in use: its number."""
+        self._services: pl.DataFrame | None = None
+
+    def use(self, snapshot: Snapshot) -> None:
+        """Take service ids to be those of `snapshot` from now on."""
+        if snapshot.services is self._services:
+            return
+        self._services = snapshot.services
+        self.of_id = self.numbered(snapshot.services)
+
+    def numbered(self, frame: pl.DataFrame) -> pl.Series:
+        """The numbers of rows with the SERVICE labels; labels that were never met get new ones."""
+        met = frame.select(SERVICE)
+        new = met.unique(maintain_order=True).join(self.labels, on=SERVICE, how="anti", maintain_order="left")
+        if new.height:
+            self.labels = pl.concat([self.labels, new], rechunk=True)
+        known = self.labels.with_row_index("number")
+        return met.join(known, on=SERVICE, how="left", maintain_order="left")["number"]
+
+    def number(self, service_id: str = "service_id") -> pl.Expr:
+        """The number of the Service port with the id in a column; null where that is."""
+        return pl.lit(self.of_id).gather(pl.col(service_id)).alias("number")
