@@ -2,7 +2,7 @@
 
 What computes a metric, the dashboards that query it and the reference page that documents it all read this module; a
 name or label that is not here does not exist. The invariant: sums over any label set of a counter are true sums, so
-every connection is in each metric family exactly once.
+every connection is in each metric family exactly once; those by policy alone have it once a responsible policy.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ PAIR: Final = (
 )
 SERVICE: Final = ("service_namespace", "service", "service_port")
 ROUTE: Final = ("route_kind", "route_namespace", "route", "route_host", "route_path", "tls")
+POLICY: Final = ("policy", "policy_namespace", "policy_kind", "rule", "verdict", "direction")
+COVERED: Final = ("namespace", "workload", "workload_kind", "direction", "coverage")
 INTERFACE: Final = ("namespace", "pod", "interface", "node")
 
 LABEL_HELP: Final = {
@@ -67,13 +69,24 @@ LABEL_HELP: Final = {
     "route_host": "Host that the rule names; empty where it takes every host.",
     "route_path": "Path that the rule names; empty where it takes every path.",
     "tls": "true where the host is offered over TLS, else false.",
+    "policy": "Name of the policy.",
+    "policy_namespace": "Namespace of the policy; empty where it is cluster-wide.",
+    "policy_kind": "NetworkPolicy, AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy; another kind is "
+    "not judged.",
+    "rule": "Name of the rule, or its place among the rules counted from 1; empty where no rule decided: the policy "
+    "isolates the pod.",
+    "verdict": "What the direction came to: allowed, denied or not judged.",
+    "coverage": "How policies cover it; the values are listed with the metric.",
+    "mismatch": "established_denied or dropped_allowed.",
+    "workload": "Top owner of the pod.",
+    "workload_kind": "As source_workload_kind.",
     "endpoint": "Name of the pod that the connection was sent to; empty where it was none.",
     "namespace": "Namespace of the pod.",
     "pod": "Name of the pod.",
     "interface": "Name of the interface inside its network namespace.",
     "node": "Name of the node.",
     "table": "flows, counters or state.",
-    "stage": "decode, attribute, aggregate or output.",
+    "stage": "decode, state, attribute, aggregate or output.",
     "kind": "Kind of the Kubernetes object.",
     "version": "Version of Flowatlas.",
 }
@@ -307,6 +320,66 @@ METRICS: Final[tuple[Metric, ...]] = (
         "Connections from beyond the cluster that dialled a Service at an address of its own (node_port, "
         "load_balancer_ip, external_ip) although an Ingress or Gateway leads to it.",
     ),
+    # policies
+    Metric(
+        "flowatlas_policy_bytes_total",
+        "counter",
+        "bytes",
+        POLICY,
+        "Bytes both ways of connections for which the policy is responsible in the direction; where several policies "
+        "are, each has all of them, so that sums over policies exceed the traffic.",
+        "careful",
+    ),
+    Metric(
+        "flowatlas_policy_connections_total",
+        "counter",
+        "",
+        POLICY,
+        "Connections opened, attempts among them, for which the policy is responsible in the direction; where several "
+        "policies are, each has all of them.",
+        "careful",
+    ),
+    Metric(
+        "flowatlas_policy_mismatch_connections_total",
+        "counter",
+        "",
+        ("mismatch", *PAIR),
+        "Connections that went against what policies say: established_denied (established although denied), "
+        "dropped_allowed (never answered by a pod that was there, although allowed).",
+        "careful",
+    ),
+    Metric(
+        "flowatlas_policy_coverage_bytes_total",
+        "counter",
+        "bytes",
+        COVERED,
+        "Bytes both ways of pods' connections by what they stand on: explicit (a rule allows), default_allow (policies "
+        "select the pod and leave it to the default), unprotected (no policy selects it), denied, not_judged (a policy "
+        "of a kind that is not understood may apply). Sums over coverage are all of a direction.",
+        "careful",
+    ),
+    Metric(
+        "flowatlas_policy_coverage_pods",
+        "gauge",
+        "",
+        ("namespace", "direction", "coverage"),
+        "Pods now: isolated (a NetworkPolicy isolates it), selected (by admin policies alone), unprotected. Sums over "
+        "coverage are all pods that are not on their node's network.",
+    ),
+    Metric(
+        "flowatlas_policy_default_deny",
+        "gauge",
+        "",
+        ("namespace", "direction"),
+        "1 where a NetworkPolicy of the namespace selects every pod and allows nothing, else 0.",
+    ),
+    Metric(
+        "flowatlas_policy_not_judged_objects",
+        "gauge",
+        "",
+        ("kind",),
+        "Policies of kinds that are not understood, by kind; what they may apply to is not judged.",
+    ),
     # what is seen and not counted above
     Metric(
         "flowatlas_observer_bytes_total",
@@ -393,6 +466,28 @@ METRICS: Final[tuple[Metric, ...]] = (
         "",
         ("kind",),
         "Kubernetes objects that could not be understood, by kind; the log names the file, document and field.",
+    ),
+    Metric(
+        "flowatlas_state_age_seconds",
+        "gauge",
+        "seconds",
+        (),
+        "Time since when the cluster's state is not known yet; grows while the watcher is away. Not there where the "
+        "state is manifests.",
+    ),
+    Metric(
+        "flowatlas_state_held_rows",
+        "gauge",
+        "",
+        (),
+        "Flow rows that wait for the cluster's state to tell of their time.",
+    ),
+    Metric(
+        "flowatlas_state_late_rows_total",
+        "counter",
+        "",
+        (),
+        "Flow rows that had waited for `state_wait_s` and were judged by what was known, of a time before theirs.",
     ),
     # the collector itself
     Metric(

@@ -153,7 +153,13 @@ def test_metrics_equal_a_count_by_hand(history: list[tuple[Snapshot, list[dict[s
 
 
 def test_every_flow_metric_of_the_catalogue_is_there() -> None:
-    prefixes = ("flowatlas_pipeline_", "flowatlas_state_", "flowatlas_build_", "container_network_")
+    prefixes = (
+        "flowatlas_pipeline_",
+        "flowatlas_policy_",
+        "flowatlas_state_",
+        "flowatlas_build_",
+        "container_network_",
+    )
     wanted = {m.name for m in BY_NAME.values() if m.exposer == "pipeline" and not m.name.startswith(prefixes)}
     assert {samples.metric.name for samples in FlowMetrics().samples()} == wanted
 

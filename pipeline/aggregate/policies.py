@@ -1,0 +1,133 @@
+"""The policy metrics of the catalogue: traffic by responsible policy, how far policies cover it, and mismatches.
+
+Takes flows as `PolicyTimeline.judge` and `MismatchFinder.mark` leave them. The invariant: of each direction a flow is
+under every policy that is responsible for it, and in the coverage of its pod once.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import polars as pl
+
+from ..attribution import with_labels
+from ..attribution.policies import PolicyTimeline
+from ..attribution.policies.answers import COVERAGE, DIRECTION, AnswerBook
+from ..attribution.policies.engine import SIDE_VERDICT
+from ..attribution.policies.mismatches import MISMATCH
+from ..catalog import COVERED, PAIR, POLICY
+from ..inventory.snapshot import Snapshot
+from .policy_state import PolicyState
+from .rollups import workload_ids
+from .samples import Samples
+from .totals import Totals
+from .views import Plain, View
+
+_MEASURES: Final = ("bytes", "connections")
+_SIDES: Final = {"egress": ("src_id", "egress"), "ingress": ("dst_id", "ingress_policy")}
+"""By direction: the end that its policies select, and the column of its answer."""
+
+
+class PolicyMetrics:
+    """A family of metrics; `families.Family` tells what is called when."""
+
+    def __init__(self, policies: PolicyTimeline) -> None:
+        self._policies = policies
+        self._state = PolicyState(policies)
+        self._by_policy = Totals(("reference", "verdict"), POLICY, _MEASURES)
+        self._coverage = Totals(("src_id", "direction", "coverage"), COVERED, ("bytes",))
+        self._mismatches = Totals(("mismatch", "src_id", "dst_id"), ("mismatch", *PAIR), ("connections",))
+        self._views: tuple[View, ...] = (
+            Plain("flowatlas_policy_bytes_total", self._by_policy, "bytes"),
+            Plain("flowatlas_policy_connections_total", self._by_policy, "connections"),
+            Plain("flowatlas_policy_coverage_bytes_total", self._coverage, "bytes"),
+            Plain("flowatlas_policy_mismatch_connections_total", self._mismatches, "connections"),
+        )
+        self._snapshot: Snapshot | None = None
+        self._book: AnswerBook | None = None
+        self._workloads = pl.Series()
+
+    def use(self, snapshot: Snapshot) -> None:
+        """Take ids to be those of `snapshot` from now on."""
+        if snapshot is self._snapshot:
+            return
+        self._snapshot = snapshot
+        self._workloads = workload_ids(snapshot)
+        self._coverage.forget_ids()
+        self._mismatches.forget_ids()
+
+    def add(self, flows: pl.DataFrame) -> None:
+        """Add flows that were judged and marked under the snapshot in use."""
+        if self._book is not self._policies.book:
+            self._book = self._policies.book
+            self._by_policy.forget_ids()
+        workload = pl.lit(self._workloads)
+        counted = flows.lazy().filter((pl.col("role") == "canonical") & pl.col("verdict").is_not_null())
+        *sides, mismatches = pl.collect_all(
+            [
+                *(
+                    counted.group_by(workload.gather(pl.col(end)).alias("src_id"), pl.col(column).alias("answer")).agg(
+                        bytes=(pl.col("bytes") + pl.col("reply_bytes")).sum().cast(pl.UInt64),
+                        connections=pl.col("opened").sum().cast(pl.UInt64),
+                    )
+                    for end, column in _SIDES.values()
+                ),
+                flows.lazy()
+                .filter(pl.col("mismatch").is_not_null())
+                .group_by("mismatch", *(workload.gather(pl.col(end)).alias(end) for end in ("src_id", "dst_id")))
+                .agg(connections=pl.len().cast(pl.UInt64)),
+            ]
+        )
+        answers = self._policies.book.answers.lazy().with_row_index("answer")
+        sums = pl.concat(sides).lazy().join(answers, on="answer", how="left")
+        is_pod = pl.lit(self._require_snapshot().endpoints["kind"] == "Pod").gather(pl.col("src_id"))
+        by_policy, coverage = pl.collect_all(
+            [
+                sums.explode("references")
+                .drop_nulls("references")
+                .group_by(pl.col("references").alias("reference"), "verdict")
+                .agg(pl.col(*_MEASURES).sum()),
+                sums.filter(is_pod).group_by("src_id", "direction", "coverage").agg(pl.col("bytes").sum()),
+            ]
+        )
+        self._by_policy.add(by_policy, self._name_policies)
+        self._coverage.add(coverage, self._name_workloads)
+        self._mismatches.add(mismatches, self._name_pairs)
+
+    def samples(self) -> list[Samples]:
+        """Every policy metric with its values as they are now."""
+        if self._snapshot is None:
+            return []
+        return [*(view.samples() for view in self._views), *self._state.samples(self._snapshot)]
+
+    def _name_policies(self, ids: pl.DataFrame) -> pl.DataFrame:
+        named = pl.lit(self._policies.book.references.to_struct())
+        return ids.select(
+            pl.col("verdict").cast(SIDE_VERDICT).cast(pl.String), named.gather("reference").alias("named")
+        ).select(
+            "verdict",
+            pl.col("named").struct.field("kind").alias("policy_kind"),
+            pl.col("named").struct.field("namespace").fill_null("").alias("policy_namespace"),
+            pl.col("named").struct.field("name").alias("policy"),
+            pl.col("named").struct.field("rule").fill_null("").alias("rule"),
+            pl.col("named").struct.field("direction").cast(pl.String).alias("direction"),
+        )
+
+    def _name_workloads(self, ids: pl.DataFrame) -> pl.DataFrame:
+        named = with_labels(ids.lazy(), self._require_snapshot()).collect()
+        return named.select(
+            pl.col("source_namespace").alias("namespace"),
+            pl.col("source_workload").alias("workload"),
+            pl.col("source_workload_kind").alias("workload_kind"),
+            pl.col("direction").cast(DIRECTION).cast(pl.String),
+            pl.col("coverage").cast(COVERAGE).cast(pl.String),
+        )
+
+    def _name_pairs(self, ids: pl.DataFrame) -> pl.DataFrame:
+        named = with_labels(ids.lazy(), self._require_snapshot()).collect()
+        return named.with_columns(pl.col("mismatch").cast(MISMATCH).cast(pl.String))
+
+    def _require_snapshot(self) -> Snapshot:
+        if self._snapshot is None:
+            raise RuntimeError("use(snapshot) comes before add(flows)")
+        return self._snapshot
