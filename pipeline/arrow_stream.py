@@ -14,7 +14,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from collector.schema import TABLES, UTF8, BatchError, Table
+from collector.schema import KNOWN_TABLES, UTF8, BatchError, Table
 
 MAX_METADATA_BYTES: Final = 16 * 1024
 """Of one message; ours take about 1 KiB. A FlatBuffer may refer to one table many times over, so verifying and
@@ -38,7 +38,7 @@ def _schema(table: Table) -> pa.Schema:
     )
 
 
-SCHEMAS: Final = {name: _schema(table) for name, table in TABLES.items()}
+SCHEMAS: Final = {name: _schema(table) for name, table in KNOWN_TABLES.items()}
 """The tables as they travel: columns in order, none nullable, no metadata."""
 
 

@@ -24,13 +24,15 @@ class PipelineConfig:
     bus: str
     """kafka://HOST:PORT[,HOST:PORT] or file://DIR."""
     state: Path
-    """The cluster's objects: a manifest file, a dump, or a folder of them."""
+    """The cluster's objects: a manifest file, a dump, or a folder of them; `bus`: as a watcher tells them there."""
     group: str = "flowatlas"
     """Consumer group: what one group has dealt with is remembered under this name."""
     listen: str = "127.0.0.1:9464"
     """HOST:PORT of /metrics; IPv6 in brackets; no host means every IPv4 address; port 0 takes a free one."""
     lake: Path | None = None
     """Folder of the Parquet history; None writes none."""
+    state_wait_s: float = 2.0
+    """How long a flow may wait for the cluster's state to tell of its time, and its ends."""
     window_s: float = 1.0
     """Metrics are published this often."""
     lake_flush_s: float = 10.0
@@ -47,12 +49,18 @@ class PipelineConfig:
         if not _GROUP.match(self.group):
             raise ConfigError(f"pipeline.group: {self.group!r} holds more than letters, digits, dot, dash, underscore")
         parse_address(self.listen, "pipeline.listen")
-        for key, least, most in (("window_s", 0.05, 3600.0), ("lake_flush_s", 0.05, 3600.0)):
+        limits = (("state_wait_s", 0.0, 60.0), ("window_s", 0.05, 3600.0), ("lake_flush_s", 0.05, 3600.0))
+        for key, least, most in limits:
             value = getattr(self, key)
             if not least <= value <= most:
                 raise ConfigError(f"pipeline.{key}: {value} is not within {least} and {most} seconds")
         if not 1 <= self.lake_flush_rows <= 50_000_000:
             raise ConfigError(f"pipeline.lake_flush_rows: {self.lake_flush_rows} is not within 1 and 50,000,000")
+
+    @property
+    def is_state_on_bus(self) -> bool:
+        """Whether a watcher tells the state on the bus."""
+        return self.state == Path("bus")
 
     @property
     def listen_address(self) -> tuple[str, int]:

@@ -6,6 +6,7 @@ counts and sums do not vouch for. The order of checks is cheap first; see `colle
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,15 +17,19 @@ import pyarrow.compute
 import zstandard
 
 from collector.schema import (
+    KNOWN_TABLES,
     MAX_INFLATED_BYTES,
     MAX_MESSAGE_BYTES,
     MAX_ROWS,
     OUTCOMES,
     SCOPES,
+    STATE,
+    STATE_OPS,
     TABLES,
     UTF8,
     BatchError,
     BatchName,
+    Table,
     frame_of,
     parse_headers,
 )
@@ -34,7 +39,15 @@ from .bus import Message
 
 MAX_TEXT_BYTES: Final = 128
 """Of one text value: an interface's name has at most 127 bytes, a pod's UID 36."""
-LARGEST: Final = {"outcome": len(OUTCOMES) - 1, "opened": 1, "closed": 1, "scope": len(SCOPES) - 1}
+LONGEST: Final = {"name": 253, "api_version": 317, "body": MAX_INFLATED_BYTES}
+"""The same of columns whose text may be longer, in every table where they occur."""
+LARGEST: Final = {
+    "outcome": len(OUTCOMES) - 1,
+    "opened": 1,
+    "closed": 1,
+    "scope": len(SCOPES) - 1,
+    "op": len(STATE_OPS) - 1,
+}
 """The largest value of columns that have one; in every table where they occur."""
 
 
@@ -46,8 +59,8 @@ class Decoded:
     frame: pl.DataFrame
 
 
-def decode(message: Message) -> Decoded:
-    """Decode one message that the bus could read.
+def decode(message: Message, tables: Mapping[str, Table] = TABLES) -> Decoded:
+    """Decode one message that the bus could read and that holds rows of one of `tables`.
 
     Raises BatchError; `pipeline.catalog` lists the reasons with flowatlas_pipeline_quarantined_batches_total.
     """
@@ -55,12 +68,13 @@ def decode(message: Message) -> Decoded:
         raise BatchError(message.flaw, message.origin)
     if len(message.value) > MAX_MESSAGE_BYTES:
         raise BatchError("oversized", f"{len(message.value)} bytes")
-    name = parse_headers(message.headers)
+    name = parse_headers(message.headers, tables)
     if name.rows > MAX_ROWS:
         raise BatchError("rows", f"the headers say {name.rows}, at most {MAX_ROWS} are allowed")
-    if message.topic != TABLES[name.table].topic:
+    if message.topic != tables[name.table].topic:
         raise BatchError("table", f"{name.table} in {message.topic}")
-    if message.key != name.node.encode():
+    key = message.key.partition(b"/")[0] if name.table == STATE.name else message.key  # behind it is a slot
+    if key != name.node.encode():
         raise BatchError("node", f"{name.node} under the key {message.key[:64]!r}")
     batch = read_batch(_inflate(frame_of(message.value)), name.table, name.rows)
     _check_values(batch, name)
@@ -80,13 +94,13 @@ def _inflate(frame: bytes) -> bytes:
 
 
 def _check_values(batch: pa.RecordBatch, name: BatchName) -> None:
-    table = TABLES[name.table]
+    table = KNOWN_TABLES[name.table]
     byte_sum = 0
     for column, kind in table.columns.items():
         values = batch.column(column)
         if kind == UTF8:
             longest = pa.compute.max(pa.compute.binary_length(values)).as_py()
-            if longest is not None and longest > MAX_TEXT_BYTES:
+            if longest is not None and longest > LONGEST.get(column, MAX_TEXT_BYTES):
                 raise BatchError("values", f"{column} of {longest} bytes")
         elif kind == "int64":  # all are times
             if (values.to_numpy() < 0).any():

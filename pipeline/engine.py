@@ -7,16 +7,12 @@ Metrics live in memory and begin at zero after a restart.
 
 from __future__ import annotations
 
-import functools
 import logging
 import math
 import signal
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, cast
 
 import polars as pl
@@ -27,37 +23,32 @@ from .aggregate.flows import FlowMetrics
 from .aggregate.ingress import IngressMetrics
 from .aggregate.interfaces import InterfaceMetrics
 from .attribution import attribute, attribute_counters
+from .awaiting import Awaiting
 from .bus import Reader, open_reader
 from .config import PipelineConfig
 from .decode import Decoded
 from .errors import PermanentError, TransientError
 from .intake import Intake
-from .inventory import manifests, snapshot
+from .inventory.endpoints import UNKNOWN
 from .inventory.snapshot import Snapshot
 from .outputs.history import history_of
 from .outputs.lake import Lake
 from .outputs.meters import Meters
 from .outputs.prometheus import PrometheusServer
 from .outputs.publication import Publication
+from .state import ClusterState, StateNow, open_state
 
 log = logging.getLogger(__name__)
 
 TOPICS: Final = tuple(table.topic for table in TABLES.values())
 DRAIN_SECONDS: Final = 20.0
 """How long a stop may take to apply what the bus holds; Kubernetes kills after 30 s by default."""
-MAX_REFUSALS_LOGGED: Final = 100
 POLL_SECONDS: Final = 0.2
 """How long a poll of a drain waits for a message."""
+HELD_POLL_SECONDS: Final = 0.1
+"""How long a poll waits while rows wait for the state."""
 BACK_OFF_SECONDS: Final = (0.1, 10.0)
 """First and longest wait before a failed action is tried again."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterState:
-    """What is known of the cluster: its snapshot, and how many objects of each kind were refused."""
-
-    snapshot: Snapshot
-    refused: Mapping[str, int]
 
 
 class Engine:
@@ -70,7 +61,7 @@ class Engine:
         self,
         config: PipelineConfig,
         reader: Reader,
-        state: Callable[[], ClusterState],
+        state: StateNow,
         publication: Publication,
         lake: Lake | None = None,
     ) -> None:
@@ -82,18 +73,21 @@ class Engine:
         self._publication = publication
         self._lake = lake
         self._meters = Meters()
+        self._awaiting = Awaiting(config.state_wait_s)
         self._intake = Intake(self._meters)
         self._flows = FlowMetrics((IngressMetrics(),))
         self._interfaces = InterfaceMetrics()
         self._has_uncommitted = False
+        self._missing_state: Mapping[str, int] = {}
         self._settled_at = self._published_at = time.monotonic()
 
     def run(self, stop: threading.Event) -> int:
         """Work until `stop` is set, then apply what the bus holds. 0, or 1 where that could not be finished in time."""
-        self._refresh_state()
         if self._lake is not None:
             self._lake.start()
         try:
+            if not self._retry(lambda: self._await_state(stop), stop) or stop.is_set():
+                return 0
             if not self._retry(self._reader.start, stop):
                 return 0
             while not stop.is_set():
@@ -112,11 +106,15 @@ class Engine:
         self._set_aside()
         if self._lake is not None and self._lake.held_rows >= self._config.lake_flush_rows:
             self._flush(self._lake)
-        messages = self._reader.poll(timeout_s)
-        self.ready.set()
-        self._has_uncommitted |= bool(messages)
-        for chunk in self._intake.take(messages):
-            self._apply(chunk)
+        if self._is_settling_overdue():
+            time.sleep(min(timeout_s, HELD_POLL_SECONDS))
+        else:
+            messages = self._reader.poll(min(timeout_s, HELD_POLL_SECONDS) if self._awaiting.rows else timeout_s)
+            self.ready.set()
+            self._has_uncommitted |= bool(messages)
+            for chunk in self._intake.take(messages):
+                self._apply(chunk)
+        self._release()
         if time.monotonic() - self._published_at >= self._config.window_s:
             self.publish()
         self._settle_what_is_due()
@@ -127,7 +125,7 @@ class Engine:
 
         def finish() -> None:
             self.step(POLL_SECONDS)
-            while not self._reader.caught_up():
+            while not self._reader.caught_up() or self._awaiting.rows:
                 if time.monotonic() > deadline:
                     raise TransientError("the bus still holds messages")
                 self.step(POLL_SECONDS)
@@ -140,11 +138,18 @@ class Engine:
     def publish(self) -> None:
         """Let readers of /metrics see everything that is counted by now."""
         self._interfaces.expire(time.time_ns())
-        self._meters.missing(self._intake.missing())
+        self._meters.missing({**self._intake.missing(), **self._missing_state})
+        self._meters.held_rows = self._awaiting.rows
         traffic = [*self._flows.samples(), *self._interfaces.samples()]
         series = sum(len(samples.values) for samples in traffic)
         self._publication.publish([*traffic, *self._meters.samples(series)])
         self._published_at = time.monotonic()
+
+    def _await_state(self, stop: threading.Event) -> None:
+        """Return when the cluster is known: what is on the bus waits there meanwhile."""
+        while not self._refresh_state().is_synced and not stop.wait(POLL_SECONDS):
+            if time.monotonic() - self._published_at >= self._config.window_s:
+                self.publish()
 
     def _apply(self, batches: Sequence[Decoded]) -> None:
         state = self._refresh_state()
@@ -153,20 +158,40 @@ class Engine:
             self._meters.applied(batch.name.table, batch.name.node, batch.name.rows, newest_ns)
         flows = [batch.frame for batch in batches if batch.name.table == FLOWS.name]
         if flows:
-            self._apply_flows(pl.concat(flows), state)
+            now_s = time.monotonic()
+            known = self._awaiting.take(pl.concat(flows), state.known_until, now_s)
+            self._apply_flows(known, state, now_s, is_final=False)
         counters = [batch.frame for batch in batches if batch.name.table == COUNTERS.name]
         if counters:
-            self._apply_counters(pl.concat(counters), state)
+            self._apply_counters(pl.concat(counters), state.snapshot)
 
-    def _apply_flows(self, flows: pl.DataFrame, state: Snapshot) -> None:
+    def _release(self) -> None:
+        """Apply the rows that wait for the state no more."""
+        if not self._awaiting.rows:
+            return
+        state = self._refresh_state()
+        for part in self._awaiting.release(state.known_until, time.monotonic()):
+            self._meters.late_rows += part.late
+            self._apply_flows(part.flows, state, part.given_s, is_final=part.is_final)
+
+    def _apply_flows(self, flows: pl.DataFrame, state: ClusterState, given_s: float, *, is_final: bool) -> None:
+        """Judge and count flows that came at `given_s`. Unless it is final, rows with an end that nothing holds yet
+        are put back for as long as the state may still tell of it."""
+        if flows.is_empty():
+            return
+        snapshot = state.snapshot
         with self._meters.stage("attribute"):
-            attributed = attribute(flows.lazy(), state).collect()
+            attributed = attribute(flows.lazy(), snapshot).collect()
+            if not is_final:
+                is_unknown = (attributed["src_id"] == UNKNOWN) | (attributed["dst_id"] == UNKNOWN)
+                is_told = self._awaiting.doubt(flows, is_unknown, state.known_until, given_s)
+                attributed = attributed.filter(is_told)
         with self._meters.stage("aggregate"):
-            self._flows.use(state)
+            self._flows.use(snapshot)
             self._flows.add(attributed)
         if self._lake is not None:
             with self._meters.stage("output"):
-                self._lake.add(history_of(attributed, state))
+                self._lake.add(history_of(attributed, snapshot))
 
     def _apply_counters(self, counters: pl.DataFrame, state: Snapshot) -> None:
         """Pods' own interfaces alone are exposed; those of pods that the state does not know cannot be named."""
@@ -181,16 +206,24 @@ class Engine:
         with self._meters.stage("aggregate"):
             self._interfaces.add(named, time.time_ns())
 
-    def _refresh_state(self) -> Snapshot:
-        state = self._state()
+    def _refresh_state(self) -> ClusterState:
+        state = self._state(self._meters)
         self._meters.objects = state.snapshot.objects
         self._meters.refused_objects = state.refused
-        return state.snapshot
+        self._meters.known_until = state.known_until
+        self._missing_state = state.missing
+        return state
+
+    def _is_settling_overdue(self) -> bool:
+        """Whether nothing more may be polled before the rows that wait for the state are counted: a commit is for all
+        that was polled."""
+        waited_s = time.monotonic() - self._settled_at
+        return self._awaiting.rows > 0 and self._has_uncommitted and waited_s >= self._config.lake_flush_s
 
     def _settle_what_is_due(self) -> None:
-        """Set unreadable messages aside; flush and commit where it is time to."""
+        """Set unreadable messages aside; flush and commit where it is time to, and nothing waits for the state."""
         self._set_aside()
-        if not self._has_uncommitted:
+        if not self._has_uncommitted or self._awaiting.rows:
             return
         waited_s = time.monotonic() - self._settled_at
         if (
@@ -241,7 +274,7 @@ def run(config: PipelineConfig) -> int:
     reader = open_reader(config.bus, config.group, TOPICS)
     publication = Publication()
     lake = Lake(config.lake) if config.lake is not None else None
-    state = functools.cache(functools.partial(load_state, config.state))
+    state = open_state(config)
     engine = Engine(config, reader, state, publication, lake)
     with PrometheusServer(config.listen_address, publication, engine.ready.is_set) as server:
         log.info("serving /metrics on %s:%d", *server.address)
@@ -250,18 +283,5 @@ def run(config: PipelineConfig) -> int:
         except PermanentError as error:
             log.error("%s", error)  # noqa: TRY400 - what the bus said is enough, a traceback tells nothing more
             return 1
-
-
-def load_state(path: Path) -> ClusterState:
-    """The cluster's state from manifests; what is refused is logged and counted.
-
-    Raises ConfigError where the path holds none.
-    """
-    objects, refusals = manifests.load(path)
-    for refusal in refusals[:MAX_REFUSALS_LOGGED]:
-        log.warning("state: %s", refusal)
-    if len(refusals) > MAX_REFUSALS_LOGGED:
-        log.warning("state: and %d more", len(refusals) - MAX_REFUSALS_LOGGED)
-    state = ClusterState(snapshot.build(objects), Counter(refusal.kind for refusal in refusals))
-    log.info("state: %d objects of %d kinds", sum(state.snapshot.objects.values()), len(state.snapshot.objects))
-    return state
+        finally:
+            state.stop()

@@ -50,8 +50,12 @@ class Reader(Protocol):
         """Close; safe to call twice."""
 
 
-def open_reader(url: str, group: str, topics: Sequence[str]) -> Reader:
-    """A reader, not started, for `file://DIR` or `kafka://HOST:PORT[,HOST:PORT]`. Raises ConfigError for others."""
+def open_reader(url: str, group: str | None, topics: Sequence[str]) -> Reader:
+    """A reader, not started, for `file://DIR` or `kafka://HOST:PORT[,HOST:PORT]`. Raises ConfigError for others.
+
+    Without a group it reads everything that the bus holds, from the beginning and alone, whenever it is started, and
+    has nothing to commit.
+    """
     scheme = url.partition("://")[0]
     if scheme == "file":
         from .files import FileReader

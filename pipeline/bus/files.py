@@ -37,15 +37,15 @@ IDLE_SHARE: Final = 20
 
 
 class FileReader:
-    """Reads the segments of some topics as one group. One reader a group at a time."""
+    """Reads the segments of some topics as one group, or all of them each time. One reader a group at a time."""
 
-    def __init__(self, url: str, group: str, topics: Sequence[str]) -> None:
+    def __init__(self, url: str, group: str | None, topics: Sequence[str]) -> None:
         path = url.removeprefix(SCHEME)
         if not path:
             raise ConfigError(f"bus: {url!r} names no folder; file://DIR is wanted")
         self._root = Path(path)
         self._topics = tuple(topics)
-        self._file = PositionFile(self._root, group)
+        self._file = PositionFile(self._root, group) if group is not None else None
         self._quarantine = QuarantineFolder(self._root / ".quarantine")
         self._folders: dict[tuple[str, str], _NodeFolder] = {}
         self._turns: deque[_NodeFolder] = deque()
@@ -58,7 +58,7 @@ class FileReader:
             self._root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"bus: cannot use {self._root} as a folder: {error}") from error
-        self._saved = self._file.open()
+        self._saved = self._file.open() if self._file else {}
         self._folders.clear()
         self._turns.clear()
 
@@ -75,6 +75,8 @@ class FileReader:
 
     def commit(self) -> None:
         """Keep the position behind everything polled. Raises TransientError where the disk refuses."""
+        if self._file is None:
+            return
         positions: Positions = {topic: dict(nodes) for topic, nodes in self._saved.items()}
         for (topic, node), folder in self._folders.items():
             positions.setdefault(topic, {})[node] = folder.position.copy()
@@ -95,7 +97,8 @@ class FileReader:
 
     def stop(self) -> None:
         """Let the group go; safe to call twice."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
     def _gather(self) -> list[Message]:
         messages: list[Message] = []

@@ -48,11 +48,11 @@ _REFUSED: Final = (
 
 
 class KafkaReader:
-    """One member of a consumer group."""
+    """One member of a consumer group, or a reader of everything where there is none."""
 
-    def __init__(self, url: str, group: str, topics: Sequence[str]) -> None:
+    def __init__(self, url: str, group: str | None, topics: Sequence[str]) -> None:
         self._servers = _servers(url)
-        if not group:
+        if group == "":
             raise ConfigError("group: a name is wanted")
         self._group = group
         self._topics = list(topics)
@@ -95,6 +95,8 @@ class KafkaReader:
         Raises TransientError where the group moved on without us: what we polled will be delivered again.
         """
         self._aside.flush()
+        if self._group is None:
+            return
         with _sorted_errors():
             self._consumer.commit(timeout_ms=int(ANSWER_SECONDS * 1000))
 
@@ -103,6 +105,8 @@ class KafkaReader:
         with _sorted_errors():
             mine: set[TopicPartition] = self._consumer.assignment()
             if not mine:
+                if self._group is None:
+                    return False  # the topic is not there, or not known yet
                 return bool(self._consumer.group_metadata().state.name == "STABLE")
             try:
                 positions = {p: self._consumer.position(p, timeout_ms=int(ANSWER_SECONDS * 1000)) for p in mine}

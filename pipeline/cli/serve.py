@@ -26,7 +26,10 @@ def add(commands: Subparsers) -> None:
     command.add_argument("--config", type=Path, metavar="FILE", help="YAML file with a `pipeline:` section")
     command.add_argument("--bus", metavar="URL", help="kafka://HOST:PORT[,HOST:PORT] or file://DIR")
     command.add_argument(
-        "--state", metavar="PATH", help="the cluster's objects: a folder of manifests or a `kubectl get -o yaml` file"
+        "--state",
+        metavar="PATH",
+        help="the cluster's objects: a folder of manifests, a `kubectl get -o yaml` file, or `bus`: what "
+        "`flowatlas watch` tells there",
     )
     command.add_argument("--listen", metavar="HOST:PORT", help="where to serve (default: 127.0.0.1:9464)")
     command.add_argument("--lake", metavar="DIR", help="write the attributed flows there as Parquet (default: off)")

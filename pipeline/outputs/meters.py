@@ -14,8 +14,9 @@ from typing import Final
 
 from ..aggregate.samples import Samples, samples_of
 from ..catalog import BY_NAME
+from ..inventory.spans import END
 
-STAGES: Final = ("decode", "attribute", "aggregate", "output")
+STAGES: Final = ("decode", "state", "attribute", "aggregate", "output")
 
 
 class Meters:
@@ -28,6 +29,12 @@ class Meters:
         """Kubernetes objects known, by kind."""
         self.refused_objects: Mapping[str, int] = {}
         """Kubernetes objects that could not be understood, by kind."""
+        self.known_until = END
+        """Every change of the cluster before this instant is known, in ns since the epoch; END for manifests."""
+        self.held_rows = 0
+        """Flow rows that wait for the cluster's state."""
+        self.late_rows = 0
+        """Flow rows that were judged before the cluster's state was known of their time."""
         self._version = metadata.version("flowatlas")
         self._batches: Counter[tuple[str, ...]] = Counter()
         self._rows: Counter[tuple[str, ...]] = Counter()
@@ -79,8 +86,16 @@ class Meters:
             "flowatlas_pipeline_series": {(): series},
             "flowatlas_state_objects": _keyed(self.objects),
             "flowatlas_state_refused_objects": _keyed(self.refused_objects),
+            "flowatlas_state_age_seconds": self._state_age(),
+            "flowatlas_state_held_rows": {(): self.held_rows},
+            "flowatlas_state_late_rows_total": {(): self.late_rows},
         }
         return [samples_of(BY_NAME[name], series_values) for name, series_values in values.items()]
+
+    def _state_age(self) -> Mapping[tuple[str, ...], float]:
+        """Nothing for manifests, whose age nobody knows, and before anything is known."""
+        is_told = 0 < self.known_until < END
+        return {(): time.time() - self.known_until / 1e9} if is_told else {}
 
 
 def _keyed(counts: Mapping[str, int]) -> Mapping[tuple[str, ...], int]:

@@ -89,9 +89,9 @@ class Told:
 
     def __init__(self, *first: Resource, listed: float = 0, keep_s: float = 900) -> None:
         self.history = History(keep_s=keep_s)
-        self.list(listed, *first)
+        self.relist(listed, *first)
 
-    def list(self, seconds: float, *objects: Resource) -> None:
+    def relist(self, seconds: float, *objects: Resource) -> None:
         """An epoch that begins with these objects."""
         self.history.begin()
         self.put(seconds, *objects)

@@ -225,7 +225,7 @@ def test_what_vanished_while_nobody_watched_yields_to_who_came_then() -> None:
     """The watcher was away from 10 to 30; the address is another pod's since 20."""
     told = Told(pod("gone", IP), pod("lost", "10.0.1.6"), pod("stays", "10.0.1.7"))
     told.history.mark(at(10))
-    told.list(30, pod("new", IP, created=20), pod("stays", "10.0.1.7"))
+    told.relist(30, pod("new", IP, created=20), pod("stays", "10.0.1.7"))
     assert told.spans(IP) == [("gone", -3600, 20), ("new", 20, FOREVER)]
     assert told.spans("10.0.1.6") == [("lost", -3600, 30)]
     assert told.spans("10.0.1.7") == [("stays", -3600, FOREVER)]
@@ -236,7 +236,7 @@ def test_a_listing_that_breaks_off_deletes_nothing() -> None:
     told.history.begin()
     told.put(10, pod("a", IP))
     assert told.holder("10.0.1.6", 11) == "b"
-    told.list(20, pod("b", "10.0.1.6"))
+    told.relist(20, pod("b", "10.0.1.6"))
     assert told.spans(IP) == [("a", -3600, 20)]
     assert told.holder("10.0.1.6", 21) == "b"
 
