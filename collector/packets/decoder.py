@@ -78,6 +78,12 @@ class Decoded:
     inner: Headers
     no_flow: Mapping[str, int]
     unread: Mapping[str, int]
+    rows: Packets
+    """Which packet each row is of."""
+    network: Positions
+    """Where each row's innermost IP header begins."""
+    at: Positions
+    """Where the reading of each row's packet ended: after its ports, or at what the innermost IP header carries."""
 
 
 def decode(octets: Octets, start: Positions, end: Positions, kind: npt.NDArray[np.uint8]) -> Decoded:
@@ -96,13 +102,17 @@ def decode(octets: Octets, start: Positions, end: Positions, kind: npt.NDArray[n
     else:
         frames.stop(np.flatnonzero(frames.kind), Reason.TOO_DEEP)
     has_flow = frames.depth > 0
-    unread = frames.reason[has_flow]
+    rows = np.flatnonzero(has_flow)
+    unread = frames.reason[rows]
     return Decoded(
         packets=frames.count,
         outer=frames.outer(),
         inner=frames.inner(),
         no_flow=_by_reason(frames.reason[~has_flow]),
         unread=_by_reason(unread[unread != Reason.NOT_IP]),
+        rows=rows,
+        network=frames.network[rows],
+        at=frames.at[rows],
     )
 
 

@@ -61,6 +61,8 @@ class Frames:
         self.reason = np.zeros(self.count, np.uint8)
         self.depth = np.zeros(self.count, np.uint8)
         """IP headers read so far."""
+        self.network = np.zeros(self.count, np.int64)
+        """Where the innermost IP header begins."""
         self._columns = {name: np.zeros(2 * self.count, dtype) for name, dtype in COLUMNS.items()}
         """First half: the outermost IP header of each packet; second half: the innermost, where it is another."""
 
@@ -85,6 +87,7 @@ class Frames:
     def open_header(self, who: Packets, length: Positions, **columns: npt.NDArray[Any]) -> None:
         """Record an IP header and close the packet after `length` bytes from here; length 0 says nothing."""
         at, end = self.at[who], self.end[who]
+        self.network[who] = at
         self.end[who] = np.where(length > 0, np.minimum(end, at + length), end)
         self.depth[who] += 1
         row = self._row(who)

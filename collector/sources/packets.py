@@ -1,0 +1,180 @@
+"""Flows from captured packets, where kernel or privileges allow no eBPF: every header of every packet is read here.
+
+A thread takes the kernel's blocks and sums them up; a read puts the two directions of each connection together. With
+CAP_NET_ADMIN conntrack tells the backend behind a Service address, as it does in the kernel for eBPF; without, a
+connection is what its packets say at each interface. It costs the processor time that the other sources do not.
+"""
+
+from __future__ import annotations
+
+import logging
+import struct
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from ..connections import MESSAGE_GET, MESSAGE_NEW, Entries, decode
+from ..ebpf.layout import CT_ORIGINAL, CT_REPLY, EGRESS, FLOW, SUM
+from ..ebpf.sightings import keys, sight
+from ..ebpf.tracking import Connections
+from ..errors import ConfigError, TransientError
+from ..links import capture_points
+from ..metrics import Metrics
+from ..netlink import NETLINK_NETFILTER, NETLINK_ROUTE, dump, in_namespace, open_socket
+from ..packets.ring import Ring
+from ..packets.sums import merged, points_of, sums_of
+from ..schema import FLOWS
+from . import Columns
+
+_log = logging.getLogger(__name__)
+
+_POLL_S: Final = 0.1
+_LINKS_S: Final = 1.0
+"""How often the interfaces are looked at."""
+_ANY_FAMILY: Final = struct.pack("=BBH", 0, 0, 0)  # struct nfgenmsg
+_ENTRY_ENDS: Final = ("src", "dst", "backend", "nat_src")
+
+Sums = tuple[npt.NDArray[np.void], npt.NDArray[np.void]]
+
+
+class PacketSource:
+    """Rows of FLOWS from the packets at one network namespace's interfaces. Needs CAP_NET_RAW."""
+
+    table = "flows"
+
+    def __init__(self, metrics: Metrics, netns: Path | None = None) -> None:
+        self._metrics = metrics
+        self._netns = netns
+        self._ring = Ring(netns)
+        self._connections = Connections()
+        self._links: Any = None
+        self._conntrack: Any = None
+        self._points: dict[int, str] = {}
+        self._uplinks: set[int] = set()
+        self._parts: list[Sums] = []
+        self._missed: Counter[tuple[str, str]] = Counter()
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._reader = threading.Thread(target=self._read_ring, name="packets", daemon=True)
+
+    def start(self) -> None:
+        """Open the ring. Raises ConfigError where kernel or privileges refuse it."""
+        try:
+            self._links = in_namespace(self._netns, lambda: open_socket(NETLINK_ROUTE))
+            self._look()
+            self._ring.start()
+        except (OSError, TransientError) as error:
+            self.stop()
+            raise ConfigError(
+                f"sources: packets cannot be captured in {self._netns or 'here'}: {error} (the agent needs CAP_NET_RAW)"
+            ) from error
+        try:
+            self._conntrack = in_namespace(self._netns, lambda: open_socket(NETLINK_NETFILTER, 0, 1 << 22))
+            dump(self._conntrack, MESSAGE_GET, _ANY_FAMILY)
+        except (OSError, TransientError) as error:
+            _log.warning("packets: without connection tracking (%s) the backends of Services are not known", error)
+            self._conntrack = None
+        self._reader.start()
+
+    def read(self, now_ns: int) -> Columns:
+        """What was captured since the last call."""
+        return self._take(now_ns, final=False)
+
+    def finish(self, now_ns: int) -> Columns:
+        """The same, and what waited for a next read: connections that live on stay open."""
+        return self._take(now_ns, final=True)
+
+    def stop(self) -> None:
+        """Close ring and sockets; safe to call twice."""
+        self._stop.set()
+        if self._reader.ident is not None:
+            self._reader.join()
+        self._ring.stop()
+        for sock in (self._links, self._conntrack):
+            if sock is not None:
+                sock.close()
+        self._links = self._conntrack = None
+
+    def _read_ring(self) -> None:
+        looked_at = time.monotonic()
+        while not self._stop.is_set():
+            try:
+                wall_ns = time.time_ns() - time.monotonic_ns()
+                points = points_of(self._points)
+                for captured in self._ring.blocks(_POLL_S):
+                    missed: Counter[tuple[str, str]] = Counter()
+                    part = sums_of(captured, points, wall_ns, missed)
+                    with self._lock:
+                        self._parts.append(part)
+                        self._missed.update(missed)
+                if time.monotonic() - looked_at >= _LINKS_S:
+                    looked_at = time.monotonic()
+                    self._look()
+            except (OSError, TransientError) as error:
+                _log.warning("packets: %s", error)
+                self._stop.wait(_POLL_S)
+
+    def _look(self) -> None:
+        flaws: Counter[str] = Counter()
+        self._points = dict(capture_points(self._links, flaws))
+        self._uplinks |= {ifindex for ifindex, kind in self._points.items() if kind == "node"}
+        for reason, count in flaws.items():
+            self._metrics.add("malformed_messages_total", count, reason=reason)
+
+    def _take(self, now_ns: int, *, final: bool) -> Columns:
+        if self._links is None:
+            raise TransientError("packets: not started")
+        with self._lock:
+            parts, self._parts = self._parts, []
+            missed, self._missed = self._missed, Counter()
+        for (what, reason), count in missed.items():
+            self._metrics.add(f"missed_{what}_total", count, reason=reason)
+        self._metrics.add("missed_packets_total", self._ring.drops(), reason="ring_full")
+        wall_ns = time.time_ns() - time.monotonic_ns()
+        flows, sums = merged(parts)
+        if self._conntrack is not None and len(flows):
+            try:
+                messages = dump(self._conntrack, MESSAGE_GET, _ANY_FAMILY)
+            except OSError as error:
+                raise TransientError(f"packets: conntrack: {error}") from error
+            tell_translations(flows, sums, decode(messages, MESSAGE_NEW))
+        seen = sight(flows, sums, self._uplinks, self._connections.holds)
+        rows = self._connections.update(seen, now_ns - wall_ns, wall_ns, final=final)
+        self._metrics.set("tracked_flows", len(self._connections))
+        return {name: np.ascontiguousarray(rows[name]) for name in FLOWS.columns}
+
+
+def tell_translations(flows: npt.NDArray[np.void], sums: npt.NDArray[np.void], entries: Entries) -> None:
+    """Set in `sums` what conntrack knows of each flow, as the eBPF program does: direction, and the other tuple.
+
+    A flow's tuple is looked up as it is on its way in and turned round on its way out: NAT is done between the two.
+    """
+    assert flows.dtype == FLOW  # noqa: S101
+    assert sums.dtype == SUM  # noqa: S101
+    is_out = flows["direction"] == EGRESS
+    asked = np.zeros(len(flows), entries.dtype)
+    asked["protocol"] = flows["protocol"]
+    for end, name, turned in (("src", "source", "destination"), ("dst", "destination", "source")):
+        for half, column in (("hi", 0), ("lo", 1)):
+            asked[f"{end}_{half}"] = np.where(is_out, flows[turned][:, column], flows[name][:, column])
+        asked[f"{end}_port"] = np.where(is_out, flows[f"{turned}_port"], flows[f"{name}_port"])
+    wanted = keys(asked, "src", "dst")
+    for ends, others, way_in, way_out in (
+        (("src", "dst"), ("backend", "nat_src"), CT_ORIGINAL, CT_REPLY),
+        (("backend", "nat_src"), ("src", "dst"), CT_REPLY, CT_ORIGINAL),
+    ):
+        known = keys(entries, *ends)
+        order = np.argsort(known, kind="stable")
+        place = np.minimum(np.searchsorted(known[order], wanted), max(len(order) - 1, 0))
+        found = known[order][place] == wanted if len(order) else np.zeros(len(wanted), np.bool_)
+        found &= sums["conntrack"] == 0
+        rows, entry = np.flatnonzero(found), entries[order[place[found]]] if len(order) else entries[:0]
+        sums["conntrack"][rows] = np.where(is_out[rows], way_out, way_in)
+        for name, end in zip(("other_source", "other_destination"), others, strict=True):
+            sums[name][rows, 0], sums[name][rows, 1] = entry[f"{end}_hi"], entry[f"{end}_lo"]
+            sums[f"{name}_port"][rows] = entry[f"{end}_port"]

@@ -1,0 +1,135 @@
+"""Packets to the sums that the eBPF program would keep: flows, flags, payload, super-packets, what is left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
+from scapy.layers.l2 import Ether
+from scapy.layers.vxlan import VXLAN
+from scapy.packet import Packet, Raw
+
+from collector.ebpf.layout import ACK, BEGINS, EGRESS, FIN, INGRESS, SYN, SYN_ACK
+from collector.packets.octets import Octets
+from collector.packets.ring import Captured
+from collector.packets.sums import merged, sums_of
+
+WALL_NS = 1_790_000_000_000_000_000
+ETHER: Any = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
+
+
+def captured(
+    packets: Sequence[Packet], *, ifindex: int = 3, outgoing: bool = False, gso: int = 0, snap: int = 256
+) -> Captured:
+    frames = [bytes(packet)[:snap] for packet in packets]
+    ends = np.cumsum([len(frame) for frame in frames])
+    count = len(frames)
+    return Captured(
+        octets=Octets(b"".join(frames)),
+        start=np.concatenate([[0], ends[:-1]]).astype(np.int64),
+        end=ends.astype(np.int64),
+        time=WALL_NS + 1000 * (1 + np.arange(count)),
+        ifindex=np.full(count, ifindex, np.uint32),
+        hardware=np.ones(count, np.uint16),
+        is_outgoing=np.full(count, outgoing),
+        gso_size=np.full(count, gso, np.uint16),
+    )
+
+
+def tcp(flags: str, *, seq: int = 7, payload: int = 0, sport: int = 1000, dport: int = 80, **ip: Any) -> Packet:
+    addresses = {"src": "10.0.0.1", "dst": "10.0.0.2", **ip}
+    made: Packet = ETHER / IP(**addresses) / TCP(sport=sport, dport=dport, flags=flags, seq=seq) / Raw(b"x" * payload)
+    return made
+
+
+def summed(packets: Sequence[Packet], **how: Any) -> tuple[Any, Any, Counter[tuple[str, str]]]:
+    missed: Counter[tuple[str, str]] = Counter()
+    flows, sums = sums_of(captured(packets, **how), np.array([3], np.uint32), WALL_NS, missed)
+    return flows, sums, missed
+
+
+def test_packets_of_one_direction_are_one_row() -> None:
+    flows, sums, missed = summed([tcp("S"), tcp("A", seq=8), tcp("PA", seq=8, payload=100), tcp("FA", seq=108)])
+    assert len(flows) == 1
+    assert (flows["source_port"][0], flows["destination_port"][0], flows["direction"][0]) == (1000, 80, INGRESS)
+    assert (sums["packets"][0], sums["bytes"][0]) == (4, 4 * 40 + 100)
+    assert (sums["first"][0], sums["last"][0], sums["first_payload"][0]) == (1000, 4000, 3000)
+    assert sums["flags"][0] == SYN | BEGINS | ACK | FIN
+    assert sums["isn"][0] == 7
+    assert not missed
+
+
+def test_directions_and_interfaces_are_apart() -> None:
+    flows, _, _ = summed([tcp("A"), tcp("A", src="10.0.0.2", dst="10.0.0.1", sport=80, dport=1000)])
+    assert len(flows) == 2
+    flows, sums, _ = summed([tcp("SA")], outgoing=True)
+    assert (flows["direction"][0], sums["flags"][0]) == (EGRESS, SYN_ACK | BEGINS)
+    flows, _, missed = summed([tcp("A")], ifindex=4)
+    assert len(flows) == 0, "an interface that is no capture point"
+    assert not missed
+
+
+def test_a_super_packet_counts_as_what_it_is_cut_into() -> None:
+    _, sums, _ = summed([tcp("A", payload=4000)], gso=1448)
+    assert (sums["packets"][0], sums["bytes"][0]) == (3, 4000 + 3 * 40)
+
+
+def test_what_is_captured_may_be_shorter_than_what_is_counted() -> None:
+    _, sums, _ = summed([tcp("A", payload=1000)], snap=80)
+    assert (sums["packets"][0], sums["bytes"][0], sums["first_payload"][0]) == (1, 1040, 1000)
+
+
+def test_a_tunnelled_packet_is_its_inner_flow() -> None:
+    outer = ETHER / IP(src="172.30.0.1", dst="172.30.0.2") / UDP(sport=5, dport=8472) / VXLAN(vni=1)
+    flows, sums, _ = summed([outer / tcp("S", payload=3)])
+    assert (flows["destination_port"][0], sums["bytes"][0], sums["flags"][0]) == (80, 43, SYN | BEGINS)
+
+
+def test_a_query_has_its_identifier_for_a_port_and_other_icmp_is_no_flow() -> None:
+    ping = ETHER / IP(src="10.0.0.1", dst="10.0.0.2") / ICMP(type=8, id=77)
+    pong = ETHER / IP(src="10.0.0.2", dst="10.0.0.1") / ICMP(type=0, id=77)
+    six = ETHER / IPv6(src="fd00::1", dst="fd00::2") / ICMPv6EchoRequest(id=78)
+    error = ETHER / IP(src="10.0.0.9", dst="10.0.0.1") / ICMP(type=3, code=3) / bytes(tcp("A")[IP])
+    flows, _, missed = summed([ping, pong, six, error])
+    assert sorted(zip(flows["source_port"].tolist(), flows["destination_port"].tolist(), strict=True)) == [
+        (0, 77),
+        (77, 0),
+        (78, 0),
+    ]
+    assert missed["packets", "icmp_control"] == 1
+
+
+def test_a_later_fragment_is_counted_as_such() -> None:
+    later = ETHER / IP(src="10.0.0.1", dst="10.0.0.2", proto=17, frag=100) / Raw(b"x" * 32)
+    flows, _, missed = summed([later])
+    assert len(flows) == 0
+    assert missed == {("packets", "fragment"): 1, ("bytes", "fragment"): 52}
+
+
+def test_a_tuple_that_is_used_again_is_another_generation() -> None:
+    again = [tcp("S", seq=7), tcp("FA", seq=8), tcp("S", seq=999), tcp("A", seq=1000), tcp("S", seq=999)]
+    flows, sums, _ = summed(again)
+    assert flows["generation"].tolist() == [0, 1]
+    assert sums["packets"].tolist() == [2, 3]
+    assert sums["isn"].tolist() == [7, 999]
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3, 4])
+def test_blocks_merge_to_what_one_block_would_be(cut: int) -> None:
+    packets = [tcp("S", seq=7), tcp("FA", seq=8, payload=3), tcp("S", seq=999), tcp("A", seq=1000), tcp("FA", seq=1000)]
+    whole = captured(packets)
+    points = np.array([3], np.uint32)
+    parts = []
+    for rows in (slice(0, cut), slice(cut, None)):
+        fields = ("start", "end", "time", "ifindex", "hardware", "is_outgoing", "gso_size")
+        part = Captured(whole.octets, **{name: getattr(whole, name)[rows] for name in fields})
+        parts.append(sums_of(part, points, WALL_NS, Counter()))
+    flows, sums = merged(parts)
+    expected_flows, expected_sums = merged([sums_of(whole, points, WALL_NS, Counter())])
+    assert flows.tobytes() == expected_flows.tobytes()
+    assert sums.tobytes() == expected_sums.tobytes()
