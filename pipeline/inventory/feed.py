@@ -58,7 +58,8 @@ class Feed:
             self._history.begin()
         if seq != self._next:
             self._is_whole = False
-            self.missing[watcher] += seq - self._next if self._history.is_synced else 0
+            if self._history.is_synced:
+                self.missing[watcher] += seq - self._next
         self._next = seq + 1
         if not self._is_whole and not self._history.is_synced:
             return False

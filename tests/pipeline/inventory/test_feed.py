@@ -1,0 +1,114 @@
+"""State batches to a history: epochs, gaps, repeats, objects that cannot be understood."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from collector.schema import STATE
+from pipeline.decode import decode
+from pipeline.inventory.feed import Feed
+from pipeline.inventory.history import History
+from tests.pipeline.inventory.changes import at, holder
+from tests.pipeline.shipments import message
+from tests.pipeline.small_cluster import node, pod, service
+from tests.pipeline.state_batches import Row, delete, mark, put, state, synced
+
+A, B = pod("a", "node-a", "10.0.1.5"), pod("b", "node-a", "10.0.1.6")
+
+
+class Fed:
+    """A feed that is given batches as the bus carries them."""
+
+    def __init__(self) -> None:
+        self.history = History()
+        self.feed = Feed(self.history)
+
+    def give(self, epoch: int, seq: int, *rows: Row) -> bool:
+        batch = decode(message(state(epoch, seq, rows)), {STATE.name: STATE})
+        return self.feed.take(batch.name.node, batch.name.epoch, batch.name.seq, batch.frame)
+
+    def pods(self) -> set[str]:
+        return {item.metadata.name for item in self.history.objects() if item.kind == "Pod"}
+
+
+@pytest.fixture
+def fed() -> Fed:
+    return Fed()
+
+
+def test_an_epoch_is_known_when_it_is_synced_and_changes_follow(fed: Fed) -> None:
+    assert fed.give(1, 0, put(at(0), A))
+    assert not fed.history.is_synced
+    assert fed.give(1, 1, synced(at(1)))
+    assert fed.give(1, 2, put(at(2), B), delete(at(3), A), mark(at(4)))
+    assert fed.pods() == {"b"}
+    assert fed.history.known_until == at(4)
+    assert holder(fed.history.snapshot(), "10.0.1.5", at(2.9)) == "a"
+    assert holder(fed.history.snapshot(), "10.0.1.5", at(3)) == ""
+
+
+def test_a_new_epoch_deletes_what_it_does_not_say(fed: Fed) -> None:
+    fed.give(1, 0, put(at(0), A), put(at(0), B), synced(at(1)))
+    fed.give(2, 0, put(at(0), B))
+    assert fed.pods() == {"a", "b"}
+    fed.give(2, 1, synced(at(9)))
+    assert fed.pods() == {"b"}
+
+
+def test_what_came_before_and_what_is_over_is_passed_over(fed: Fed) -> None:
+    fed.give(1, 0, put(at(0), A), synced(at(1)))
+    assert not fed.give(1, 0, put(at(0), A), synced(at(1)))
+    fed.give(2, 0, put(at(0), B), synced(at(2)))
+    assert not fed.give(1, 1, put(at(3), A))
+    assert fed.pods() == {"b"}
+
+
+def test_an_epoch_without_its_beginning_is_passed_over(fed: Fed) -> None:
+    assert not fed.give(1, 7, put(at(0), A), synced(at(1)))
+    assert not fed.give(1, 8, put(at(0), B), mark(at(2)))
+    assert not fed.history.is_synced
+    assert fed.give(2, 0, put(at(3), B), synced(at(3)))
+    assert fed.pods() == {"b"}
+    assert fed.feed.missing == {}
+
+
+def test_an_epoch_that_lacks_a_batch_deletes_nothing_by_its_silence(fed: Fed) -> None:
+    fed.give(1, 0, put(at(0), A), put(at(0), B), synced(at(1)))
+    fed.give(2, 0, put(at(2), A))
+    fed.give(2, 2, synced(at(3)), mark(at(4)))
+    assert fed.pods() == {"a", "b"}
+    assert fed.feed.missing == {"cluster-watcher": 1}
+    assert fed.history.known_until == at(4)
+    fed.give(3, 0, put(at(5), A), synced(at(5)))
+    assert fed.pods() == {"a"}
+
+
+def broken(whole: dict[str, Any], **changed: Any) -> Row:
+    return {**put(at(2), whole), **changed}
+
+
+@pytest.mark.parametrize(
+    "body", ['{"kind": "Pod", "metadata": {"name": "a"}, "status": {"podIP": "10.0.1"}}', "no JSON", '{"a": [' * 10_000]
+)
+def test_an_object_that_cannot_be_understood_is_refused_and_the_last_good_one_stays(fed: Fed, body: str) -> None:
+    fed.give(1, 0, put(at(0), A), synced(at(1)), broken(A, body=body))
+    assert fed.feed.refused == {"Pod": 1}
+    assert fed.pods() == {"a"}
+    fed.give(1, 1, put(at(3), A))
+    assert fed.feed.refused == {}
+
+
+def test_a_row_that_speaks_of_another_object_than_its_body_is_refused(fed: Fed) -> None:
+    fed.give(1, 0, synced(at(1)), broken(A, name="c"), broken(A, kind="Node", namespace=""))
+    assert fed.feed.refused == {"Node": 1, "Pod": 1}
+    assert fed.history.objects() == []
+
+
+def test_kinds_without_a_model_are_counted(fed: Fed) -> None:
+    policy = {"apiVersion": "cilium.io/v2", "kind": "CiliumNetworkPolicy", "metadata": {"name": "x", "namespace": "y"}}
+    fed.give(1, 0, put(at(0), policy), put(at(0), service("web", "10.96.0.1", 80)), synced(at(1)))
+    assert dict(fed.history.snapshot().objects) == {"CiliumNetworkPolicy": 1, "Service": 1}
+    fed.give(1, 1, delete(at(2), policy), put(at(2), node("node-a", "192.0.2.1", "10.0.1.0/24")))
+    assert dict(fed.history.snapshot().objects) == {"Node": 1, "Service": 1}
