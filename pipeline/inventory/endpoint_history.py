@@ -213,13 +213,15 @@ class EndpointHistory:
         pod = state.pod
         is_over = pod.status.phase in TERMINAL_PHASES
         ended = _ended(pod, time_ns)
+        finished = _finished(pod)
         told = pod_addresses(pod)
         own = [] if is_over else told
         for address in [address for address in state.claims if address not in own]:
             claim = state.claims.pop(address)
+            claim.closing = min(claim.closing, finished)
             claim.until = ended if is_over and ended is not None and ended > claim.since else time_ns
             self._holders.touch((address,))
-        since = state.told if state.had_address else born
+        since = state.told if state.had_address else max(born, _ran(pod))
         for address in own:
             if address not in state.claims:
                 state.claims[address] = claim = Claim(state.endpoint, Strength.POD, since, time_ns)
@@ -233,6 +235,7 @@ class EndpointHistory:
         if pod.metadata.deletion_timestamp:
             for claim in state.claims.values():
                 claim.leaving = min(claim.leaving, time_ns)
+                claim.closing = min(claim.closing, finished)
                 claim.lost = claim.lost if ended is None else min(claim.lost, ended)
             self._holders.touch(state.claims)
 
@@ -356,15 +359,26 @@ def _born(resource: Node | Pod, time_ns: int, *, is_first: bool) -> int:
     return min(created, time_ns)
 
 
-def _ended(pod: Pod, time_ns: int) -> int | None:
-    """By when the last container of a pod whose containers have all ended was gone; None where one has not.
+def _ran(pod: Pod) -> int:
+    """The second in which the first container of a pod began; BEGINNING where a restart hides it, or none has."""
+    statuses = [*(pod.status.init_container_statuses or []), *(pod.status.container_statuses or [])]
+    runs = [status.state.running or status.state.terminated for status in statuses if status.state]
+    begun = [instant_of(run.started_at) for run in runs if run]
+    known = [instant for instant in begun if instant is not None]
+    is_hidden = any(status.restart_count for status in statuses) or len(known) < len(begun)
+    return BEGINNING if is_hidden else min(known, default=BEGINNING)
 
-    The status has whole seconds, so it is the second after.
-    """
+
+def _finished(pod: Pod) -> int:
+    """The second in which the last container of a pod ended; END where not all have."""
     ends = [
         instant_of(status.state.terminated.finished_at) if status.state and status.state.terminated else None
         for status in pod.status.container_statuses or []
     ]
-    if not ends or None in ends:
-        return None
-    return min(time_ns, max(end for end in ends if end is not None) + _SECOND)
+    return END if None in ends else max((end for end in ends if end is not None), default=END)
+
+
+def _ended(pod: Pod, time_ns: int) -> int | None:
+    """By when the last container of a pod was gone, the second after it finished; None where not all have."""
+    finished = _finished(pod)
+    return None if finished == END else min(time_ns, finished + _SECOND)

@@ -2,7 +2,8 @@
 
 A claim is as strong as `claims.Strength` says, in phases: a pod holds its address before its status tells (`coming`),
 and what was deleted while nobody watched may have given it back at any time since (`lost`). The strongest phase at an
-instant wins; equal ones of different holders leave two answers, which is the unknown. The invariant: the spans of one
+instant wins; equal ones of different holders leave two answers, which is the unknown, and so does the second in which
+one ended (`closing`) while another comes: objects have whole seconds. The invariant: the spans of one
 address are disjoint, and they depend on its claims alone, not on the order in which they came.
 """
 
@@ -32,7 +33,7 @@ _LOST: Final = 6
 class Claim:
     """That an endpoint holds an address. Times are ns since the epoch, END where it has not come to that."""
 
-    __slots__ = ("endpoint", "leaving", "lost", "seen", "since", "strength", "until")
+    __slots__ = ("closing", "endpoint", "leaving", "lost", "seen", "since", "strength", "until")
 
     def __init__(self, endpoint: int, strength: Strength, since: int, seen: int) -> None:
         self.endpoint = endpoint
@@ -42,6 +43,8 @@ class Claim:
         """When the cluster said so."""
         self.leaving = END
         """From here on, a pod's claim yields to that of another pod."""
+        self.closing = END
+        """The second that begins here is the pod's last."""
         self.lost = END
         """From here on it may have ended."""
         self.until = END
@@ -51,15 +54,21 @@ class Claim:
         kind = Strength.LEAVING_POD if self.strength is Strength.POD else self.strength
         if instant >= self.lost:
             return kind * _STEP + _LOST, self.seen
-        if instant < self.seen and self.strength is not Strength.NODE:
+        if self.is_coming(instant):
             return kind * _STEP + _COMING, self.seen
         return (kind if instant >= self.leaving else self.strength) * _STEP, 0
+
+    def is_coming(self, instant: int) -> bool:
+        """Whether nobody had told of it by then, though it holds."""
+        return instant < self.seen and self.strength is not Strength.NODE
 
     def cuts(self) -> Iterator[int]:
         """The instants at which its rank may change."""
         yield self.since
         yield self.until
-        yield from (time for time in (self.seen, self.leaving, self.lost) if self.since < time < self.until)
+        yield from (
+            time for time in (self.seen, self.leaving, self.closing, self.lost) if self.since < time < self.until
+        )
 
 
 class Span(NamedTuple):
@@ -84,7 +93,10 @@ def spans_of(claims: Sequence[Claim]) -> list[Span]:
             continue
         best = min(rank for rank, _ in ranks)
         standing = [claim for rank, claim in ranks if rank == best]
-        is_one = len({claim.endpoint for claim in standing}) == 1
+        holders = {claim.endpoint for claim in standing}
+        if any(claim.closing <= start for claim in standing):
+            holders |= {claim.endpoint for _, claim in ranks if claim.is_coming(start)}
+        is_one = len(holders) == 1
         endpoint, seen = (standing[0].endpoint, min(c.seen for c in standing)) if is_one else (UNKNOWN, start)
         if spans and spans[-1].until == start and spans[-1].endpoint == endpoint:
             spans[-1] = spans[-1]._replace(until=end, seen=min(seen, spans[-1].seen))

@@ -109,22 +109,25 @@ class PodIP(Slim, frozen=True):
     ip: Ip | None = None
 
 
-class ContainerEnd(Slim, frozen=True):
-    """v1 ContainerStateTerminated; `finished_at` has whole seconds."""
+class ContainerRun(Slim, frozen=True):
+    """v1 ContainerStateRunning or ContainerStateTerminated; times have whole seconds."""
 
+    started_at: str | None = None
     finished_at: str | None = None
 
 
 class ContainerState(Slim, frozen=True):
-    """v1 ContainerState, as far as it has ended."""
+    """v1 ContainerState."""
 
-    terminated: ContainerEnd | None = None
+    running: ContainerRun | None = None
+    terminated: ContainerRun | None = None
 
 
 class ContainerStatus(Slim, frozen=True):
-    """v1 ContainerStatus."""
+    """v1 ContainerStatus; the state is that of the latest run."""
 
     state: ContainerState | None = None
+    restart_count: int = 0
 
 
 class PodStatus(Slim, frozen=True):
@@ -135,6 +138,7 @@ class PodStatus(Slim, frozen=True):
     pod_ips: list[PodIP] | None = msgspec.field(name="podIPs", default=None)
     host_ip: Ip | None = msgspec.field(name="hostIP", default=None)
     container_statuses: list[ContainerStatus] | None = None
+    init_container_statuses: list[ContainerStatus] | None = None
 
 
 class Pod(Slim, frozen=True):
