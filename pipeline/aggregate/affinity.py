@@ -46,13 +46,12 @@ _CALLS: Final = pl.Schema(
 class Affinity:
     """Each client's last connection to each sticky Service port, and those that are not judged yet."""
 
-    def __init__(self, ports: ServicePorts, hold_ns: int = HOLD_NS, max_clients: int = MAX_CLIENTS) -> None:
+    def __init__(self, ports: ServicePorts, newest: Newest, max_clients: int = MAX_CLIENTS) -> None:
         self._ports = ports
-        self._hold_ns = hold_ns
         self._max_clients = max_clients
         self._totals = Totals(("number", "affinity"), (*SERVICE, "affinity"), ("connections",))
         self._view = Plain("flowatlas_service_affinity_connections_total", self._totals, "connections")
-        self._newest = Newest()
+        self._newest = newest
         self._settled_ns = 0
         self._waiting = [pl.DataFrame(schema=_CALLS)]
         self._last = pl.DataFrame(schema=_CALLS)
@@ -74,7 +73,6 @@ class Affinity:
         """Take in connections that dialled a Service, and judge what is settled by now."""
         if self._timeouts.is_empty() or dialled.is_empty():
             return
-        self._newest.see(dialled["start"])
         calls = (
             dialled.with_columns(self._ports.number())
             .filter(pl.col("number").is_in(self._timeouts["number"].implode()), pl.col("start") > self._settled_ns)
@@ -82,7 +80,7 @@ class Affinity:
             .select(pl.col("node").cast(pl.String) if name == "node" else name for name in _CALLS)
         )
         self._waiting.append(calls)
-        self.settle(self._newest.ns - self._hold_ns)
+        self.settle(self._newest.ns - HOLD_NS)
 
     def settle(self, until_ns: int) -> None:
         """Judge the connections that began by then; what comes later and began before is not judged any more."""

@@ -16,6 +16,8 @@ from ..attribution.services import is_redirected
 from ..catalog import SERVICE
 from ..inventory.snapshot import Snapshot
 
+ROUTED: Final = ("route_id", "route_set")
+"""Columns, where flows have them, that are not null where an Ingress or a Gateway's route led to the backend."""
 _IDS: Final = pl.List(pl.UInt32())
 
 
@@ -30,7 +32,7 @@ def direct_connections(opened: pl.DataFrame, snapshot: Snapshot) -> pl.DataFrame
     kinds = pl.lit(snapshot.endpoints["kind"].cast(pl.String))
     is_pod = [kinds.gather(pl.col(end)) == "Pod" for end in ("src_id", "dst_id")]
     is_direct = pl.col("service_id").is_null() & pl.col("service_set").is_null() & ~is_redirected()
-    routed = [pl.col(name).is_null() for name in ("route_id", "route_set") if name in opened.columns]
+    routed = [pl.col(name).is_null() for name in ROUTED if name in opened.columns]
     numbered = (
         opened.lazy()
         .filter(is_direct, *is_pod, *routed)

@@ -18,13 +18,18 @@ from ..inventory.snapshot import Snapshot
 from ..inventory.spans import END
 from . import rollups
 from .affinity import Affinity
-from .direct import direct_connections
+from .direct import ROUTED, direct_connections
+from .event_time import Newest
 from .samples import Samples
 from .service_ports import ServicePorts
-from .skew import Skew
+from .skew import Skew, calls_of
 from .totals import Totals
 from .views import Plain
 
+_COLUMNS: Final = (
+    *("src_id", "dst_id", "service_id", "service_set", "node", "start", "opened", "protocol"),
+    *("src_hi", "src_lo", "dst_hi", "dst_lo", "backend_hi", "backend_lo", "backend_port"),
+)
 _SOURCE: Final = ("source_namespace", "source_workload", "source_workload_kind")
 
 
@@ -39,8 +44,9 @@ class ServiceSignals:
             Plain("flowatlas_service_no_endpoint_connections_total", self._lacking, "opened"),
             Plain("flowatlas_service_bypass_connections_total", self._bypass, "opened"),
         )
-        self._affinity = Affinity(self._ports)
-        self._skew = Skew(self._ports)
+        self._newest = Newest()
+        self._affinity = Affinity(self._ports, self._newest)
+        self._skew = Skew(self._ports, self._newest)
         self._last_call = LastCall(self._ports)
         self._snapshot: Snapshot | None = None
         self._workloads = pl.Series()
@@ -63,14 +69,20 @@ class ServiceSignals:
         if self._snapshot is None:
             raise RuntimeError("use(snapshot) comes before add(flows)")
         snapshot = self._snapshot
-        opened = flows.filter((pl.col("role") == "canonical") & (pl.col("opened") > 0))
+        is_connection = (pl.col("role") == "canonical") & (pl.col("opened") > 0)
+        present = [name for name in (*_COLUMNS, *ROUTED) if name in flows.columns]
+        opened = flows.lazy().filter(is_connection).select(present).collect()
         dialled = opened.filter(pl.col("service_id").is_not_null())
         direct = direct_connections(opened, snapshot)
         self._lacking.add(_without_endpoint(dialled, snapshot), self._name)
         self._bypass.add(_bypassing(direct, self._workloads), self._name)
-        self._last_call.add(dialled, direct.explode("headless").select("start", service_id="headless"))
+        if dialled.height:
+            self._newest.see(dialled["start"])
+        calls = calls_of(dialled, self._ports)
+        self._last_call.add(calls)
+        self._last_call.add(direct.explode("headless").select(self._ports.number("headless"), "start"))
         self._affinity.add(dialled)
-        self._skew.add(dialled)
+        self._skew.add(calls)
 
     def samples(self) -> list[Samples]:
         """Every signal with its values as they are now."""
@@ -111,10 +123,11 @@ class LastCall:
         if not labels.equals(self._labels):
             self._labels = labels
 
-    def add(self, dialled: pl.DataFrame, headless: pl.DataFrame) -> None:
-        """Take in connections with `service_id` and `start`."""
-        called = pl.concat([rows.select(self._ports.number(), "start") for rows in (dialled, headless)])
-        newest = called.drop_nulls().group_by("number").agg(pl.col("start").max())
+    def add(self, calls: pl.DataFrame) -> None:
+        """Take in connections with the `number` of the Service port (null for none) and `start`."""
+        newest = (
+            calls.lazy().select("number", "start").drop_nulls().group_by("number").agg(pl.col("start").max()).collect()
+        )
         self._grow()
         numbers = newest["number"].to_numpy()
         self._last_ns[numbers] = np.maximum(self._last_ns[numbers], newest["start"].to_numpy())

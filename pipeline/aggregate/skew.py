@@ -30,13 +30,24 @@ _COUNTS: Final = pl.Schema(
 )
 
 
+def calls_of(dialled: pl.DataFrame, ports: ServicePorts) -> pl.DataFrame:
+    """Connections that dialled a Service, counted (`opened`) by number of the Service port, address that answered and
+    bucket of time, with the newest `start` of each."""
+    return dialled.group_by(
+        ports.number(),
+        pl.col("backend_hi").alias("addr_hi"),
+        pl.col("backend_lo").alias("addr_lo"),
+        (pl.col("start") // BUCKET_NS).alias("bucket"),
+    ).agg(pl.len().cast(pl.UInt64).alias("opened"), pl.col("start").max())
+
+
 class Skew:
     """Connections by endpoint in the window; rows are bounded by endpoints times buckets."""
 
-    def __init__(self, ports: ServicePorts) -> None:
+    def __init__(self, ports: ServicePorts, newest: Newest) -> None:
         self._metrics = tuple(BY_NAME[f"flowatlas_service_endpoint_{what}_ratio"] for what in ("skew", "gini"))
         self._ports = ports
-        self._newest = Newest()
+        self._newest = newest
         self._counts = [pl.DataFrame(schema=_COUNTS)]
         self._labels = pl.DataFrame(schema=dict.fromkeys(SERVICE, pl.String))
         self._snapshot: Snapshot | None = None
@@ -45,19 +56,9 @@ class Skew:
         """Take the endpoints of `snapshot` from now on."""
         self._snapshot = snapshot
 
-    def add(self, dialled: pl.DataFrame) -> None:
-        """Take in connections that dialled a Service."""
-        if dialled.is_empty():
-            return
-        self._newest.see(dialled["start"])
-        self._counts.append(
-            dialled.group_by(
-                self._ports.number(),
-                pl.col("backend_hi").alias("addr_hi"),
-                pl.col("backend_lo").alias("addr_lo"),
-                (pl.col("start") // BUCKET_NS).alias("bucket"),
-            ).agg(pl.col("opened").sum().cast(pl.UInt64))
-        )
+    def add(self, calls: pl.DataFrame) -> None:
+        """Take in rows of `calls_of`."""
+        self._counts.append(calls.select(_COUNTS.names()))
 
     def samples(self) -> list[Samples]:
         """Both ratios, of Service ports with enough connections to two endpoints or more."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from itertools import pairwise
 
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.aggregate.affinity import Affinity
+from pipeline.aggregate.event_time import Newest
 from pipeline.aggregate.service_ports import ServicePorts
 from pipeline.inventory.snapshot import Snapshot
 from tests.pipeline.aggregate.connections import (
@@ -34,23 +36,38 @@ def sticky(at: float, backend: str = WEB[0], src: str = CLIENTS[0], node: str = 
     return Call(backend, "sticky", at=at, src=src, node=node)
 
 
-def affinity(snapshot: Snapshot = SNAPSHOT, max_clients: int = 1000) -> Affinity:
-    ports = ServicePorts()
-    ports.use(snapshot)
-    found = Affinity(ports, max_clients=max_clients)
-    found.use(snapshot)
-    return found
+class Watched:
+    """Affinity as `ServiceSignals` keeps it."""
 
+    def __init__(self, snapshot: Snapshot = SNAPSHOT, max_clients: int = 1000) -> None:
+        self.ports, self.newest = ServicePorts(), Newest()
+        self.part = Affinity(self.ports, self.newest, max_clients)
+        self.use(snapshot)
 
-def counts(found: Affinity) -> dict[str, float]:
-    return {labels[-1]: value for labels, value in exposed(found.samples(), METRIC).items()}
+    def use(self, snapshot: Snapshot) -> None:
+        self.ports.use(snapshot)
+        self.part.use(snapshot)
+        self.snapshot = snapshot
+
+    def add(self, *calls: Call) -> None:
+        rows = attributed(calls, self.snapshot)
+        rows = rows.filter(pl.col("service_id").is_not_null())
+        if rows.height:
+            self.newest.see(rows["start"])
+        self.part.add(rows)
+
+    def settle(self, at: float) -> None:
+        self.part.settle(NOW + int(at * SECOND))
+
+    def counts(self) -> dict[str, float]:
+        return {labels[-1]: value for labels, value in exposed(self.part.samples(), METRIC).items()}
 
 
 def judged(calls: list[Call], snapshot: Snapshot = SNAPSHOT) -> dict[str, float]:
-    found = affinity(snapshot)
-    found.add(attributed(calls, snapshot))
-    found.settle(NOW + 10_000 * SECOND)
-    return counts(found)
+    found = Watched(snapshot)
+    found.add(*calls)
+    found.settle(10_000)
+    return found.counts()
 
 
 @pytest.mark.parametrize(
@@ -81,35 +98,32 @@ def test_a_client_whose_endpoint_is_gone_has_moved() -> None:
 
 
 def test_judgement_waits_for_what_may_still_come() -> None:
-    found = affinity()
-    found.add(attributed([sticky(0), sticky(20)], SNAPSHOT))
-    assert counts(found) == {}
-    found.add(attributed([sticky(10, WEB[1])], SNAPSHOT))
-    found.add(attributed([sticky(51)], SNAPSHOT))
-    assert counts(found) == {"broken": 2}  # 0 to 10 and 10 to 20
-    found.add(attributed([sticky(82)], SNAPSHOT))
-    assert counts(found) == {"broken": 2, "kept": 1}
-    found.add(attributed([sticky(15, WEB[2])], SNAPSHOT))  # too late to be judged
-    found.settle(NOW + 83 * SECOND)
-    assert counts(found) == {"broken": 2, "kept": 2}
+    found = Watched()
+    found.add(sticky(0), sticky(20))
+    assert found.counts() == {}
+    found.add(sticky(10, WEB[1]))
+    found.add(sticky(51))
+    assert found.counts() == {"broken": 2}  # 0 to 10 and 10 to 20
+    found.add(sticky(82))
+    assert found.counts() == {"broken": 2, "kept": 1}
+    found.add(sticky(15, WEB[2]))  # too late to be judged
+    found.settle(83)
+    assert found.counts() == {"broken": 2, "kept": 2}
 
 
 def test_memory_is_bounded_and_the_latest_callers_stay() -> None:
-    found = affinity(max_clients=2)
+    found = Watched(max_clients=2)
     clients = [f"198.51.100.{number}" for number in range(4)]
-    found.add(attributed([sticky(number, src=src) for number, src in enumerate(clients)], SNAPSHOT))
-    found.settle(NOW + 10 * SECOND)
-    found.add(attributed([sticky(20, src=src) for src in clients], SNAPSHOT))
-    found.settle(NOW + 30 * SECOND)
-    assert counts(found) == {"kept": 2}
+    found.add(*(sticky(number, src=src) for number, src in enumerate(clients)))
+    found.settle(10)
+    found.add(*(sticky(20, src=src) for src in clients))
+    found.settle(30)
+    assert found.counts() == {"kept": 2}
 
 
 def test_memory_outlives_a_change_of_ids() -> None:
-    ports = ServicePorts()
-    ports.use(SNAPSHOT)
-    found = Affinity(ports)
-    found.use(SNAPSHOT)
-    found.add(attributed([sticky(0)], SNAPSHOT))
+    found = Watched()
+    found.add(sticky(0))
     other = services_cluster(
         pod("aaa", "node-a", "10.0.1.99"),
         {
@@ -119,11 +133,10 @@ def test_memory_outlives_a_change_of_ids() -> None:
             "spec": {"clusterIP": "10.96.0.99", "ports": [{"port": 1}]},
         },
     )
-    ports.use(other)
     found.use(other)
-    found.add(attributed([sticky(10, WEB[1])], other))
-    found.settle(NOW + 100 * SECOND)
-    assert exposed(found.samples(), METRIC) == {("shop", "sticky", "80", "broken"): 1}
+    found.add(sticky(10, WEB[1]))
+    found.settle(100)
+    assert exposed(found.part.samples(), METRIC) == {("shop", "sticky", "80", "broken"): 1}
 
 
 @settings(deadline=None, max_examples=50)
@@ -145,13 +158,13 @@ def test_batches_may_come_in_any_order(data: st.DataObject) -> None:
         for before, after in pairwise(own):
             if after.at - before.at <= TIMEOUT_S:
                 expected["kept" if before.backend == after.backend else "broken"] += 1
-    found = affinity()
+    found = Watched()
     # A batch may hold what began up to 30 s before anything that came already.
     late = data.draw(st.lists(st.floats(0, 29), min_size=len(calls), max_size=len(calls)))
     for _, call in sorted(
         zip((call.at + delay for call, delay in zip(calls, late, strict=True)), calls, strict=True),
         key=lambda pair: pair[0],
     ):
-        found.add(attributed([call], SNAPSHOT))
-    found.settle(NOW + 10_000 * SECOND)
-    assert counts(found) == expected
+        found.add(call)
+    found.settle(10_000)
+    assert found.counts() == expected

@@ -6,9 +6,10 @@ import random
 
 import pytest
 
+from pipeline.aggregate.event_time import Newest
 from pipeline.aggregate.samples import Samples
 from pipeline.aggregate.service_ports import ServicePorts
-from pipeline.aggregate.skew import Skew
+from pipeline.aggregate.skew import Skew, calls_of
 from pipeline.inventory.snapshot import Snapshot
 from tests.pipeline.aggregate.connections import (
     SOLO,
@@ -27,14 +28,26 @@ def spread(counts: dict[str, int], at: float = 0) -> list[Call]:
     return [Call(backend, "web", at=at) for backend, number in counts.items() for _ in range(number)]
 
 
+class Watched:
+    """Skew as `ServiceSignals` keeps it."""
+
+    def __init__(self, snapshot: Snapshot = SNAPSHOT) -> None:
+        self.snapshot, self.ports, self.newest = snapshot, ServicePorts(), Newest()
+        self.part = Skew(self.ports, self.newest)
+        self.ports.use(snapshot)
+        self.part.use(snapshot)
+
+    def add(self, calls: list[Call]) -> None:
+        rows = attributed(calls, self.snapshot)
+        self.newest.see(rows["start"])
+        self.part.add(calls_of(rows, self.ports))
+
+
 def skew(*batches: list[Call], snapshot: Snapshot = SNAPSHOT) -> list[Samples]:
-    ports = ServicePorts()
-    ports.use(snapshot)
-    found = Skew(ports)
-    found.use(snapshot)
+    found = Watched(snapshot)
     for batch in batches:
-        found.add(attributed(batch, snapshot))
-    return found.samples()
+        found.add(batch)
+    return found.part.samples()
 
 
 def ratios(samples: list[Samples]) -> tuple[float, float] | None:
@@ -91,13 +104,10 @@ def test_the_order_of_batches_does_not_matter() -> None:
 
 
 def test_labels_stay_the_same_object_while_the_series_do() -> None:
-    ports = ServicePorts()
-    ports.use(SNAPSHOT)
-    found = Skew(ports)
-    found.use(SNAPSHOT)
-    found.add(attributed(spread({WEB[0]: 12}), SNAPSHOT))
-    before = found.samples()
-    found.add(attributed(spread({WEB[1]: 12}), SNAPSHOT))
-    after = found.samples()
+    found = Watched()
+    found.add(spread({WEB[0]: 12}))
+    before = found.part.samples()
+    found.add(spread({WEB[1]: 12}))
+    after = found.part.samples()
     assert all(a.labels is b.labels for a, b in zip(before, after, strict=True))
     assert before[0].values.to_list() != after[0].values.to_list()
