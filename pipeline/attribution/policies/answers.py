@@ -91,7 +91,8 @@ class AnswerBook:
             is_explicit=(pl.col("effect") == "allow").any(), texts=pl.col("text").drop_nulls()
         )
         answers = rows.join(named, on="row", how="left", maintain_order="left").with_columns(
-            coverage=_coverage(pl.col("verdict"), pl.col("is_explicit").fill_null(value=False))
+            coverage=_coverage(pl.col("verdict"), pl.col("is_explicit").fill_null(value=False)),
+            texts=pl.col("texts").fill_null([]),
         )
         self.answers = pl.concat([self.answers, answers.select(ANSWERS.names()).cast(ANSWERS)], rechunk=True)
 

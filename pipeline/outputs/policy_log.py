@@ -1,0 +1,95 @@
+"""What the log says of policies: connections that went against them, and kinds that nobody judges.
+
+The invariant: a span of PERIOD_SECONDS has at most MAX_LINES lines about mismatches, whatever the traffic; what they
+leave out is counted in the last one. Everything is in the metrics and in the history too.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+import polars as pl
+
+from ..attribution import with_labels
+from ..attribution.policies.answers import AnswerBook
+from ..inventory.snapshot import Snapshot
+from .verdicts import with_verdicts
+
+log = logging.getLogger(__name__)
+
+PERIOD_SECONDS: Final = 60.0
+MAX_LINES: Final = 10
+MAX_KEPT: Final = 1_000
+"""So many different mismatches are kept for the next lines."""
+_WORDS: Final = {
+    "established_denied": "established although denied",
+    "dropped_allowed": "never answered although allowed",
+}
+
+Key = tuple[str, ...]
+
+
+class PolicyLog:
+    """Takes flows and writes lines now and then. Time comes in as a parameter."""
+
+    def __init__(self) -> None:
+        self._seen: Counter[Key] = Counter()
+        self._left_out = 0
+        self._written_s = -PERIOD_SECONDS
+        self._not_judged: dict[str, int] = {}
+
+    def take(self, flows: pl.DataFrame, snapshot: Snapshot, book: AnswerBook, now_s: float) -> None:
+        """Remember the mismatches among judged flows, and write where it is time to."""
+        marked = flows.filter(pl.col("mismatch").is_not_null())
+        if marked.height:
+            self._remember(marked, snapshot, book)
+        if self._seen and now_s - self._written_s >= PERIOD_SECONDS:
+            self._written_s = now_s
+            self._write()
+
+    def not_judged(self, policies: Sequence[tuple[str, str | None, str]]) -> None:
+        """Say which kinds are there and are not judged, where that has changed."""
+        kinds = dict(sorted(Counter(kind for kind, _, _ in policies).items()))
+        if kinds != self._not_judged:
+            self._not_judged = kinds
+            if kinds:
+                told = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+                log.warning("policies: not judged, and never called unprotected: %s", told)
+
+    def _remember(self, marked: pl.DataFrame, snapshot: Snapshot, book: AnswerBook) -> None:
+        named = with_labels(with_verdicts(marked.lazy(), book), snapshot)
+        key = (
+            "mismatch",
+            *(f"{side}_{field}" for side in ("source", "destination") for field in ("namespace", "workload")),
+            "backend_port",
+            "policies",
+        )
+        policies = pl.concat_list("egress_policies", "ingress_policies").list.unique(maintain_order=True)
+        rows = named.with_columns(
+            policies=policies.list.join(", "), backend_port=pl.col("backend_port").cast(pl.String)
+        )
+        for *names, count in rows.group_by(key).len().sort(key).collect().iter_rows():
+            known = tuple(names)
+            if known in self._seen or len(self._seen) < MAX_KEPT:
+                self._seen[known] += count
+            else:
+                self._left_out += count
+
+    def _write(self) -> None:
+        lines = self._seen.most_common()
+        shown = lines[:MAX_LINES] if len(lines) + bool(self._left_out) <= MAX_LINES else lines[: MAX_LINES - 1]
+        for (mismatch, *ends, port, policies), count in shown:
+            source, destination = ("/".join(filter(None, ends[first : first + 2])) for first in (0, 2))
+            by = policies or "no policy"
+            log.warning(
+                "policies: %d connections %s: %s to %s port %s, by %s",
+                *(count, _WORDS[mismatch], source, destination, port, by),
+            )
+        more = sum(count for _, count in lines[len(shown) :]) + self._left_out
+        if more:
+            log.warning("policies: and %d more connections against what policies say", more)
+        self._seen.clear()
+        self._left_out = 0
