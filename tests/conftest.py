@@ -17,9 +17,10 @@ from typing import Final, NoReturn
 import pytest
 
 from tests.kafka_broker import KafkaBroker, KafkaUnavailableError, jars
+from tests.kube_apiserver import BINARY, KubeApiServer
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-PROGRAMS: Final = {"prometheus": ("prometheus", "promtool"), "kafka": ("java",)}
+PROGRAMS: Final = {"prometheus": ("prometheus", "promtool"), "kafka": ("java",), "apiserver": ("etcd", "openssl")}
 """The programs that a marker's tests cannot do without."""
 
 
@@ -40,6 +41,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
                 missing(f"not installed: {', '.join(absent)}")
     if item.get_closest_marker("kafka") and (problem := kafka_problem()):
         missing(problem)
+    if item.get_closest_marker("apiserver") and not BINARY.exists():
+        missing("no kube-apiserver: make apiserver")
 
 
 @cache
@@ -68,3 +71,10 @@ def kafka_broker() -> Iterator[str]:
         missing(problem)
     with KafkaBroker() as broker:
         yield broker.bootstrap
+
+
+@pytest.fixture(scope="session")
+def apiserver() -> Iterator[KubeApiServer]:
+    """A real API server without a cluster behind it. Tests use namespaces of their own and leave it running."""
+    with KubeApiServer() as server:
+        yield server

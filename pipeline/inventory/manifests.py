@@ -1,4 +1,4 @@
-"""Cluster objects from files: YAML and JSON, single objects, multi-document files, List objects, whole folders.
+"""Cluster objects from files: YAML, JSON and JSON Lines, single or multi-document, List objects, whole folders.
 
 What cannot be understood becomes a `Refusal` that names the file, document and field, and never stops the rest: a dump
 with one bad object is still a picture of the cluster.
@@ -20,7 +20,7 @@ import yaml
 from ..errors import ConfigError
 from .models import Resource, convert
 
-SUFFIXES: Final = frozenset({".yaml", ".yml", ".json"})
+SUFFIXES: Final = frozenset({".yaml", ".yml", ".json", ".jsonl"})
 _DOCUMENT_START: Final = re.compile(r"^---(?=\s|$)", re.MULTILINE)
 _FIELD: Final = re.compile(r"(?P<problem>.*) - at `\$\.?(?P<field>.*)`\Z", re.DOTALL)
 _MISSING: Final = re.compile(r"Object missing required field `(?P<field>.*)`\Z")
@@ -98,7 +98,7 @@ def _files(path: Path) -> list[Path]:
         and not any(part.startswith(".") for part in file.relative_to(path).parts)
     )
     if not files:
-        raise ConfigError(f"state: {path} holds no .yaml, .yml or .json file")
+        raise ConfigError(f"state: {path} holds no .yaml, .yml, .json or .jsonl file")
     return files
 
 
@@ -110,6 +110,11 @@ def _read(file: Path) -> Iterator[Resource | Refusal]:
         return
     if file.suffix.lower() == ".json":
         yield from _read_json(_Document(str(file), 1, 1), text)
+        return
+    if file.suffix.lower() == ".jsonl":
+        for line, part in enumerate(text.split("\n"), start=1):
+            if part.strip():
+                yield from _read_json(_Document(str(file), line, line), part)
         return
     number = 0
     for line, part in _split(text):

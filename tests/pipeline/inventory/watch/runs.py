@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -87,22 +88,21 @@ class Run:
 
     def settled(self, timeout_s: float = 10.0) -> state_log.Log:
         """Wait for a mark that is later than now."""
-        import time
-
         now = time.time_ns()
         return self.until(lambda log: log.marked_ns > now, timeout_s)
 
 
 @contextmanager
 def watching(
-    fake: FakeApi,
+    fake: FakeApi | None,
     config: WatcherConfig = CONFIG,
     connect: Callable[[], Awaitable[httpx2.AsyncClient]] | None = None,
     silence_s: float = 30.0,
 ) -> Iterator[Run]:
-    """A watcher of the fake, until the block ends."""
+    """A watcher of the fake, or of what `connect` reaches, until the block ends."""
 
     async def client() -> httpx2.AsyncClient:
+        assert fake is not None
         return httpx2.AsyncClient(base_url=fake.url, timeout=httpx2.Timeout(2.0), trust_env=False)
 
     run = Run()

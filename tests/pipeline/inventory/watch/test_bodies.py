@@ -129,15 +129,19 @@ def test_a_kind_without_a_model_is_its_metadata() -> None:
     assert msgspec.json.decode(known.body) == {"apiVersion": "example.org/v1", "kind": "Thing", "metadata": metadata}
 
 
-def test_an_object_without_a_name_or_of_another_shape_is_refused() -> None:
-    for raw in (
+@pytest.mark.parametrize(
+    "raw",
+    [
         {},
         {"metadata": {}},
         {"metadata": {"name": ""}},
+        {"metadata": {"name": 7}},
         {"metadata": {"name": "a"}, "status": {"podIP": "x"}},
-    ):
-        with pytest.raises(msgspec.ValidationError):
-            slim(served("Pod"), raw)
+    ],
+)
+def test_an_object_without_a_name_or_of_another_shape_is_refused(raw: dict[str, Any]) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        slim(served("Pod"), raw)
 
 
 def parts_of(model: Any, found: set[type[Slim]]) -> set[type[Slim]]:
