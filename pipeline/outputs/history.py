@@ -13,8 +13,10 @@ import polars as pl
 from collector.schema import OUTCOMES
 
 from ..attribution import with_labels
+from ..attribution.policies.answers import AnswerBook
 from ..inventory import addresses
 from ..inventory.snapshot import Snapshot
+from .verdicts import VERDICTS, with_verdicts
 
 _TIME: Final = pl.Datetime("ns", "UTC")
 _SIDE: Final = ("kind", "namespace", "name", "workload_kind", "workload", "node", "zone")
@@ -56,18 +58,22 @@ HISTORY: Final = pl.Schema(
         "route": pl.String(),
         "route_host": pl.String(),  # `several` where the candidates differ
         "route_path": pl.String(),
+        **VERDICTS,
     }
 )
-"""Columns of the flow history. Text is "" where there is none."""
+"""Columns of the flow history. Text is "" where there is none, and a list empty."""
 
 _OUTCOME_TEXT: Final = pl.Series(OUTCOMES, dtype=pl.String)
 
 
-def history_of(flows: pl.DataFrame, snapshot: Snapshot) -> pl.DataFrame:
-    """Flows attributed under `snapshot` as rows of HISTORY, in the same order."""
+def history_of(flows: pl.DataFrame, snapshot: Snapshot, answers: AnswerBook | None = None) -> pl.DataFrame:
+    """Flows attributed under `snapshot` as rows of HISTORY, in the same order.
+
+    `answers` says what their policy answers mean; without it nothing was judged.
+    """
     ips = [addresses.text(f"{end}_hi", f"{end}_lo").alias(f"{end}_ip") for end in ("src", "dst", "backend", "nat_src")]
     return (
-        with_labels(flows.lazy(), snapshot)
+        with_verdicts(with_labels(flows.lazy(), snapshot), answers)
         .with_columns(
             *ips,
             pl.from_epoch("time", time_unit="ns").dt.replace_time_zone("UTC"),
