@@ -14,6 +14,7 @@ from typing import Final
 import polars as pl
 
 from ..attribution import with_labels
+from ..attribution.policies import PolicyTimeline
 from ..attribution.policies.answers import AnswerBook
 from ..inventory.snapshot import Snapshot
 from .verdicts import with_verdicts
@@ -39,25 +40,28 @@ class PolicyLog:
         self._seen: Counter[Key] = Counter()
         self._left_out = 0
         self._written_s = -PERIOD_SECONDS
+        self._named: Sequence[tuple[str, str | None, str]] = ()
         self._not_judged: dict[str, int] = {}
 
-    def take(self, flows: pl.DataFrame, snapshot: Snapshot, book: AnswerBook, now_s: float) -> None:
-        """Remember the mismatches among judged flows, and write where it is time to."""
-        marked = flows.filter(pl.col("mismatch").is_not_null())
-        if marked.height:
-            self._remember(marked, snapshot, book)
+    def take(self, flows: pl.DataFrame, snapshot: Snapshot, policies: PolicyTimeline, now_s: float) -> None:
+        """Remember the mismatches among flows that `policies` judged, and write where it is time to."""
+        self._name(policies.current().not_judged)
+        if flows["mismatch"].null_count() < flows.height:
+            self._remember(flows.filter(pl.col("mismatch").is_not_null()), snapshot, policies.book)
         if self._seen and now_s - self._written_s >= PERIOD_SECONDS:
             self._written_s = now_s
             self._write()
 
-    def not_judged(self, policies: Sequence[tuple[str, str | None, str]]) -> None:
+    def _name(self, not_judged: Sequence[tuple[str, str | None, str]]) -> None:
         """Say which kinds are there and are not judged, where that has changed."""
-        kinds = dict(sorted(Counter(kind for kind, _, _ in policies).items()))
-        if kinds != self._not_judged:
-            self._not_judged = kinds
-            if kinds:
-                told = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
-                log.warning("policies: not judged, and never called unprotected: %s", told)
+        if not_judged is self._named:
+            return
+        self._named = not_judged
+        kinds = dict(sorted(Counter(kind for kind, _, _ in not_judged).items()))
+        if kinds != self._not_judged and kinds:
+            told = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+            log.warning("policies: not judged, and never called unprotected: %s", told)
+        self._not_judged = kinds
 
     def _remember(self, marked: pl.DataFrame, snapshot: Snapshot, book: AnswerBook) -> None:
         named = with_labels(with_verdicts(marked.lazy(), book), snapshot)

@@ -41,7 +41,7 @@ def test_a_mismatch_is_a_line_that_names_the_ends_and_the_policies(caplog: pytes
     one = flows.filter(pl.col("src_id") != 0).head(1)
     log = PolicyLog()
     with caplog.at_level(logging.WARNING):
-        log.take(pl.concat([one, one, one]), cluster, policies.book, 100.0)
+        log.take(pl.concat([one, one, one]), cluster, policies, 100.0)
     names = cluster.endpoints["name"]
     source, destination = (names[one[end].item()] for end in ("src_id", "dst_id"))
     assert caplog.messages == [
@@ -54,29 +54,29 @@ def test_lines_are_few_and_what_they_leave_out_is_counted(caplog: pytest.LogCapt
     flows, cluster, policies = marked(9)
     log = PolicyLog()
     with caplog.at_level(logging.WARNING):
-        log.take(flows, cluster, policies.book, 100.0)
-        log.take(flows, cluster, policies.book, 100.0 + PERIOD_SECONDS / 2)
+        log.take(flows, cluster, policies, 100.0)
+        log.take(flows, cluster, policies, 100.0 + PERIOD_SECONDS / 2)
     assert len(caplog.messages) == MAX_LINES
     told = sum(int(text.split()[1]) for text in caplog.messages[:-1]) + int(caplog.messages[-1].split()[2])
     assert told == flows.height
     caplog.clear()
     with caplog.at_level(logging.WARNING):
-        log.take(flows.clear(), cluster, policies.book, 100.0 + PERIOD_SECONDS)
+        log.take(flows.clear(), cluster, policies, 100.0 + PERIOD_SECONDS)
     told = sum(int(text.split()[1]) for text in caplog.messages[:-1]) + int(caplog.messages[-1].split()[2])
     assert told == flows.height
 
 
 def test_kinds_that_are_not_judged_are_named_once(caplog: pytest.LogCaptureFixture) -> None:
+    flows, cluster, policies = marked(2)
+    strange = [("CiliumNetworkPolicy", "a"), ("CiliumNetworkPolicy", "b"), ("GlobalNetworkPolicy", "c")]
+    objects = [convert("other.io/v1", kind, {"kind": kind, "metadata": {"name": name}}) for kind, name in strange]
     log = PolicyLog()
-    found = [
-        ("CiliumNetworkPolicy", "shop", "a"),
-        ("CiliumNetworkPolicy", "shop", "b"),
-        ("GlobalNetworkPolicy", None, "c"),
-    ]
     with caplog.at_level(logging.WARNING):
-        log.not_judged([])
-        log.not_judged(found)
-        log.not_judged(found)
+        log.take(flows.clear(), cluster, policies, 0.0)
+        policies.use(cluster, [PolicyEpoch(BEGINNING, tuple(objects))])
+        log.take(flows.clear(), cluster, policies, 1.0)
+        policies.use(cluster, [PolicyEpoch(BEGINNING, (*objects, deny("shop")))])
+        log.take(flows.clear(), cluster, policies, 2.0)
     assert caplog.messages == [
         "policies: not judged, and never called unprotected: 2 CiliumNetworkPolicy, 1 GlobalNetworkPolicy"
     ]
