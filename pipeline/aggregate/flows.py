@@ -65,13 +65,15 @@ class FlowMetrics:
         self._workloads = pl.Series()
 
     def use(self, snapshot: Snapshot) -> None:
-        """Take ids to be those of `snapshot` from now on."""
-        if snapshot is self._snapshot:
+        """Take ids to be those of `snapshot` from now on; they mean what they did while it shares the numbering."""
+        before, self._snapshot = self._snapshot, snapshot
+        if snapshot is before:
             return
-        self._snapshot = snapshot
-        self._workloads = rollups.workload_ids(snapshot)
-        for totals in (self._conversations, self._services, self._dials, self._endpoints):
-            totals.forget_ids()
+        if before is None or snapshot.endpoints is not before.endpoints:
+            self._workloads = rollups.workload_ids(snapshot)
+        if before is None or snapshot.numbering is not before.numbering:
+            for totals in (self._conversations, self._services, self._dials, self._endpoints):
+                totals.forget_ids()
         for family in self._families:
             family.use(snapshot)
 
