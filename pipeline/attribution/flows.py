@@ -15,6 +15,7 @@ from ..inventory.snapshot import Snapshot
 from .confidence import attribution, reason
 from .ends import SIDES, endpoint_id, is_before_status, join_ends
 from .lookups import Lookups, lookups_of, packed
+from .mesh import join_mesh, join_subsets
 from .roles import role
 from .routes import join_routes
 from .services import is_redirected, join_services
@@ -39,7 +40,7 @@ def attribute(flows: pl.LazyFrame, snapshot: Snapshot, services_by: ServicesBy =
       Service address was dialled and no backend is known, dst is the Service itself;
     - `service_id` (UInt32, row of `snapshot.services`, null where there is none, or not one alone), `via`, and
       `service_set` (UInt32, row of `lookups.service_sets`): the Service ports that it may be where it is ambiguous;
-    - `route_id` and `route_set`, as `routes.join_routes` tells;
+    - `route_id` and `route_set`, as `routes.join_routes` tells; `mesh` and `subset_id`, as `mesh` does;
     - `role`, as `roles` tells;
     - `attribution` and `reason`, as `confidence` tells.
     """
@@ -48,8 +49,9 @@ def attribute(flows: pl.LazyFrame, snapshot: Snapshot, services_by: ServicesBy =
     ended = _join_listener(seen, lookups).with_columns(
         src_id=endpoint_id(lookups, "src"), dst_id=_dst_id(lookups), role=role(lookups)
     )
+    served = join_routes(join_mesh(ended, snapshot, lookups), snapshot)
     return (
-        join_routes(ended, snapshot)
+        join_subsets(served, snapshot)
         .with_columns(reason=reason(_reasons(lookups)))
         .with_columns(attribution=attribution("reason"))
         .drop(_SCRATCH)

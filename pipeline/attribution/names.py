@@ -11,6 +11,7 @@ import polars as pl
 
 from ..inventory.snapshot import Snapshot
 from .lookups import lookups_of
+from .mesh_names import mesh_struct, subset_name
 from .route_names import route_labels, route_structs
 
 SIDES: Final = (("source", "src_id"), ("destination", "dst_id"))
@@ -22,8 +23,8 @@ def with_labels(frame: pl.LazyFrame, snapshot: Snapshot) -> pl.LazyFrame:
 
     `src_id` gives `source_{kind,namespace,name,workload_kind,workload,node,zone}`, `dst_id` the same under
     `destination_` and `endpoint` (the name of the pod that answered, "" where no pod did); `service_id` gives
-    `service_namespace`, `service`, `service_port` and `service_type`; `route_id` gives `ROUTE_LABELS`. All are text, ""
-    where there is none.
+    `service_namespace`, `service`, `service_port` and `service_type`; `route_id` gives `ROUTE_LABELS` and `subset_id`
+    `subset`. All are text, "" where there is none.
     """
     present = frame.collect_schema().names()
     columns: list[pl.Expr] = []
@@ -46,6 +47,8 @@ def with_labels(frame: pl.LazyFrame, snapshot: Snapshot) -> pl.LazyFrame:
         ]
     if "route_id" in present:
         columns += route_labels(snapshot)
+    if "subset_id" in present:
+        columns.append(subset_name(snapshot))
     return frame.with_columns(columns)
 
 
@@ -56,6 +59,7 @@ def with_structs(frame: pl.LazyFrame, snapshot: Snapshot) -> pl.LazyFrame:
     elsewhere; `ingress` and `ingress_candidates` are those of `route_names`. `frame` has
     `src_id`, `dst_id`, `service_id`, `via` and `service_set`, and `route_id` and `route_set` or neither.
     """
+    present = frame.collect_schema().names()
     ends = [
         pl.struct(
             _null_if_empty(_gather(snapshot.endpoints[field], id_column)).alias(field) for field in ENDPOINT_FIELDS
@@ -73,7 +77,8 @@ def with_structs(frame: pl.LazyFrame, snapshot: Snapshot) -> pl.LazyFrame:
         *ends,
         service=pl.when(pl.col("service_id").is_not_null()).then(service),
         service_candidates=pl.lit(_candidates(snapshot)).gather("service_set"),
-        **(route_structs(snapshot) if "route_id" in frame.collect_schema().names() else {}),
+        **(route_structs(snapshot) if "route_id" in present else {}),
+        **({"mesh": mesh_struct(snapshot)} if "subset_id" in present else {}),
     )
 
 

@@ -26,6 +26,7 @@ ADDED: Final = (
     "service_candidates",
     "ingress",
     "ingress_candidates",
+    "mesh",
 )
 NOW: Final = END - 1
 """When a flow without a time is taken to have begun: a dump shows the cluster as it is at its end."""

@@ -15,6 +15,7 @@ import polars as pl
 
 from .backends import backends_frame, listeners_frame
 from .endpoints import addresses_frame, endpoints_frame, roster_of, subjects_of
+from .meshes import AUTHENTICATIONS_FRAME, SHARES_FRAME, SUBSETS_FRAME
 from .models import Resource, identity_of
 from .outside import BUILTIN, NamedRange, Outside, outside_of
 from .parts import Network
@@ -65,6 +66,9 @@ class Snapshot:
 TRACKED: Final[tuple[TrackedFrame, ...]] = (
     ROUTES_FRAME,
     CONTROLLERS_FRAME,
+    SUBSETS_FRAME,
+    SHARES_FRAME,
+    AUTHENTICATIONS_FRAME,
     PORTS_FRAME,
     ALIASES_FRAME,
 )

@@ -58,6 +58,8 @@ HISTORY: Final = pl.Schema(
         "route": pl.String(),
         "route_host": pl.String(),  # `several` where the candidates differ
         "route_path": pl.String(),
+        "mesh": pl.String(),  # sidecar or ambient: how the two pods are connected
+        "subset": pl.String(),  # of the Service, by the pod that answered
         **VERDICTS,
     }
 )
@@ -80,6 +82,7 @@ def history_of(flows: pl.DataFrame, snapshot: Snapshot, answers: AnswerBook | No
             pl.from_epoch("start", time_unit="ns").dt.replace_time_zone("UTC"),
             pl.col("node", "role", "attribution", "reason").cast(pl.String),
             pl.col("via").cast(pl.String).fill_null(""),
+            pl.col("mesh").cast(pl.String).replace("none", ""),
             outcome=pl.lit(_OUTCOME_TEXT).gather(pl.col("outcome")),
         )
         .select(HISTORY.names())

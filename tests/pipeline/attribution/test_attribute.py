@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pipeline.attribution import attribute
 from pipeline.attribution.confidence import REASON
 from pipeline.attribution.flows import ServicesBy
+from pipeline.attribution.mesh_lookups import MESHES
 from pipeline.inventory.snapshot import build
 from tests.pipeline.attribution.cluster import Era, Flow, flows, histories
 from tests.pipeline.attribution.eras import snapshot_over
@@ -152,6 +153,8 @@ def test_rows_keep_their_order_and_their_columns() -> None:
         "service_set": pl.UInt32(),
         "route_id": pl.UInt32(),
         "route_set": pl.UInt32(),
+        "mesh": MESHES,
+        "subset_id": pl.UInt32(),
     }
     assert dict(attributed.collect_schema()) == {**frame.schema, **added}
     assert attributed.collect().schema == attributed.collect_schema()
