@@ -12,6 +12,7 @@ import yaml
 
 from pipeline.cli import settings
 from pipeline.cli.main import parser
+from pipeline.inventory.watch.kinds import KINDS
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # the validator's own libraries deprecate each other
@@ -71,7 +72,7 @@ def test_no_container_is_privileged_or_keeps_a_capability_that_it_does_not_need(
         added[name] = context["capabilities"].get("add", [])
     assert added == {
         "flowatlas-collector/collector": ["NET_ADMIN", "SYS_PTRACE"],
-        "flowatlas-pipeline/state": [],
+        "flowatlas-watcher/watcher": [],
         "flowatlas-pipeline/pipeline": [],
     }
 
@@ -85,10 +86,12 @@ def test_pods_have_seccomp_resources_and_no_service_links() -> None:
         assert "memory" in container["resources"]["limits"], name
 
 
-def test_the_pipeline_is_not_root_and_the_collector_has_no_token() -> None:
+def test_only_the_collector_is_root_and_only_the_watcher_has_a_token() -> None:
     specs = dict(pod_specs())
-    assert specs["flowatlas-pipeline"]["securityContext"]["runAsNonRoot"] is True
-    assert specs["flowatlas-collector"]["automountServiceAccountToken"] is False
+    assert {name for name, spec in specs.items() if not spec["securityContext"].get("runAsNonRoot")} == {
+        "flowatlas-collector"
+    }
+    assert {name for name, spec in specs.items() if spec["automountServiceAccountToken"]} == {"flowatlas-watcher"}
 
 
 def test_images_have_a_tag_and_it_is_not_latest() -> None:
@@ -105,11 +108,13 @@ def test_rbac_reads_named_kinds_only() -> None:
             assert "*" not in rule["apiGroups"]
 
 
-def test_the_init_container_asks_for_what_its_role_allows() -> None:
-    (init,) = dict(pod_specs())["flowatlas-pipeline"]["initContainers"]
-    asked = {name.partition(".")[0] for name in init["args"][0].split("-o yaml ")[1].split(" >")[0].split(",")}
-    allowed = {resource for role in of_kind("ClusterRole") for rule in role["rules"] for resource in rule["resources"]}
-    assert asked == allowed
+def test_the_watcher_may_read_exactly_the_kinds_that_it_watches() -> None:
+    (role,) = of_kind("ClusterRole")
+    allowed = {(rule["apiGroups"][0], name) for rule in role["rules"] for name in rule["resources"]}
+    assert allowed == {(kind.group, kind.resource) for kind in KINDS}
+    assert all(rule["verbs"] == ["get", "list", "watch"] for rule in role["rules"])
+    (binding,) = of_kind("ClusterRoleBinding")
+    assert [subject["name"] for subject in binding["subjects"]] == ["flowatlas-watcher"]
 
 
 def test_services_select_pods_and_ports_that_exist() -> None:
@@ -124,7 +129,7 @@ def test_services_select_pods_and_ports_that_exist() -> None:
 
 
 def test_arguments_and_environment_make_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline.cli import collect, serve
+    from pipeline.cli import collect, serve, watch
 
     (config_map,) = of_kind("ConfigMap")
     for key, value in config_map["data"].items():
@@ -135,7 +140,10 @@ def test_arguments_and_environment_make_settings(monkeypatch: pytest.MonkeyPatch
         if container["image"] == "flowatlas":
             given = [a.replace("$(NODE_NAME)", "node-1").replace("$(HOST_IP)", "192.0.2.1") for a in container["args"]]
             arguments = parser().parse_args(given)
-            module = {"collect": collect, "pipeline": serve}[arguments.command]
+            module = {"collect": collect, "pipeline": serve, "watch": watch}[arguments.command]
             seen[name] = module.configuration(arguments)
     assert seen["flowatlas-collector/collector"].metrics_address == "192.0.2.1:9465"
     assert seen["flowatlas-pipeline/pipeline"].listen_address == ("0.0.0.0", 9464)  # noqa: S104 - what the pod listens on
+    assert seen["flowatlas-pipeline/pipeline"].is_state_on_bus
+    buses = {config.bus for config in seen.values()}
+    assert len(buses) == 1, "who ships and who reads must meet"
