@@ -144,17 +144,23 @@ def _keys(entries: Entries) -> npt.NDArray[np.uint64]:
     """64-bit hash of each connection's identity: the kernel's id, the opener's tuple, the zone, and the start.
 
     The id is made from the entry's place in memory, so a later connection with the same tuple can have the same one:
-    the start tells them apart. The mixing step is the finaliser of splitmix64 (Steele et al., OOPSLA 2014).
+    the start tells them apart.
     """
     ports = entries["src_port"].astype(np.uint64) << np.uint64(16) | entries["dst_port"]
     rest = entries["id"].astype(np.uint64) << np.uint64(32) | entries["zone"].astype(np.uint64) << np.uint64(8)
-    key = np.full(len(entries), 0x9E3779B97F4A7C15, np.uint64)
-    for part in (
+    return mixed(
+        len(entries),
         *(entries[name] for name in ("src_hi", "src_lo", "dst_hi", "dst_lo")),
         ports,
         rest | entries["protocol"],
         entries["start"].view(np.uint64),
-    ):
+    )
+
+
+def mixed(rows: int, *parts: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """A 64-bit hash of each row of the parts, by the finaliser of splitmix64 (Steele et al., OOPSLA 2014)."""
+    key = np.full(rows, 0x9E3779B97F4A7C15, np.uint64)
+    for part in parts:
         key = key + part  # a new array: the sum wraps around, as it should
         key ^= key >> np.uint64(30)
         key *= np.uint64(0xBF58476D1CE4E5B9)

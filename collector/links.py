@@ -14,15 +14,17 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from .netlink import MalformedError, Messages, attributes, dump
 from .schema import SCOPES
 
-_GETLINK, _GETADDR = 18, 22
-_NEWLINK, _NEWADDR = 16, 20
+_GETLINK, _GETADDR, _GETROUTE = 18, 22, 26
+_NEWLINK, _NEWADDR, _NEWROUTE = 16, 20, 24
 _HEADER: Final = struct.Struct("=IHHIIBxHiII")  # struct nlmsghdr, struct ifinfomsg
 _ADDRESS_HEADER: Final = struct.Struct("=IHHIIBBBBI")  # struct nlmsghdr, struct ifaddrmsg
+_ROUTE_HEADER: Final = struct.Struct("=IHHIIBBBBBBBBI")  # struct nlmsghdr, struct rtmsg
+_RTA_OIF = 4
 _IFNAME, _MASTER, _LINKINFO, _STATS64, _LINK_NETNSID = 3, 10, 18, 23, 37
 _INFO_KIND = 1
 _STATS: Final = struct.Struct("=16Q")  # struct rtnl_link_stats64, to rx_missed_errors
@@ -32,6 +34,8 @@ _GLOBAL_SCOPE = 0
 
 OVERLAY_KINDS: Final = frozenset({"vxlan", "geneve", "ipip", "sit", "ip6tnl", "gre", "ip6gre", "wireguard"})
 UPLINK_KINDS: Final = frozenset({"", "bond", "team"})
+
+ETHERNET: Final = 1  # ARPHRD_ETHER
 
 Counts = tuple[int, int, int, int, int, int, int, int]
 """Receive bytes, packets, errors, dropped; transmit the same."""
@@ -49,6 +53,8 @@ class Link:
     crosses: bool
     """Its other end is in another namespace."""
     counts: Counts
+    hardware: int = ETHERNET
+    """ARPHRD_*, what its frames begin with."""
 
 
 def read_links(sock: socket.socket, flaws: Counter[str]) -> list[tuple[str, Link]]:
@@ -63,6 +69,28 @@ def read_links(sock: socket.socket, flaws: Counter[str]) -> list[tuple[str, Link
     flaws.update(messages.flaws)
     scopes = ((scope_of(link, links, addressed), link) for link in links.values())
     return [(scope, link) for scope, link in scopes if scope]
+
+
+def capture_points(sock: socket.socket, flaws: Counter[str]) -> dict[int, Literal["pod", "node"]]:
+    """Where every packet of a pod and between nodes passes: the host's ends of the pods' veths, the node's uplinks.
+
+    Some networks give the host's end of a pod's veth an address: a veth is the node's uplink only where a default route
+    leads through it. Raises OSError, TransientError.
+    """
+    messages, routes = dump(sock, _GETLINK, bytes(16)), dump(sock, _GETROUTE, bytes(12))
+    links = {link.ifindex: link for link in _links(messages)}
+    exits = set(_default_exits(routes))
+    flaws.update(messages.flaws)
+    flaws.update(routes.flaws)
+    points: dict[int, Literal["pod", "node"]] = {}
+    for link in links.values():
+        if link.hardware != ETHERNET:
+            continue
+        if scope_of(link, links, exits) == "node":
+            points[link.ifindex] = "node"
+        elif link.kind == "veth" and link.crosses:
+            points[link.ifindex] = "pod"
+    return points
 
 
 def scope_of(link: Link, links: Mapping[int, Link], addressed: set[int]) -> str:
@@ -85,7 +113,7 @@ def _links(messages: Messages) -> Iterator[Link]:
         if len(message) < _HEADER.size:
             messages.flaws["truncated"] += 1
             continue
-        _, message_type, _, _, _, _, _, ifindex, flags, _ = _HEADER.unpack_from(message)
+        _, message_type, _, _, _, _, hardware, ifindex, flags, _ = _HEADER.unpack_from(message)
         if message_type != _NEWLINK:
             continue
         try:
@@ -99,6 +127,7 @@ def _links(messages: Messages) -> Iterator[Link]:
                 int.from_bytes(found.get(_MASTER, b""), sys.byteorder),
                 _LINK_NETNSID in found,
                 _counts(found[_STATS64]),
+                hardware,
             )
         except (MalformedError, KeyError, struct.error):
             messages.flaws["attribute"] += 1
@@ -123,6 +152,19 @@ def _addressed(messages: Messages) -> Iterator[int]:
         _, message_type, _, _, _, _, _, _, scope, ifindex = _ADDRESS_HEADER.unpack_from(message)
         if message_type == _NEWADDR and scope == _GLOBAL_SCOPE:
             yield ifindex
+
+
+def _default_exits(messages: Messages) -> Iterator[int]:
+    for message in messages.contents():
+        if len(message) < _ROUTE_HEADER.size:
+            messages.flaws["truncated"] += 1
+            continue
+        _, message_type, _, _, _, _, prefix, _, _, _, _, _, _, _ = _ROUTE_HEADER.unpack_from(message)
+        if message_type == _NEWROUTE and prefix == 0:
+            try:
+                yield int.from_bytes(_payloads(message, _ROUTE_HEADER.size).get(_RTA_OIF, b""), sys.byteorder)
+            except MalformedError:
+                messages.flaws["attribute"] += 1
 
 
 def _text(value: bytes) -> str:

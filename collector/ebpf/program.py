@@ -2,21 +2,23 @@
 
 Whatever it holds in the kernel goes when the process goes: programs hang on TCX links, which end with their file
 descriptors. Kernels before 6.6 have none: there the programs are clsact filters, which stay after a crash and are
-replaced by the next start. The invariant: `take` returns every packet counted before it was called, and no packet twice.
+replaced by the next start. The invariant: `take` returns every packet counted before it was called, and none twice.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from importlib import resources
 from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from ..errors import ConfigError
 from . import libbpf
 from .layout import EGRESS, FLOW, INGRESS, MISSED, MISSED_REASONS, SUM
 
@@ -30,11 +32,11 @@ _CLSACT: Final = {INGRESS: 1, EGRESS: 2}  # BPF_TC_INGRESS, BPF_TC_EGRESS
 _CLSACT_HANDLE, _CLSACT_PRIORITY, _CLSACT_REPLACE = 1, 0xF10A, 1
 
 
-class MissingError(Exception):
+class MissingError(ConfigError):
     """The program cannot be used here; `reason` is a constant word, fit for a metric label."""
 
     def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
+        super().__init__(f"sources: ebpf: {detail}")
         self.reason = reason
 
 
@@ -110,9 +112,9 @@ class Program:
         }
 
     @property
-    def attached(self) -> Mapping[int, object]:
+    def attached(self) -> Set[int]:
         """The interfaces that are counted at, by index."""
-        return self._links
+        return self._links.keys()
 
     def attach(self, ifindex: int, kind: Kind) -> None:
         """Count at an interface of the calling thread's network namespace. Raises OSError, also where it has gone."""
@@ -135,10 +137,8 @@ class Program:
             if error.errno != errno.EINVAL:  # EINVAL: the kernel knows no TCX
                 raise
         hook = _hook(ifindex, direction)
-        try:
+        with contextlib.suppress(FileExistsError):  # another program's, or the other direction's
             libbpf.call("bpf_tc_hook_create", ctypes.byref(hook))
-        except FileExistsError:  # another program's, or the other direction's
-            pass
         options = _options(prog_fd=program, flags=_CLSACT_REPLACE)
         libbpf.call("bpf_tc_attach", ctypes.byref(hook), ctypes.byref(options))
         return []
@@ -153,10 +153,13 @@ class Program:
                 hook, options = _hook(ifindex, direction), _options()
                 libbpf.library().bpf_tc_detach(ctypes.byref(hook), ctypes.byref(options))
 
-    def close(self) -> None:
-        """Detach everywhere and unload; safe to call twice. In the namespace that was attached in."""
+    def detach_all(self) -> None:
+        """Stop counting everywhere. In the namespace that was attached in."""
         for ifindex in list(self._links):
             self.detach(ifindex)
+
+    def close(self) -> None:
+        """Unload; safe to call twice. Detach first."""
         if self._object is not None:
             libbpf.library().bpf_object__close(self._object)
             self._object = None

@@ -71,6 +71,7 @@ def routed_network() -> Iterator[Network]:
             pids[name] = holder.pid
         built = Network(pids)
         for name in pids:
+            built.run(name, "sysctl", "-qw", "net.ipv6.conf.default.router_solicitations=0")
             built.run(name, "ip", "link", "set", "lo", "up")
         for number, name in ((1, "client"), (2, "server")):
             built.run(

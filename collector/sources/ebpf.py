@@ -1,0 +1,89 @@
+"""Flows counted packet by packet in the kernel, by the collector's own eBPF program on pods' interfaces and uplinks.
+
+Each read empties the kernel's table and puts the two directions of each connection together. It sees what connection
+tracking does not: packets that are dropped before a connection is confirmed, and traffic that is not tracked. It does
+not see what never leaves the node's own namespace (its loopback).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..ebpf.interfaces import Interfaces
+from ..ebpf.program import MissingError, Program
+from ..ebpf.sightings import sight
+from ..ebpf.tracking import Connections
+from ..errors import TransientError
+from ..metrics import Metrics
+from ..schema import FLOWS
+from . import Columns
+
+
+class EbpfSource:
+    """Rows of FLOWS from the packets at one network namespace's interfaces."""
+
+    table = "flows"
+
+    def __init__(self, metrics: Metrics, netns: Path | None = None, table_flows: int = 131_072) -> None:
+        self._metrics = metrics
+        self._netns = netns
+        self._table_flows = table_flows
+        self._connections = Connections()
+        self._program: Program | None = None
+        self._interfaces: Interfaces | None = None
+
+    def start(self) -> None:
+        """Load the program and put it on the interfaces. Raises MissingError, a ConfigError, where that cannot be."""
+        self._program = Program(self._table_flows)
+        self._interfaces = Interfaces(self._program, self._metrics, self._netns)
+        try:
+            self._interfaces.start()
+        except (OSError, TransientError) as error:
+            self.stop()
+            raise MissingError("netns", f"the interfaces of {self._netns or 'here'} cannot be read: {error}") from error
+
+    def read(self, now_ns: int) -> Columns:
+        """What was counted since the last call. Raises TransientError where the kernel does not answer."""
+        return self._read(now_ns, final=False)
+
+    def finish(self, now_ns: int) -> Columns:
+        """The same, and what waited for a next read: connections that live on stay open."""
+        return self._read(now_ns, final=True)
+
+    def stop(self) -> None:
+        """Detach and unload."""
+        if self._interfaces is not None:
+            self._interfaces.stop()
+        if self._program is not None:
+            self._program.close()
+        self._interfaces = self._program = None
+
+    def _read(self, now_ns: int, *, final: bool) -> Columns:
+        if self._program is None or self._interfaces is None:
+            raise TransientError("ebpf: not started")
+        wall_ns = time.time_ns() - time.monotonic_ns()
+        try:
+            flows, sums = self._program.take()
+            missed = self._program.take_missed()
+        except OSError as error:
+            raise TransientError(f"ebpf: {error}") from error
+        self._count_missed(missed)
+        seen = sight(flows, sums, self._interfaces.uplinks, self._connections.holds)
+        rows = self._connections.update(seen, now_ns - wall_ns, wall_ns, final=final)
+        self._metrics.set("tracked_flows", len(self._connections))
+        return _columns(rows)
+
+    def _count_missed(self, missed: Mapping[str, tuple[int, int]]) -> None:
+        for reason, (packets, size) in missed.items():
+            self._metrics.add("missed_packets_total", packets, reason=reason)
+            self._metrics.add("missed_bytes_total", size, reason=reason)
+
+
+def _columns(rows: npt.NDArray[Any]) -> Columns:
+    return {name: np.ascontiguousarray(rows[name]) for name in FLOWS.columns}

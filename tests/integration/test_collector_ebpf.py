@@ -1,0 +1,277 @@
+"""The eBPF source against a real kernel: the same connections as conntrack's, and what conntrack does not see."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from collector.metrics import Metrics
+from collector.netlink import in_namespace
+from collector.schema import OUTCOMES, TABLES, encode
+from collector.sources import Columns
+from collector.sources.ebpf import EbpfSource
+from tests.collector.network import (
+    Network,
+    connected,
+    echo_all,
+    quiet_counts,
+    routed_network,
+    serving,
+    text,
+    transfer,
+)
+
+pytestmark = pytest.mark.root
+
+SETTLED_S = 0.3  # longer than the source waits after a connection's end
+
+
+@pytest.fixture(scope="module")
+def network() -> Iterator[Network]:
+    with routed_network() as network:
+        yield network
+
+
+@pytest.fixture
+def flows(network: Network) -> Iterator[EbpfSource]:
+    source = EbpfSource(Metrics(), network.netns("node"), 4096)
+    source.start()
+    source.read(time.time_ns())
+    yield source
+    source.stop()
+
+
+def records(columns: Columns, protocol: int) -> list[dict[str, Any]]:
+    """The rows of one protocol with addresses as text and outcomes as words."""
+    encode(TABLES["flows"], columns)  # whatever a source gives must be a valid batch
+    rows = []
+    for row in zip(*columns.values(), strict=True):
+        record: dict[str, Any] = dict(zip(columns, (int(value) for value in row), strict=True))
+        for end in ("src", "dst", "backend", "nat_src"):
+            record[end] = text(record[f"{end}_hi"], record[f"{end}_lo"])
+        record["outcome"] = OUTCOMES[record["outcome"]]
+        rows.append(record)
+    return [row for row in rows if row["protocol"] == protocol]
+
+
+def test_a_translated_connection_is_one_row_with_both_tuples(network: Network, flows: EbpfSource) -> None:
+    """It passes two pods' interfaces, and counts at the first."""
+    before_ns = time.time_ns()
+    with serving(network, "10.2.0.2", echo_all), connected(network, "10.96.0.10", 80) as sock:
+        port = sock.getsockname()[1]
+        transfer(sock, 100_000)
+        (row,) = records(flows.read(time.time_ns()), 6)
+    assert (row["src"], row["dst"], row["backend"], row["nat_src"]) == (
+        "10.1.0.2",
+        "10.96.0.10",
+        "10.2.0.2",
+        "10.1.0.2",
+    )
+    assert (row["src_port"], row["dst_port"], row["backend_port"], row["nat_src_port"]) == (port, 80, 8080, port)
+    assert (row["opened"], row["closed"], row["outcome"]) == (1, 0, "open")
+    assert before_ns <= row["start"] <= row["time"] <= time.time_ns()
+    assert row["bytes"] >= 100_000 + row["packets"] * 40
+    assert row["reply_bytes"] >= 100_000 + row["reply_packets"] * 40
+
+
+def test_masquerade_shows_whom_the_backend_sees(network: Network, flows: EbpfSource) -> None:
+    with serving(network, "10.2.0.2", echo_all), connected(network, "10.96.0.10", 81) as sock:
+        transfer(sock, 10)
+        (row,) = records(flows.read(time.time_ns()), 6)
+    assert (row["src"], row["nat_src"]) == ("10.1.0.2", "10.2.0.1")
+
+
+def test_ipv6_is_translated_alike(network: Network, flows: EbpfSource) -> None:
+    with serving(network, "fd02::2", echo_all), connected(network, "fd96::10", 80) as sock:
+        transfer(sock, 1000)
+        (row,) = records(flows.read(time.time_ns()), 6)
+    assert (row["src"], row["dst"], row["backend"]) == ("fd01::2", "fd96::10", "fd02::2")
+    assert row["bytes"] >= 1000 + row["packets"] * 60
+
+
+def test_bytes_and_packets_equal_those_of_the_pods_interface(network: Network, flows: EbpfSource) -> None:
+    """All IP on the client's interface is connections; each packet has 14 bytes of Ethernet header more there."""
+    before = quiet_counts(network, "client")
+    flows.read(time.time_ns())
+    with serving(network, "10.2.0.2", echo_all), connected(network, "10.96.0.10", 80) as sock:
+        for size in (1, 3000, 250_000):
+            transfer(sock, size)
+    after = quiet_counts(network, "client")
+    rows = records(flows.read(time.time_ns()), 6)
+    (row,) = rows
+    received_bytes, received_packets, sent_bytes, sent_packets = (after[i] - before[i] for i in (0, 1, 8, 9))
+    assert (row["packets"], row["reply_packets"]) == (sent_packets, received_packets)
+    assert (row["bytes"], row["reply_bytes"]) == (
+        sent_bytes - 14 * sent_packets,
+        received_bytes - 14 * received_packets,
+    )
+
+
+def test_deltas_of_a_long_connection_sum_to_its_whole(network: Network, flows: EbpfSource) -> None:
+    with serving(network, "10.2.0.2", echo_all):
+        rows = []
+        with connected(network, "10.96.0.10", 80) as sock:
+            for _ in range(3):
+                transfer(sock, 10_000)
+                rows += records(flows.read(time.time_ns()), 6)
+            assert records(flows.read(time.time_ns()), 6) == [], "nothing happened, so there is nothing to say"
+        time.sleep(SETTLED_S)
+        rows += records(flows.read(time.time_ns()), 6)
+    assert [row["opened"] for row in rows] == [1, 0, 0, 0]
+    assert [row["closed"] for row in rows] == [0, 0, 0, 1]
+    assert [row["outcome"] for row in rows] == ["open", "open", "open", "closed"]
+    assert len({row["flow_id"] for row in rows}) == 1
+    assert sum(row["bytes"] for row in rows) >= 30_000 + 40 * sum(row["packets"] for row in rows)
+
+
+def test_a_connection_between_two_reads_is_one_row(network: Network, flows: EbpfSource) -> None:
+    with serving(network, "10.2.0.2", echo_all):
+        for _ in range(20):
+            with connected(network, "10.96.0.10", 80) as sock:
+                transfer(sock, 10)
+    time.sleep(SETTLED_S)
+    rows = records(flows.read(time.time_ns()), 6)
+    assert len(rows) == 20
+    assert {(row["opened"], row["closed"], row["outcome"]) for row in rows} == {(1, 1, "closed")}
+    assert {row["backend"] for row in rows} == {"10.2.0.2"}
+    assert all(row["start"] < row["time"] for row in rows)
+
+
+def test_a_source_port_used_again_is_another_connection(network: Network, flows: EbpfSource) -> None:
+    def echo(connection: socket.socket) -> None:
+        with contextlib.suppress(ConnectionResetError):
+            echo_all(connection)
+
+    with serving(network, "10.2.0.2", echo):
+        for _ in range(3):
+            sock = in_namespace(network.netns("client"), socket.socket)
+            sock.settimeout(5)
+            with sock:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # no TIME_WAIT
+                sock.bind(("10.1.0.2", 23456))
+                sock.connect(("10.96.0.10", 80))
+                transfer(sock, 10)
+        time.sleep(SETTLED_S)
+        rows = records(flows.read(time.time_ns()), 6)
+    assert [(row["src_port"], row["opened"], row["closed"], row["outcome"]) for row in rows] == [
+        (23456, 1, 1, "reset")
+    ] * 3
+    assert len({row["flow_id"] for row in rows}) == 3
+    assert len({(row["bytes"], row["reply_bytes"]) for row in rows}) == 1
+
+
+def test_a_refused_connection_is_told_once(network: Network, flows: EbpfSource) -> None:
+    with pytest.raises(ConnectionRefusedError):
+        connected(network, "10.96.0.10", 80)
+    time.sleep(SETTLED_S)
+    rows = records(flows.read(time.time_ns()), 6) + records(flows.read(time.time_ns()), 6)
+    assert [(row["outcome"], row["opened"], row["closed"], row["reply_packets"]) for row in rows] == [
+        ("refused", 1, 1, 1)
+    ]
+    assert rows[0]["backend"] == "10.2.0.2"
+
+
+def test_a_reset_connection_is_told_once(network: Network, flows: EbpfSource) -> None:
+    def reset(connection: socket.socket) -> None:
+        connection.recv(1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+
+    with serving(network, "10.2.0.2", reset), connected(network, "10.96.0.10", 80) as sock:
+        sock.sendall(b"x")
+        with pytest.raises(ConnectionResetError):
+            sock.recv(1)
+    time.sleep(SETTLED_S)
+    rows = records(flows.read(time.time_ns()), 6)
+    assert [(row["outcome"], row["opened"], row["closed"]) for row in rows] == [("reset", 1, 1)]
+
+
+def test_an_unanswered_connection_is_told_once_after_three_seconds(network: Network, flows: EbpfSource) -> None:
+    network.run(
+        "server", "nft", "add table ip deaf; add chain ip deaf in { type filter hook input priority 0; policy drop; }"
+    )
+    sock = in_namespace(network.netns("client"), lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+    try:
+        with sock:
+            sock.setblocking(False)
+            assert sock.connect_ex(("10.96.0.10", 80)) != 0
+            time.sleep(0.1)
+            now_ns = time.time_ns()
+            rows = records(flows.read(now_ns), 6)
+            for later_s in (2, 4, 5):
+                rows += [row for row in records(flows.read(now_ns + later_s * 10**9), 6) if row["outcome"] != "open"]
+    finally:
+        network.run("server", "nft", "delete table ip deaf")
+    assert [(row["outcome"], row["opened"]) for row in rows] == [("open", 1), ("no_reply", 0)]
+
+
+def test_what_the_node_drops_is_seen_though_conntrack_never_confirms_it(network: Network, flows: EbpfSource) -> None:
+    network.run(
+        "node", "nft", "add table ip cut; add chain ip cut f { type filter hook forward priority 0; policy drop; }"
+    )
+    sock = in_namespace(network.netns("client"), lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+    try:
+        with sock:
+            sock.setblocking(False)
+            assert sock.connect_ex(("10.2.0.2", 8080)) != 0
+            time.sleep(0.1)
+            now_ns = time.time_ns()
+            assert records(flows.read(now_ns), 6) == [], "the backend may still be told"
+            (row,) = records(flows.read(now_ns + 1), 6)
+            (last,) = records(flows.read(now_ns + 4 * 10**9), 6)
+    finally:
+        network.run("node", "nft", "delete table ip cut")
+    assert (row["src"], row["dst"], row["packets"], row["reply_packets"]) == ("10.1.0.2", "10.2.0.2", 1, 0)
+    assert (row["outcome"], last["outcome"]) == ("open", "no_reply")
+
+
+def test_one_packet_each_way_keeps_its_service(network: Network, flows: EbpfSource) -> None:
+    """As a DNS question: the way there knows no NAT yet, the way back does."""
+    server = in_namespace(network.netns("server"), lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    client = in_namespace(network.netns("client"), lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    with server, client:
+        server.settimeout(5)
+        client.settimeout(5)
+        server.bind(("10.2.0.2", 8080))
+        client.sendto(b"question", ("10.96.0.10", 80))
+        _, peer = server.recvfrom(100)
+        server.sendto(b"answer", peer)
+        client.recv(100)
+        (row,) = records(flows.read(time.time_ns()), 17)
+        (last,) = records(flows.read(time.time_ns() + 200 * 10**9), 17)
+    assert (row["dst"], row["backend"], row["nat_src"]) == ("10.96.0.10", "10.2.0.2", "10.1.0.2")
+    assert (row["packets"], row["bytes"], row["reply_packets"], row["reply_bytes"]) == (1, 36, 1, 34)
+    assert (row["opened"], row["outcome"], last["outcome"], last["closed"]) == (1, "open", "open", 1)
+
+
+def test_fragments_are_of_the_flow_of_their_first(network: Network, flows: EbpfSource) -> None:
+    server = in_namespace(network.netns("server"), lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    client = in_namespace(network.netns("client"), lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    with server, client:
+        server.settimeout(5)
+        client.settimeout(5)
+        server.bind(("10.2.0.2", 8080))
+        client.sendto(bytes(5000), ("10.96.0.10", 80))
+        server.recv(5000)
+        (row,) = records(flows.finish(time.time_ns()), 17)
+    assert (row["packets"], row["bytes"]) == (4, 5000 + 8 + 4 * 20)
+
+
+def test_pings_are_told_apart_by_their_identifier(network: Network, flows: EbpfSource) -> None:
+    raw = in_namespace(network.netns("client"), lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, 1))
+    with raw:
+        raw.settimeout(5)
+        for identifier in (7, 8):
+            checksum = 0xFFFF - 0x0800 - identifier
+            raw.sendto(struct.pack("!BBHHH", 8, 0, checksum, identifier, 0), ("10.2.0.2", 0))
+            raw.recv(100)
+    rows = records(flows.finish(time.time_ns()), 1)
+    assert [(row["dst"], row["dst_port"], row["backend_port"]) for row in rows] == [("10.2.0.2", 0, 0)] * 2
+    assert sorted((row["src_port"], row["nat_src_port"]) for row in rows) == [(7, 7), (8, 8)]
+    assert {(row["packets"], row["reply_packets"]) for row in rows} == {(1, 1)}
