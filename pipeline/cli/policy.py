@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
-from . import Subparsers, record
+from . import Subparsers, policy_suggest, record
 
 if TYPE_CHECKING:
     import polars as pl
@@ -27,6 +27,7 @@ def add(commands: Subparsers) -> None:
     )
     questions = command.add_subparsers(dest="question", metavar="QUESTION", required=True)
     _add_whatif(questions)
+    policy_suggest.add(questions)
     _add_unused(questions)
     _add_coverage(questions)
     _add_mismatches(questions)

@@ -32,6 +32,7 @@ def history_like(attributed: pl.DataFrame) -> pl.LazyFrame:
     return attributed.lazy().select(
         *ends,
         pl.col("src_ip"),
+        pl.col("src_ip").alias("nat_src_ip"),
         pl.col("dst_ip").alias("backend_ip"),
         pl.col("dst_port").cast(pl.UInt16).alias("backend_port"),
         protocol_numbers(attributed["protocol"]),

@@ -32,6 +32,7 @@ PAIRS: Final = pl.Schema(
         "protocol": pl.UInt8(),
         "source_seen_ip": pl.String(),  # an address that the end was seen with, of pods too
         "destination_seen_ip": pl.String(),
+        "masqueraded_as": pl.List(pl.String()),  # other addresses that the backend saw in place of the source's
         "connections": pl.Int64(),
         "refused": pl.Int64(),
         "no_reply": pl.Int64(),
@@ -71,6 +72,7 @@ def record_of(flows: pl.LazyFrame) -> Record:
         .agg(
             source_seen_ip=pl.col("src_ip").max(),
             destination_seen_ip=pl.col("backend_ip").max(),
+            masqueraded_as=pl.col("nat_src_ip").filter(pl.col("nat_src_ip") != pl.col("src_ip")).unique(),
             connections=pl.col("opened").cast(pl.Int64).sum(),
             refused=(pl.col("outcome") == "refused").cast(pl.Int64).sum(),
             no_reply=(pl.col("outcome") == "no_reply").cast(pl.Int64).sum(),
@@ -84,6 +86,7 @@ def record_of(flows: pl.LazyFrame) -> Record:
         by_day.group_by(KEYS)
         .agg(
             pl.col("source_seen_ip", "destination_seen_ip").max(),
+            pl.col("masqueraded_as").explode().drop_nulls().unique().sort(),
             pl.col("connections", "refused", "no_reply", "bytes").sum(),
             pl.col("first").min(),
             pl.col("last").max(),

@@ -1,0 +1,95 @@
+"""`flowatlas policy suggest`: NetworkPolicies that let through what was recorded, and nothing else."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from ..errors import ConfigError
+from . import Subparsers, record
+
+if TYPE_CHECKING:
+    from ..policy.replay import Replay
+
+
+def add(questions: Subparsers) -> None:
+    """Add the sub-command."""
+    suggest = questions.add_parser(
+        "suggest",
+        help="NetworkPolicies that let through what was recorded, and nothing else",
+        description="Write least-privilege NetworkPolicies for the workloads of namespaces, from recorded connections "
+        "that were answered and that today's policies allow, as YAML with the evidence of each rule. They are judged "
+        "against the record in place of the namespaces' own; the exit code is 1 where a recorded legitimate "
+        "connection would be cut.",
+        epilog="example: flowatlas policy suggest --state state.yaml --lake lake --since 30d -n shop > shop.yaml",
+    )
+    record.add_arguments(suggest)
+    suggest.add_argument(
+        "-n", "--namespace", action="append", required=True, metavar="NAMESPACE", help="may be repeated"
+    )
+    suggest.add_argument("--workload", metavar="NAME", help="this workload of the namespaces alone")
+    suggest.add_argument(
+        "--include",
+        action="append",
+        default=[],
+        choices=("denied", "refused", "no_reply", "no_reply/udp"),
+        help="count these as legitimate too: what today's policies deny, attempts that were refused or never "
+        "answered, or only datagrams that were never answered; may be repeated",
+    )
+    suggest.add_argument(
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="NAMESPACE/WORKLOAD",
+        help="a workload whose connections are not legitimate; may be repeated",
+    )
+    suggest.add_argument("--deny-all", action="store_true", help="a policy that isolates every other pod as well")
+    suggest.set_defaults(run=_suggest)
+
+
+def _suggest(arguments: argparse.Namespace) -> int:
+    from ..attribution.policies import compile_policies
+    from ..inventory.ranges import cluster_ranges
+    from ..policy import legitimate, manifest, replay, suggestion
+
+    recorded = record.load(arguments)
+    snapshot = recorded.snapshot
+    known = suggestion.namespaces_with_pods(snapshot)
+    for namespace in arguments.namespace:
+        if namespace not in known:
+            raise ConfigError(
+                f"--namespace: {namespace} has no pods that policies can select; known: {', '.join(known)}"
+            )
+    policies = compile_policies(recorded.objects, snapshot)
+    pairs = legitimate.sorted_out(recorded.judged.pairs, policies, arguments.include, arguments.exclude)
+    ranges = cluster_ranges(recorded.objects, ())
+    suggested = [
+        policy
+        for namespace in sorted(set(arguments.namespace))
+        for policy in suggestion.suggest(snapshot, pairs, namespace, arguments.workload, ranges)
+    ]
+    more = [manifest.deny_all(namespace) for namespace in sorted(set(arguments.namespace)) if arguments.deny_all]
+    result = replay.replay(recorded.objects, snapshot, pairs, suggested, more)
+    remarks = record.about(recorded)
+    remarks += [
+        f"not legitimate: {row['connections']} connections of {row['pairs']} pairs, {row['left_out']}"
+        for row in legitimate.reasons(pairs).iter_rows(named=True)
+    ]
+    remarks.append(_checked(result))
+    sys.stdout.write(manifest.rendered(suggested, remarks, more))
+    for row in result.cut.iter_rows(named=True):
+        who = (f"{row[f'{side}_namespace']}/{row[f'{side}_workload']}" for side in ("source", "destination"))
+        print(f"flowatlas policy: would be cut: {' to '.join(who)}, port {row['port']}", file=sys.stderr)
+    if not suggested:
+        print("flowatlas policy: nothing legitimate is recorded of these workloads", file=sys.stderr)
+    return 1 if result.cut.height or not suggested else 0
+
+
+def _checked(result: Replay) -> str:
+    """What the replay found."""
+    cut, stopped = int(result.cut["counted"].sum()), int(result.stopped["connections"].sum())
+    return (
+        f"replayed: {cut} recorded legitimate connections cut, {result.passed} let through; "
+        f"{stopped} others newly denied"
+    )
