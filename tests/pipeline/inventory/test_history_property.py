@@ -1,0 +1,236 @@
+"""The history against an oracle that replays the whole log for every question, over random changes.
+
+The oracle knows nothing of spans: for an instant and an address it goes through all lives of all pods, one at a time,
+and asks each how well it held the address then.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.inventory.addresses import parse
+from pipeline.inventory.history import History
+from pipeline.inventory.models import Resource
+from pipeline.inventory.snapshot import Snapshot
+from tests.pipeline.inventory.changes import at, pod, service, slices
+
+IPS = ("10.0.1.1", "10.0.1.2")
+NAMES = ("a", "b", "c")
+INSTANTS = [step / 2 - 1.75 for step in range(64)]
+"""Quarters of seconds, where nothing changes: changes are at halves."""
+
+
+@dataclass
+class Life:
+    """One pod from its creation to its end, as it was told."""
+
+    name: str
+    created: float
+    held: list[tuple[str, float, float, float]] = field(default_factory=list)
+    """Address, since when, when it was told, until when."""
+    leaving: float = float("inf")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One change: of a pod's address, its deletion or its Service."""
+
+    name: str
+    action: str
+    ip: str = ""
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.builds(Step, st.sampled_from(NAMES), st.just("hold"), st.sampled_from(IPS)),
+        st.builds(Step, st.sampled_from(NAMES), st.sampled_from(("create", "leave", "end", "delete"))),
+        st.builds(Step, st.sampled_from(NAMES), st.sampled_from(("serve", "unserve")), st.sampled_from(IPS)),
+    ),
+    max_size=25,
+)
+GAPS = st.lists(st.integers(0, 3), min_size=25, max_size=25)
+"""Half seconds between changes."""
+
+
+class Cluster:
+    """Plays steps: says the changes, and keeps what they mean for the oracle."""
+
+    def __init__(self) -> None:
+        self.lives: list[Life] = []
+        self.now = 0.0
+        self._pods: dict[str, tuple[Life, str, bool]] = {}
+        """By name: its life, the address that it has, whether it has ended."""
+        self.services: dict[str, tuple[str, float]] = {}
+        self.served: list[tuple[str, str, float, float]] = []
+
+    def play(self, step: Step) -> list[tuple[str, Resource]]:
+        """The changes to tell now: ("put" or "delete", object)."""
+        known = self._pods.get(step.name)
+        if step.action in {"serve", "unserve"}:
+            return self._serve(step)
+        if step.action == "create" and known is None:
+            life = Life(step.name, float(int(self.now)))
+            self.lives.append(life)
+            self._pods[step.name] = (life, "", False)
+        elif known is None or (known[2] and step.action != "delete"):
+            return []
+        elif step.action == "hold" and not known[1]:
+            life = known[0]
+            life.held.append((step.ip, min(life.created, self.now), self.now, float("inf")))
+            self._pods[step.name] = (life, step.ip, False)
+        elif step.action == "leave":
+            known[0].leaving = min(known[0].leaving, self.now)
+        elif step.action == "end":
+            self._close(known[0])
+            self._pods[step.name] = (known[0], known[1], True)
+        elif step.action == "delete":
+            self._close(known[0])
+            body = self._body(step.name)
+            del self._pods[step.name]
+            return [("delete", body)]
+        else:
+            return []
+        return [("put", self._body(step.name))]
+
+    def everything(self) -> list[Resource]:
+        """All objects as they are now."""
+        return [*map(self._body, self._pods), *(self._service(n, ip, c) for n, (ip, c) in self.services.items())]
+
+    def _body(self, name: str) -> Resource:
+        life, ip, is_over = self._pods[name]
+        more: dict[str, Any] = {"phase": "Failed"} if is_over else {}
+        return pod(name, ip, created=life.created, uid=f"{name}{id(life)}", leaving=life.leaving <= self.now, **more)
+
+    def _serve(self, step: Step) -> list[tuple[str, Resource]]:
+        vip = f"10.96.0.{NAMES.index(step.name) + 1}"
+        if step.action == "serve" and step.name not in self.services:
+            self.services[step.name] = (vip, self.now)
+            return [("put", self._service(step.name, vip, self.now)), ("put", slices(step.name, step.ip))]
+        if step.action == "unserve" and step.name in self.services:
+            _, since = self.services.pop(step.name)
+            self.served.append((step.name, vip, since, self.now))
+            return [("delete", self._service(step.name, vip, since))]
+        return []
+
+    def _service(self, name: str, ip: str, created: float) -> Resource:
+        return service(name, ip, created=created, uid=f"{name}{created}")
+
+    def _close(self, life: Life) -> None:
+        life.held = [(ip, since, told, min(until, self.now)) for ip, since, told, until in life.held]
+
+    # --- the oracle ---
+
+    def holder(self, ip: str, instant: float) -> str:
+        """Who held the address: told ones before leaving ones, those before ones told later, and the first of these."""
+        claims = []
+        for number, life in enumerate(self.lives):
+            for address, since, told, until in life.held:
+                if address == ip and since <= instant < until:
+                    rank = (2, told) if instant < told else (1, 0.0) if instant >= life.leaving else (0, 0.0)
+                    claims.append((rank, number, life.name))
+        best = [claim for claim in claims if claim[0] == min(claims)[0]]
+        if not best:
+            return ""
+        return best[0][2] if len({number for _, number, _ in best}) == 1 else "unknown"
+
+    def dialled(self, vip: str, instant: float) -> list[str]:
+        """The Services that had the address; created in whole seconds, but not before an earlier one gave it up."""
+        lives = [*self.served, *((name, ip, since, float("inf")) for name, (ip, since) in self.services.items())]
+        ends = [0.0]
+        found = []
+        for name, ip, since, until in sorted(lives, key=lambda life: life[2]):
+            if ip == vip:
+                if max(float(int(since)), ends[-1] if ends[-1] <= since else 0.0) <= instant < until:
+                    found.append(name)
+                ends.append(until)
+        return found
+
+
+def tell(history: History, changes: list[tuple[str, Resource]], now: float) -> None:
+    for op, item in changes:
+        if op == "put":
+            history.put(at(now), item)
+        else:
+            namespace = item.metadata.namespace or ""
+            history.delete(at(now), "v1", item.kind, namespace, item.metadata.name)
+
+
+class Read:
+    """A snapshot as plain rows: a test asks it thousands of questions."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.names = snapshot.endpoints["name"].to_list()
+        self.addresses = snapshot.addresses.select("addr_hi", "addr_lo", "since", "until", "endpoint_id").rows()
+        joined = snapshot.dialled.join(snapshot.services, on="service_id")
+        self.dials = joined.select("addr_hi", "addr_lo", "since", "until", "service").rows()
+
+    def holder(self, ip: str, instant: float) -> str:
+        found = _as_of(self.addresses, ip, instant)
+        assert len(found) <= 1, "an address has one holder at a time"
+        return self.names[found[0]] if found else ""
+
+    def dialled(self, vip: str, instant: float) -> list[str]:
+        return sorted(_as_of(self.dials, vip, instant))
+
+
+def _as_of(rows: list[tuple[Any, ...]], ip: str, instant: float) -> list[Any]:
+    key, when = parse(ip), at(instant)
+    return [value for hi, lo, since, until, value in rows if (hi, lo) == key and since <= when < until]
+
+
+@settings(max_examples=300, deadline=None)
+@given(STEPS, GAPS, st.sets(st.integers(0, 24)), st.sets(st.integers(0, 24)))
+def test_every_look_up_is_what_a_replay_of_the_log_says(
+    steps: list[Step], gaps: list[int], looks: set[int], relists: set[int]
+) -> None:
+    """Snapshots taken in between and listings said anew change nothing."""
+    cluster, history = Cluster(), History()
+    history.begin()
+    history.synced(at(0))
+    for number, (step, gap) in enumerate(zip(steps, gaps, strict=False)):
+        cluster.now += gap / 2
+        tell(history, cluster.play(step), cluster.now)
+        if number in looks:
+            history.snapshot()
+        if number in relists:
+            history.begin()
+            for item in cluster.everything():
+                history.put(at(cluster.now), item)
+            history.synced(at(cluster.now))
+    read = Read(history.snapshot())
+    for instant in INSTANTS:
+        for ip in IPS:
+            assert read.holder(ip, instant) == cluster.holder(ip, instant), (ip, instant)
+        for number in range(len(NAMES)):
+            vip = f"10.96.0.{number + 1}"
+            assert read.dialled(vip, instant) == sorted(cluster.dialled(vip, instant)), (vip, instant)
+
+
+@settings(max_examples=60, deadline=None)
+@given(STEPS, GAPS)
+def test_a_history_that_begins_late_knows_the_same_of_now(steps: list[Step], gaps: list[int]) -> None:
+    """Whoever was told everything and whoever was told what there is at the end agree on the end."""
+    cluster, history = Cluster(), History()
+    history.begin()
+    history.synced(at(0))
+    for step, gap in zip(steps, gaps, strict=False):
+        cluster.now += gap / 2
+        tell(history, cluster.play(step), cluster.now)
+    late = History()
+    late.begin()
+    for item in history.objects():
+        late.put(at(cluster.now), item)
+    late.synced(at(cluster.now))
+    now = cluster.now + 0.25
+    one, other = Read(late.snapshot()), Read(history.snapshot())
+    for ip in IPS:
+        assert one.holder(ip, now) == other.holder(ip, now)
+    for number in range(len(NAMES)):
+        vip = f"10.96.0.{number + 1}"
+        assert one.dialled(vip, now) == other.dialled(vip, now)
+    assert late.snapshot().ranges.equals(history.snapshot().ranges)
+    assert late.snapshot().objects == history.snapshot().objects
