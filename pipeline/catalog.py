@@ -37,6 +37,7 @@ PAIR: Final = (
     "destination_workload_kind",
 )
 SERVICE: Final = ("service_namespace", "service", "service_port")
+SUBSET: Final = ("service_namespace", "service", "subset")
 ROUTE: Final = ("route_kind", "route_namespace", "route", "route_host", "route_path", "tls")
 POLICY: Final = ("policy", "policy_namespace", "policy_kind", "rule", "verdict", "direction")
 COVERED: Final = ("namespace", "workload", "workload_kind", "direction", "coverage")
@@ -71,7 +72,7 @@ LABEL_HELP: Final = {
     "tls": "true where the host is offered over TLS, else false.",
     "policy": "Name of the policy.",
     "policy_namespace": "Namespace of the policy; empty where it is cluster-wide.",
-    "policy_kind": "NetworkPolicy, AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy; another kind is "
+    "policy_kind": "NetworkPolicy, AdminNetworkPolicy, BaselineAdminNetworkPolicy or ClusterNetworkPolicy; others are "
     "not judged.",
     "rule": "Name of the rule, or its place among the rules counted from 1; empty where no rule decided: the policy "
     "isolates the pod.",
@@ -80,13 +81,15 @@ LABEL_HELP: Final = {
     "mismatch": "established_denied or dropped_allowed.",
     "workload": "Top owner of the pod.",
     "workload_kind": "As source_workload_kind.",
+    "subset": "Name of the subset in the DestinationRule.",
+    "bound": "lower, estimate or upper.",
     "endpoint": "Name of the pod that the connection was sent to; empty where it was none.",
     "namespace": "Namespace of the pod.",
     "pod": "Name of the pod.",
     "interface": "Name of the interface inside its network namespace.",
     "node": "Name of the node.",
     "table": "flows, counters or state.",
-    "stage": "decode, state, attribute, aggregate or output.",
+    "stage": "decode, state, attribute, policies, aggregate or output.",
     "kind": "Kind of the Kubernetes object.",
     "version": "Version of Flowatlas.",
 }
@@ -379,6 +382,58 @@ METRICS: Final[tuple[Metric, ...]] = (
         "",
         ("kind",),
         "Policies of kinds that are not understood, by kind; what they may apply to is not judged.",
+    ),
+    # the mesh
+    Metric(
+        "flowatlas_mesh_subset_bytes_total",
+        "counter",
+        "bytes",
+        (*SUBSET, "flow_direction"),
+        "Bytes between clients of the mesh and the pods of a Service's subset, IP headers included.",
+    ),
+    Metric(
+        "flowatlas_mesh_subset_connections_total",
+        "counter",
+        "",
+        SUBSET,
+        "Connections that clients of the mesh opened to the pods of a Service's subset.",
+    ),
+    Metric(
+        "flowatlas_mesh_subset_configured_ratio",
+        "gauge",
+        "ratio",
+        SUBSET,
+        "Share of the Service that its VirtualService gives to the subset, where one rule alone shares it out.",
+    ),
+    Metric(
+        "flowatlas_mesh_subset_observed_ratio",
+        "gauge",
+        "ratio",
+        (*SUBSET, "bound"),
+        "Share of connections that the subset got since the weights were last changed: the estimate, and the lower and "
+        "upper bound of its 95 % confidence interval (Wilson).",
+    ),
+    Metric(
+        "flowatlas_mesh_max_connections",
+        "gauge",
+        "",
+        SUBSET,
+        "Connections that one client may hold open, by the DestinationRule; the subset is empty for all of a Service.",
+    ),
+    Metric(
+        "flowatlas_mesh_concurrent_connections",
+        "gauge",
+        "",
+        SUBSET,
+        "The most connections that any one client holds open now, where a DestinationRule bounds them.",
+    ),
+    Metric(
+        "flowatlas_mesh_plaintext_connections_total",
+        "counter",
+        "",
+        (*PAIR, *SERVICE),
+        "Connections from pods outside the mesh to pods whose PeerAuthentication is STRICT on the port dialled.",
+        "careful",
     ),
     # what is seen and not counted above
     Metric(

@@ -10,7 +10,12 @@ from typing import Protocol
 import polars as pl
 
 from ..inventory.snapshot import Snapshot
+from ..prices import Prices
+from .ingress import IngressMetrics
+from .mesh import MeshMetrics
 from .samples import Samples
+from .signals import ServiceSignals
+from .zones import ZoneMetrics
 
 
 class Family(Protocol):
@@ -24,3 +29,8 @@ class Family(Protocol):
 
     def samples(self) -> list[Samples]:
         """Every metric of the family with its values as they are now."""
+
+
+def families(prices: Prices | None = None) -> tuple[Family, ...]:
+    """Every family beside the flow metrics themselves; without `prices` nothing has a cost."""
+    return (IngressMetrics(), MeshMetrics(), ServiceSignals(), ZoneMetrics(prices))

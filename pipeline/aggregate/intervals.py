@@ -34,4 +34,5 @@ def wilson(successes: int, total: int, z: float = Z_95) -> Interval:
     spread = 1 + z * z / total
     centre = (share + z * z / (2 * total)) / spread
     half = z * sqrt(share * (1 - share) / total + z * z / (4 * total * total)) / spread
-    return Interval(max(0.0, centre - half), share, min(1.0, centre + half))
+    # rounding must not put the estimate outside its own bounds
+    return Interval(min(share, max(0.0, centre - half)), share, max(share, min(1.0, centre + half)))

@@ -21,7 +21,7 @@ class Samples:
     metric: Metric
     labels: pl.DataFrame
     values: pl.Series
-    """UInt64 for what is counted, Float64 for times."""
+    """UInt64 for what is counted, Float64 for times and shares."""
 
     def __post_init__(self) -> None:
         if tuple(self.labels.columns) != self.metric.labels:
@@ -36,7 +36,7 @@ def samples_of(metric: Metric, values: Mapping[tuple[str, ...], int | float]) ->
     Text that is no valid Unicode (a lone surrogate) is shown with `?` in its place.
     """
     rows = sorted((tuple(_legible(text) for text in labels), value) for labels, value in values.items())
-    dtype = pl.Float64 if metric.unit == "seconds" else pl.UInt64
+    dtype = pl.Float64 if metric.unit in {"seconds", "ratio"} else pl.UInt64
     columns: Sequence[Sequence[str]] = list(zip(*(labels for labels, _ in rows), strict=True)) or [()] * len(
         metric.labels
     )

@@ -1,0 +1,87 @@
+"""How many connections a client holds open to a Service whose connections a DestinationRule bounds.
+
+The bound is of one client's proxy, so what is compared with it is the most that any one client holds. The invariant:
+a connection is held from the row that opens it to the row that closes it; one from before the pipeline started is not
+known, and its end takes nothing away.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import polars as pl
+
+from ..attribution.mesh_lookups import MeshLookups
+from ..catalog import BY_NAME
+from ..inventory.snapshot import Snapshot
+from ..inventory.spans import END
+from .samples import Samples, samples_of
+
+_HELD: Final = pl.Schema(
+    {
+        "src_id": pl.UInt32(),
+        "service_namespace": pl.String(),
+        "service": pl.String(),
+        "subset": pl.String(),
+        "held": pl.Int64(),
+    }
+)
+_KEY: Final = [name for name in _HELD if name != "held"]
+_BOUNDED: Final = ["service_namespace", "service", "subset"]
+
+
+class OpenConnections:
+    """The connections that each client holds, of the Services and subsets that have a bound."""
+
+    def __init__(self) -> None:
+        self._held = pl.DataFrame(schema=_HELD)
+        self._bounds = pl.DataFrame()
+
+    def forget(self) -> None:
+        """Ids mean something else from now on: what is open from before is not known any more."""
+        self._held = pl.DataFrame(schema=_HELD)
+
+    def add(self, flows: pl.DataFrame, mesh: MeshLookups, snapshot: Snapshot) -> None:
+        """Add canonical flows attributed under the snapshot."""
+        bounds = mesh.subset_rows.filter((pl.col("max_connections") > 0) & (pl.col("until") == END))
+        self._bounds = bounds
+        if bounds.is_empty():
+            return
+        changes = (
+            flows.filter(pl.col("service_id").is_not_null() & (pl.col("opened") != pl.col("closed")))
+            .group_by("src_id", "service_id", "subset_id")
+            .agg((pl.col("opened").cast(pl.Int64) - pl.col("closed").cast(pl.Int64)).sum().alias("held"))
+            .with_columns(
+                *(
+                    pl.lit(snapshot.services[name]).gather(pl.col("service_id")).alias(name)
+                    for name in ("service_namespace", "service")
+                ),
+                pl.lit(mesh.subset_rows["subset"]).gather(pl.col("subset_id")).fill_null("").alias("subset"),
+            )
+            .join(bounds, on=["service_namespace", "service"], how="semi")
+            .select(list(_HELD))
+        )
+        self._held = (
+            pl.concat([self._held, changes]).group_by(_KEY).agg(pl.col("held").sum()).filter(pl.col("held") > 0)
+        )
+
+    def samples(self) -> list[Samples]:
+        """The bounds, and the most that any one client holds under each."""
+        bounds: dict[tuple[str, ...], int] = {}
+        if not self._bounds.is_empty():
+            bounds = {
+                (namespace, service, subset): bound
+                for namespace, service, subset, bound in self._bounds.select(*_BOUNDED, "max_connections").iter_rows()
+            }
+        most = {key: self._most(*key) for key in bounds}
+        return [
+            samples_of(BY_NAME["flowatlas_mesh_max_connections"], bounds),
+            samples_of(BY_NAME["flowatlas_mesh_concurrent_connections"], most),
+        ]
+
+    def _most(self, namespace: str, service: str, subset: str) -> int:
+        """The most that one client holds of a subset, or of all of the Service where `subset` is ""."""
+        is_it = (pl.col("service_namespace") == namespace) & (pl.col("service") == service)
+        own = self._held.filter(is_it & ((pl.col("subset") == subset) | pl.lit(subset == "")))
+        most = own.group_by("src_id").agg(pl.col("held").sum())["held"].max()
+        return int(most) if isinstance(most, int) else 0
