@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
 
 from .keyindex import KeyIndex
@@ -41,8 +42,12 @@ class Answers:
 
 def answers_of(claims: pl.DataFrame) -> Answers:
     """The answers in claims with the columns `key` (UInt64), `answer`, `via`, `since` and `until`, in any order."""
-    contested = _contested(claims)
-    pieces = _pieces(claims.join(contested, on="key", how="semi"))
+    facts = claims.select("key", "answer", "via", "since", "until", pl.lit(None, pl.UInt32).alias("answers"))
+    index = KeyIndex([facts["key"].to_numpy()])
+    is_contested = _is_contested(facts, index)
+    if not is_contested.any():
+        return Answers(index, Timeline(facts, index.numbers, len(index)), pl.Series(dtype=pl.List(pl.UInt32())))
+    pieces = _pieces(facts.filter(is_contested))
     is_single = pl.col("set").list.len() == 1
     is_several = pl.col("set").list.len() > 1
     told = pieces.select(
@@ -53,20 +58,22 @@ def answers_of(claims: pl.DataFrame) -> Answers:
         "until",
         pl.when(is_several).then(is_several.cum_sum() - 1).cast(pl.UInt32).alias("answers"),
     )
-    plain = claims.join(contested, on="key", how="anti").select(
-        "key", "answer", "via", "since", "until", pl.lit(None, pl.UInt32).alias("answers")
-    )
-    facts = pl.concat([plain, told], rechunk=True)
-    index = KeyIndex([facts["key"].to_numpy()])
-    sets = pieces.filter(is_several)["set"].alias("answers")
-    return Answers(index, Timeline(facts, index.numbers, len(index)), sets)
+    facts = pl.concat([facts.filter(~is_contested), told], rechunk=True)
+    numbers = index.find([facts["key"].to_numpy()])
+    return Answers(index, Timeline(facts, numbers, len(index)), pieces.filter(is_several)["set"])
 
 
-def _contested(claims: pl.DataFrame) -> pl.DataFrame:
-    """The keys that are claimed more than once at a time: then two claims that follow on each other overlap."""
-    repeated = claims.filter(pl.col("key").is_duplicated()).select("key", "since", "until").sort("key", "since")
-    overlaps = (pl.col("key") == pl.col("key").shift(1)) & (pl.col("since") < pl.col("until").shift(1))
-    return repeated.filter(overlaps).select("key").unique()
+def _is_contested(claims: pl.DataFrame, index: KeyIndex) -> pl.Series:
+    """By row, whether its key is claimed more than once at a time: then two claims in a row overlap."""
+    numbers = index.numbers
+    is_contested = np.zeros(len(index), bool)
+    repeated = np.flatnonzero(np.bincount(numbers, minlength=len(index))[numbers] > 1)
+    since, until = claims["since"].to_numpy(), claims["until"].to_numpy()
+    ordered = repeated[np.lexsort((since[repeated], numbers[repeated]))]
+    before, after = ordered[:-1], ordered[1:]
+    overlap = (numbers[before] == numbers[after]) & (since[after] < until[before])
+    is_contested[numbers[after[overlap]]] = True
+    return pl.Series(is_contested[numbers])
 
 
 def _pieces(claims: pl.DataFrame) -> pl.DataFrame:

@@ -6,10 +6,11 @@ chosen, whatever became of either since.
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final
 
 import polars as pl
 
+from ..inventory.dataplane import ServicesBy
 from ..inventory.endpoints import UNKNOWN
 from ..inventory.snapshot import Snapshot
 from .confidence import attribution, reason
@@ -19,8 +20,6 @@ from .mesh import join_mesh, join_subsets
 from .roles import role
 from .routes import join_routes
 from .services import is_redirected, join_services
-
-ServicesBy = Literal["dialled", "backend"]
 
 _SCRATCH: Final = (
     "here",

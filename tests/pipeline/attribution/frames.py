@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import polars as pl
 
 from pipeline.attribution import attribute, with_structs
-from pipeline.attribution.flows import ServicesBy
 from pipeline.inventory.addresses import parse
+from pipeline.inventory.dataplane import ServicesBy
 from pipeline.inventory.snapshot import Snapshot
 from tests.pipeline.attribution.cluster import Flow
 from tests.pipeline.attribution.oracle import Answer

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from pipeline.attribution import attribute
 from pipeline.attribution.confidence import REASON
-from pipeline.attribution.flows import ServicesBy
 from pipeline.attribution.mesh_lookups import MESHES
+from pipeline.inventory.dataplane import ServicesBy
 from pipeline.inventory.snapshot import build
 from tests.pipeline.attribution.cluster import Era, Flow, flows, histories
 from tests.pipeline.attribution.eras import snapshot_over
