@@ -78,8 +78,11 @@ def overlays(flows: pl.LazyFrame, nodes: pl.Series) -> pl.LazyFrame:
 
 
 def unattributed(flows: pl.LazyFrame) -> pl.LazyFrame:
-    """Bytes both ways of canonical flows whose attribution is ambiguous or unknown, by reason."""
-    is_open = pl.col("attribution").is_in(["ambiguous", "unknown"])
+    """Bytes both ways of canonical flows whose attribution is ambiguous or unknown, by reason.
+
+    Where only the route is ambiguous, the ends and the Service are told, and the flow is no such one.
+    """
+    is_open = pl.col("attribution").is_in(["ambiguous", "unknown"]) & (pl.col("reason") != "ambiguous_route")
     return flows.filter(_IS_CANONICAL & is_open).group_by(pl.col("reason").cast(pl.String)).agg(_BOTH_WAYS)
 
 

@@ -11,12 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector.schema import OUTCOMES
+from pipeline.aggregate.families import families
 from pipeline.aggregate.flows import FlowMetrics
 from pipeline.attribution.confidence import CERTAINTY, EXACT, REASON, REASONS
 from pipeline.attribution.roles import ROLES
 from pipeline.catalog import BY_NAME
 from pipeline.inventory.services import VIAS
 from pipeline.inventory.snapshot import Snapshot
+from pipeline.prices import Prices
 from tests.pipeline.small_cluster import pod, small_cluster
 
 ATTRIBUTED = pl.Schema(
@@ -119,7 +121,7 @@ def count(rows: list[dict[str, Any]], snapshot: Snapshot, counts: Counts) -> Non
             answered = destination["name"] if destination["kind"] == "Pod" else ""
             where = (*service, answered, destination["node"])
             add("flowatlas_service_endpoint_connections_total", where, row["opened"])
-        if row["reason"].startswith(("unknown", "ambiguous")):
+        if row["reason"].startswith(("unknown", "ambiguous")) and row["reason"] != "ambiguous_route":
             add("flowatlas_unattributed_bytes_total", (row["reason"],), both_ways)
 
 
@@ -161,7 +163,7 @@ def test_every_flow_metric_of_the_catalogue_is_there() -> None:
         "container_network_",
     )
     wanted = {m.name for m in BY_NAME.values() if m.exposer == "pipeline" and not m.name.startswith(prefixes)}
-    assert {samples.metric.name for samples in FlowMetrics().samples()} == wanted
+    assert {samples.metric.name for samples in FlowMetrics(families(Prices("USD", {}))).samples()} == wanted
 
 
 def test_labels_stay_the_same_object_while_no_series_is_new() -> None:
