@@ -99,6 +99,31 @@ COUNTERS: Final = Table(
     bytes_columns=("receive_bytes", "transmit_bytes"),
 )
 
+DNS: Final = Table(
+    name="dns",
+    topic="flowatlas.dns.v1",
+    columns={
+        "time": "int64",  # ns since the epoch, UTC: when the answer passed, or when it was waited for no more
+        "client_hi": "uint64",  # who asked, as it addressed itself: what FLOWS.src of its connections is
+        "client_lo": "uint64",
+        "server_hi": "uint64",  # whom it asked, as it dialled: as a rule the address of the DNS Service
+        "server_lo": "uint64",
+        "protocol": "uint8",  # IANA number of what carried it: 17 or 6
+        "question": UTF8,  # the name asked for: lower case, no final dot, odd bytes as `\DDD` (RFC 4343)
+        "type": "uint16",  # of the question, by IANA's numbers: 1 A, 28 AAAA, 33 SRV, ...
+        "rcode": "uint8",  # of the answer; NO_ANSWER where none came
+        "latency_ns": "uint64",  # from question to answer; 0 where the question was not seen
+        "exchanges": "uint8",  # 1 on the first row of an exchange and 0 on others: its sum counts exchanges
+        "answer_hi": "uint64",  # one row an address that the name leads to, through its aliases; 0, 0 where to none
+        "answer_lo": "uint64",
+        "ttl_s": "uint32",  # the least on the way from the name to the address
+    },
+)
+"""Questions to DNS and what they were answered, as the client's node saw them. No collector sends them yet."""
+
+NO_ANSWER: Final = 255
+"""Value of `DNS.rcode` of a question that nobody answered; the codes on the wire end at 15."""
+
 STATE: Final = Table(
     name="state",
     topic="flowatlas.state.v1",
@@ -129,7 +154,7 @@ has. On Kafka all batches are in partition 0: their order is total."""
 STATE_OPS: Final = ("put", "delete", "synced", "mark")
 """Values of `STATE.op`, by index. `mark`: every change before `time` has been sent."""
 
-TABLES: Final[Mapping[str, Table]] = {t.name: t for t in (FLOWS, COUNTERS)}
+TABLES: Final[Mapping[str, Table]] = {t.name: t for t in (FLOWS, COUNTERS, DNS)}
 """What nodes send, by name. STATE is apart: whole processes of it read other topics."""
 
 KNOWN_TABLES: Final[Mapping[str, Table]] = {**TABLES, STATE.name: STATE}

@@ -39,7 +39,7 @@ from .bus import Message
 
 MAX_TEXT_BYTES: Final = 128
 """Of one text value: an interface's name has at most 127 bytes, a pod's UID 36."""
-LONGEST: Final = {"name": 253, "api_version": 317, "body": MAX_INFLATED_BYTES}
+LONGEST: Final = {"name": 253, "question": 4 * 253, "api_version": 317, "body": MAX_INFLATED_BYTES}
 """The same of columns whose text may be longer, in every table where they occur."""
 LARGEST: Final = {
     "outcome": len(OUTCOMES) - 1,
@@ -47,6 +47,7 @@ LARGEST: Final = {
     "closed": 1,
     "scope": len(SCOPES) - 1,
     "op": len(STATE_OPS) - 1,
+    "exchanges": 1,
 }
 """The largest value of columns that have one; in every table where they occur."""
 
