@@ -29,6 +29,10 @@ class PipelineConfig:
     """Consumer group: what one group has dealt with is remembered under this name."""
     listen: str = "127.0.0.1:9464"
     """HOST:PORT of /metrics; IPv6 in brackets; no host means every IPv4 address; port 0 takes a free one."""
+    outside: Path | None = None
+    """YAML file of names for ranges beyond the cluster; None knows the built-in ones alone."""
+    prices: Path | None = None
+    """YAML file of what a gigabyte costs, by how far it goes; None charges nothing."""
     lake: Path | None = None
     """Folder of the Parquet history; None writes none."""
     state_wait_s: float = 2.0

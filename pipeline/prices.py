@@ -37,7 +37,7 @@ class Prices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     per_gigabyte: dict[str, Price]
 
 
-def load(path: Path) -> Prices:
+def load_prices(path: Path) -> Prices:
     """The price table in a YAML file. Raises ConfigError that names the file, and the key where one is wrong."""
     try:
         prices = msgspec.yaml.decode(path.read_bytes(), type=Prices)

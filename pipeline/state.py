@@ -20,9 +20,10 @@ from .bus import Reader, open_reader
 from .config import PipelineConfig
 from .decode import decode
 from .errors import TransientError
-from .inventory import manifests, snapshot
+from .inventory import manifests, outside_file, snapshot
 from .inventory.feed import MAX_REFUSALS_LOGGED, Feed
 from .inventory.history import History
+from .inventory.outside import BUILTIN, NamedRange
 from .inventory.policy_history import KINDS, PolicyEpoch
 from .inventory.snapshot import Snapshot
 from .inventory.spans import BEGINNING, END
@@ -58,14 +59,15 @@ StateNow = Callable[[Meters], ClusterState]
 class ManifestState:
     """The state of manifests, read at the first call."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, outside: Sequence[NamedRange] = BUILTIN) -> None:
         self._path = path
+        self._outside = outside
         self._state: ClusterState | None = None
 
     def __call__(self, meters: Meters) -> ClusterState:
         """The state. Raises ConfigError where the path holds none."""
         if self._state is None:
-            self._state = load_state(self._path)
+            self._state = load_state(self._path, self._outside)
         return self._state
 
     def stop(self) -> None:
@@ -139,13 +141,14 @@ class BusState:
 
 
 def open_state(config: PipelineConfig) -> ManifestState | BusState:
-    """Where the settings say that the state is. Raises ConfigError for a bus that cannot be one."""
+    """Where the settings say that the state is. Raises ConfigError for a bus or a file that cannot be one."""
+    outside = outside_file.load(config.outside) if config.outside is not None else BUILTIN
     if config.is_state_on_bus:
-        return BusState(open_reader(config.bus, None, [STATE.topic]))
-    return ManifestState(config.state)
+        return BusState(open_reader(config.bus, None, [STATE.topic]), History(outside=outside))
+    return ManifestState(config.state, outside)
 
 
-def load_state(path: Path) -> ClusterState:
+def load_state(path: Path, outside: Sequence[NamedRange] = BUILTIN) -> ClusterState:
     """The cluster's state from manifests; what is refused is logged and counted.
 
     Raises ConfigError where the path holds none.
@@ -156,7 +159,7 @@ def load_state(path: Path) -> ClusterState:
     if len(refusals) > MAX_REFUSALS_LOGGED:
         log.warning("state: and %d more", len(refusals) - MAX_REFUSALS_LOGGED)
     state = ClusterState(
-        snapshot.build(objects),
+        snapshot.build(objects, outside=outside),
         Counter(refusal.kind for refusal in refusals),
         epochs=(PolicyEpoch(BEGINNING, tuple(item for item in objects if isinstance(item, KINDS))),),
     )

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import prices
 from pipeline.errors import ConfigError
-from pipeline.prices import Price
+from pipeline.prices import Price, load_prices
 
 
 def test_a_table(tmp_path: Path) -> None:
@@ -16,7 +15,7 @@ def test_a_table(tmp_path: Path) -> None:
     file.write_text(
         "currency: EUR\nper_gigabyte:\n  cross_zone: {egress: 0.01, ingress: 0.02}\n  internet: {egress: 1}\n"
     )
-    told = prices.load(file)
+    told = load_prices(file)
     assert told.currency == "EUR"
     assert told.per_gigabyte == {"cross_zone": Price(0.01, 0.02), "internet": Price(1.0, 0.0)}
 
@@ -37,10 +36,10 @@ def test_errors_name_the_file_and_the_key(tmp_path: Path, text: str, named: str)
     file = tmp_path / "prices.yaml"
     file.write_text(text)
     with pytest.raises(ConfigError, match=named) as caught:
-        prices.load(file)
+        load_prices(file)
     assert "prices.yaml" in str(caught.value)
 
 
 def test_an_absent_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.yaml"):
-        prices.load(tmp_path / "none.yaml")
+        load_prices(tmp_path / "none.yaml")
