@@ -19,10 +19,12 @@ import polars as pl
 
 from collector.schema import COUNTERS, FLOWS, SCOPES, TABLES
 
+from .aggregate.families import families
 from .aggregate.flows import FlowMetrics
-from .aggregate.ingress import IngressMetrics
 from .aggregate.interfaces import InterfaceMetrics
+from .aggregate.policies import PolicyMetrics
 from .attribution import attribute, attribute_counters
+from .attribution.policies.live import LivePolicies
 from .awaiting import Awaiting
 from .bus import Reader, open_reader
 from .config import PipelineConfig
@@ -34,6 +36,7 @@ from .inventory.snapshot import Snapshot
 from .outputs.history import history_of
 from .outputs.lake import Lake
 from .outputs.meters import Meters
+from .outputs.policy_log import PolicyLog
 from .outputs.prometheus import PrometheusServer
 from .outputs.publication import Publication
 from .state import ClusterState, StateNow, open_state
@@ -75,7 +78,9 @@ class Engine:
         self._meters = Meters()
         self._awaiting = Awaiting(config.state_wait_s)
         self._intake = Intake(self._meters)
-        self._flows = FlowMetrics((IngressMetrics(),))
+        self._policies = LivePolicies()
+        self._policy_log = PolicyLog()
+        self._flows = FlowMetrics((*families(), PolicyMetrics(self._policies.timeline)))
         self._interfaces = InterfaceMetrics()
         self._has_uncommitted = False
         self._missing_state: Mapping[str, int] = {}
@@ -186,12 +191,15 @@ class Engine:
                 is_unknown = (attributed["src_id"] == UNKNOWN) | (attributed["dst_id"] == UNKNOWN)
                 is_told = self._awaiting.doubt(flows, is_unknown, state.known_until, given_s)
                 attributed = attributed.filter(is_told)
+        with self._meters.stage("policies"):
+            judged = self._policies.judge(attributed, snapshot, state.epochs)
+            self._policy_log.take(judged, snapshot, self._policies.timeline, time.monotonic())
         with self._meters.stage("aggregate"):
             self._flows.use(snapshot)
-            self._flows.add(attributed)
+            self._flows.add(judged)
         if self._lake is not None:
             with self._meters.stage("output"):
-                self._lake.add(history_of(attributed, snapshot))
+                self._lake.add(history_of(judged, snapshot, self._policies.timeline.book))
 
     def _apply_counters(self, counters: pl.DataFrame, state: Snapshot) -> None:
         """Pods' own interfaces alone are exposed; those of pods that the state does not know cannot be named."""

@@ -16,7 +16,7 @@ from ..aggregate.samples import Samples, samples_of
 from ..catalog import BY_NAME
 from ..inventory.spans import END
 
-STAGES: Final = ("decode", "state", "attribute", "aggregate", "output")
+STAGES: Final = ("decode", "state", "attribute", "policies", "aggregate", "output")
 
 
 class Meters:

@@ -71,7 +71,9 @@ class PolicyLog:
             "backend_port",
             "policies",
         )
-        policies = pl.concat_list("egress_policies", "ingress_policies").list.unique(maintain_order=True)
+        every = pl.concat_list("egress_policies", "ingress_policies").list.unique(maintain_order=True)
+        denying = every.list.filter(pl.element().str.contains("^(deny|isolates) "))
+        policies = pl.when(pl.col("mismatch") == "established_denied").then(denying).otherwise(every)
         rows = named.with_columns(
             policies=policies.list.join(", "), backend_port=pl.col("backend_port").cast(pl.String)
         )

@@ -21,6 +21,9 @@ from pipeline.catalog import BY_NAME
 from pipeline.config import PipelineConfig
 from pipeline.engine import Engine
 from pipeline.errors import PermanentError, TransientError
+from pipeline.inventory.models import Resource, convert
+from pipeline.inventory.policy_history import PolicyEpoch
+from pipeline.inventory.spans import BEGINNING
 from pipeline.outputs.lake import Lake
 from pipeline.outputs.publication import Publication
 from pipeline.query import scan_flows
@@ -248,6 +251,22 @@ def test_a_full_disk_stops_the_polling_and_loses_nothing(tmp_path: Path, monkeyp
     assert bench.values("flowatlas_connections_total") == {(): 2}
 
 
+def test_the_history_says_what_policies_said(tmp_path: Path) -> None:
+    bench = Bench([through_service(0, outcome=OUTCOMES.index("reset"), closed=1)], lake=Lake(tmp_path))
+    bench.state = replace(bench.state, epochs=(PolicyEpoch(BEGINNING, policies()[:1]),))
+    bench.drain()
+    (row,) = scan_flows(tmp_path).collect().to_dicts()
+    wanted = {
+        "verdict": "denied",
+        "egress_verdict": "unprotected",
+        "ingress_verdict": "denied",
+        "egress_policies": [],
+        "ingress_policies": ["isolates NetworkPolicy/shop/deny/"],
+        "mismatch": "established_denied",
+    }
+    assert {name: row[name] for name in wanted} == wanted
+
+
 def test_the_history_names_what_the_metrics_count(tmp_path: Path) -> None:
     bench = Bench([through_service(0, outcome=OUTCOMES.index("reset"), closed=1)], lake=Lake(tmp_path))
     bench.drain()
@@ -305,15 +324,25 @@ def everything() -> Iterable[Message]:
     tunnel = flow("192.0.2.10", "192.0.2.11", 8472, protocol=17)
     unknown = flow(FRONT_A, "10.0.2.77", 80)
     seen = flow(FRONT_B, DATABASE, 5432)
-    yield message(batch("node-a", 0, [refused, tunnel, unknown, seen]))
+    denied = flow(FRONT_A, FRONT_B, 80, outcome=OUTCOMES.index("closed"))
+    yield message(batch("node-a", 0, [refused, tunnel, unknown, seen, denied]))
     yield message(batch("node-a", 0, []))
     yield message(batch("node-a", 2, []), value=b"")
     yield message(batch("node-a", 3, []))
     yield counters(0, FRONT_A)
 
 
+def policies() -> tuple[Resource, ...]:
+    """Nobody may come in, and there is a kind that is not judged."""
+    deny = {"podSelector": {}, "policyTypes": ["Ingress"]}
+    named = {"name": "deny", "namespace": "shop"}
+    kinds = (("networking.k8s.io/v1", "NetworkPolicy"), ("cilium.io/v2", "CiliumNetworkPolicy"))
+    return tuple(convert(version, kind, {"kind": kind, "metadata": named, "spec": deny}) for version, kind in kinds)
+
+
 def test_every_metric_of_the_catalogue_is_exposed_with_its_labels_and_no_other() -> None:
     bench = Bench(list(everything()))
+    bench.state = replace(bench.state, epochs=(PolicyEpoch(BEGINNING, policies()),))
     bench.state = replace(bench.state, known_until=NOW + 3600 * SECOND)
     bench.drain()
     exposed = {

@@ -31,7 +31,7 @@ MOST_TOLD: Final = 200_000
 _IN_DOUBT: Final = pl.Series(
     ["unknown_source", "unknown_destination", "ambiguous_address", "ambiguous_host_port", "before_status"],
     dtype=REASON,
-)
+).implode()
 """Reasons of attribution by which an end is not sure."""
 _SAYS_WHEN_REFUSED: Final = (6, 132)
 """TCP and SCTP: silence is no answer. Of UDP, silence tells nothing."""

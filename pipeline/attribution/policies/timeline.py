@@ -36,6 +36,7 @@ NO_ANSWER: Final = (1 << 32) - 1
 _NO_VERDICT: Final = 255
 
 Epochs = Sequence[PolicyEpoch]
+_NO_POLICIES: Final = (PolicyEpoch(BEGINNING, ()),)
 
 
 class _Compiled:
@@ -63,7 +64,8 @@ class PolicyTimeline:
         """What objects mean, by their identity."""
 
     def use(self, snapshot: Snapshot, epochs: Epochs) -> None:
-        """Take ids to be those of `snapshot`, and the policies to be these, from now on."""
+        """Take ids to be those of `snapshot`, and the policies to be these, from now on. No epochs are no policies."""
+        epochs = epochs or _NO_POLICIES
         if self._snapshot is None or snapshot.numbering is not self._snapshot.numbering:
             self._profiles = Profiles()
             self._compiled.clear()
