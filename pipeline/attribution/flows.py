@@ -69,7 +69,7 @@ def _dst_id(lookups: Lookups) -> pl.Expr:
     """The Service's endpoint where it was dialled and nobody is known to have answered, a node's pod that answers on
     the port, or whoever holds the address."""
     service = pl.lit(lookups.service_endpoints).gather("service_id")
-    is_nobody = ~is_redirected() & pl.lit(lookups.places).gather("backend_end").is_null()
+    is_nobody = _is_unanswered() & pl.lit(lookups.places).gather("backend_end").is_null()
     return pl.coalesce(pl.when(is_nobody).then(service), "listener_id", endpoint_id(lookups, "backend"))
 
 
@@ -85,5 +85,10 @@ def _reasons(lookups: Lookups) -> dict[str, pl.Expr]:
         "before_status": is_before_status(lookups, "src") | is_before_status(lookups, "backend"),
         "backend_only": pl.col("via") == "backend",
         "host_port": is_pod_on_node,
-        "no_backend": pl.col("service_id").is_not_null() & ~is_redirected() & (pl.col("via") != "backend"),
+        "no_backend": pl.col("service_id").is_not_null() & _is_unanswered(),
     }
+
+
+def _is_unanswered() -> pl.Expr:
+    """Whether a Service's address was dialled and went nowhere else, as far as the row shows."""
+    return ~is_redirected() & (pl.col("via") != "backend")

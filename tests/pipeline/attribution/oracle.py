@@ -64,7 +64,7 @@ class Oracle:
         service, via = next(iter(services.items())) if len(services) == 1 else (None, None)
         destination = backend_end
         listeners = self.listeners(cluster, flow) if backend_end[0] == "Node" else set()
-        if service and not is_redirected and self.place(cluster, backend_end) is None:
+        if service and via != "backend" and not is_redirected and self.place(cluster, backend_end) is None:
             destination = ("Service", service[0])
         elif len(listeners) == 1:
             destination = ("Pod", next(iter(listeners)))

@@ -13,8 +13,9 @@ from pipeline.attribution import attribute
 from pipeline.attribution.confidence import REASON
 from pipeline.attribution.mesh_lookups import MESHES
 from pipeline.inventory.dataplane import ServicesBy
+from pipeline.inventory.models import convert
 from pipeline.inventory.snapshot import build
-from tests.pipeline.attribution.cluster import Era, Flow, flows, histories
+from tests.pipeline.attribution.cluster import APod, Cluster, Era, Flow, flows, histories
 from tests.pipeline.attribution.eras import snapshot_over
 from tests.pipeline.attribution.frames import answers, frame_of
 from tests.pipeline.attribution.oracle import Oracle
@@ -136,6 +137,134 @@ def test_tunnel_packets_between_nodes_are_overlay(protocol: int, port: int) -> N
     over_tcp = replace(tunnel, protocol=6)
     roles = [answer.role for answer in answers([tunnel, from_pod, over_tcp], SNAPSHOT)]
     assert roles == ["overlay", "canonical", "canonical"]
+
+
+def test_a_pod_in_its_nodes_network_is_told_by_the_port_it_declares_where_it_answers() -> None:
+    dns = pod("dns", "192.0.2.1", on="n1", host_network=True, ports=[(53, 0, "UDP")])
+    snapshot = build([node("n1", "192.0.2.1", "fd00::1"), dns])
+    asked = Flow("n1", "198.51.100.7", "192.0.2.1", "192.0.2.1", "198.51.100.7", 53, 17, backend_port=53)
+    over_v6 = replace(asked, dst="fd00::1", backend="fd00::1")
+    other_port = replace(asked, dst_port=54, backend_port=54)
+    asking = replace(asked, src="192.0.2.1", dst="198.51.100.7", backend="198.51.100.7")
+    told = answers([asked, over_v6, other_port, asking], snapshot)
+    assert [answer.destination for answer in told[:3]] == [("Pod", "dns"), ("Pod", "dns"), ("Node", "n1")]
+    assert [(answer.attribution, answer.reason) for answer in told[:3]] == [
+        ("inferred", "host_port"),
+        ("inferred", "host_port"),
+        ("exact", ""),
+    ]
+    assert (told[3].source, told[3].attribution) == (("Node", "n1"), "exact")
+
+
+def test_a_host_port_that_nobody_translated_yet_is_its_pods() -> None:
+    """The client's node sees the node's address alone; where it was translated, the pod answers by its own address."""
+    web = pod("web", "10.244.1.5", on="n1", ports=[(8080, 80, "TCP")])
+    snapshot = build([node("n1", "192.0.2.1"), web])
+    dialled = Flow("n2", "198.51.100.7", "192.0.2.1", "192.0.2.1", "198.51.100.7", 80, 6, backend_port=80)
+    translated = replace(dialled, node="n1", backend="10.244.1.5", backend_port=8080)
+    told = answers([dialled, translated], snapshot)
+    assert [answer.destination for answer in told] == [("Pod", "web"), ("Pod", "web")]
+    assert [answer.reason for answer in told] == ["host_port", ""]
+
+
+def test_two_pods_that_declare_one_port_of_their_node_leave_the_node_and_say_so() -> None:
+    both = [pod(name, on="n1", host_network=True, host_ip="192.0.2.1", ports=[(80, 0, "TCP")]) for name in ("a", "b")]
+    asked = Flow("n1", "198.51.100.7", "192.0.2.1", "192.0.2.1", "198.51.100.7", 80, 6, backend_port=80)
+    (answer,) = answers([asked], build(both))
+    assert (answer.destination, answer.attribution, answer.reason) == (
+        ("Node", "n1"),
+        "ambiguous",
+        "ambiguous_host_port",
+    )
+
+
+BACKEND = Flow("n1", "10.244.1.5", "10.244.2.5", "10.244.2.5", "10.244.1.5", 80, 6, backend_port=80)
+
+
+def test_a_flow_straight_to_a_pod_is_a_services_only_where_flows_show_nothing_else() -> None:
+    objects = [pod("client", "10.244.1.5", on="n1"), pod("db", "10.244.2.5", on="n2", labels={"app": "db"})]
+    headless = service("db", "None", selector={"app": "db"})
+    snapshot = build([*objects, headless])
+    assert answers([BACKEND], snapshot)[0].service is None
+    (answer,) = answers([BACKEND], snapshot, "backend")
+    assert (answer.service, answer.via, answer.reason) == (("db", "80"), "backend", "backend_only")
+    assert (answer.destination, answer.attribution) == (("Pod", "db"), "inferred")
+
+
+def test_a_backend_of_two_services_is_neithers_and_both_are_named() -> None:
+    backend = pod("web", "10.244.2.5", on="n2", labels={"app": "web"})
+    both = [service(name, ip, selector={"app": "web"}) for name, ip in (("web", "10.96.0.1"), ("canary", "10.96.0.2"))]
+    plain, dialled = answers([BACKEND, replace(BACKEND, dst="10.96.0.2")], build([backend, *both]), "backend")
+    assert (plain.service, plain.via, plain.reason) == (None, None, "ambiguous_service")
+    assert [name for name, _ in plain.candidates] == ["canary", "web"]
+    assert (dialled.service, dialled.via, dialled.attribution) == (("canary", "80"), "cluster_ip", "exact")
+
+
+def test_a_backend_that_is_not_ready_or_beyond_the_cluster_still_tells_the_service() -> None:
+    """Connections outlive readiness, and a Service without selector may stand for something outside."""
+    endpoints = [{"addresses": ["10.244.2.5"], "conditions": {"ready": False, "terminating": True}}]
+    slices = [
+        convert(
+            "discovery.k8s.io/v1",
+            "EndpointSlice",
+            {
+                "kind": "EndpointSlice",
+                "metadata": {"name": name, "namespace": "shop", "labels": {"kubernetes.io/service-name": name}},
+                "endpoints": listed,
+                "ports": [{"port": 80}],
+            },
+        )
+        for name, listed in (("web", endpoints), ("legacy", [{"addresses": ["198.51.100.9"]}]))
+    ]
+    snapshot = build([service("web", "10.96.0.1"), service("legacy", "10.96.0.2"), *slices])
+    outside = replace(BACKEND, dst="198.51.100.9", backend="198.51.100.9")
+    told = answers([BACKEND, outside, replace(outside, dst="10.96.0.2")], snapshot, "backend")
+    assert [answer.service for answer in told] == [("web", "80"), ("legacy", "80"), ("legacy", "80")]
+    assert [answer.destination for answer in told[1:]] == [("External", "outside")] * 2
+
+
+def test_what_two_services_claim_alike_is_ambiguous_and_both_are_named() -> None:
+    ports = [{"port": 80, "nodePort": 30080}]
+    both = [service(name, kind="LoadBalancer", load_balancer_ips=["203.0.113.1"], ports=ports) for name in ("a", "b")]
+    snapshot = build([node("n1", "192.0.2.1"), pod("web", "10.0.0.1", on="n1"), *both])
+    balanced = Flow("n1", "198.51.100.7", "203.0.113.1", "10.0.0.1", "198.51.100.7", 80, 6)
+    told = answers([balanced, replace(balanced, dst="192.0.2.1", dst_port=30080)], snapshot)
+    for answer in told:
+        assert (answer.service, answer.via, [name for name, _ in answer.candidates]) == (None, None, ["a", "b"])
+        assert (answer.destination, answer.reason) == (("Pod", "web"), "ambiguous_service")
+
+
+def test_a_reused_address_is_its_holders_of_the_time_and_nobodys_in_between() -> None:
+    def only(name: str) -> Cluster:
+        return Cluster((), [APod(name, ["10.0.0.1"], "n1", False, "", "Running", False, "web", ())], ())
+
+    snapshot = snapshot_over([Era(10, 20, 0, only("old")), Era(30, 40, 5, only("new"))])
+    flow = Flow("n1", "10.0.0.1", "10.0.0.1", "10.0.0.1", "10.0.0.1", 80, 6)
+    told = answers([replace(flow, start=start) for start in (9, 10, 19, 20, 29, 30, 34, 35, 40)], snapshot)
+    nobody = (("Unknown", "unknown"), "unknown", "unknown_source")
+    assert [(answer.source, answer.attribution, answer.reason) for answer in told] == [
+        nobody,
+        (("Pod", "old"), "exact", ""),
+        (("Pod", "old"), "exact", ""),
+        nobody,
+        nobody,
+        (("Pod", "new"), "inferred", "before_status"),
+        (("Pod", "new"), "inferred", "before_status"),
+        (("Pod", "new"), "exact", ""),
+        nobody,
+    ]
+
+
+def test_a_node_known_under_several_ids_is_one_node() -> None:
+    """A Node whose labels change gets another id; whoever was on it is still on it."""
+    again = SNAPSHOT.endpoints.filter(kind="Node", name="n1").with_columns(
+        id=pl.lit(SNAPSHOT.endpoints.height, pl.UInt32), zone=pl.lit("z")
+    )
+    snapshot = replace(SNAPSHOT, endpoints=pl.concat([SNAPSHOT.endpoints, again]))
+    assert [answer.role for answer in answers([CLUSTER_IP, NODE_PORT], snapshot)] == ["canonical", "canonical"]
+    loopback = Flow("n1", "127.0.0.1", "127.0.0.1", "127.0.0.1", "127.0.0.1", 80, 6)
+    (answer,) = answers([loopback], snapshot)
+    assert (answer.source, answer.role) == (("Node", "n1"), "canonical")
 
 
 def test_rows_keep_their_order_and_their_columns() -> None:
