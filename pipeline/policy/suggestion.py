@@ -165,10 +165,13 @@ def suggest(
 
 
 def _of(pairs: pl.DataFrame, members: Sequence[tuple[str, str, str]], side: str) -> list[dict[str, Any]]:
-    """The pairs of these workloads on one side; a pod that speaks to itself needs no rule."""
+    """The pairs of these workloads on one side.
+
+    A pod that reached itself did so through a Service, which may lead to another pod of its workload the next time.
+    """
     keys = [f"{side}_{field}" for field in ("namespace", "workload_kind", "workload")]
     wanted = pl.DataFrame(members, schema=dict.fromkeys(keys, pl.String), orient="row")
-    mine = pairs.filter(pl.col(f"{side}_kind") == "Pod", pl.col("src_id") != pl.col("dst_id"))
+    mine = pairs.filter(pl.col(f"{side}_kind") == "Pod")
     return mine.join(wanted, on=keys, how="semi", maintain_order="left").to_dicts()
 
 

@@ -235,13 +235,18 @@ def _any(found: Sequence[Met], nothing: str) -> Met:
 def came_near(step: RuleStep) -> str:
     """Of a rule that missed by one part alone: which part, in words; "" otherwise."""
     if step.peer.met and not step.port.met:
-        return f"rule {step.label} came near: the peer fits ({step.peer.why}), the port does not ({step.port.why})"
+        return f"came near: the peer fits ({step.peer.why}), the port does not ({step.port.why})"
     if step.port.met and not step.peer.met:
-        return f"rule {step.label} came near: the port fits ({step.port.why}), the peer does not ({step.peer.why})"
+        return f"came near: the port fits ({step.port.why}), the peer does not ({step.peer.why})"
     return ""
 
 
 def asked_for(question: Question) -> str:
     """The connection in one line."""
     where = written(question.protocol, question.port)
-    return f"{question.source.text} ({question.source.address}) to {question.destination.text}, {where}"
+    source, destination = (_with_address(end) for end in (question.source, question.destination))
+    return f"{source} to {destination}, {where}"
+
+
+def _with_address(party: Party) -> str:
+    return party.text if str(party.address) in party.text else f"{party.text} ({party.address})"

@@ -54,7 +54,10 @@ def selects(subject: Pods, party: Party) -> Met:
     pods = meets(subject.pods, party.labels, "the pod")
     if not pods.met:
         return pods
-    where = f"namespace {subject.namespace}" if subject.namespace is not None else namespaces.why or "any namespace"
+    if subject.namespace is not None:
+        where = f"namespace {subject.namespace}"
+    else:
+        where = f"namespaces with {namespaces.why}" if namespaces.why else "any namespace"
     return Met(True, f"pods of {where} with {pods.why}" if pods.why else f"every pod of {where}")
 
 

@@ -87,7 +87,7 @@ def test_a_port_that_missed_is_told() -> None:
     peers = {"from": [{"podSelector": {"matchLabels": {"app": "web"}}}]}
     (said,) = near(80, {**peers, "ports": [{"port": "sql"}]})
     assert said == (
-        "rule 1 came near: the peer fits (pods of namespace shop with app=web), "
+        "came near: the peer fits (pods of namespace shop with app=web), "
         "the port does not (sql is TCP 5432 at the destination, not TCP 80)"
     )
     (said,) = near(80, {**peers, "ports": [{"port": 5000, "endPort": 5999}]})

@@ -1,0 +1,159 @@
+"""`flowatlas explain`: one connection, every look-up and every policy in the order in which they are asked."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import ConfigError
+from . import Subparsers
+from .record import moment
+
+if TYPE_CHECKING:
+    from ..inventory.snapshot import Snapshot
+    from ..policy.explanation import Dialled, Explanation, Judged
+    from ..policy.walk import PolicyStep, RuleStep, SideWalk
+
+
+def add(commands: Subparsers) -> None:
+    """Add the sub-command."""
+    command = commands.add_parser(
+        "explain",
+        help="why a connection is attributed as it is, and which policies allow or deny it",
+        description="Walk one connection through every look-up, with the objects that answered, and through every "
+        "tier, policy and rule, with the part that missed where a rule came near. A Service is explained for each of "
+        "its backends.",
+        epilog="example: flowatlas explain --state state.yaml --from shop/web-1 --to shop/postgres --port 5432",
+    )
+    command.add_argument(
+        "--state",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="the cluster's objects: a folder of manifests or a `kubectl get -o yaml` file",
+    )
+    command.add_argument("--from", dest="source", metavar="WHO", help="NAMESPACE/POD or an address")
+    command.add_argument(
+        "--to", metavar="WHOM", help="NAMESPACE/POD, NAMESPACE/SERVICE or an address; pod/... or service/... where both"
+    )
+    command.add_argument("--port", type=int, help="as dialled: a Service's own port")
+    command.add_argument("--protocol", default="TCP", help="name or number (default: %(default)s)")
+    command.add_argument("--time", type=moment, metavar="WHEN", help="when it began (default: at the end of the state)")
+    command.add_argument("--flows", type=Path, metavar="FILE", help="take the connection from a file of flows")
+    command.add_argument("--row", type=int, metavar="N", help="which of the file's flows, counted from 1")
+    command.add_argument("-o", "--output", choices=("text", "json"), default="text", help="default: %(default)s")
+    command.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Explain the connection on standard output."""
+    from ..attribution.policies import compile_policies
+    from ..inventory import manifests, snapshot
+    from ..policy.explanation import explain
+
+    objects, refusals = manifests.load(arguments.state)
+    for problem in refusals:
+        print(f"flowatlas explain: {problem}", file=sys.stderr)
+    cluster = snapshot.build(objects)
+    explanation = explain(objects, cluster, compile_policies(objects, cluster), _dialled(arguments, cluster))
+    if arguments.output == "json":
+        print(json.dumps(dataclasses.asdict(explanation), indent=2))
+    else:
+        print("\n".join(lines(explanation)))
+    return 1 if refusals else 0
+
+
+def _dialled(arguments: argparse.Namespace, cluster: Snapshot) -> Dialled:
+    """The connection that is asked about. Raises ConfigError where it is not told, or told twice."""
+    import polars as pl
+
+    from ..attribution import flowfile
+    from ..attribution.offline import NOW
+    from ..policy.explanation import Dialled
+    from ..policy.naming import addresses_of
+
+    at = NOW if arguments.time is None else int(arguments.time.timestamp() * 1_000_000_000)
+    named = (arguments.source, arguments.to, arguments.port)
+    if arguments.flows is not None:
+        if any(value is not None for value in named) or arguments.row is None:
+            raise ConfigError("--flows: give --row with it, and none of --from, --to, --port")
+        read = flowfile.read(arguments.flows)
+        if not 1 <= arguments.row <= read.rows.height:
+            raise ConfigError(f"--row: {arguments.flows} has rows 1 to {read.rows.height}")
+        row = read.rows.row(arguments.row - 1, named=True)
+        number = flowfile.protocol_numbers(pl.Series([row["protocol"]]))[0]
+        return Dialled(row["src_ip"], row["dst_ip"], row["dst_port"], number, at)
+    if any(value is None for value in named):
+        raise ConfigError("give --from, --to and --port, or --flows and --row")
+    if not 0 <= arguments.port <= 65535:
+        raise ConfigError(f"--port: {arguments.port} is no port")
+    protocol = flowfile.protocol_numbers(pl.Series([arguments.protocol]))[0]
+    if protocol is None:
+        raise ConfigError(f"--protocol: {arguments.protocol} is no protocol's name or number")
+    sources = addresses_of(cluster, arguments.source, "--from")
+    targets = addresses_of(cluster, arguments.to, "--to")
+    pairs = [(src, dst) for dst in targets for src in sources if (":" in src) == (":" in dst)]
+    if not pairs:
+        raise ConfigError("--from, --to: they have no address of one family")
+    return Dialled(*pairs[0], arguments.port, protocol, at)
+
+
+def lines(explanation: Explanation) -> Iterator[str]:
+    """The explanation as a person reads it."""
+    yield "Look-ups"
+    for look_up in explanation.look_ups:
+        yield f"  {look_up.asked}: {look_up.answer}"
+        for item in look_up.objects:
+            name = f"{item['namespace']}/{item['name']}" if item["namespace"] else item["name"]
+            yield f"    {item['kind']} {name}" + (f", uid {item['uid']}" if item["uid"] else "")
+    for judged in explanation.backends:
+        yield ""
+        yield from _backend(judged)
+    yield ""
+    yield f"Verdict: {explanation.verdict}"
+
+
+def _backend(judged: Judged) -> Iterator[str]:
+    yield judged.connection
+    if judged.alike:
+        yield f"  and the same of: {'; '.join(judged.alike)}"
+    for title, side in (("Egress of", judged.egress), ("Ingress of", judged.ingress)):
+        yield f"  {title} {side.subject}"
+        yield from _side(side)
+        yield f"    so: {side.verdict}. {side.why[:1].upper()}{side.why[1:]}"
+
+
+def _side(side: SideWalk) -> Iterator[str]:
+    for step in side.steps:
+        yield from _policy(step)
+    if side.elsewhere:
+        yield f"    policies of other namespaces, which cannot select it: {side.elsewhere}"
+
+
+def _policy(step: PolicyStep) -> Iterator[str]:
+    name = f"{step.kind} {f'{step.namespace}/' if step.namespace else ''}{step.name}"
+    tier = f"{step.tier} tier: " if step.tier and step.tier != step.kind else ""
+    if not step.selects.met:
+        yield f"    {tier}{name} does not select it: {step.selects.why}"
+        return
+    effect = f" -> {step.effect}" if step.effect else " -> has no say"
+    yield f"    {tier}{name} selects it ({step.selects.why}){effect}"
+    if not step.rules and step.effect != "not judged":
+        yield "      it has no rules in this direction"
+    for rule in step.rules:
+        yield f"      {_rule(rule)}"
+
+
+def _rule(rule: RuleStep) -> str:
+    from ..policy.walk import came_near
+
+    if rule.met:
+        said = f"matches; peer: {rule.peer.why}; port: {rule.port.why}"
+    else:
+        said = came_near(rule) or f"neither fits; peer: {rule.peer.why}; port: {rule.port.why}"
+    return f"rule {rule.label} ({rule.action}): {said}"

@@ -1,0 +1,62 @@
+"""From what a person writes, `NAMESPACE/POD`, `NAMESPACE/SERVICE` or an address, to the address that it means.
+
+The invariant: a name that means two things is refused with both; the first is never taken.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Final
+
+import polars as pl
+
+from ..errors import ConfigError
+from ..inventory.addresses import text_of
+from ..inventory.snapshot import Snapshot
+from ..inventory.spans import END
+
+_KINDS: Final = {"pod": "Pod", "service": "Service", "svc": "Service", "node": "Node"}
+
+
+def addresses_of(snapshot: Snapshot, written: str, flag: str) -> list[str]:
+    """The addresses of an end, at least one. Raises ConfigError that names the flag."""
+    try:
+        return [str(ipaddress.ip_address(written))]
+    except ValueError:
+        pass
+    kind, _, rest = written.partition("/")
+    wanted = [_KINDS[kind]] if kind in _KINDS and rest else ["Pod", "Service"]
+    name = rest if kind in _KINDS and rest else written
+    namespace, _, short = name.rpartition("/")
+    ends = snapshot.endpoints.filter(
+        pl.col("kind").is_in(wanted), pl.col("namespace") == namespace, pl.col("name") == short
+    )
+    kinds = ends["kind"].cast(pl.String).unique().sort().to_list()
+    if len(kinds) > 1:
+        several = " and ".join(f"{kind.lower()}/{name}" for kind in kinds)
+        raise ConfigError(f"{flag}: {written} means {several}; write one of them")
+    if not kinds:
+        raise ConfigError(f"{flag}: {written} is no address, and no pod or Service of the state")
+    found = _held(snapshot, ends["id"]) or (_hosts(snapshot, ends) if kinds == ["Pod"] else [])
+    return found or _backends(snapshot, ends["id"], f"{flag}: {written}")
+
+
+def _held(snapshot: Snapshot, ids: pl.Series) -> list[str]:
+    held = snapshot.addresses.filter(pl.col("endpoint_id").is_in(ids.implode()), pl.col("until") == END)
+    return text_of(held["addr_hi"], held["addr_lo"]).to_list()
+
+
+def _hosts(snapshot: Snapshot, pods: pl.DataFrame) -> list[str]:
+    """The addresses of the nodes that pods without an address of their own are on."""
+    nodes = snapshot.endpoints.filter(pl.col("kind") == "Node", pl.col("node").is_in(pods["node"].implode()))
+    return _held(snapshot, nodes["id"])
+
+
+def _backends(snapshot: Snapshot, ids: pl.Series, where: str) -> list[str]:
+    """Of a headless Service, the addresses that its name resolves to."""
+    services = snapshot.services.filter(pl.col("endpoint_id").is_in(ids.implode()))["service_id"]
+    held = snapshot.backends.filter(pl.col("service_id").is_in(services.implode()), "is_ready", pl.col("until") == END)
+    found = text_of(held["addr_hi"], held["addr_lo"]).unique(maintain_order=True).to_list()
+    if not found:
+        raise ConfigError(f"{where} has no address")
+    return found

@@ -1,0 +1,73 @@
+"""One connection explained on the lab's cluster: look-ups with their objects, each backend, and what came near."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.attribution.offline import NOW
+from pipeline.attribution.policies import Policies, compile_policies
+from pipeline.errors import ConfigError
+from pipeline.inventory import manifests, snapshot
+from pipeline.inventory.models import Resource
+from pipeline.inventory.snapshot import Snapshot
+from pipeline.policy.explanation import Dialled, Explanation, explain
+from pipeline.policy.naming import addresses_of
+
+LAB = Path(__file__).parents[3] / "deploy" / "lab" / "manifests"
+BACKEND, NETSHOOT = "10.244.1.7", "10.244.1.13"
+DATABASE_SERVICE = "10.96.20.10"
+
+
+@pytest.fixture(scope="module")
+def lab() -> tuple[list[Resource], Snapshot, Policies]:
+    objects, refusals = manifests.load(LAB)
+    assert refusals == []
+    cluster = snapshot.build(objects)
+    return objects, cluster, compile_policies(objects, cluster)
+
+
+def explained(lab: tuple[list[Resource], Snapshot, Policies], src: str, dst: str, port: int) -> Explanation:
+    return explain(*lab, Dialled(src, dst, port, 6, NOW))
+
+
+def test_a_service_leads_through_its_slices_to_every_backend(lab: tuple[list[Resource], Snapshot, Policies]) -> None:
+    told = explained(lab, BACKEND, DATABASE_SERVICE, 5432)
+    assert told.verdict == "allowed"
+    answers = {look_up.asked.split(" ")[0]: look_up for look_up in told.look_ups}
+    assert "production/database-service (ClusterIP), port postgresql" in answers["dialled"].answer
+    assert [item["kind"] for item in answers["backends"].objects] == ["EndpointSlice"]
+    assert all(item["uid"] for look_up in told.look_ups for item in look_up.objects)
+    (judged,) = told.backends
+    assert "database-0" in judged.connection
+    assert len(judged.alike) == 1
+    assert "database-1" in judged.alike[0]
+
+
+def test_what_isolates_is_named_and_what_came_near_told(lab: tuple[list[Resource], Snapshot, Policies]) -> None:
+    (judged,) = explained(lab, NETSHOOT, DATABASE_SERVICE, 5432).backends
+    assert judged.verdict == "denied"
+    assert [(item["name"], item["effect"]) for item in judged.ingress.policies] == [
+        ("allow-from-app-namespace", "isolates"),
+        ("deny-all", "isolates"),
+    ]
+    (rule,) = judged.ingress.steps[0].rules
+    assert rule.port.met
+    assert "namespace default has name=default, wanted name=app-namespace" in rule.peer.why
+
+
+def test_a_port_that_the_service_has_not_gives_no_verdict(lab: tuple[list[Resource], Snapshot, Policies]) -> None:
+    told = explained(lab, NETSHOOT, DATABASE_SERVICE, 80)
+    assert (told.verdict, told.backends) == ("no verdict", ())
+    assert any("a port that it does not have" in look_up.answer for look_up in told.look_ups)
+
+
+def test_names_become_addresses(lab: tuple[list[Resource], Snapshot, Policies]) -> None:
+    cluster = lab[1]
+    assert addresses_of(cluster, "default/netshoot", "--from") == [NETSHOOT]
+    assert addresses_of(cluster, "production/database-service", "--to") == [DATABASE_SERVICE]
+    assert sorted(addresses_of(cluster, "service/production/database", "--to")) == ["10.244.1.10", "10.244.2.10"]
+    assert addresses_of(cluster, "2001:db8::1", "--to") == ["2001:db8::1"]
+    with pytest.raises(ConfigError, match="--to: production/nothing"):
+        addresses_of(cluster, "production/nothing", "--to")
