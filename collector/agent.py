@@ -24,6 +24,7 @@ from .metrics import Metrics, MetricsServer
 from .schema import MAX_MESSAGE_BYTES, MAX_ROWS, TABLES, Batch, Table, encode
 from .sinks import Settled, Sink
 from .sources import Columns, Source
+from .sources.auto import AutoSource
 
 _log = logging.getLogger(__name__)
 
@@ -124,15 +125,37 @@ def run(config: CollectorConfig) -> int:
 
 
 def open_sources(config: CollectorConfig, metrics: Metrics) -> list[Source]:
-    """The sources that the settings name, inert."""
+    """The sources that the settings name, inert; what a source needs is imported only where it is asked for."""
+    flows: dict[str, Callable[[], Source]] = {
+        "ebpf": lambda: _ebpf(config, metrics),
+        "conntrack": lambda: _conntrack(config, metrics),
+    }
+    build: dict[str, Callable[[], Source]] = {
+        **flows,
+        "auto": lambda: AutoSource(metrics, flows),
+        "counters": lambda: _counters(config, metrics),
+    }
+    for name in set(config.sources) & flows.keys():
+        metrics.set("source_info", 1, source=name, reason="")
+    return [build[name]() for name in config.sources]
+
+
+def _ebpf(config: CollectorConfig, metrics: Metrics) -> Source:
+    from .sources.ebpf import EbpfSource
+
+    return EbpfSource(metrics, config.netns, config.table_flows)
+
+
+def _conntrack(config: CollectorConfig, metrics: Metrics) -> Source:
     from .sources.conntrack import ConntrackSource
+
+    return ConntrackSource(metrics, config.netns)
+
+
+def _counters(config: CollectorConfig, metrics: Metrics) -> Source:
     from .sources.counters import CounterSource
 
-    build: dict[str, Callable[[], Source]] = {
-        "conntrack": lambda: ConntrackSource(metrics, config.netns),
-        "counters": lambda: CounterSource(metrics, config.proc, config.netns),
-    }
-    return [build[name]() for name in config.sources]
+    return CounterSource(metrics, config.proc, config.netns)
 
 
 def open_sink(config: CollectorConfig, metrics: Metrics) -> Sink:

@@ -10,7 +10,8 @@ from typing import Final
 from .errors import ConfigError
 from .schema import MAX_MESSAGE_BYTES, NODE_NAME
 
-SOURCES: Final = ("conntrack", "counters")
+FLOW_SOURCES: Final = ("auto", "ebpf", "conntrack")
+SOURCES: Final = (*FLOW_SOURCES, "counters")
 BUSES: Final = ("file://", "kafka://")
 
 
@@ -22,7 +23,10 @@ class CollectorConfig:
     """The node's name in the cluster."""
     bus: str
     """`file://DIR` or `kafka://HOST:PORT[,HOST:PORT]`."""
-    sources: tuple[str, ...] = SOURCES
+    sources: tuple[str, ...] = ("conntrack", "counters")
+    """One of FLOW_SOURCES, `auto` being the best that works here, and `counters`; or one of the two."""
+    table_flows: int = 131_072
+    """ebpf: one-way flows that the kernel keeps between two reads, in twice 24 MB; what comes beyond is missed."""
     interval_s: float = 1.0
     """Time between two reads."""
     netns: Path | None = None
@@ -46,6 +50,10 @@ class CollectorConfig:
         unknown = [source for source in self.sources if source not in SOURCES]
         if unknown or not self.sources or len(set(self.sources)) != len(self.sources):
             raise ConfigError(f"sources: {','.join(self.sources)!r} is not a choice of {', '.join(SOURCES)}")
+        if len(set(self.sources) & set(FLOW_SOURCES)) > 1:
+            raise ConfigError(f"sources: {','.join(self.sources)!r} would count every flow twice")
+        if not 1024 <= self.table_flows <= 1 << 24:
+            raise ConfigError(f"table_flows: {self.table_flows} is not between 1024 and {1 << 24}")
         if not 0.05 <= self.interval_s <= 3600 or not math.isfinite(self.interval_s):
             raise ConfigError(f"interval_s: {self.interval_s} is not between 0.05 and 3600")
         for key, value in (("spool_bytes", self.spool_bytes), ("in_flight_bytes", self.in_flight_bytes)):

@@ -125,8 +125,8 @@ class Connections:
     def _epochs(self, seen: Sightings) -> npt.NDArray[np.int64]:
         """For sightings in order of key: 0 of the connection from before, 1 of the next with the same tuple, ...
 
-        A connection begins with a SYN that is not the one of before, seen where its opener is nearest; what is seen of
-        its tuple from then on is its own.
+        A connection begins with a SYN whose sequence number is not that of before, where it is seen first; what is seen
+        of its tuple from then on is its own.
         """
         epoch = np.zeros(len(seen), np.int64)
         starts = np.flatnonzero(begins(seen))
@@ -139,17 +139,19 @@ class Connections:
         starts = starts[~is_repeated]
         if not len(starts):
             return epoch
-        _, group = _groups(seen["key"])
-        nearest = np.full(group[-1] + 1, np.iinfo(np.uint64).max, np.uint64)
-        np.minimum.at(nearest, group[starts], seen["observer"][starts])
-        starts = starts[seen["observer"][starts] == nearest[group[starts]]]
-        since = np.full(len(nearest), _NEVER, np.int64)
-        np.minimum.at(since, group[starts], seen["first"][starts])
+        begin, group = _groups(seen["key"])
+        number, which = np.unique(
+            group[starts].astype(np.uint64) << np.uint64(32) | seen["isn"][starts], return_inverse=True
+        )
+        begun = np.full(len(number), _NEVER, np.int64)
+        np.minimum.at(begun, which, seen["first"][starts])
+        of = (number >> np.uint64(32)).astype(np.int64)
+        since = np.full(len(begin), _NEVER, np.int64)
+        np.minimum.at(since, of, begun)
         epoch[:] = seen["first"] >= since[group]
-        for several in np.flatnonzero(np.bincount(group[starts]) > 1):
+        for several in np.flatnonzero(np.bincount(of) > 1):
             rows = slice(*np.searchsorted(group, (several, several + 1)))
-            begun = np.sort(seen["first"][starts[group[starts] == several]])
-            epoch[rows] = np.searchsorted(begun, seen["first"][rows], side="right")
+            epoch[rows] = np.searchsorted(np.sort(begun[of == several]), seen["first"][rows], side="right")
         return epoch
 
     def _absorb(self, seen: Sightings, wall_ns: int) -> npt.NDArray[np.int64]:

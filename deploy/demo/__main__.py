@@ -51,6 +51,12 @@ def _parser() -> argparse.ArgumentParser:
         help="enforce the NetworkPolicies (default) or not",
     )
     parser.add_argument(
+        "--source",
+        choices=("auto", "ebpf", "conntrack"),
+        default="conntrack",
+        help="where the collectors have flows from (default: conntrack)",
+    )
+    parser.add_argument(
         "--output", type=Path, default=CHECKOUT / "demo-output", metavar="DIR", help="default: demo-output/ here"
     )
     parser.add_argument("--replay", action="store_true", help="replay the recording even as root")
@@ -79,6 +85,7 @@ def _live(arguments: argparse.Namespace, output: Path) -> bool:
         duration_s=arguments.duration,
         bus=arguments.bus,
         enforce=arguments.enforce,
+        source=arguments.source,
         keep=arguments.keep,
     )
     outcome = run(options)

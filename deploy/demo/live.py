@@ -35,6 +35,7 @@ class Options:
     duration_s: float = 30.0
     bus: str | None = None
     enforce: Literal["nftables", "none"] = "nftables"
+    source: Literal["auto", "ebpf", "conntrack"] = "conntrack"
     keep: bool = False
 
 
@@ -115,7 +116,7 @@ def _collector(options: Options, bus: str, node: LabNode, listen: str) -> Proces
         f"collector of {node.name}",
         options.output / "logs" / f"collector-{node.name}.log",
         *("collect", "--node", node.name, "--bus", bus, "--netns", str(node.netns), "--proc", str(node.proc)),
-        *("--metrics", listen),
+        *("--metrics", listen, "--source", options.source),
     )
 
 

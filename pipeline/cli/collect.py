@@ -25,7 +25,13 @@ def add(commands: Subparsers) -> None:
     command.add_argument("--config", type=Path, metavar="FILE", help="YAML file with a `collector:` section")
     command.add_argument("--node", metavar="NAME", help="the node's name in the cluster")
     command.add_argument("--bus", metavar="URL", help="kafka://HOST:PORT[,HOST:PORT] or file://DIR")
-    command.add_argument("--sources", metavar="LIST", help="comma-separated: conntrack, counters (default: both)")
+    sources = command.add_mutually_exclusive_group()
+    sources.add_argument(
+        "--source",
+        choices=("auto", "ebpf", "conntrack"),
+        help="where flows come from, with the counters (default: conntrack); auto is the best that works here",
+    )
+    sources.add_argument("--sources", metavar="LIST", help="comma-separated: one of these, counters, or both")
     command.add_argument(
         "--spool", metavar="DIR", help="kafka://: keep batches there until the broker has them (default: in memory)"
     )
@@ -48,7 +54,7 @@ def configuration(arguments: argparse.Namespace) -> CollectorConfig:
         flags={
             "node": arguments.node,
             "bus": arguments.bus,
-            "sources": arguments.sources,
+            "sources": f"{arguments.source},counters" if arguments.source else arguments.sources,
             "spool": arguments.spool,
             "interval_s": arguments.interval,
             "metrics_address": arguments.metrics,
