@@ -1,0 +1,141 @@
+"""Names that clients were given for addresses beyond the cluster, as of the connection: a bounded memory of answers.
+
+What a client was told counts for that client first. The invariant: a name is given only while its answer was valid, and
+where several names would do for a client that was not seen asking, none is given.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import polars as pl
+
+from ..inventory.snapshot import Snapshot
+
+GRACE_NS: Final = 60 * 10**9
+"""How long after its time to live an answer still counts: a client resolves first and connects then, and many keep an
+answer somewhat longer than they may."""
+MAX_ANSWERS: Final = 500_000
+"""Answers that are remembered, some 40 MB; those whose time ended first are forgotten first."""
+MERGE_ROWS: Final = 20_000
+"""So many new answers are held beside the others before they are merged with them."""
+
+GIVEN: Final[pl.Enum] = pl.Enum(["exact", "inferred"])
+"""`exact`: the client had just been given this name and no other for the address. `inferred`: it had been given others
+too, of which this is the newest; or only other clients were seen asking, and all of them for this name."""
+
+_KEY: Final = ("client_hi", "client_lo", "addr_hi", "addr_lo", "name")
+_ANSWERS: Final = pl.Schema(
+    {
+        "client_hi": pl.UInt64(),
+        "client_lo": pl.UInt64(),
+        "addr_hi": pl.UInt64(),
+        "addr_lo": pl.UInt64(),
+        "name": pl.String(),
+        "since": pl.Int64(),
+        "until": pl.Int64(),
+    }
+)
+_BY_ADDRESS: Final = ("addr_hi", "addr_lo", "name", "since", "until")
+_EXTERNAL: Final = "External"
+
+
+class DnsNames:
+    """The answers of DNS batches, and the names that they give to connections."""
+
+    def __init__(self, grace_ns: int = GRACE_NS, max_answers: int = MAX_ANSWERS, merge_rows: int = MERGE_ROWS) -> None:
+        self._grace_ns = grace_ns
+        self._max_answers = max_answers
+        self._merge_rows = merge_rows
+        self._merged = pl.DataFrame(schema=_ANSWERS)
+        self._by_address = self._merged.select(_BY_ADDRESS)
+        """The same for whichever client."""
+        self._recent: list[pl.DataFrame] = []
+        self._recent_rows = 0
+
+    def __len__(self) -> int:
+        return self._merged.height + self._recent_rows
+
+    def add(self, exchanges: pl.DataFrame) -> None:
+        """Remember the answers among rows of `collector.schema.DNS`."""
+        answers = (
+            exchanges.lazy()
+            .filter((pl.col("answer_hi") != 0) | (pl.col("answer_lo") != 0))
+            .select(
+                "client_hi",
+                "client_lo",
+                pl.col("answer_hi").alias("addr_hi"),
+                pl.col("answer_lo").alias("addr_lo"),
+                pl.col("question").alias("name"),
+                pl.col("time").alias("since"),
+                (pl.col("time") + pl.col("ttl_s").cast(pl.Int64) * 10**9 + self._grace_ns).alias("until"),
+            )
+            .collect()
+        )
+        self._recent.append(answers)
+        self._recent_rows += answers.height
+        if self._recent_rows >= self._merge_rows:
+            self._merge()
+
+    def join(self, flows: pl.LazyFrame, snapshot: Snapshot) -> pl.LazyFrame:
+        """Flows attributed under `snapshot` with `destination_name` (String) and `name_given` (Enum GIVEN) added, both
+        null where none is known; the order of rows is kept. Only what answered from beyond the cluster is named."""
+        numbered = flows.with_row_index("_row")
+        kinds = pl.lit(snapshot.endpoints["kind"].cast(pl.String))
+        beyond = numbered.filter(kinds.gather(pl.col("dst_id")) == _EXTERNAL).select(
+            "_row",
+            "start",
+            client_hi="src_hi",
+            client_lo="src_lo",
+            addr_hi="dst_hi",
+            addr_lo="dst_lo",
+        )
+        if not len(self):
+            empty = [pl.lit(None, pl.String).alias("destination_name"), pl.lit(None, GIVEN).alias("name_given")]
+            return flows.with_columns(empty)
+        return numbered.join(self._named(beyond), on="_row", how="left", maintain_order="left").drop("_row")
+
+    def _named(self, asked: pl.LazyFrame) -> pl.LazyFrame:
+        """_row, destination_name and name_given of those rows that have a name."""
+        is_valid = (pl.col("since") <= pl.col("start")) & (pl.col("start") < pl.col("until"))
+        exact, inferred = (pl.lit(word, dtype=GIVEN) for word in ("exact", "inferred"))
+        own = (
+            asked.join(pl.concat([self._merged, *self._recent]).lazy(), on=_KEY[:4])
+            .filter(is_valid)
+            .group_by("_row")
+            .agg(pl.col("name").sort_by("since", "name").last(), names=pl.col("name").n_unique())
+            .with_columns(name_given=pl.when(pl.col("names") == 1).then(exact).otherwise(inferred))
+        )
+        anybody = pl.concat([self._by_address, *(rows.select(_BY_ADDRESS) for rows in self._recent)]).lazy()
+        others = (
+            asked.join(own, on="_row", how="anti")
+            .join(anybody, on=_BY_ADDRESS[:2])
+            .filter(is_valid)
+            .group_by("_row")
+            .agg(pl.col("name").first(), names=pl.col("name").n_unique())
+            .filter(pl.col("names") == 1)
+            .with_columns(name_given=inferred)
+        )
+        return pl.concat([own, others]).select("_row", "name_given", destination_name="name")
+
+    def _merge(self) -> None:
+        """Join answers that follow on each other into one, and forget what is too much."""
+        merged = _merged(pl.concat([self._merged, *self._recent]), _KEY)
+        if merged.height > self._max_answers:
+            merged = merged.top_k(self._max_answers, by="until")
+        self._merged, self._by_address = merged, _merged(merged.select(_BY_ADDRESS), _BY_ADDRESS[:3])
+        self._recent, self._recent_rows = [], 0
+
+
+def _merged(spans: pl.DataFrame, key: tuple[str, ...]) -> pl.DataFrame:
+    """Spans of the same key that meet or overlap, as one."""
+    ordered = spans.sort(*key, "since")
+    is_same = pl.all_horizontal(pl.col(name) == pl.col(name).shift(1) for name in key)
+    reached = pl.col("until").cum_max().over(key).shift(1)
+    begins = ~(is_same & (pl.col("since") <= reached)).fill_null(value=False)
+    return (
+        ordered.with_columns(span=begins.cum_sum())
+        .group_by("span", maintain_order=True)
+        .agg(pl.col(*key, "since").first(), pl.col("until").max())
+        .select(*key, "since", "until")
+    )
