@@ -14,6 +14,7 @@ help: ## list the targets
 
 setup: .venv/.ready ## install everything that the other targets need
 	@deploy/setup/debian.sh
+	@$(BIN)/python deploy/setup/build_ebpf.py
 
 demo: setup ## the whole path on real traffic: lab, collectors, pipeline, Prometheus, and a check against the truth
 	@$(BIN)/flowatlas demo $(ARGS)
@@ -48,4 +49,4 @@ lock: .venv/.ready ## resolve pyproject.toml anew into requirements.lock
 	$(BIN)/uv pip compile --upgrade --universal --generate-hashes --no-emit-index-url --python-version 3.11 pyproject.toml --group dev --all-extras -o requirements.lock --quiet
 
 clean: ## remove what the targets made here
-	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-output dist build
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-output dist build collector/ebpf/*.bpf.o

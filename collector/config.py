@@ -25,8 +25,6 @@ class CollectorConfig:
     """`file://DIR` or `kafka://HOST:PORT[,HOST:PORT]`."""
     sources: tuple[str, ...] = ("conntrack", "counters")
     """One of FLOW_SOURCES, `auto` being the best that works here, and `counters`; or one of the two."""
-    table_flows: int = 131_072
-    """ebpf: one-way flows that the kernel keeps between two reads, in twice 24 MB; what comes beyond is missed."""
     interval_s: float = 1.0
     """Time between two reads."""
     netns: Path | None = None
@@ -41,6 +39,8 @@ class CollectorConfig:
     """kafka://: folder where batches wait for the broker, `spool_bytes` at most in all; None: in memory."""
     in_flight_bytes: int = 32 * 1024 * 1024
     """kafka://: what may wait for the broker's answer."""
+    table_flows: int = 131_072
+    """ebpf: one-way flows that the kernel keeps between two reads, in twice 24 MB; what comes beyond is missed."""
 
     def __post_init__(self) -> None:
         if not NODE_NAME.match(self.node):

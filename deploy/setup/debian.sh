@@ -17,6 +17,9 @@ want prometheus prometheus
 want promtool prometheus
 want java default-jre-headless
 want mvn maven
+command -v clang >/dev/null 2>&1 || want clang-14 clang-14
+want llvm-strip-14 llvm-14
+[ -n "$(find /usr/lib /lib -name 'libbpf.so.1' -print -quit 2>/dev/null)" ] || missing="$missing libbpf1"
 missing=$(printf '%s\n' $missing | sort -u | tr '\n' ' ')
 [ -n "${missing# }" ] || exit 0
 

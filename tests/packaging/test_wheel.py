@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+
+from deploy.setup import build_ebpf
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -37,6 +40,21 @@ def test_it_holds_typing_markers_and_the_generated_dashboards(wheel: Path) -> No
     generated = {f"dashboards/generated/{path.name}" for path in (ROOT / "dashboards" / "generated").glob("*.json")}
     assert generated
     assert generated <= names
+
+
+@pytest.mark.skipif(not any(map(shutil.which, build_ebpf.COMPILERS)), reason="no clang")
+def test_it_holds_the_ebpf_program_for_any_machine(wheel: Path) -> None:
+    """BPF bytecode with its type information, in a wheel without a platform."""
+    assert wheel.name.endswith("-py3-none-any.whl")
+    code = zipfile.ZipFile(wheel).read("collector/ebpf/flow.bpf.o")
+    assert code[:6] == b"\x7fELF\2\1"
+    assert b".BTF.ext" in code
+
+
+def test_without_a_compiler_it_is_built_all_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert build_ebpf.build(tmp_path / "flow.bpf.o") == "no clang here"
+    assert not (tmp_path / "flow.bpf.o").exists()
 
 
 def test_the_command_runs_from_the_unpacked_wheel(wheel: Path, tmp_path: Path) -> None:
