@@ -39,6 +39,7 @@ from .outputs.meters import Meters
 from .outputs.policy_log import PolicyLog
 from .outputs.prometheus import PrometheusServer
 from .outputs.publication import Publication
+from .prices import Prices, load_prices
 from .state import ClusterState, StateNow, open_state
 
 log = logging.getLogger(__name__)
@@ -67,6 +68,7 @@ class Engine:
         state: StateNow,
         publication: Publication,
         lake: Lake | None = None,
+        prices: Prices | None = None,
     ) -> None:
         self.ready = threading.Event()
         """Set once the state is loaded and the bus has answered."""
@@ -80,7 +82,7 @@ class Engine:
         self._intake = Intake(self._meters)
         self._policies = LivePolicies()
         self._policy_log = PolicyLog()
-        self._flows = FlowMetrics((*families(), PolicyMetrics(self._policies.timeline)))
+        self._flows = FlowMetrics((*families(prices), PolicyMetrics(self._policies.timeline)))
         self._interfaces = InterfaceMetrics()
         self._has_uncommitted = False
         self._missing_state: Mapping[str, int] = {}
@@ -171,9 +173,7 @@ class Engine:
             self._apply_counters(pl.concat(counters), state.snapshot)
 
     def _release(self) -> None:
-        """Apply the rows that wait for the state no more."""
-        if not self._awaiting.rows:
-            return
+        """See what has become of the cluster, and apply the rows that wait for that no more."""
         state = self._refresh_state()
         for part in self._awaiting.release(state.known_until, time.monotonic()):
             self._meters.late_rows += part.late
@@ -283,7 +283,8 @@ def run(config: PipelineConfig) -> int:
     publication = Publication()
     lake = Lake(config.lake) if config.lake is not None else None
     state = open_state(config)
-    engine = Engine(config, reader, state, publication, lake)
+    price_table = load_prices(config.prices) if config.prices is not None else None
+    engine = Engine(config, reader, state, publication, lake, price_table)
     with PrometheusServer(config.listen_address, publication, engine.ready.is_set) as server:
         log.info("serving /metrics on %s:%d", *server.address)
         try:

@@ -140,3 +140,24 @@ def holder(snapshot: Snapshot, ip: str, time_ns: int) -> str:
     if not found:
         return ""
     return "unknown" if found[0] == UNKNOWN else str(snapshot.endpoints["name"][found[0]])
+
+
+def described(snapshot: Snapshot) -> dict[str, list[tuple[object, ...]]]:
+    """The frames that hold ids, with names in place of them."""
+    frames = {
+        "addresses": snapshot.addresses,
+        "listeners": snapshot.listeners,
+        "dialled": snapshot.dialled,
+        "node_ports": snapshot.node_ports,
+        "backends": snapshot.backends,
+    }
+    ends = snapshot.endpoints.select("id", "kind", "name", "workload", "zone", "uid")
+    services = snapshot.services.select("service_id", "service", "service_port")
+    found = {}
+    for name, frame in frames.items():
+        if "endpoint_id" in frame.columns:
+            frame = frame.join(ends, left_on="endpoint_id", right_on="id").drop("endpoint_id")
+        if "service_id" in frame.columns:
+            frame = frame.join(services, on="service_id").drop("service_id")
+        found[name] = sorted(frame.rows())
+    return found

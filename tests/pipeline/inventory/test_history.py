@@ -8,7 +8,7 @@ import pytest
 from pipeline.inventory.history import History
 from pipeline.inventory.models import Namespace
 from pipeline.inventory.spans import BEGINNING, END
-from tests.pipeline.inventory.changes import Told, at, made, node, pod, seconds, service, slices
+from tests.pipeline.inventory.changes import Told, at, described, made, node, pod, seconds, service, slices
 
 IP = "10.0.1.5"
 FOREVER = float("inf")
@@ -347,21 +347,6 @@ def test_many_dead_ids_are_given_anew_and_everything_still_means_the_same() -> N
     told.delete(203, "Pod", "dns")
     assert told.holder("10.0.2.1", 204) == "stays"
     assert told.history.snapshot().listeners["until"].to_list() == [at(203)]
-
-
-def described(snapshot: object) -> dict[str, list[tuple[object, ...]]]:
-    """Frames with names in place of ids."""
-    frames = {name: getattr(snapshot, name) for name in ("addresses", "listeners", "dialled", "node_ports", "backends")}
-    ends = snapshot.endpoints.select("id", "kind", "name", "zone")  # type: ignore[attr-defined]
-    services = snapshot.services.select("service_id", "service", "service_port")  # type: ignore[attr-defined]
-    found = {}
-    for name, frame in frames.items():
-        if "endpoint_id" in frame.columns:
-            frame = frame.join(ends, left_on="endpoint_id", right_on="id").drop("endpoint_id")
-        if "service_id" in frame.columns:
-            frame = frame.join(services, on="service_id").drop("service_id")
-        found[name] = sorted(frame.rows())
-    return found
 
 
 def namespace(name: str, **labels: str) -> Namespace:
