@@ -194,8 +194,9 @@ class KafkaBroker:
         }
         path = folder / "server.properties"
         path.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
+        # an id may begin with a dash, so it is one word with its option
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        command = [*self._java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(path)]
+        command = [*self._java, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(path)]
         result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         if result.returncode != 0:
             raise KafkaUnavailableError(f"storage was not formatted: {(result.stdout + result.stderr)[-2000:]}")

@@ -9,7 +9,7 @@ import pytest
 
 from collector.errors import ConfigError
 from collector.metrics import Metrics
-from collector.schema import Batch, unpack_records
+from collector.schema import STATE, Batch, unpack_records
 from collector.sinks.files import FileSink
 
 EPOCH = 1_790_000_000_000_000_000
@@ -97,3 +97,22 @@ def test_a_folder_that_cannot_be_made_is_a_wrong_setting(tmp_path: Path) -> None
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="bus: "):
         sink(tmp_path / "file", Metrics())
+
+
+def test_batches_that_say_what_may_go_are_kept_whatever_their_size(tmp_path: Path) -> None:
+    """And what goes is not lost: later ones say it again."""
+    metrics = Metrics()
+    made = FileSink(f"file://{tmp_path}", "watcher", metrics, 1000, [STATE])
+    made.start()
+
+    def send(epoch: int, seq: int, oldest_kept: int) -> list[str]:
+        made.send(Batch("state", "watcher", epoch, seq, 10, 0, bytes(5000), seq, oldest_kept))
+        folder = tmp_path / "flowatlas.state.v1" / "watcher"
+        return sorted(f"{int(p.stem[:20])}-{int(p.stem[21:])}" for p in folder.iterdir())
+
+    send(100, 0, 0)
+    assert send(100, 1, 50) == ["100-0", "100-1"]
+    assert send(200, 0, 50) == ["100-0", "100-1", "200-0"]
+    assert send(200, 1, 150) == ["200-0", "200-1"]
+    assert metrics.value("lost_rows_total", table="state", reason="retention") == 0
+    assert not (tmp_path / "flowatlas.flows.v1").exists()

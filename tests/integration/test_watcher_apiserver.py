@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,9 +20,12 @@ import pytest
 from kafka import KafkaConsumer, TopicPartition
 
 from collector.schema import KNOWN_TABLES, STATE, parse_headers
+from pipeline.bus import open_reader
 from pipeline.inventory import manifests
 from pipeline.inventory.watch import connection
 from pipeline.inventory.watch.kinds import KINDS, Served
+from pipeline.outputs.meters import Meters
+from pipeline.state import BusState
 from tests.kube_apiserver import TOKEN, KubeApiServer
 from tests.pipeline.inventory.watch import state_log
 from tests.pipeline.inventory.watch.fake_api import wait_for
@@ -145,6 +150,10 @@ def test_a_folder_holds_what_the_server_has(apiserver: KubeApiServer, namespace:
     assert len(log.epochs) == 1
     assert log.body("Pod", "new", namespace)["status"]["podIP"] == "10.9.0.1"
     assert [row["op"] for row in log.changes if row["name"] == "old-1"][-1] == "delete"
+    read = BusState(open_reader(f"file://{tmp_path}", None, [STATE.topic]))(Meters())
+    assert read.is_synced
+    assert read.known_until == log.marked_ns
+    assert read.snapshot.objects == Counter(kind for kind, _, _ in log.state), "pipelines read the same"
 
 
 @pytest.mark.kafka
@@ -293,14 +302,22 @@ def test_a_long_list_comes_in_pages(apiserver: KubeApiServer, namespace: str) ->
 
 
 def users(server: KubeApiServer) -> Iterator[tuple[str, dict[str, Any]]]:
-    plugin = server.folder / "plugin"
-    credential = '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"' + TOKEN
-    plugin.write_text(f"#!/bin/sh\necho '{credential}\"}}}}'\n")
-    plugin.chmod(0o700)
+    certificate, key = ((server.folder / f"client.{end}").read_text() for end in ("crt", "key"))
     (server.folder / "token").write_text(TOKEN + "\n")
     yield "certificate", {"client-certificate": "client.crt", "client-key": "client.key"}
-    yield "plugin", {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "./plugin"}}
+    yield "plugin", plugin(server.folder, "plugin", {"token": TOKEN})
+    yield (
+        "plugin's certificate",
+        plugin(server.folder, "certifier", {"clientCertificateData": certificate, "clientKeyData": key}),
+    )
     yield "token file", {"tokenFile": str(server.folder / "token")}
+
+
+def plugin(folder: Path, name: str, status: dict[str, str]) -> dict[str, Any]:
+    (folder / f"{name}.json").write_text(json.dumps({"kind": "ExecCredential", "status": status}))
+    (folder / name).write_text(f"#!/bin/sh\ncat {folder}/{name}.json\n")
+    (folder / name).chmod(0o700)
+    return {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": f"./{name}"}}
 
 
 def test_every_way_to_log_in(apiserver: KubeApiServer, tmp_path: Path) -> None:

@@ -167,13 +167,15 @@ class Api:
         while len(self._retired) > RETIRED:
             await self._retired.pop(0).aclose()  # what still runs on it is told so, and goes on on a new one
         if self._client is None:
-            self._connected_at = time.monotonic()
+            is_first, self._connected_at = not self._connected_at, time.monotonic()
             try:
                 self._client = await self._connect()
-            except (ConfigError, TransientError) as error:
-                if not self._retired:
+            except TransientError as error:
+                raise AnswerError("credentials", str(error)) from error
+            except ConfigError as error:
+                if is_first:
                     raise
-                raise AnswerError("credentials", str(error)) from error  # it was sound once: files are being replaced
+                raise AnswerError("credentials", str(error)) from error  # files are being replaced
         return self._client
 
     def _distrust(self, client: httpx2.AsyncClient) -> None:

@@ -90,7 +90,7 @@ def _present(context: ssl.SSLContext, status: Status) -> None:
 def _read(origin: Path, settings: Callable[[], KubeConfig], context: str | None) -> SingleConfig:
     try:
         found = settings().get(context)
-    except (LightkubeConfigError, OSError, ValueError, TypeError, yaml.YAMLError) as error:
+    except (LightkubeConfigError, OSError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise ConfigError(f"kubeconfig: {origin}: {error}") from error
     except KeyError as error:
         raise ConfigError(f"kubeconfig: {origin}: {error} is missing") from error

@@ -7,7 +7,9 @@ Plugins get no terminal. Source: client-authentication/v1 and v1beta1 of the Kub
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import signal
 import time
 from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime
@@ -72,10 +74,14 @@ class Plugin:
         return str(self._folder / command) if self._folder and os.sep in command else command
 
     async def _output(self, command: Sequence[str]) -> bytes:
-        pipe = asyncio.subprocess.PIPE
         try:
             process = await asyncio.create_subprocess_exec(
-                *command, env=self._environment, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe
+                *command,
+                env=self._environment,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                start_new_session=True,  # so that it can be ended with all that it started
             )
         except OSError as error:
             hint = f" ({self._user.installHint})" if self._user.installHint else ""
@@ -86,7 +92,8 @@ class Plugin:
             raise TransientError(f"kubeconfig: {command[0]} did not end within {PLUGIN_S:g} s") from None
         finally:
             if process.returncode is None:
-                process.kill()
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
                 await process.wait()
         if process.returncode:
             said = complaint.decode(errors="replace").strip()[-200:]

@@ -35,12 +35,12 @@ async def _lines(api: Api, served: Served) -> list[bytes]:
         except ForbiddenError as error:
             if served.kind.is_required:
                 raise
-            log.warning("%s: %s; left out", served.kind.name, error)
+            log.warning("%s: %s; left out", served.kind.label, error)
             return []
         for raw in items:
             try:
                 found.append(slim(served, raw).body)
             except msgspec.ValidationError as error:
-                log.warning("%s: one is left out: %s", served.kind.name, error)
+                log.warning("%s: one is left out: %s", served.kind.label, error)
         if not token:
             return found

@@ -21,6 +21,11 @@ class Kind:
     is_required: bool = False
     """Whether nothing can be said of the cluster without it; the cluster may lack the others or forbid them."""
 
+    @property
+    def label(self) -> str:
+        """The kind as metrics and logs call it: by its name, of Gateways with whose they are."""
+        return f"{self.name}.{self.group}" if self.name == "Gateway" else self.name
+
 
 @dataclass(frozen=True, slots=True)
 class Served:
@@ -70,7 +75,9 @@ KINDS: Final = (
     Kind(_GATEWAY, ("v1", "v1alpha3", "v1alpha2"), "tlsroutes", "TLSRoute"),
     Kind("networking.istio.io", ("v1", "v1beta1", "v1alpha3"), "virtualservices", "VirtualService"),
     Kind("networking.istio.io", ("v1", "v1beta1", "v1alpha3"), "destinationrules", "DestinationRule"),
+    Kind("networking.istio.io", ("v1", "v1beta1", "v1alpha3"), "gateways", "Gateway"),
     Kind("security.istio.io", ("v1", "v1beta1"), "peerauthentications", "PeerAuthentication"),
+    Kind("route.openshift.io", ("v1",), "routes", "Route"),
 )
 """Owners before what they own, so that the first listing reads like a story; nothing depends on that."""
 

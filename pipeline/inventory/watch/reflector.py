@@ -73,7 +73,7 @@ class Reflector:
 
     async def run(self) -> None:
         """Keep the kind; returns where the cluster has it no more, or forbids one that may be done without."""
-        kind = self.served.kind.name
+        kind = self.served.kind.label
         while True:
             asked_s = 0.0
             try:
@@ -106,8 +106,8 @@ class Reflector:
         """Count and tell; how long the server wants to be left alone."""
         self._failures += 1
         reason = error.reason if isinstance(error, AnswerError) else "forbidden"  # the two that the server gives
-        self._counters.add("errors_total", 1, kind=self.served.kind.name, reason=reason)
-        log.log(logging.WARNING if self._failures <= STUCK else logging.DEBUG, "%s: %s", self.served.kind.name, error)
+        self._counters.add("errors_total", 1, kind=self.served.kind.label, reason=reason)
+        log.log(logging.WARNING if self._failures <= STUCK else logging.DEBUG, "%s: %s", self.served.kind.label, error)
         if reason == "malformed":
             self._list_anew(reason)
         return error.retry_after_s if isinstance(error, AnswerError) else 0.0
@@ -117,7 +117,7 @@ class Reflector:
         self._backoff.reset()
 
     async def _list(self) -> None:
-        self._counters.add("relists_total", 1, kind=self.served.kind.name, reason=self._why)
+        self._counters.add("relists_total", 1, kind=self.served.kind.label, reason=self._why)
         found: dict[tuple[str, str], Known] = {}
         token, limit = "", PAGE_OBJECTS
         while True:
@@ -127,7 +127,7 @@ class Reflector:
                 if not token:
                     raise
                 # the list took longer than its pages are kept for; a whole one has no pages to lose
-                self._counters.add("relists_total", 1, kind=self.served.kind.name, reason="page_expired")
+                self._counters.add("relists_total", 1, kind=self.served.kind.label, reason="page_expired")
                 found, token, limit = {}, "", 0
                 continue
             except AnswerError as error:
@@ -189,9 +189,9 @@ class Reflector:
             who = _who(raw)
             name = f"{who.namespace}/{who.name}" if who else "(nameless)"
             level = logging.DEBUG if name in self._told else logging.WARNING
-            log.log(level, "%s %s is left out: %s", self.served.kind.name, name, error)
+            log.log(level, "%s %s is left out: %s", self.served.kind.label, name, error)
             self._told.add(name)
-            self._counters.add("malformed_objects_total", 1, kind=self.served.kind.name)
+            self._counters.add("malformed_objects_total", 1, kind=self.served.kind.label)
             return who
 
 

@@ -111,7 +111,7 @@ class Watcher:
                     continue
                 before[1].cancel()
             if before is None or before[0].served != one:
-                log.info("watching %s (%s)", one.kind.name, one.api_version)
+                log.info("watching %s (%s)", one.kind.label, one.api_version)
             reflector = Reflector(self._api, one, self._objects, self._counters, self._backoff())
             self._running[one.kind] = reflector, tasks.create_task(reflector.run())
 
@@ -171,14 +171,14 @@ class Watcher:
         is_current = self._has_looked
         for reflector in self._reflectors():
             holds = reflector.is_current(self._config.settle_s)
-            self._counters.set("current", float(holds), kind=reflector.served.kind.name)
+            self._counters.set("current", float(holds), kind=reflector.served.kind.label)
             is_current &= holds or reflector.is_stuck
         return is_current
 
     def _count(self, changes: Iterable[Change]) -> None:
         for kind, number in Counter(change.served.kind for change in changes).items():
-            self._counters.add("changes_total", number, kind=kind.name)
-            self._counters.set("objects", self._objects.count(kind), kind=kind.name)
+            self._counters.add("changes_total", number, kind=kind.label)
+            self._counters.set("objects", self._objects.count(kind), kind=kind.label)
 
     async def _send(self, batches: Iterable[Batch]) -> None:
         for batch in batches:

@@ -153,3 +153,10 @@ def test_the_corpus_is_understood(corpus: Path) -> None:
     objects, refusals = manifests.load(corpus / "manifests")
     assert refusals == []
     assert len(objects) > 150
+
+
+def test_json_lines_are_one_object_a_line_and_a_broken_one_is_named(tmp_path: Path) -> None:
+    good = json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a\u2028b"}}, ensure_ascii=False)
+    objects, (refusal,) = manifests.load(write(tmp_path, "state.jsonl", f"{good}\n\n{{\n{good}\n"))
+    assert [item.metadata.name for item in objects] == ["a\u2028b"] * 2
+    assert (refusal.document, refusal.line) == (3, 3)
