@@ -1,4 +1,4 @@
-"""Policies on one core: compilation, cold verdicts of distinct pairs, and flows with verdicts on.
+"""Policies on one core: compilation and what changes cost, cold verdicts of distinct pairs, and flows with verdicts on.
 
 `python tests/bench/bench_policies.py [FLOWS]`; run with POLARS_MAX_THREADS=1 to measure one core. Prints one JSON line
 a figure. Growth is measured over ten times the pods and ten times the policies.
@@ -9,18 +9,29 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from statistics import median
 from typing import Any, Final
 
 import numpy as np
 import polars as pl
 
-from pipeline.attribution.policies import PAIR, Policies, compile_policies
+from collector.schema import OUTCOMES
+from pipeline.aggregate.policies import PolicyMetrics
+from pipeline.aggregate.rollups import conversations, service_endpoints, workload_ids
+from pipeline.attribution import attribute
+from pipeline.attribution.policies import PAIR, Policies, PolicyTimeline, compile_policies
+from pipeline.attribution.policies.live import LivePolicies
+from pipeline.intake import CHUNK_ROWS
 from pipeline.inventory import snapshot
-from pipeline.inventory.models import convert
+from pipeline.inventory.models import Resource, convert
+from pipeline.inventory.policy_history import KINDS, PolicyEpoch
 from pipeline.inventory.snapshot import Snapshot
+from pipeline.inventory.spans import BEGINNING
 from tests.bench.figures import show
+from tests.bench.history import EPOCH
 
+SERVICES: Final = 800
 NAMESPACES: Final = 50
 APPS_A_NAMESPACE: Final = 20
 PORTS: Final = (80, 443, 5432, 8080, 9090)
@@ -30,37 +41,131 @@ _FIRST_POD: Final = (0xFFFF << 32) | (10 << 24)
 def main() -> None:
     rows = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000_000
     for pods, policies in ((5_000, 500), (5_000, 1_000), (50_000, 1_000), (5_000, 10_000)):
-        cluster = [convert(item["apiVersion"], item["kind"], item) for item in objects(pods, policies)]
-        picture = snapshot.build(cluster)
-        compiled, compile_s = timed(lambda c=cluster, p=picture: compile_policies(c, p))  # type: ignore[misc]  # bound now
-        pairs = distinct_pairs(picture, pods, 50_000)
-        judge_s = median(timed(lambda p=compiled, q=pairs: p.judge(q))[1] for _ in range(3))  # type: ignore[misc]  # bound now
-        size = f"{pods} pods, {policies} policies"
-        show("policy_compile_seconds", compile_s, "s", {"target": 1, "size": size})
-        show("policy_cold_verdicts_per_second", pairs.height / judge_s, "pairs/s", {"target": 50_000, "size": size})
-    flows_with_verdicts(rows)
+        growth(pods, policies)
+    live_path(rows)
 
 
-def flows_with_verdicts(rows: int) -> None:
-    """Flows of 100,000 distinct pairs under 1,000 policies: verdicts by number, then the roll-up that they feed."""
-    cluster = [convert(item["apiVersion"], item["kind"], item) for item in objects(5_000, 1_000)]
+def growth(pods: int, policies: int) -> None:
+    """Compilation, the next policy, the next pods, and cold verdicts, in a cluster of one size."""
+    cluster = converted(objects(pods, policies))
     picture = snapshot.build(cluster)
+    size = f"{pods} pods, {policies} policies"
+    compile_s = timed(lambda: compile_policies(cluster, picture))[1]
+    show("policy_compile_seconds", compile_s, "s", {"target": 1, "size": size})
+    written = tuple(item for item in cluster if isinstance(item, KINDS))
+    before = replace(picture, endpoints=picture.endpoints.head(picture.endpoints.height - 100))
+    live = PolicyTimeline()
+    epochs = [PolicyEpoch(BEGINNING, written)]
+    live.use(before, epochs)
+    live.current()
+    epochs.append(PolicyEpoch(EPOCH, (*written[:-1], *converted([policy(policies + 1)]))))
+
+    def current(cluster: Snapshot) -> Policies:
+        live.use(cluster, epochs)
+        return live.current()
+
+    change_s = timed(lambda: current(before))[1]
+    show("policy_change_seconds", change_s, "s", {"target": 1, "size": size})
+    pods_s = timed(lambda: current(picture))[1]
+    show("policy_100_pods_seconds", pods_s, "s", {"size": size, "identities": live.current().identities.is_pod.size})
+    pairs = distinct_pairs(picture, pods, 50_000)
     compiled = compile_policies(cluster, picture)
+    judge_s = median(timed(lambda: compiled.judge(pairs))[1] for _ in range(3))
+    show("policy_cold_verdicts_per_second", pairs.height / judge_s, "pairs/s", {"target": 50_000, "size": size})
+
+
+def live_path(rows: int) -> None:
+    """Flows of 100,000 distinct pairs under 1,000 policies through attribution, verdicts, mismatches and roll-ups.
+
+    The same chunks go through with and without policies, in turn, so that the ratio holds on a busy machine.
+    """
+    cluster = converted(objects(5_000, 1_000) + services(5_000))
+    picture = snapshot.build(cluster)
+    epochs = [PolicyEpoch(BEGINNING, tuple(item for item in cluster if isinstance(item, KINDS)))]
+    policies, workloads = LivePolicies(), workload_ids(picture)
+    metrics = PolicyMetrics(policies.timeline)
+    metrics.use(picture)
     pairs = distinct_pairs(picture, 5_000, 100_000)
-    chosen = np.random.default_rng(2).integers(0, pairs.height, rows)
-    flows = pairs[chosen].with_columns(bytes=pl.lit(1_000, dtype=pl.UInt64))
-    seconds = timed(lambda: rolled_up(compiled, flows))[1]
-    show("policy_flows_per_second", rows / seconds, "flows/s", {"target": 2_000_000, "distinct_pairs": pairs.height})
+    policies.timeline.use(picture, epochs)
+    is_denied = policies.timeline.current().judgement(pairs).rows["verdict"] == "denied"
+    pairs = flows_of(pairs, is_denied)
+    random = np.random.default_rng(2)
+    plain, judged, alone = [], [], []
+    for number in range(-(-rows // CHUNK_ROWS)):
+        chunk = pairs[random.integers(0, pairs.height, CHUNK_ROWS)].with_columns(
+            start=pl.lit(EPOCH, pl.Int64) + pl.int_range(pl.len()) * 1_000
+        )
+
+        def without(flows: pl.DataFrame = chunk) -> pl.DataFrame:
+            attributed = attribute(flows.lazy(), picture).collect()
+            pl.collect_all([conversations(attributed.lazy(), workloads), service_endpoints(attributed.lazy())])
+            return attributed
+
+        def policies_of(attributed: pl.DataFrame) -> None:
+            metrics.add(policies.judge(attributed, picture, epochs))
+
+        attributed, plain_s = timed(without)
+        policies_s = timed(lambda flows=attributed: policies_of(flows))[1]  # type: ignore[misc]  # bound now
+        if number:  # the first chunk compiles and judges most pairs
+            plain.append(plain_s)
+            judged.append(plain_s + policies_s)
+            alone.append(policies_s)
+        else:
+            show("policy_first_chunk_seconds", policies_s, "s", {"rows": CHUNK_ROWS, "compilation": "included"})
+    flows, against = CHUNK_ROWS * len(plain), {"distinct_pairs": pairs.height}
+    show("policy_stage_flows_per_second", flows / sum(alone), "flows/s", against)
+    show("services_flows_per_second", flows / sum(plain), "flows/s", {"policies": "off", **against})
+    show("policy_flows_per_second", flows / sum(judged), "flows/s", {"target": 2_000_000, "policies": "on", **against})
 
 
-def rolled_up(policies: Policies, flows: pl.DataFrame) -> pl.DataFrame:
-    """Bytes by what allowed or denied them in each direction."""
-    verdicts = policies.judgement(flows).rows
-    return (
-        flows.select("bytes")
-        .hstack(verdicts)
-        .group_by("verdict", "egress", "ingress_policy")
-        .agg(pl.col("bytes").sum())
+def converted(bodies: list[dict[str, Any]]) -> list[Resource]:
+    return [convert(item["apiVersion"], item["kind"], item) for item in bodies]
+
+
+def services(pods: int) -> list[dict[str, Any]]:
+    """800 Services; pod N answers for number N % 800."""
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": f"s{n}", "namespace": f"ns{n % NAMESPACES}"},
+            "spec": {
+                "type": "ClusterIP",
+                "clusterIP": f"10.96.{n // 200}.{n % 200 + 1}",
+                "ports": [{"name": f"p{port}", "port": port, "targetPort": port} for port in PORTS],
+            },
+        }
+        for n in range(min(SERVICES, pods))
+    ]
+
+
+def flows_of(pairs: pl.DataFrame, is_denied: pl.Series) -> pl.DataFrame:
+    """A flow a pair, as collectors report it where policies are enforced; three in four through a Service."""
+    count = pairs.height
+    numbers = pairs["dst_id"].to_numpy().astype(np.uint64) % SERVICES
+    vip = np.uint64((0xFFFF << 32) | (10 << 24) | (96 << 16)) + (numbers // 200 << np.uint64(8)) + numbers % 200 + 1
+    dialled = np.where(np.arange(count) % 4 > 0, vip, pairs["backend_lo"].to_numpy()).astype(np.uint64)
+    zero, small = np.zeros(count, np.uint8), np.arange(count, dtype=np.uint64)
+    return pairs.select(
+        *(f"{end}_{half}" for end in ("src", "backend") for half in ("hi", "lo")),
+        "backend_port",
+        "protocol",
+        dst_hi=pl.col("backend_hi"),
+        dst_lo=pl.Series(dialled),
+        dst_port=pl.col("backend_port"),
+        nat_src_hi=pl.col("src_hi"),
+        nat_src_lo=pl.col("src_lo"),
+        node=pl.lit("node0").cast(pl.Categorical),
+        time=pl.lit(EPOCH + 10**9, pl.Int64),
+        flow_id=pl.Series(small),
+        outcome=pl.when(is_denied)
+        .then(pl.lit(OUTCOMES.index("no_reply"), pl.UInt8))
+        .otherwise(pl.lit(OUTCOMES.index("closed"), pl.UInt8)),
+        opened=pl.Series(zero + np.uint8(1)),
+        packets=pl.Series(small % 100),
+        bytes=pl.Series(small % 10_000),
+        reply_packets=pl.Series(small % 100),
+        reply_bytes=pl.Series(small % 10_000),
     )
 
 
@@ -72,7 +177,12 @@ def objects(pods: int, policies: int) -> list[dict[str, Any]]:
     ]
     for n in range(pods):
         namespace, app = n % NAMESPACES, n // NAMESPACES % APPS_A_NAMESPACE
-        metadata = {"name": f"p{n}", "namespace": f"ns{namespace}", "labels": {"app": f"a{app}", "team": f"t{n % 7}"}}
+        metadata = {
+            "name": f"p{n}",
+            "namespace": f"ns{namespace}",
+            "labels": {"app": f"a{app}", "pod-template-hash": f"{n}"},
+            "ownerReferences": [{"kind": "StatefulSet", "name": f"a{app}", "controller": True}],
+        }
         ports = [{"name": "http", "containerPort": 8080}]
         ip = _FIRST_POD + n & 0xFFFFFFFF
         status = {"phase": "Running", "podIP": ".".join(str(ip >> shift & 255) for shift in (24, 16, 8, 0))}
