@@ -65,6 +65,12 @@ FAMILIES: Final = (
         (),
         "Segments of the spool that were damaged and deleted; their rows are lost with reason spool_corrupt.",
     ),
+    Family(
+        "dns_messages_total",
+        "counter",
+        ("result",),
+        "DNS messages of pods, by result: read, malformed, skipped (more came than are read in a cycle), ring_full.",
+    ),
     Family("tracked_flows", "gauge", (), "Connections that the flow source followed at its last look."),
     Family(
         "source_info",

@@ -89,6 +89,7 @@ LABEL_HELP: Final = {
     "interface": "Name of the interface inside its network namespace.",
     "node": "Name of the node.",
     "table": "flows, counters or state.",
+    "result": "What became of it; the values are listed with the metric.",
     "stage": "decode, state, attribute, policies, aggregate or output.",
     "kind": "Kind of the Kubernetes object.",
     "version": "Version of Flowatlas.",
@@ -604,6 +605,14 @@ METRICS: Final[tuple[Metric, ...]] = (
         "",
         (),
         "Segments of the spool that were damaged and deleted; their rows are lost with reason spool_corrupt.",
+        exposer="collector",
+    ),
+    Metric(
+        "flowatlas_collector_dns_messages_total",
+        "counter",
+        "",
+        ("result",),
+        "DNS messages of pods, by result: read, malformed, skipped (more came than are read in a cycle), ring_full.",
         exposer="collector",
     ),
     Metric(

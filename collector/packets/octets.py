@@ -29,6 +29,10 @@ class Octets:
             return np.empty(0, f">u{width}")
         return np.ndarray((places,), f">u{width}", self._data, strides=(1,))
 
+    def part(self, start: int, end: int) -> bytes:
+        """A copy of the bytes from `start` to `end`."""
+        return bytes(self._data[start:end])
+
     def u8(self, at: Positions) -> npt.NDArray[np.int64]:
         """Bytes, widened so that arithmetic on them cannot overflow."""
         return self._words[1][at].astype(np.int64)

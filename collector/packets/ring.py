@@ -29,15 +29,15 @@ BLOCK_BYTES: Final = 512 * 1024
 BLOCKS: Final = 32
 SNAP_BYTES: Final = 256
 """Captured of each packet: the headers of three tunnels fit."""
-_RETIRE_MS: Final = 50
-"""A block that is not full is handed over after this time."""
+RETIRE_MS: Final = 50
+"""A block that is not full is handed over after this time, so that a ring holds this times its blocks at least."""
 
 _ETH_P_ALL: Final = 3
 _SOL_PACKET: Final = 263
 _PACKET_RX_RING, _PACKET_STATISTICS, _PACKET_VERSION, _PACKET_VNET_HDR = 5, 6, 10, 15
 _TPACKET_V3: Final = 2
 _SO_ATTACH_FILTER: Final = 26
-_BPF_RET: Final = 0x06
+_KEEP_ALL: Final = struct.pack("=HBBI", 0x06, 0, 0, SNAP_BYTES)  # BPF_RET
 
 _STATUS, _COUNT, _FIRST = 8, 12, 16  # in struct tpacket_block_desc
 _STATUS_USER, _STATUS_KERNEL = 1, 0
@@ -75,9 +75,21 @@ class Captured:
 
 
 class Ring:
-    """All packets at all interfaces of one network namespace. Needs CAP_NET_RAW. Not thread-safe."""
+    """Packets at all interfaces of one network namespace. Needs CAP_NET_RAW. Not thread-safe.
 
-    def __init__(self, netns: Path | None = None, blocks: int = BLOCKS, block_bytes: int = BLOCK_BYTES) -> None:
+    `program` is classic BPF, which says how much of each packet to keep; without it SNAP_BYTES of all are kept.
+    """
+
+    def __init__(
+        self,
+        netns: Path | None = None,
+        blocks: int = BLOCKS,
+        block_bytes: int = BLOCK_BYTES,
+        program: bytes = _KEEP_ALL,
+        retire_ms: int = RETIRE_MS,
+    ) -> None:
+        self._program = program
+        self._retire_ms = retire_ms
         self._netns = netns
         self._blocks, self._block_bytes = blocks, block_bytes
         self._socket: socket.socket | None = None
@@ -91,11 +103,11 @@ class Ring:
         try:
             opened.setsockopt(_SOL_PACKET, _PACKET_VERSION, _TPACKET_V3)
             opened.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
-            _attach_snap(opened)
+            _attach(opened, self._program)
             frame_bytes, size = 2048, self._blocks * self._block_bytes
             frames = size // frame_bytes
             request = struct.pack(
-                "=7I", self._block_bytes, self._blocks, frame_bytes, frames, _RETIRE_MS, 0, 0
+                "=7I", self._block_bytes, self._blocks, frame_bytes, frames, self._retire_ms, 0, 0
             )  # struct tpacket_req3
             opened.setsockopt(_SOL_PACKET, _PACKET_RX_RING, request)
             self._map = mmap.mmap(opened.fileno(), size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
@@ -178,10 +190,9 @@ def _chain(words: npt.NDArray[np.uint32], first: int, count: int) -> Iterator[in
         at += int(words[at >> 2])
 
 
-def _attach_snap(opened: socket.socket) -> None:
-    """A classic BPF program of one instruction: keep the first SNAP_BYTES of every packet."""
-    program = ctypes.create_string_buffer(struct.pack("=HBBI", _BPF_RET, 0, 0, SNAP_BYTES))
-    pointer = struct.pack("@HL" if ctypes.sizeof(ctypes.c_void_p) == 4 else "@HQ", 1, ctypes.addressof(program))
+def _attach(opened: socket.socket, instructions: bytes) -> None:
+    program = ctypes.create_string_buffer(instructions, len(instructions))
+    pointer = struct.pack("@HP", len(instructions) // 8, ctypes.addressof(program))  # struct sock_fprog
     opened.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, pointer)
 
 
