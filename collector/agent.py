@@ -129,11 +129,13 @@ def open_sources(config: CollectorConfig, metrics: Metrics) -> list[Source]:
     flows: dict[str, Callable[[], Source]] = {
         "ebpf": lambda: _ebpf(config, metrics),
         "conntrack": lambda: _conntrack(config, metrics),
+        "packets": lambda: _packets(config, metrics),
     }
     build: dict[str, Callable[[], Source]] = {
         **flows,
         "auto": lambda: AutoSource(metrics, flows),
         "counters": lambda: _counters(config, metrics),
+        "dns": lambda: _dns(config, metrics),
     }
     for name in set(config.sources) & flows.keys():
         metrics.set("source_info", 1, source=name, reason="")
@@ -150,6 +152,18 @@ def _conntrack(config: CollectorConfig, metrics: Metrics) -> Source:
     from .sources.conntrack import ConntrackSource
 
     return ConntrackSource(metrics, config.netns)
+
+
+def _packets(config: CollectorConfig, metrics: Metrics) -> Source:
+    from .sources.packets import PacketSource
+
+    return PacketSource(metrics, config.netns)
+
+
+def _dns(config: CollectorConfig, metrics: Metrics) -> Source:
+    from .sources.dns import DnsSource
+
+    return DnsSource(metrics, config.netns)
 
 
 def _counters(config: CollectorConfig, metrics: Metrics) -> Source:

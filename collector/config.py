@@ -10,8 +10,8 @@ from typing import Final
 from .errors import ConfigError
 from .schema import MAX_MESSAGE_BYTES, NODE_NAME
 
-FLOW_SOURCES: Final = ("auto", "ebpf", "conntrack")
-SOURCES: Final = (*FLOW_SOURCES, "counters")
+FLOW_SOURCES: Final = ("auto", "ebpf", "conntrack", "packets")
+SOURCES: Final = (*FLOW_SOURCES, "counters", "dns")
 BUSES: Final = ("file://", "kafka://")
 
 
@@ -24,7 +24,7 @@ class CollectorConfig:
     bus: str
     """`file://DIR` or `kafka://HOST:PORT[,HOST:PORT]`."""
     sources: tuple[str, ...] = ("conntrack", "counters")
-    """One of FLOW_SOURCES, `auto` being the best that works here, and `counters`; or one of the two."""
+    """At most one of FLOW_SOURCES, `auto` being the best that works here; `counters`; `dns`."""
     interval_s: float = 1.0
     """Time between two reads."""
     netns: Path | None = None

@@ -83,7 +83,7 @@ FAMILIES: Final = (
         "missed_packets_total",
         "counter",
         ("reason",),
-        "Packets that the eBPF program saw and put into no flow, by reason: table_full, malformed, fragment, "
+        "Packets that were seen and put into no flow, by reason: table_full, ring_full, malformed, fragment, "
         "icmp_control.",
     ),
     Family("missed_bytes_total", "counter", ("reason",), "Bytes of these packets, by reason."),

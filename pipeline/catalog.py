@@ -644,7 +644,7 @@ METRICS: Final[tuple[Metric, ...]] = (
         "counter",
         "packets",
         ("reason",),
-        "Packets that the eBPF program saw and put into no flow, by reason: table_full, malformed, fragment, "
+        "Packets that were seen and put into no flow, by reason: table_full, ring_full, malformed, fragment, "
         "icmp_control.",
         exposer="collector",
     ),

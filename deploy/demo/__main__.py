@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--source",
-        choices=("auto", "ebpf", "conntrack"),
+        choices=("auto", "ebpf", "conntrack", "packets"),
         default="conntrack",
         help="where the collectors have flows from (default: conntrack)",
     )

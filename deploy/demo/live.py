@@ -35,7 +35,7 @@ class Options:
     duration_s: float = 30.0
     bus: str | None = None
     enforce: Literal["nftables", "none"] = "nftables"
-    source: Literal["auto", "ebpf", "conntrack"] = "conntrack"
+    source: Literal["auto", "ebpf", "conntrack", "packets"] = "conntrack"
     keep: bool = False
 
 

@@ -28,10 +28,10 @@ def add(commands: Subparsers) -> None:
     sources = command.add_mutually_exclusive_group()
     sources.add_argument(
         "--source",
-        choices=("auto", "ebpf", "conntrack"),
+        choices=("auto", "ebpf", "conntrack", "packets"),
         help="where flows come from, with the counters (default: conntrack); auto is the best that works here",
     )
-    sources.add_argument("--sources", metavar="LIST", help="comma-separated: one of these, counters, or both")
+    sources.add_argument("--sources", metavar="LIST", help="comma-separated: one of these, counters, dns")
     command.add_argument(
         "--spool", metavar="DIR", help="kafka://: keep batches there until the broker has them (default: in memory)"
     )

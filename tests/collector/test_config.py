@@ -20,6 +20,7 @@ from collector.errors import ConfigError
         ("bus", "kafka://"),
         ("bus", "http://x"),
         ("sources", ()),
+        ("sources", ("conntrack", "netflow")),
         ("sources", ("conntrack", "packets")),
         ("sources", ("conntrack", "ebpf")),
         ("sources", ("auto", "ebpf", "counters")),
