@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
-from . import journals, programs, scenarios, services, topology
+from . import journals, programs, scenarios, services, sidecars, topology
 from .files import Files
 from .namespaces import Holder, NamespaceError, Room, configure, wait_listening
 from .needs import require
@@ -50,14 +50,18 @@ class LabPod:
 
 
 class Lab:
-    """One miniature cluster. Constructing is inert; `start` and `stop`, or `with`."""
+    """One miniature cluster. Constructing is inert; `start` and `stop`, or `with`.
 
-    def __init__(self, run_dir: Path, enforce: Enforce = "nftables", seed: int = 1) -> None:
+    `rules` is a ruleset of nftables that every node loads too, for policies that the manifests do not hold.
+    """
+
+    def __init__(self, run_dir: Path, enforce: Enforce = "nftables", seed: int = 1, rules: str = "") -> None:
         self.manifests = MANIFESTS
         self.enforce: Enforce = enforce
         self.cluster: Cluster = load(MANIFESTS)
         self._files = Files(run_dir.resolve())
         self._seed = seed
+        self._rules = rules
         self._runs = 0
         self._room = Room()
         self._machines: dict[str, Holder] = {}
@@ -185,6 +189,8 @@ class Lab:
             configure(self._machines[node.name], ["nft", "-f", "-"], services.render(self.cluster, node))
             if self.enforce == "nftables":
                 configure(self._machines[node.name], ["nft", "-f", "-"], POLICIES.read_text())
+            if self._rules:
+                configure(self._machines[node.name], ["nft", "-f", "-"], self._rules)
             configure(self._machines[node.name], topology.sysctl(topology.TRACKING_SYSCTLS))
 
     def _start_programs(self) -> None:
@@ -194,11 +200,24 @@ class Lab:
             argv = programs.command(pod, self._files)
             if argv:
                 self._start_program(self._holder(pod), f"{pod.namespace}/{pod.name}", argv)
+        meshed = [pod for pod in self.cluster.pods.values() if pod.has_sidecar]
+        for pod in meshed:
+            self._start_sidecar(pod)
         api = programs.server("external-api", ("https:443",), self._files, topology.OUTSIDE_API)
         self._start_program(self._machines["outside"], "external-api", api)
         for pod in self.cluster.pods.values():
             wait_listening(self._holder(pod), pod.ports, f"{pod.namespace}/{pod.name}")
+        for pod in meshed:
+            wait_listening(self._holder(pod), sidecars.ports(pod), f"the sidecar of {pod.namespace}/{pod.name}")
         wait_listening(self._machines["outside"], [(6, 443)], "external-api")
+
+    def _start_sidecar(self, pod: Pod) -> None:
+        name = f"{pod.namespace}/{pod.name}"
+        config = self._files.sidecar_config(name)
+        config.write_text(sidecars.nginx(self.cluster, pod, self._files))
+        configure(self._holder(pod), ["nft", "-f", "-"], sidecars.rules(pod))
+        log = self._files.log(f"sidecar-{name}")
+        self._start_program(self._holder(pod), f"sidecar-{name}", ["nginx", "-e", str(log), "-c", str(config)])
 
     def _start_program(self, holder: Holder, name: str, argv: list[str]) -> None:
         with self._files.log(name).open("ab") as log:

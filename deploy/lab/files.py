@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Final
 
-FOLDERS: Final = ("journals", "clients", "logs")
+FOLDERS: Final = ("journals", "clients", "logs", "sidecars")
 
 CERTIFICATE_REQUEST: Final = """\
 [req]
@@ -110,6 +110,18 @@ class Files:
     def log(self, name: str) -> Path:
         """What a program printed."""
         return self.folder / "logs" / f"{name.replace('/', '_')}.log"
+
+    def sidecar(self, name: str) -> Path:
+        """What a pod's sidecar wrote of the connections that came in."""
+        return self.folder / "sidecars" / f"{name.replace('/', '_')}.jsonl"
+
+    def sidecar_config(self, name: str) -> Path:
+        """The configuration of a pod's sidecar."""
+        return self.folder / "sidecars" / f"{name.replace('/', '_')}.conf"
+
+    def sidecars(self) -> list[Path]:
+        """What all sidecars wrote."""
+        return sorted((self.folder / "sidecars").glob("*.jsonl"))
 
     def journals(self) -> list[Path]:
         """The journals of all servers."""

@@ -11,7 +11,11 @@ dialled), `protocol` (6 or 17), `service` ({namespace, name, port, port_name} wh
 send again, by the sender's own TCP_INFO; null where the sender is nginx, or hidden behind masquerade), `outcome`
 (`closed`, `reset`, `refused`, `no_reply`), `opened_ns`, `closed_ns`, `denied_by` (NAMESPACE/POLICY or null), `tracked`
 (see `misbehaviour`), `asked` (the name looked up, or null), `mesh` ({namespace, host, subset} where the client chose
-it, or null), and `answer` on lookups.
+it, or null), and `answer` on lookups. An ingress's leg has `route` too: {namespace, name, host, path} of the rule that
+the request matched, by what the backend was asked for.
+
+What a sidecar takes from its own pod never leaves it and is not in the truth. In its place are the connections that the
+sidecar opened, as the sidecars at the other end wrote them; their `mesh` has `mode` too.
 """
 
 from __future__ import annotations
@@ -29,6 +33,9 @@ from .objects import Cluster, Pod
 Row = dict[str, Any]
 Peer = tuple[str, int]
 
+CAPTURED: Final = "captured"
+"""The scenario of connections that a sidecar takes."""
+
 DNS_QUERY: Final = re.compile(r"dnsmasq\[\d+\]: \d+ (\S+)/(\d+) query\[A\] (\S+) from ")
 SETTLE_S: Final = 0.2
 SETTLE_LIMIT_S: Final = 10.0
@@ -45,7 +52,9 @@ def wait_settled(files: Files) -> None:
     while calm < 2:
         time.sleep(SETTLE_S)
         events = [entry["event"] for path in files.journals() for entry in _read(path)]
-        calm = calm + 1 if events.count("accepted") == events.count("ended") else 0
+        taken = [row for path in files.clients() for row in _read(path) if row["scenario"] == CAPTURED]
+        is_calm = events.count("accepted") == events.count("ended") and len(taken) <= sum(1 for _ in _told(files))
+        calm = calm + 1 if is_calm else 0
         if time.monotonic() > deadline:
             raise UnsettledError(f"{events.count('accepted') - events.count('ended')} connections are still open")
 
@@ -76,7 +85,10 @@ def collect(cluster: Cluster, files: Files) -> list[Row]:
             row["backend"] = questions.get((*peer, row["asked"]))
         elif row["backend"] is None:
             row["backend"] = datagrams.get(peer)
-    return sorted([*rows, *_legs(cluster, accepted)], key=lambda row: int(row["opened_ns"]))
+    seen = [row for row in rows if row["scenario"] != CAPTURED]
+    return sorted(
+        [*seen, *_legs(cluster, accepted), *_sidecar_legs(cluster, files)], key=lambda row: int(row["opened_ns"])
+    )
 
 
 def _legs(cluster: Cluster, accepted: dict[Peer, list[Row]]) -> Iterator[Row]:
@@ -114,7 +126,67 @@ def _legs(cluster: Cluster, accepted: dict[Peer, list[Row]]) -> Iterator[Row]:
                     "tracked": True,
                     "asked": None,
                     "mesh": None,
+                    "route": _route(cluster, entry["asked"], (service.namespace, service.name)),
                 }
+
+
+def _route(cluster: Cluster, asked: Row, service: tuple[str, str]) -> Row:
+    """The rule with the longest path that a request matches, as nginx chooses a location."""
+    fitting = [
+        route
+        for route in cluster.routes
+        if route.host == asked["host"] and asked["path"].startswith(route.path) and route.service == service
+    ]
+    route = max(fitting, key=lambda route: len(route.path))
+    namespace, name = route.ingress
+    return {"namespace": namespace, "name": name, "host": route.host, "path": route.path}
+
+
+def _told(files: Files) -> Iterator[tuple[Path, Row]]:
+    return ((path, row) for path in files.sidecars() for row in _read(path))
+
+
+def _sidecar_legs(cluster: Cluster, files: Files) -> Iterator[Row]:
+    """The connections between sidecars, from the logs of those that took them."""
+    senders = {pod.address: pod for pod in cluster.pods.values() if pod.has_sidecar}
+    for path, told in _told(files):
+        address, source_port = told["peer"]
+        namespace, _, name = path.stem.partition("_")
+        client, server = senders.get(address), cluster.pods[namespace, name]
+        if client is None:
+            continue
+        (_, port), *_ = server.ports
+        endpoint = (server.address, port)
+        (route,) = (
+            route for route in cluster.mesh_routes if any(endpoint in share.endpoints for share in route.shares)
+        )
+        (share,) = (share for share in route.shares if endpoint in share.endpoints)
+        closed_ns = round(told["closed_s"] * 1e9)
+        service = cluster.services[route.service]
+        (dialled,) = (item.port for item in service.ports if endpoint in item.endpoints)
+        yield {
+            "id": f"sidecar-{closed_ns}-{source_port}",
+            "scenario": "sidecar-leg",
+            "client": {"namespace": client.namespace, "pod": client.name},
+            "src_ip": address,
+            "src_port": source_port,
+            "dst_ip": server.address,
+            "dst_port": port,
+            "protocol": 6,
+            "service": service.reference(dialled),
+            "backend": _word(server, server.name, server.address, port),
+            "sent_bytes": told["received_bytes"],
+            "received_bytes": told["sent_bytes"],
+            "sent_again_bytes": None,
+            "received_again_bytes": None,
+            "outcome": "closed",
+            "opened_ns": closed_ns - round(told["lasted_s"] * 1e9),
+            "closed_ns": closed_ns,
+            "denied_by": None,
+            "tracked": True,
+            "asked": None,
+            "mesh": {"namespace": service.namespace, "host": service.name, "subset": share.subset, "mode": "sidecar"},
+        }
 
 
 def _questions(cluster: Cluster, files: Files) -> Iterator[tuple[tuple[str, int, str], Row]]:

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from .sidecars import has_stream
+
 TOOLS: Final = {
     "ip": "iproute2",
     "bridge": "iproute2",
@@ -38,6 +40,8 @@ def missing() -> list[str]:
     reasons = [
         f"{tool} is not installed (Debian package {p})" for tool, p in TOOLS.items() if shutil.which(tool) is None
     ]
+    if shutil.which("nginx") and not has_stream():
+        reasons.append("nginx has no stream proxy (Debian package libnginx-mod-stream)")
     if not BRIDGE_FILTER.exists():
         reasons.append("the kernel module br_netfilter is not loaded; note that it also filters the host's own bridges")
     if os.geteuid() != 0:

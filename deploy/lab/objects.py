@@ -16,6 +16,7 @@ from typing import Any, Final
 import yaml
 
 PROTOCOLS: Final = {"TCP": 6, "UDP": 17}
+CAPTURED: Final = "traffic.sidecar.istio.io/includeOutboundIPRanges"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,9 @@ class Pod:
     image: str
     args: tuple[str, ...]
     ports: tuple[tuple[int, int], ...]
+    has_sidecar: bool
+    captured: tuple[str, ...]
+    """The ranges that the sidecar takes outgoing connections to."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -100,6 +104,24 @@ class Route:
     path: str
     service: tuple[str, str]
     port: int
+    ingress: tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One subset that a rule of the mesh leads to. `endpoints` holds its pods as (address, port)."""
+
+    subset: str
+    weight: int
+    endpoints: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MeshRoute:
+    """The rule of a VirtualService that matches everything, and how it shares out the Service."""
+
+    service: tuple[str, str]
+    shares: tuple[Share, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +132,7 @@ class Cluster:
     pods: Mapping[tuple[str, str], Pod]
     services: Mapping[tuple[str, str], Service]
     routes: tuple[Route, ...]
+    mesh_routes: tuple[MeshRoute, ...]
 
     def pods_labelled(self, namespace: str, **labels: str) -> list[Pod]:
         """The running pods of a namespace that carry all these labels, by name."""
@@ -129,12 +152,18 @@ def load(folder: Path) -> Cluster:
     for o in objects:
         kinds.setdefault(o["kind"], []).append(o)
     pods = [_pod(o) for o in kinds["Pod"] if o["status"]["phase"] == "Running"]
-    services = [_service(o, kinds["EndpointSlice"]) for o in kinds["Service"]]
+    services = {(s.namespace, s.name): s for s in (_service(o, kinds["EndpointSlice"]) for o in kinds["Service"])}
+    subsets = {
+        (o["metadata"]["namespace"], o["spec"]["host"], subset["name"]): subset["labels"]
+        for o in kinds["DestinationRule"]
+        for subset in o["spec"]["subsets"]
+    }
     return Cluster(
         nodes=tuple(_node(o) for o in kinds["Node"]),
         pods={pod.key: pod for pod in pods},
-        services={(s.namespace, s.name): s for s in services},
+        services=services,
         routes=tuple(route for o in kinds["Ingress"] for route in _routes(o)),
+        mesh_routes=tuple(_mesh_route(o, services, pods, subsets) for o in kinds["VirtualService"]),
     )
 
 
@@ -149,7 +178,8 @@ def _node(o: dict[str, Any]) -> Node:
 
 
 def _pod(o: dict[str, Any]) -> Pod:
-    (container,) = o["spec"]["containers"]
+    container, *sidecars = o["spec"]["containers"]
+    captured = o["metadata"].get("annotations", {}).get(CAPTURED, "")
     return Pod(
         namespace=o["metadata"]["namespace"],
         name=o["metadata"]["name"],
@@ -160,6 +190,8 @@ def _pod(o: dict[str, Any]) -> Pod:
         image=container["image"],
         args=tuple(container.get("args", ())),
         ports=tuple((PROTOCOLS[p["protocol"]], p["containerPort"]) for p in container.get("ports", ())),
+        has_sidecar=bool(sidecars),
+        captured=tuple(captured.split(",")) if captured else (),
     )
 
 
@@ -205,7 +237,28 @@ def _routes(o: dict[str, Any]) -> list[Route]:
             path=path["path"],
             service=(namespace, path["backend"]["service"]["name"]),
             port=path["backend"]["service"]["port"]["number"],
+            ingress=(namespace, o["metadata"]["name"]),
         )
         for rule in o["spec"]["rules"]
         for path in rule["http"]["paths"]
     ]
+
+
+def _mesh_route(
+    o: dict[str, Any],
+    services: Mapping[tuple[str, str], Service],
+    pods: list[Pod],
+    subsets: Mapping[tuple[str, str, str], Mapping[str, str]],
+) -> MeshRoute:
+    namespace, (host,) = o["metadata"]["namespace"], o["spec"]["hosts"]
+    (rule,) = (rule for rule in o["spec"]["http"] if "match" not in rule)
+    endpoints = [endpoint for port in services[namespace, host].ports for endpoint in port.endpoints]
+    labels = {pod.address: pod.labels for pod in pods}
+
+    def share(target: dict[str, Any]) -> Share:
+        name = target["destination"]["subset"]
+        wanted = subsets[namespace, host, name].items()
+        own = tuple(endpoint for endpoint in endpoints if wanted <= labels[endpoint[0]].items())
+        return Share(subset=name, weight=target["weight"], endpoints=own)
+
+    return MeshRoute((namespace, host), tuple(share(target) for target in rule["route"]))

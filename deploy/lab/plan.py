@@ -115,10 +115,9 @@ class Plan:
             "server": address,
         }
 
-    def load_balancer(self, port: int) -> Fields:
-        """Dial the ingress controller's LoadBalancer address."""
+    def load_balancer(self, port: int, host: str = "app.example.com") -> Fields:
+        """Dial the ingress controller's LoadBalancer address, for a host of an Ingress."""
         service = self.cluster.services["ingress-nginx", "ingress-nginx-controller"]
-        host = self.cluster.routes[0].host
         target = {"port": port, "service": service.reference(port), "server": host}
         return {**target, "address": service.load_balancer_ips[0], **({"server_name": host} if port == 443 else {})}
 

@@ -139,6 +139,7 @@ http {{
     fastcgi_temp_path {files.folder}/nginx-fastcgi;
     uwsgi_temp_path {files.folder}/nginx-uwsgi;
     scgi_temp_path {files.folder}/nginx-scgi;
+    proxy_set_header Host $host;
     proxy_hide_header X-Served-By;
     add_header X-Served-By "{word}" always;
     {servers}

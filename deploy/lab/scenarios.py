@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import misbehaviour
+from .journals import CAPTURED
 from .objects import Cluster
 from .plan import OUTSIDE, Fields, Plan, direct
 from .programs import API_HOST
@@ -36,6 +37,8 @@ def entrances(p: Plan) -> None:
             p.add(OUTSIDE, "ingress", at, "http", **size, **p.load_balancer(443))
     for at in p.times(4):
         p.add(OUTSIDE, "ingress", at, "http", path="/bytes/40", **p.load_balancer(80))
+    for at in p.times(6):
+        p.add(OUTSIDE, "ingress", at, "http", path="/bytes/45", **p.load_balancer(80, "admin.example.com"))
     for index, node in enumerate(p.cluster.nodes):
         for at in p.times(10):
             p.add(
@@ -98,13 +101,19 @@ def services(p: Plan) -> None:
 
 
 def mesh(p: Plan) -> None:
-    """webapp 90/10 over its subsets, as a sidecar does it: the client picks a subset and dials a pod of it directly."""
+    """webapp 90/10 over its subsets: the client picks one and dials a pod of it; reviews through sidecars that do."""
     client = p.cluster.pods_labelled("app-namespace", app="backend")[0]
     for index, at in enumerate(p.times(40)):
         subset = "v2" if index % 10 == 9 else "v1"
         pod = p.random.choice(p.cluster.pods_labelled("app-namespace", app="webapp", version=subset))
         chosen: Fields = {"mesh": {"host": "webapp", "namespace": "app-namespace", "subset": subset}}
         p.add(client, "mesh", at, "http", path="/bytes/400", **chosen, **direct(pod.address, 8080))
+    cart = p.cluster.pods_labelled("mesh", app="cart")[0]
+    for at in p.times(60):
+        body: Fields = {"path": f"/bytes/{p.random.choice(SIZES)}", "request_bytes": p.random.choice((0, 0, 700))}
+        p.add(cart, CAPTURED, at, "http", **body, **p.service("mesh", "reviews", 80))
+    for at in p.times(5):  # not in the mesh, so in plain, which the Service's pods say they do not take
+        p.add(p.debugger, "plaintext", at, "http", path="/bytes/60", **p.service("mesh", "reviews", 80))
 
 
 def databases(p: Plan) -> None:

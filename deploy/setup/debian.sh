@@ -9,6 +9,7 @@ want ip iproute2
 want nft nftables
 want dnsmasq dnsmasq-base
 want nginx nginx-light
+[ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || missing="$missing libnginx-mod-stream"
 want openssl openssl
 want etcd etcd-server
 want sysctl procps

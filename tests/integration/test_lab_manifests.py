@@ -16,7 +16,7 @@ from deploy.lab.cluster import MANIFESTS
 from deploy.lab.files import Files
 from deploy.lab.objects import Cluster, load
 
-CUSTOM = {"VirtualService", "DestinationRule"}
+CUSTOM = {"VirtualService", "DestinationRule", "PeerAuthentication"}
 
 
 def objects() -> list[dict[str, Any]]:

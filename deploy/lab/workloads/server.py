@@ -37,7 +37,11 @@ class Journal:
             self._file.flush()
 
 
-def serve_http(channel: Channel, word: str) -> None:
+Asked = dict[str, str]
+"""What the first request of a connection asked for; empty where nothing that can be asked in words was."""
+
+
+def serve_http(channel: Channel, word: str, asked: Asked) -> None:
     """Answer requests until one asks to close or the stream ends."""
     buffer = b""
     while True:
@@ -57,6 +61,8 @@ def serve_http(channel: Channel, word: str) -> None:
             remaining -= len(data)
         buffer = b""
         target = request.split()[1]
+        asked.setdefault("host", fields.get("host", ""))
+        asked.setdefault("path", target)
         if target.endswith("/reset"):
             channel.abort()
             raise ConnectionResetError
@@ -69,20 +75,20 @@ def serve_http(channel: Channel, word: str) -> None:
             return
 
 
-def serve_echo(channel: Channel, word: str) -> None:
+def serve_echo(channel: Channel, word: str, asked: Asked) -> None:
     """Greet, then repeat everything."""
     channel.send(f"{word}\n".encode())
     while data := channel.receive():
         channel.send(data)
 
 
-def serve_sink(channel: Channel, word: str) -> None:
+def serve_sink(channel: Channel, word: str, asked: Asked) -> None:
     """Read until the end and say nothing."""
     while channel.receive():
         pass
 
 
-HANDLERS: dict[str, Callable[[Channel, str], None]] = {
+HANDLERS: dict[str, Callable[[Channel, str, Asked], None]] = {
     "http": serve_http,
     "https": serve_http,
     "echo": serve_echo,
@@ -127,11 +133,12 @@ class Server:
         self._journal.write(event="accepted", number=number)
         channel = Channel(connection)
         outcome = "closed"
+        asked: Asked = {}
         try:
             if protocol == "https":
                 assert self._context is not None
                 channel = TLSChannel(connection, self._context)
-            HANDLERS[protocol](channel, f"{self._name} {local[0]} {local[1]}")
+            HANDLERS[protocol](channel, f"{self._name} {local[0]} {local[1]}", asked)
             if protocol == "https":
                 channel.finish()
         except OSError:  # a reset by either side; a TLS error is one as well
@@ -144,6 +151,7 @@ class Server:
             peer=peer,
             local=local,
             outcome=outcome,
+            asked=asked,
             received_bytes=channel.received_bytes,
             sent_bytes=channel.sent_bytes,
             sent_again_bytes=channel.sent_again_bytes,
