@@ -1,6 +1,6 @@
 """Where the pipeline has the cluster's state from: manifests, which never change, or the bus, where a watcher tells.
 
-Both are called for the state as it is now, and never wait. The invariant: what the bus says is read from its beginning
+Both are called for the state as it is now. The invariant: what the bus says is read from its beginning
 at every start, so nothing of the cluster's state is kept anywhere else.
 """
 
@@ -31,6 +31,8 @@ from .outputs.meters import Meters
 
 log = logging.getLogger(__name__)
 
+FIRST_POLL_SECONDS: Final = 0.2
+"""How long a poll waits until everything was read once."""
 WARNING_SECONDS: Final = 60.0
 """That the bus does not answer, or that there is no watcher, is logged at most this often."""
 
@@ -86,7 +88,7 @@ class BusState:
         self._warned_at = -WARNING_SECONDS
 
     def __call__(self, meters: Meters) -> ClusterState:
-        """Read what there is to read, without waiting for more."""
+        """Read what there is to read, without waiting for more once everything was read."""
         try:
             self._read(meters)
         except TransientError as error:
@@ -114,7 +116,7 @@ class BusState:
             self._reader.start()
             self._has_started = True
         while True:
-            messages = self._reader.poll(0.0)
+            messages = self._reader.poll(0.0 if self._has_caught_up else FIRST_POLL_SECONDS)
             for message in messages:
                 try:
                     with meters.stage("decode"):
@@ -129,9 +131,9 @@ class BusState:
                     if self._feed.take(name.node, name.epoch, name.seq, batch.frame):
                         newest_ns = cast("int | None", batch.frame["time"].max())
                         meters.applied(STATE.name, name.node, name.rows, newest_ns)
+            self._has_caught_up = self._has_caught_up or self._reader.caught_up()
             if not messages:
                 break
-        self._has_caught_up = self._has_caught_up or self._reader.caught_up()
 
     def _warn(self, text: str, *arguments: object) -> None:
         now = time.monotonic()

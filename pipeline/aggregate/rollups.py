@@ -7,6 +7,7 @@ The invariant: what a metric sums, it sums once: canonical, observer and overlay
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 import polars as pl
@@ -27,8 +28,27 @@ _BOTH_WAYS: Final = (pl.col("bytes") + pl.col("reply_bytes")).sum().alias("bytes
 
 def workload_ids(snapshot: Snapshot) -> pl.Series:
     """By endpoint id, the least id of an endpoint of the same workload: it stands for the workload in roll-ups."""
-    workload = ("namespace", "workload", "workload_kind")
-    return snapshot.endpoints.select(pl.col("id").min().over(*workload))["id"]
+    return _workloads_of(snapshot.numbering).ids(snapshot.endpoints)
+
+
+class _Workloads:
+    """Which endpoint stands for each workload under one numbering, whose endpoints only become more."""
+
+    def __init__(self) -> None:
+        self._first: dict[tuple[str, ...], int] = {}
+        self._ids: list[int] = []
+
+    def ids(self, endpoints: pl.DataFrame) -> pl.Series:
+        """By endpoint id, the endpoint that stands for its workload."""
+        new = endpoints.select("namespace", "workload", "workload_kind").slice(len(self._ids))
+        for workload in new.iter_rows():
+            self._ids.append(self._first.setdefault(workload, len(self._ids)))
+        return pl.Series("id", self._ids[: endpoints.height], dtype=pl.UInt32)
+
+
+@lru_cache(maxsize=2)
+def _workloads_of(numbering: object) -> _Workloads:
+    return _Workloads()
 
 
 def conversations(flows: pl.LazyFrame, workloads: pl.Series) -> pl.LazyFrame:
