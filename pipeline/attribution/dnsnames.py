@@ -6,6 +6,7 @@ where several names would do for a client that was not seen asking, none is give
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Final
 
 import polars as pl
@@ -15,10 +16,10 @@ from ..inventory.snapshot import Snapshot
 GRACE_NS: Final = 60 * 10**9
 """How long after its time to live an answer still counts: a client resolves first and connects then, and many keep an
 answer somewhat longer than they may."""
-MAX_ANSWERS: Final = 500_000
-"""Answers that are remembered, some 40 MB; those whose time ended first are forgotten first."""
+MAX_ANSWERS: Final = 200_000
+"""Answers that are remembered, some 25 MB with their names; those whose time ended first are forgotten first."""
 MERGE_ROWS: Final = 20_000
-"""So many new answers are held beside the others before they are merged with them."""
+"""So many new answers, and half as many as are known, are held beside the others before they are merged with them."""
 
 GIVEN: Final[pl.Enum] = pl.Enum(["exact", "inferred"])
 """`exact`: the client had just been given this name and no other for the address. `inferred`: it had been given others
@@ -31,7 +32,7 @@ _ANSWERS: Final = pl.Schema(
         "client_lo": pl.UInt64(),
         "addr_hi": pl.UInt64(),
         "addr_lo": pl.UInt64(),
-        "name": pl.String(),
+        "name": pl.UInt32(),  # row of the names
         "since": pl.Int64(),
         "until": pl.Int64(),
     }
@@ -52,6 +53,8 @@ class DnsNames:
         """The same for whichever client."""
         self._recent: list[pl.DataFrame] = []
         self._recent_rows = 0
+        self._numbers: dict[str, int] = {}
+        self._texts = pl.Series(dtype=pl.String)
 
     def __len__(self) -> int:
         return self._merged.height + self._recent_rows
@@ -60,6 +63,7 @@ class DnsNames:
         """Remember the answers among rows of `collector.schema.DNS`."""
         answers = (
             exchanges.lazy()
+            .with_columns(question=self._numbered(exchanges["question"]))
             .filter((pl.col("answer_hi") != 0) | (pl.col("answer_lo") != 0))
             .select(
                 "client_hi",
@@ -74,7 +78,7 @@ class DnsNames:
         )
         self._recent.append(answers)
         self._recent_rows += answers.height
-        if self._recent_rows >= self._merge_rows:
+        if self._recent_rows >= max(self._merge_rows, self._merged.height // 2):
             self._merge()
 
     def join(self, flows: pl.LazyFrame, snapshot: Snapshot) -> pl.LazyFrame:
@@ -102,9 +106,10 @@ class DnsNames:
         own = (
             asked.join(pl.concat([self._merged, *self._recent]).lazy(), on=_KEY[:4])
             .filter(is_valid)
+            .sort("since", "name")
             .group_by("_row")
-            .agg(pl.col("name").sort_by("since", "name").last(), names=pl.col("name").n_unique())
-            .with_columns(name_given=pl.when(pl.col("names") == 1).then(exact).otherwise(inferred))
+            .agg(pl.col("name").last(), least=pl.col("name").min(), most=pl.col("name").max())
+            .with_columns(name_given=pl.when(pl.col("least") == pl.col("most")).then(exact).otherwise(inferred))
         )
         anybody = pl.concat([self._by_address, *(rows.select(_BY_ADDRESS) for rows in self._recent)]).lazy()
         others = (
@@ -112,19 +117,45 @@ class DnsNames:
             .join(anybody, on=_BY_ADDRESS[:2])
             .filter(is_valid)
             .group_by("_row")
-            .agg(pl.col("name").first(), names=pl.col("name").n_unique())
-            .filter(pl.col("names") == 1)
+            .agg(pl.col("name").last(), least=pl.col("name").min(), most=pl.col("name").max())
+            .filter(pl.col("least") == pl.col("most"))
             .with_columns(name_given=inferred)
         )
-        return pl.concat([own, others]).select("_row", "name_given", destination_name="name")
+        told = pl.concat([own, others])
+        return told.select("_row", "name_given", destination_name=pl.lit(self._names()).gather(pl.col("name")))
+
+    def _names(self) -> pl.Series:
+        """By number: the name."""
+        new = list(islice(self._numbers, len(self._texts), None))
+        if new:
+            self._texts = pl.concat([self._texts, pl.Series(new, dtype=pl.String)], rechunk=True)
+        return self._texts
+
+    def _numbered(self, names: pl.Series) -> pl.Series:
+        """The number (UInt32) of each name; new names get new ones."""
+        distinct = names.unique()
+        numbers = [self._numbers.setdefault(name, len(self._numbers)) for name in distinct]
+        known = pl.DataFrame({"name": distinct, "number": pl.Series(numbers, dtype=pl.UInt32)})
+        return names.alias("name").to_frame().join(known, on="name", how="left", maintain_order="left")["number"]
 
     def _merge(self) -> None:
         """Join answers that follow on each other into one, and forget what is too much."""
         merged = _merged(pl.concat([self._merged, *self._recent]), _KEY)
         if merged.height > self._max_answers:
             merged = merged.top_k(self._max_answers, by="until")
+        merged = self._renumbered(merged)
         self._merged, self._by_address = merged, _merged(merged.select(_BY_ADDRESS), _BY_ADDRESS[:3])
         self._recent, self._recent_rows = [], 0
+
+    def _renumbered(self, merged: pl.DataFrame) -> pl.DataFrame:
+        """Forget the names that no answer has any more, once they are most."""
+        kept = merged["name"].unique().sort()
+        if len(self._numbers) <= 2 * len(kept):
+            return merged
+        texts = self._names().gather(kept)
+        self._texts, self._numbers = texts, {name: place for place, name in enumerate(texts)}
+        places = pl.DataFrame({"name": kept}).with_row_index("place")
+        return merged.join(places, on="name", maintain_order="left").with_columns(name="place").drop("place")
 
 
 def _merged(spans: pl.DataFrame, key: tuple[str, ...]) -> pl.DataFrame:
