@@ -438,7 +438,7 @@ INLINE void count(struct __sk_buff *skb, struct packet *p)
 		base->current = p->flow.generation;
 }
 
-INLINE int see(struct __sk_buff *skb, u8 direction, u8 is_uplink)
+static __attribute__((noinline)) int see(struct __sk_buff *skb, u8 direction, u8 is_uplink)
 {
 	struct packet p = {};
 	u32 offset = 0;

@@ -5,8 +5,8 @@ All other sightings of it add nothing but what they know of NAT. The invariants:
 to what was counted there, `opened` sums to 1, `closed` to 1 once it has ended, and an outcome other than `open` is on
 one row. So an interface's packets are in exactly one connection, and a connection's are counted once a node.
 
-A row waits at most one look where the backend is not known yet: the first packet of a connection passes its opener's
-interface before the kernel has chosen one.
+A first row waits for the next look where the backend is not known yet: the first packet of a connection passes its
+opener's interface before the kernel has chosen one.
 """
 
 from __future__ import annotations
@@ -21,15 +21,17 @@ from ..outcome import NO_REPLY_NS, OPEN, judge
 from .layout import ACK, FIN, RST, SYN, SYN_ACK
 from .sightings import SIGHTING, Keys, Sightings, begins
 
-S: Final = 1_000_000_000
-QUIET_NS: Final = S // 5
+SECOND_NS: Final = 1_000_000_000
+QUIET_NS: Final = SECOND_NS // 5
 """A TCP connection whose end was seen has ended after this much silence, so that its last packets are in its row."""
-KEPT_NS: Final = 5 * S
+UNSURE_NS: Final = SECOND_NS // 5
+"""How long a first row waits for the backend: longer than a packet takes from one interface of the node to another."""
+KEPT_NS: Final = 5 * SECOND_NS
 """How long an ended connection is remembered, so that a packet that comes late is none of a new one."""
-TCP_IDLE_NS: Final = 24 * 3600 * S
-UNREPLIED_IDLE_NS: Final = 30 * S  # as conntrack's timeouts of UDP and ICMP
-TCP_UNREPLIED_IDLE_NS: Final = 120 * S  # of SYN_SENT
-REPLIED_IDLE_NS: Final = 120 * S  # of UDP streams
+TCP_IDLE_NS: Final = 24 * 3600 * SECOND_NS
+UNREPLIED_IDLE_NS: Final = 30 * SECOND_NS  # as conntrack's timeouts of UDP and ICMP
+TCP_UNREPLIED_IDLE_NS: Final = 120 * SECOND_NS  # of SYN_SENT
+REPLIED_IDLE_NS: Final = 120 * SECOND_NS  # of UDP streams
 
 _TCP: Final = 6
 _UDP: Final = 17
@@ -234,9 +236,10 @@ class Connections:
         ended = ~live["is_closed"] & (is_over | (now_ns - live["last"] >= np.where(is_done, QUIET_NS, limit)))
         outcome = np.where(live["settled"] == OPEN, _outcome(live, state, ended, now_ns), OPEN)
 
-        is_unsure = ~live["is_told"] & ~live["is_known"] & np.isin(live["protocol"], (_TCP, _UDP)) & ~ended
-        is_ending = is_done & ~ended & ~live["is_closed"]
-        waits = (is_unsure | is_ending) & ~live["has_waited"] & (not final)
+        is_tracked = np.isin(live["protocol"], (_TCP, _UDP))
+        is_unsure = is_tracked & ~live["is_told"] & ~live["is_known"] & (now_ns - live["first"] < UNSURE_NS)
+        is_ending = is_done & ~ended & ~live["is_closed"] & ~live["has_waited"]
+        waits = (is_unsure | is_ending) & ~ended & (not final)
         is_news = ~live["is_told"] | ended | (outcome != OPEN)
         for name in _COUNTERS:
             is_news |= live[name] > 0

@@ -1,0 +1,182 @@
+"""Flows become connections: counted once, at one interface, whatever the moments at which the kernel is read."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collector.ebpf.sightings import sight
+from collector.ebpf.tracking import KEPT_NS, SECOND_NS, TCP_IDLE_NS, Connections
+from collector.schema import OUTCOMES
+from tests.collector.ebpf.kernel_model import CLIENT_SIDE, UDP, UPLINK, Connection, Kernel, Packet
+
+CLIENT, SERVICE, BACKEND = (1, 40000), (96, 80), (2, 8080)
+S = SECOND_NS
+WALL = 1_700_000_000 * S
+
+SCRIPTS = {
+    ">S <SA >A >A <A >FA <FA >A": "closed",
+    ">S <SA >A >A <A <FA >FA <A": "closed",
+    ">S <SA >A >A <R": "reset",
+    ">S <SA >A >R": "reset",
+    ">S <R": "refused",
+    ">S >S >S": "no_reply",
+    ">S": "no_reply",
+    ">S >S <SA >A >FA <FA >A": "closed",
+}
+
+
+def look(connections: Connections, kernel: Kernel, now_ns: int, *, final: bool = False) -> list[dict[str, Any]]:
+    flows, sums = kernel.take()
+    seen = sight(flows, sums, {UPLINK}, connections.holds)
+    rows = connections.update(seen, now_ns, WALL, final=final)
+    assert rows.dtype.names is not None
+    return [{name: int(row[name]) for name in rows.dtype.names} | {"outcome": OUTCOMES[row["outcome"]]} for row in rows]
+
+
+def replay(packets: Iterable[Packet], cuts: set[int]) -> list[dict[str, Any]]:
+    """Show packets in order of time, look after those whose number is in `cuts`, then until nothing lives."""
+    kernel, connections = Kernel(), Connections()
+    rows: list[dict[str, Any]] = []
+    now = 0
+    for number, packet in enumerate(sorted(packets, key=lambda p: p.time)):
+        kernel.see(packet)
+        now = packet.time
+        if number in cuts:
+            rows += look(connections, kernel, now)
+    for later in (1, S, 4 * S, 4 * S + KEPT_NS, TCP_IDLE_NS, 2 * TCP_IDLE_NS):
+        rows += look(connections, kernel, now + later)
+    assert len(connections) == 0
+    return rows
+
+
+def by_connection(rows: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    found = defaultdict(list)
+    for row in rows:
+        found[row["flow_id"]].append(row)
+    return sorted(found.values(), key=lambda group: (group[0]["src_port"], group[0]["start"]))
+
+
+def is_right(rows: list[dict[str, Any]], connection: Connection, outcome: str) -> None:
+    """One connection's rows against what was sent."""
+    near = [p for p in connection.packets() if p.ifindex == CLIENT_SIDE]
+    there, back = [p.size for p in near if not p.is_reply], [p.size for p in near if p.is_reply]
+    assert [sum(row[name] for row in rows) for name in ("packets", "bytes", "reply_packets", "reply_bytes")] == [
+        len(there),
+        sum(there),
+        len(back),
+        sum(back),
+    ]
+    assert [sum(row[name] for row in rows) for name in ("opened", "closed")] == [1, 1]
+    assert [row["outcome"] for row in rows if row["outcome"] != "open"] == [outcome]
+    assert rows[0]["opened"]
+    assert rows[-1]["closed"]
+    for row in rows:
+        assert (row["src_lo"] & 0xFFFF, row["src_port"]) == connection.client
+        assert (row["dst_lo"] & 0xFFFF, row["dst_port"]) == connection.dialled
+        assert row["start"] == WALL + connection.begin or row["start"] == WALL + connection.begin + 10
+        if connection.hops == 2:
+            assert (row["backend_lo"] & 0xFFFF, row["backend_port"]) == connection.backend
+            assert (row["nat_src_lo"] & 0xFFFF, row["nat_src_port"]) == connection.client
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("backend", [BACKEND, SERVICE], ids=["translated", "direct"])
+def test_every_outcome_whatever_the_moment_of_a_look(script: str, backend: tuple[int, int]) -> None:
+    connection = Connection(CLIENT, SERVICE, backend, S, script)
+    for cut in range(-1, len(connection.packets())):
+        (rows,) = by_connection(replay(connection.packets(), {cut}))
+        is_right(rows, connection, SCRIPTS[script])
+
+
+def test_what_lies_between_two_looks_is_one_row() -> None:
+    connection = Connection(CLIENT, SERVICE, BACKEND, S, ">S <SA >A >A <A >FA <FA >A")
+    rows = replay(connection.packets(), set())
+    is_right(rows, connection, "closed")
+    assert len(rows) == 1
+
+
+def test_what_is_dropped_behind_the_first_interface_is_seen_there() -> None:
+    connection = Connection(CLIENT, SERVICE, BACKEND, S, ">S >S", hops=1)
+    is_right(replay(connection.packets(), {0}), connection, "no_reply")
+
+
+def test_a_question_and_an_answer_of_one_packet_keep_their_service() -> None:
+    connection = Connection(CLIENT, SERVICE, BACKEND, S, "> <", protocol=UDP)
+    for cut in range(-1, 4):
+        rows = replay(connection.packets(), {cut})
+        assert sum(row["opened"] for row in rows) == 1
+        assert {(row["dst_lo"] & 0xFFFF, row["backend_lo"] & 0xFFFF) for row in rows} == {(96, 2)}
+        assert (sum(row["bytes"] for row in rows), sum(row["reply_bytes"] for row in rows)) == (100, 101)
+        assert {row["outcome"] for row in rows} == {"open"}
+
+
+def test_a_port_used_again_between_two_looks_is_another_connection() -> None:
+    script = ">S <SA >A >A <A >FA <FA >A"
+    several = [Connection(CLIENT, SERVICE, BACKEND, S * n, script, isn=n) for n in (1, 2, 3)]
+    packets = [packet for connection in several for packet in connection.packets()]
+    for cut in range(-1, len(packets)):
+        groups = by_connection(replay(packets, {cut}))
+        assert len(groups) == 3
+        for rows, connection in zip(groups, several, strict=True):
+            is_right(rows, connection, "closed")
+
+
+def test_a_late_packet_is_of_no_new_connection() -> None:
+    connection = Connection(CLIENT, SERVICE, BACKEND, S, ">S <SA >A >FA <FA >A")
+    kernel, connections = Kernel(), Connections()
+    for packet in connection.packets():
+        kernel.see(packet)
+    rows = look(connections, kernel, 2 * S)
+    *_, last = (p for p in connection.packets() if p.ifindex == CLIENT_SIDE)
+    kernel.see(last)
+    rows += look(connections, kernel, 3 * S)
+    assert [(row["opened"], row["closed"], row["packets"]) for row in rows] == [(1, 1, 4), (0, 0, 1)]
+    assert len({row["flow_id"] for row in rows}) == 1
+
+
+@given(st.data())
+def test_sums_are_those_of_the_openers_interface(data: st.DataObject) -> None:
+    """Many connections at once, of all kinds, read at any moments: each is there once, whole."""
+    scripts = data.draw(st.lists(st.sampled_from(sorted(SCRIPTS)), min_size=1, max_size=6))
+    several = [
+        Connection(
+            (data.draw(st.integers(1, 2)), 40000 + number),
+            SERVICE,
+            data.draw(st.sampled_from([BACKEND, SERVICE])),
+            S + data.draw(st.integers(0, 5000)),
+            script,
+            isn=number + 1,
+        )
+        for number, script in enumerate(scripts)
+    ]
+    packets = [packet for connection in several for packet in connection.packets()]
+    cuts = data.draw(st.sets(st.integers(0, len(packets) - 1), max_size=6))
+    groups = by_connection(replay(packets, cuts))
+    assert len(groups) == len(several)
+    for rows, connection in zip(groups, several, strict=True):
+        is_right(rows, connection, SCRIPTS[connection.script])
+
+
+def test_many_connections_come_and_go() -> None:
+    """Slots are used again; every connection has its own."""
+    connections = Connections()
+    opened = closed = 0
+    for turn in range(20):
+        kernel = Kernel()
+        for number in range(200):
+            client = (3, 10_000 + turn * 200 + number)
+            for packet in Connection(client, SERVICE, BACKEND, turn * 3 * S, ">S <SA >A <R", isn=turn).packets():
+                kernel.see(packet)
+        rows = look(connections, kernel, turn * 3 * S + S)
+        opened += sum(row["opened"] for row in rows)
+        closed += sum(row["closed"] for row in rows)
+    assert (opened, closed) == (4000, 4000)
+    assert len(connections) <= 600
+    assert np.all(np.diff(connections._keys.astype(np.float64)) >= 0)
