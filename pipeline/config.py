@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 from urllib.parse import urlsplit
 
 from .errors import ConfigError
@@ -35,6 +35,9 @@ class PipelineConfig:
     """YAML file of what a gigabyte costs, by how far it goes; None charges nothing."""
     lake: Path | None = None
     """Folder of the Parquet history; None writes none."""
+    services_by: Literal["auto", "dialled", "backend"] = "auto"
+    """What tells the Service of a flow: the address dialled; the backend too, where the dataplane shows no other
+    (Cilium in kube-proxy's place); `auto` looks which of them the cluster runs."""
     state_wait_s: float = 2.0
     """How long a flow may wait for the cluster's state to tell of its time, and its ends."""
     window_s: float = 1.0

@@ -31,6 +31,7 @@ from .config import PipelineConfig
 from .decode import Decoded
 from .errors import PermanentError, TransientError
 from .intake import Intake
+from .inventory.dataplane import services_by
 from .inventory.endpoints import UNKNOWN
 from .inventory.snapshot import Snapshot
 from .outputs.history import history_of
@@ -186,7 +187,9 @@ class Engine:
             return
         snapshot = state.snapshot
         with self._meters.stage("attribute"):
-            attributed = attribute(flows.lazy(), snapshot).collect()
+            by = self._config.services_by
+            by = services_by(snapshot) if by == "auto" else by
+            attributed = attribute(flows.lazy(), snapshot, by).collect()
             if not is_final:
                 is_unknown = (attributed["src_id"] == UNKNOWN) | (attributed["dst_id"] == UNKNOWN)
                 is_told = self._awaiting.doubt(flows, is_unknown, state.known_until, given_s)

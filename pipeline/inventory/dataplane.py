@@ -7,6 +7,7 @@ clearly the latter is taken for the former, for a flow straight to a pod is no S
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final, Literal
 
 import polars as pl
@@ -21,6 +22,7 @@ KUBE_PROXY: Final = "kube-proxy"
 """How the name of its pods begins, whether they are a DaemonSet's or static ones."""
 
 
+@lru_cache(maxsize=2)
 def services_by(snapshot: Snapshot) -> ServicesBy:
     """`backend` where an agent that can translate at the socket runs and no kube-proxy does; else `dialled`."""
     is_pod = pl.col("kind") == "Pod"
