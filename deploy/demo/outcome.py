@@ -14,6 +14,7 @@ from deploy.lab.objects import Cluster
 from pipeline.aggregate.rollups import FAILURES
 from pipeline.query import scan_flows
 
+from .policies import PolicyReport, compare_policies, judged
 from .table import size, table
 from .verify import Report, compare, connections, truth_frame
 
@@ -29,12 +30,14 @@ class Outcome:
     talkers: pl.DataFrame
     disagreements: list[str] = field(default_factory=list)
     """Sums that differ between the metrics and the history."""
+    policies: PolicyReport = field(default_factory=lambda: PolicyReport(0, 0))
     panels: list[str] | None = None
 
     @property
     def ok(self) -> bool:
-        """Whether every connection is right, the metrics equal the history, and every panel has data."""
-        return self.report.ok and not self.disagreements and not self.panels
+        """Whether every connection is right, and judged right, the metrics equal the history, and every panel has
+        data."""
+        return self.report.ok and not self.policies.wrong and not self.disagreements and not self.panels
 
     def print(self, output: Path) -> None:
         """Write the table, the comparison and where to look next to the terminal."""
@@ -65,10 +68,12 @@ def judge(
     everything = scan_flows(lake)
     flows = everything.filter(pl.col("start").cast(pl.Int64) >= began_ns)
     host_pods = {f"{pod.namespace}/{pod.name}": pod.node for pod in cluster.pods.values() if pod.host_network}
+    told = truth_frame(truth, host_pods, cluster.routes)
     return Outcome(
-        report=compare(truth_frame(truth, host_pods), connections(flows)),
+        report=compare(told, connections(flows)),
         talkers=_talkers(flows),
         disagreements=_disagreements(everything, metrics),
+        policies=compare_policies(told, judged(flows)),
         panels=panels,
     )
 
@@ -121,6 +126,7 @@ def _disagreements(flows: pl.LazyFrame, metrics: str) -> list[str]:
         flowatlas_flow_bytes_total=(pl.col("bytes") + pl.col("reply_bytes")).sum(),
         flowatlas_flow_packets_total=(pl.col("packets") + pl.col("reply_packets")).sum(),
         flowatlas_connection_failures_total=pl.col("outcome").cast(pl.String).is_in(FAILURES).sum(),
+        flowatlas_policy_mismatch_connections_total=(pl.col("mismatch") != "").sum(),
     ).collect()
     return [
         f"{name}: {exposed.get(name, 0)} in the metrics, {value} in the history"
@@ -137,12 +143,14 @@ def _verdict(outcome: Outcome) -> list[str]:
         f"bytes counted less payload: {report.header_bytes_per_packet:.1f} a TCP packet, its IP and TCP headers",
         f"{report.untracked} attempts dropped or refused on the client's own node before the kernel tracked them: not "
         "visible to the conntrack source",
+        f"policies: {outcome.policies.denied} denied as told, {outcome.policies.mismatches} mismatches as told",
     ]
     for title, names in (
         ("MISSING", report.missing),
         ("COUNTED TWICE", report.counted_twice),
         ("WRONG", report.wrong),
         ("NEVER GENERATED", report.never_generated),
+        ("WRONG BY POLICIES", outcome.policies.wrong),
         ("METRICS AND HISTORY DISAGREE", outcome.disagreements),
         ("PANELS WITHOUT DATA", outcome.panels or []),
     ):
