@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.query import scan_flows
-from tests.pipeline.shipments import batch, flow, write_segment
+from tests.pipeline.shipments import NOW, SECOND, batch, flow, write_segment
 from tests.pipeline.small_cluster import OBJECTS
+from tests.pipeline.state_batches import delete, mark, put, state, synced
 
 START_SECONDS = 30
 
@@ -33,14 +34,14 @@ class PipelineProcess:
         self.command += ["--bus", f"file://{self.bus}", "--state", str(state), "--lake", str(self.lake)]
         self._child: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> str:
-        """Start and return the address that it serves on, once it is ready."""
+    def start(self, page: str = "readyz") -> str:
+        """Start and return the address that it serves on, once it is ready, or once another page is served."""
         with self._log.open("wb") as log:
             self._child = subprocess.Popen(self.command, stdout=log, stderr=log)
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline and self._child.poll() is None:
             served = re.search(r"serving /metrics on (\S+)", self._log.read_text())
-            if served and get(f"http://{served[1]}/readyz"):
+            if served and get(f"http://{served[1]}/{page}"):
                 return served[1]
             time.sleep(0.05)
         raise AssertionError(f"the pipeline is not ready: {self._log.read_text()}")
@@ -117,6 +118,30 @@ def test_a_kill_repeats_work_and_skips_none(process: PipelineProcess) -> None:
     process.start()
     assert process.end() == 0
     assert scan_flows(process.lake).collect()["flow_id"].unique().sort().to_list() == [0, 1, 2]
+
+
+def test_a_state_on_the_bus_is_awaited_before_any_flow_is_judged(process: PipelineProcess) -> None:
+    """The watcher's epoch lies in segments beside the flows; a restart reads it again, and the pod that left in it."""
+    process.command += ["--state", "bus"]
+    ship(process, 0)
+    address = process.start("healthz")
+    time.sleep(1.5)
+    assert get(f"http://{address}/readyz") is None
+    assert "flowatlas_pipeline_rows_total{" not in (get(f"http://{address}/metrics") or "")
+    write_segment(process.bus, state(1, 0, [put(NOW - SECOND, item) for item in OBJECTS]))
+    write_segment(
+        process.bus, state(1, 1, [synced(NOW), delete(NOW + 60 * SECOND, OBJECTS[3]), mark(NOW + 61 * SECOND)])
+    )
+    deadline = time.monotonic() + START_SECONDS
+    while not get(f"http://{address}/readyz"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert process.end() == 0
+    process.start()
+    ship(process, 1)
+    assert process.end() == 0
+    rows = scan_flows(process.lake).select("flow_id", "source_name", "service").collect().sort("flow_id").rows()
+    assert rows == [(0, "front-1-x", "database"), (1, "front-1-x", "database")]
 
 
 @pytest.mark.parametrize(
