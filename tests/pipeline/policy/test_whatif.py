@@ -1,0 +1,74 @@
+"""What a change of policies cuts and lets through: who, how much, by what, and how sure that is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from pipeline.attribution.policies import compile_policies
+from pipeline.inventory.models import Resource
+from pipeline.policy.ends import judged
+from pipeline.policy.record import record_of
+from pipeline.policy.whatif import by_workload, changed_pairs
+from tests.pipeline.policy.histories import cluster, history, later, policy, seen
+
+DENY_ALL = policy("deny-all", policyTypes=["Ingress"])
+FROM_WEB = policy(
+    "from-web",
+    podSelector={"matchLabels": {"app": "db"}},
+    ingress=[{"from": [{"podSelector": {"matchLabels": {"app": "web"}}}], "ports": [{"port": "sql"}]}],
+)
+ROWS = [
+    *(seen("web-1", "db-0", 5432, time=later(day)) for day in (0, 1, 2, 3)),
+    seen("web-0", "db-0", 5432),
+    seen("job-9", "db-0", 5432, outcome="no_reply"),
+    seen("web-1", "198.51.100.1", 443),
+    seen("198.51.100.7", "web-1", 80),
+    seen("198.51.100.8", "web-1", 80),
+]
+
+
+def changes(before: list[Resource], after: list[Resource]) -> list[dict[str, Any]]:
+    objects, known, _ = cluster()
+    record = record_of(history(*ROWS))
+    pairs = judged(record.pairs, known).pairs
+    changed = changed_pairs(
+        pairs, compile_policies([*objects, *before], known), compile_policies([*objects, *after], known)
+    )
+    return by_workload(changed, record).to_dicts()
+
+
+def test_what_is_cut_is_told_by_workload_and_what_cuts_it() -> None:
+    rows = changes([], [DENY_ALL])
+    assert {row["change"] for row in rows} == {"cut"}
+    assert {tuple(row["responsible"]) for row in rows} == {("NetworkPolicy shop/deny-all isolates",)}
+    told = [(r["source_workload"], r["destination_workload"], r["port"], r["connections"], r["failed"]) for r in rows]
+    assert told == [("web", "db", 5432, 5, 0), ("outside", "web", 80, 2, 0), ("job-9", "db", 5432, 1, 1)]
+    web, outside, job = rows
+    assert (web["bytes"], web["last_seen"], web["is_rare"], web["by_workload"]) == (750, later(3), False, 1)
+    assert (outside["addresses"], outside["pairs"], outside["is_rare"]) == (2, 2, True)
+    assert job["is_rare"]
+
+
+def test_a_policy_that_allows_more_lets_through_what_it_names() -> None:
+    (row,) = changes([DENY_ALL], [DENY_ALL, FROM_WEB])
+    assert (row["change"], row["source_workload"], row["connections"]) == ("let through", "web", 5)
+    assert row["responsible"] == ["NetworkPolicy shop/from-web rule 1 allow"]
+
+
+def test_a_policy_that_goes_is_named_for_what_it_no_longer_denies() -> None:
+    rows = changes([DENY_ALL, FROM_WEB], [FROM_WEB])
+    assert [(row["source_workload"], row["change"]) for row in rows] == [("outside", "let through")]
+    assert rows[0]["responsible"] == ["no more: NetworkPolicy shop/deny-all isolates"]
+
+
+def test_no_change_is_no_row() -> None:
+    assert changes([DENY_ALL], [DENY_ALL]) == []
+
+
+def test_near_misses_of_what_cuts_are_told() -> None:
+    other_port = policy("other", ingress=[{"from": [{"podSelector": {}}], "ports": [{"port": 1}]}])
+    rows = pl.DataFrame(changes([], [other_port]))
+    web = rows.filter(source_workload="web")
+    assert web["responsible"].to_list() == [["NetworkPolicy shop/other isolates (near miss: rule 1)"]]
