@@ -12,6 +12,8 @@ from typing import Any, Final
 
 import polars as pl
 
+from deploy.lab.objects import Route
+
 TCP: Final = 6
 UDP: Final = 17
 TCP_HEADER_BYTES: Final = (40, 80)
@@ -42,8 +44,12 @@ TRUTH_SCHEMA: Final = pl.Schema(
         "opened_ns": pl.Int64,
         "denied_by": pl.String,
         "tracked": pl.Boolean,
+        "route": pl.String,
+        "mesh": pl.String,
     }
 )
+SEVERAL: Final = "several"
+"""What a label says where the routes that lead to a Service differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +75,16 @@ class Report:
         return not (self.missing or self.counted_twice or self.wrong or self.never_generated)
 
 
-def truth_frame(rows: Sequence[Mapping[str, Any]], host_pods: Mapping[str, str]) -> pl.DataFrame:
+def truth_frame(
+    rows: Sequence[Mapping[str, Any]], host_pods: Mapping[str, str], routes: Sequence[Route] = ()
+) -> pl.DataFrame:
     """The truth's JSON rows as columns: client, Service and backend as `namespace/name`, empty where there is none.
 
+    `route` is what a flow can show of the rule that a request matched: of several `routes` to the Service, what they
+    agree on. `mesh` is the mode and the subset, null where the truth does not speak of them.
+
     What is outside the cluster is `outside`. `host_pods` maps the hostNetwork pods (`namespace/name`) to their nodes,
-    since an address cannot tell such a pod from its node.
+    since an address cannot tell such a client from its node; the port where it answers does.
     """
 
     def named(value: Mapping[str, Any] | None, name: str) -> str:
@@ -81,27 +92,43 @@ def truth_frame(rows: Sequence[Mapping[str, Any]], host_pods: Mapping[str, str])
             return ""
         if "namespace" not in value:
             return "outside"
-        full = f"{value['namespace']}/{value[name]}"
-        return host_pods.get(full, full)
+        return f"{value['namespace']}/{value[name]}"
 
     flat = [
         {
             **{key: row.get(key) for key in TRUTH_SCHEMA},
             "id": str(row["id"]),
-            "client": named(row["client"], "pod"),
+            "client": host_pods.get(client := named(row["client"], "pod"), client),
             "service": named(row.get("service"), "name"),
             "backend": named(row.get("backend"), "pod"),
+            "route": _route(row, routes),
+            "mesh": f"{mesh['mode']} {mesh['subset']}" if (mesh := row.get("mesh")) and "mode" in mesh else None,
         }
         for row in rows
     ]
     return pl.DataFrame(flat, schema=TRUTH_SCHEMA)
 
 
+def _route(row: Mapping[str, Any], routes: Sequence[Route]) -> str:
+    """`namespace/name host path` of the rule that the request matched, with `several` for what flows cannot tell."""
+    told = row.get("route")
+    if not told:
+        return ""
+    service = row["service"]["namespace"], row["service"]["name"]
+    candidates = [(*route.ingress, route.host, route.path) for route in routes if route.service == service]
+    if tuple(told.values()) not in candidates:
+        raise ValueError(f"{row['id']}: {told} is no route to {service}")
+    namespace, name, host, path = (
+        values[0] if len(set(values)) == 1 else SEVERAL for values in zip(*candidates, strict=True)
+    )
+    return f"{namespace}/{name} {host} {path}"
+
+
 def connections(flows: pl.LazyFrame) -> pl.DataFrame:
     """Observations of the history (`pipeline.query.scan_flows`) folded into connections; canonical TCP and UDP alone.
 
-    One row a connection: KEY, start (ns), opened (how often it was counted), client, service, backend, outcome,
-    packets, bytes, reply_packets, reply_bytes.
+    One row a connection: KEY, start (ns), opened (how often it was counted), client, service, backend, route, mesh,
+    outcome, packets, bytes, reply_packets, reply_bytes.
     """
 
     def named(namespace: str, name: str) -> pl.Expr:
@@ -116,11 +143,15 @@ def connections(flows: pl.LazyFrame) -> pl.DataFrame:
             client=named("source_namespace", "source_name"),
             backend=named("destination_namespace", "destination_name"),
             service=named("service_namespace", "service"),
+            route=pl.when(pl.col("route") != "")
+            .then(pl.format("{}/{} {} {}", "route_namespace", "route", "route_host", "route_path"))
+            .otherwise(pl.lit("")),
+            mesh=pl.concat_str("mesh", "subset", separator=" "),
             outcome=pl.col("outcome").cast(pl.String),
         )
         .group_by(*KEY, "flow_id", "node")
         .agg(
-            pl.col("start", "client", "service", "backend").first(),
+            pl.col("start", "client", "service", "backend", "route", "mesh").first(),
             pl.col("opened", "packets", "bytes", "reply_packets", "reply_bytes").cast(pl.Int64).sum(),
             outcome=pl.col("outcome").filter(is_final).first().fill_null("open"),
         )
@@ -146,7 +177,7 @@ def compare(truth: pl.DataFrame, found: pl.DataFrame) -> Report:
         .group_by("id")
         .agg(
             pl.col("opened", "packets", "bytes", "reply_packets", "reply_bytes").sum(),
-            pl.col("client", "service", "backend", "outcome").last().name.prefix("found_"),
+            pl.col("client", "service", "backend", "route", "mesh", "outcome").last().name.prefix("found_"),
             records=pl.len(),
         )
     )
@@ -205,6 +236,8 @@ def _faults() -> pl.Expr:
         pl.concat_list(
             differs("client"),
             differs("service"),
+            differs("route"),
+            differs("mesh"),
             pl.when(~is_unanswered).then(differs("backend")),
             pl.when(is_tcp).then(differs("outcome")),
             pl.when(pl.col("opened") != 1).then(pl.format("opened {} times", "opened")),

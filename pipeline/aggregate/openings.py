@@ -1,8 +1,8 @@
 """How many connections a client holds open to a Service whose connections a DestinationRule bounds.
 
 The bound is of one client's proxy, so what is compared with it is the most that any one client holds. The invariant:
-a connection is held from the row that opens it to the row that closes it; one from before the pipeline started is not
-known, and its end takes nothing away.
+a TCP connection is held from the row that opens it to the one row that tells how it ended (`closed` comes later, when
+the kernel forgets it); one from before the pipeline started is not known, and its end takes nothing away.
 """
 
 from __future__ import annotations
@@ -11,11 +11,16 @@ from typing import Final
 
 import polars as pl
 
+from collector.schema import OUTCOMES
+
 from ..attribution.mesh_lookups import MeshLookups
 from ..catalog import BY_NAME
 from ..inventory.snapshot import Snapshot
 from ..inventory.spans import END
 from .samples import Samples, samples_of
+
+TCP: Final = 6
+_OPEN: Final = OUTCOMES.index("open")
 
 _HELD: Final = pl.Schema(
     {
@@ -47,10 +52,11 @@ class OpenConnections:
         self._bounds = bounds
         if bounds.is_empty():
             return
+        change = pl.col("opened").cast(pl.Int64) - (pl.col("outcome") != _OPEN).cast(pl.Int64)
         changes = (
-            flows.filter(pl.col("service_id").is_not_null() & (pl.col("opened") != pl.col("closed")))
+            flows.filter((pl.col("protocol") == TCP) & pl.col("service_id").is_not_null() & (change != 0))
             .group_by("src_id", "service_id", "subset_id")
-            .agg((pl.col("opened").cast(pl.Int64) - pl.col("closed").cast(pl.Int64)).sum().alias("held"))
+            .agg(change.sum().alias("held"))
             .with_columns(
                 *(
                     pl.lit(snapshot.services[name]).gather(pl.col("service_id")).alias(name)

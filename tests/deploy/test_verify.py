@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from deploy.demo.verify import Report, compare, connections, truth_frame
+from deploy.lab.objects import Route
 
 SECOND = 1_000_000_000
 
@@ -60,14 +61,24 @@ def flow(**changes: Any) -> dict[str, Any]:
         "bytes": 100 + 5 * 52 + 8,
         "reply_packets": 4,
         "reply_bytes": 1000 + 4 * 52 + 8,
+        **dict.fromkeys(("route_namespace", "route", "route_host", "route_path", "mesh", "subset"), ""),
     }
     return row | changes
 
 
-def judged(truths: list[dict[str, Any]], flows: list[dict[str, Any]]) -> Report:
+def ingress_route(host: str, path: str = "/", name: str = "site") -> Route:
+    return Route(host=host, path=path, service=("default", "web"), port=80, ingress=("default", name))
+
+
+MATCHED = {"namespace": "default", "name": "site", "host": "a.example", "path": "/"}
+FOUND = {"route_namespace": "default", "route": "site", "route_host": "a.example", "route_path": "/"}
+
+
+def judged(truths: list[dict[str, Any]], flows: list[dict[str, Any]], *routes: Route) -> Report:
     schema = {"src_port": pl.UInt16, "dst_port": pl.UInt16, "protocol": pl.UInt8}
     return compare(
-        truth_frame(truths, {"kube-system/agent-1": "node1"}), connections(pl.LazyFrame(flows, schema_overrides=schema))
+        truth_frame(truths, {"kube-system/agent-1": "node1"}, routes),
+        connections(pl.LazyFrame(flows, schema_overrides=schema)),
     )
 
 
@@ -130,6 +141,27 @@ def test_a_wrong_fact_is_named(changes: dict[str, Any], said: str) -> None:
     report = judged([truth()], [flow(**changes)])
     assert report.counted == 0
     assert said in report.wrong[0]
+
+
+def test_the_route_of_an_ingress_is_compared_as_far_as_a_flow_can_tell() -> None:
+    leg, one, other = truth(route=MATCHED), ingress_route("a.example"), ingress_route("b.example")
+    assert judged([leg], [flow(**FOUND)], one).ok
+    assert judged([leg], [flow(**FOUND | {"route_host": "several"})], one, other).ok
+    assert (
+        "route default/site a.example /, not default/site several /"
+        in judged([leg], [flow(**FOUND)], one, other).wrong[0]
+    )
+    assert not judged([leg], [flow()], one).ok
+    assert not judged([truth()], [flow(**FOUND)], one).ok
+    with pytest.raises(ValueError, match="is no route"):
+        judged([leg], [flow(**FOUND)], other)
+
+
+def test_mode_and_subset_are_compared_where_the_truth_speaks_of_them() -> None:
+    leg = truth(mesh={"namespace": "default", "host": "web", "subset": "v1", "mode": "sidecar"})
+    assert judged([leg], [flow(mesh="sidecar", subset="v1")]).ok
+    assert "mesh sidecar v2, not sidecar v1" in judged([leg], [flow(mesh="sidecar", subset="v2")]).wrong[0]
+    assert judged([truth()], [flow(subset="v1")]).ok
 
 
 def test_a_connection_that_nobody_made_is_named() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
+from collector.schema import OUTCOMES
 from pipeline.aggregate.intervals import wilson
 from pipeline.aggregate.mesh import MeshMetrics
 from pipeline.attribution import attribute
@@ -35,10 +36,10 @@ def cluster(*objects: Resource) -> Snapshot:
     return build([*CLUSTER, destination_rule(), *objects])
 
 
-def add(metrics: MeshMetrics, snapshot: Snapshot, *flows: Flow, opened: int = 1, closed: int = 1) -> None:
+def add(metrics: MeshMetrics, snapshot: Snapshot, *flows: Flow, opened: int = 1, outcome: str = "closed") -> None:
     frame = frame_of(flows).with_columns(
         pl.lit(opened, pl.UInt8).alias("opened"),
-        pl.lit(closed, pl.UInt8).alias("closed"),
+        pl.lit(OUTCOMES.index(outcome), pl.UInt8).alias("outcome"),
         pl.lit(100, pl.UInt64).alias("bytes"),
         pl.lit(1000, pl.UInt64).alias("reply_bytes"),
     )
@@ -89,7 +90,7 @@ def test_what_one_client_holds_is_compared_with_the_bound() -> None:
     metrics = MeshMetrics()
     snapshot = build([*CLUSTER, destination_rule(bound=3)])
     held = [flow(CLIENT, V1), flow(CLIENT, V1), flow(CLIENT, V2), flow(PLAIN, WEB_IP, 80, V1, 8080)]
-    add(metrics, snapshot, *held, closed=0)
+    add(metrics, snapshot, *held, outcome="open")
     assert values(metrics, "max_connections") == {("shop", "web", subset): 3 for subset in ("", "v1", "v2")}
     most = {("shop", "web", ""): 3, ("shop", "web", "v1"): 2, ("shop", "web", "v2"): 1}
     assert values(metrics, "concurrent_connections") == most
@@ -102,7 +103,7 @@ def test_the_end_of_a_connection_from_before_takes_nothing_away() -> None:
     metrics = MeshMetrics()
     snapshot = build([*CLUSTER, destination_rule(bound=3)])
     add(metrics, snapshot, flow(CLIENT, V1), opened=0)
-    add(metrics, snapshot, flow(CLIENT, V1), closed=0)
+    add(metrics, snapshot, flow(CLIENT, V1), outcome="open")
     assert values(metrics, "concurrent_connections")["shop", "web", "v1"] == 1
 
 
