@@ -17,13 +17,14 @@ from typing import Final, cast
 
 import polars as pl
 
-from collector.schema import COUNTERS, FLOWS, SCOPES, TABLES
+from collector.schema import COUNTERS, DNS, FLOWS, SCOPES, TABLES
 
 from .aggregate.families import families
 from .aggregate.flows import FlowMetrics
 from .aggregate.interfaces import InterfaceMetrics
 from .aggregate.policies import PolicyMetrics
 from .attribution import attribute, attribute_counters
+from .attribution.dnsnames import DnsNames
 from .attribution.policies.live import LivePolicies
 from .awaiting import Awaiting
 from .bus import Reader, open_reader
@@ -81,6 +82,7 @@ class Engine:
         self._meters = Meters()
         self._awaiting = Awaiting(config.state_wait_s)
         self._intake = Intake(self._meters)
+        self._names = DnsNames()
         self._policies = LivePolicies()
         self._policy_log = PolicyLog()
         self._flows = FlowMetrics((*families(prices), PolicyMetrics(self._policies.timeline)))
@@ -164,6 +166,10 @@ class Engine:
         for batch in batches:
             newest_ns = cast("int | None", batch.frame["time"].max())
             self._meters.applied(batch.name.table, batch.name.node, batch.name.rows, newest_ns)
+        exchanges = [batch.frame for batch in batches if batch.name.table == DNS.name]
+        if exchanges:
+            with self._meters.stage("attribute"):
+                self._names.add(pl.concat(exchanges))
         flows = [batch.frame for batch in batches if batch.name.table == FLOWS.name]
         if flows:
             now_s = time.monotonic()
@@ -201,6 +207,8 @@ class Engine:
             self._flows.use(snapshot)
             self._flows.add(judged)
         if self._lake is not None:
+            with self._meters.stage("attribute"):
+                judged = self._names.join(judged.lazy(), snapshot).collect()
             with self._meters.stage("output"):
                 self._lake.add(history_of(judged, snapshot, self._policies.timeline.book))
 

@@ -14,6 +14,7 @@ from collector.schema import OUTCOMES
 
 from ..attribution import with_labels
 from ..attribution.policies.answers import AnswerBook
+from ..attribution.zones import with_locality
 from ..inventory import addresses
 from ..inventory.snapshot import Snapshot
 from .verdicts import VERDICTS, with_verdicts
@@ -61,6 +62,9 @@ HISTORY: Final = pl.Schema(
         "mesh": pl.String(),  # sidecar or ambient: how the two pods are connected
         "subset": pl.String(),  # of the Service, by the pod that answered
         **VERDICTS,
+        "locality": pl.String(),  # how far apart the ends are: `attribution.zones.LOCALITIES`
+        "destination_name": pl.String(),  # that DNS had given the client for an address beyond the cluster
+        "name_given": pl.String(),  # exact or inferred, as `attribution.dnsnames.GIVEN` tells
     }
 )
 """Columns of the flow history. Text is "" where there is none, and a list empty."""
@@ -71,17 +75,20 @@ _OUTCOME_TEXT: Final = pl.Series(OUTCOMES, dtype=pl.String)
 def history_of(flows: pl.DataFrame, snapshot: Snapshot, answers: AnswerBook | None = None) -> pl.DataFrame:
     """Flows attributed under `snapshot` as rows of HISTORY, in the same order.
 
-    `answers` says what their policy answers mean; without it nothing was judged.
+    `answers` says what their policy answers mean; without it nothing was judged. What DNS said is there where the flows
+    have `destination_name` and `name_given`.
     """
+    names = [name for name in ("destination_name", "name_given") if name not in flows.columns]
     ips = [addresses.text(f"{end}_hi", f"{end}_lo").alias(f"{end}_ip") for end in ("src", "dst", "backend", "nat_src")]
     return (
-        with_verdicts(with_labels(flows.lazy(), snapshot), answers)
+        with_verdicts(with_labels(with_locality(flows.lazy(), snapshot), snapshot), answers)
+        .with_columns(pl.lit("").alias(name) for name in names)
         .with_columns(
             *ips,
             pl.from_epoch("time", time_unit="ns").dt.replace_time_zone("UTC"),
             pl.from_epoch("start", time_unit="ns").dt.replace_time_zone("UTC"),
-            pl.col("node", "role", "attribution", "reason").cast(pl.String),
-            pl.col("via").cast(pl.String).fill_null(""),
+            pl.col("node", "role", "attribution", "reason", "locality").cast(pl.String),
+            pl.col("via", "destination_name", "name_given").cast(pl.String).fill_null(""),
             pl.col("mesh").cast(pl.String).replace("none", ""),
             outcome=pl.lit(_OUTCOME_TEXT).gather(pl.col("outcome")),
         )
