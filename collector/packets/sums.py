@@ -68,7 +68,8 @@ def merged(
     """The sums of several blocks, which came one after another, as one."""
     if not parts:
         return np.zeros(0, FLOW), np.zeros(0, SUM)
-    return _grouped(np.concatenate([flow for flow, _ in parts]), np.concatenate([each for _, each in parts]))
+    flow = np.concatenate([flow for flow, _ in parts], dtype=FLOW)  # as they are: promotion would swap their bytes
+    return _grouped(flow, np.concatenate([each for _, each in parts], dtype=SUM))
 
 
 def _ports(

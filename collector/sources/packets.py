@@ -18,14 +18,14 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from ..connections import MESSAGE_GET, MESSAGE_NEW, Entries, decode
+from ..connections import ENTRY, MESSAGE_DELETE, MESSAGE_GET, MESSAGE_NEW, Entries, decode
 from ..ebpf.layout import CT_ORIGINAL, CT_REPLY, EGRESS, FLOW, SUM
 from ..ebpf.sightings import keys, sight
 from ..ebpf.tracking import Connections
 from ..errors import ConfigError, TransientError
 from ..links import capture_points
 from ..metrics import Metrics
-from ..netlink import NETLINK_NETFILTER, NETLINK_ROUTE, dump, in_namespace, open_socket
+from ..netlink import NETLINK_NETFILTER, NETLINK_ROUTE, dump, in_namespace, open_socket, receive_pending
 from ..packets.ring import Ring
 from ..packets.sums import merged, points_of, sums_of
 from ..schema import FLOWS
@@ -37,7 +37,10 @@ _POLL_S: Final = 0.1
 _LINKS_S: Final = 1.0
 """How often the interfaces are looked at."""
 _ANY_FAMILY: Final = struct.pack("=BBH", 0, 0, 0)  # struct nfgenmsg
-_ENTRY_ENDS: Final = ("src", "dst", "backend", "nat_src")
+_DESTROY_GROUP: Final = 1 << 2  # NFNLGRP_CONNTRACK_DESTROY is 3
+_EVENT_BUFFER_BYTES: Final = 16 * 1024 * 1024
+_EARLY_NS: Final = 10_000_000
+"""A packet may be captured this much before connection tracking, by its own clock, has taken it in."""
 
 Sums = tuple[npt.NDArray[np.void], npt.NDArray[np.void]]
 
@@ -54,6 +57,8 @@ class PacketSource:
         self._connections = Connections()
         self._links: Any = None
         self._conntrack: Any = None
+        self._endings: Any = None
+        self._ended: Entries = np.zeros(0, ENTRY)  # of the read before
         self._points: dict[int, str] = {}
         self._uplinks: set[int] = set()
         self._parts: list[Sums] = []
@@ -74,11 +79,11 @@ class PacketSource:
                 f"sources: packets cannot be captured in {self._netns or 'here'}: {error} (the agent needs CAP_NET_RAW)"
             ) from error
         try:
-            self._conntrack = in_namespace(self._netns, lambda: open_socket(NETLINK_NETFILTER, 0, 1 << 22))
+            self._conntrack, self._endings = in_namespace(self._netns, _open_conntrack)
             dump(self._conntrack, MESSAGE_GET, _ANY_FAMILY)
         except (OSError, TransientError) as error:
             _log.warning("packets: without connection tracking (%s) the backends of Services are not known", error)
-            self._conntrack = None
+            self._close_conntrack()
         self._reader.start()
 
     def read(self, now_ns: int) -> Columns:
@@ -95,10 +100,16 @@ class PacketSource:
         if self._reader.ident is not None:
             self._reader.join()
         self._ring.stop()
-        for sock in (self._links, self._conntrack):
+        if self._links is not None:
+            self._links.close()
+            self._links = None
+        self._close_conntrack()
+
+    def _close_conntrack(self) -> None:
+        for sock in (self._conntrack, self._endings):
             if sock is not None:
                 sock.close()
-        self._links = self._conntrack = None
+        self._conntrack = self._endings = None
 
     def _read_ring(self) -> None:
         looked_at = time.monotonic()
@@ -138,18 +149,33 @@ class PacketSource:
         wall_ns = time.time_ns() - time.monotonic_ns()
         flows, sums = merged(parts)
         if self._conntrack is not None and len(flows):
-            try:
-                messages = dump(self._conntrack, MESSAGE_GET, _ANY_FAMILY)
-            except OSError as error:
-                raise TransientError(f"packets: conntrack: {error}") from error
-            tell_translations(flows, sums, decode(messages, MESSAGE_NEW))
+            tell_translations(flows, sums, self._entries(), wall_ns)
         seen = sight(flows, sums, self._uplinks, self._connections.holds)
         rows = self._connections.update(seen, now_ns - wall_ns, wall_ns, final=final)
         self._metrics.set("tracked_flows", len(self._connections))
         return {name: np.ascontiguousarray(rows[name]) for name in FLOWS.columns}
 
+    def _entries(self) -> Entries:
+        """What conntrack knows, and what it knew until a short while ago; nothing where it does not answer."""
+        try:
+            living = decode(dump(self._conntrack, MESSAGE_GET, _ANY_FAMILY), MESSAGE_NEW)
+            events, overruns = receive_pending(self._endings)
+        except (OSError, TransientError) as error:
+            _log.warning("packets: conntrack: %s", error)
+            return self._ended
+        self._metrics.add("netlink_overruns_total", overruns)
+        ended = decode(events, MESSAGE_DELETE)
+        entries = np.concatenate([self._ended, ended, living], dtype=ENTRY)
+        self._ended = ended
+        return entries
 
-def tell_translations(flows: npt.NDArray[np.void], sums: npt.NDArray[np.void], entries: Entries) -> None:
+
+def _open_conntrack() -> tuple[Any, Any]:
+    endings = open_socket(NETLINK_NETFILTER, _DESTROY_GROUP, _EVENT_BUFFER_BYTES)
+    return open_socket(NETLINK_NETFILTER, 0, 1 << 22), endings
+
+
+def tell_translations(flows: npt.NDArray[np.void], sums: npt.NDArray[np.void], entries: Entries, wall_ns: int) -> None:
     """Set in `sums` what conntrack knows of each flow, as the eBPF program does: direction, and the other tuple.
 
     A flow's tuple is looked up as it is on its way in and turned round on its way out: NAT is done between the two.
@@ -164,17 +190,42 @@ def tell_translations(flows: npt.NDArray[np.void], sums: npt.NDArray[np.void], e
             asked[f"{end}_{half}"] = np.where(is_out, flows[turned][:, column], flows[name][:, column])
         asked[f"{end}_port"] = np.where(is_out, flows[f"{turned}_port"], flows[f"{name}_port"])
     wanted = keys(asked, "src", "dst")
+    last_ns = sums["last"] + wall_ns + _EARLY_NS
     for ends, others, way_in, way_out in (
         (("src", "dst"), ("backend", "nat_src"), CT_ORIGINAL, CT_REPLY),
         (("backend", "nat_src"), ("src", "dst"), CT_REPLY, CT_ORIGINAL),
     ):
-        known = keys(entries, *ends)
-        order = np.argsort(known, kind="stable")
-        place = np.minimum(np.searchsorted(known[order], wanted), max(len(order) - 1, 0))
-        found = known[order][place] == wanted if len(order) else np.zeros(len(wanted), np.bool_)
-        found &= sums["conntrack"] == 0
-        rows, entry = np.flatnonzero(found), entries[order[place[found]]] if len(order) else entries[:0]
+        rows, entry = _as_of(wanted, last_ns, keys(entries, *ends), entries["start"])
+        rows, entry = rows[sums["conntrack"][rows] == 0], entry[sums["conntrack"][rows] == 0]
         sums["conntrack"][rows] = np.where(is_out[rows], way_out, way_in)
         for name, end in zip(("other_source", "other_destination"), others, strict=True):
-            sums[name][rows, 0], sums[name][rows, 1] = entry[f"{end}_hi"], entry[f"{end}_lo"]
-            sums[f"{name}_port"][rows] = entry[f"{end}_port"]
+            sums[name][rows, 0], sums[name][rows, 1] = entries[f"{end}_hi"][entry], entries[f"{end}_lo"][entry]
+            sums[f"{name}_port"][rows] = entries[f"{end}_port"][entry]
+
+
+def _as_of(
+    wanted: npt.NDArray[np.uint64],
+    until: npt.NDArray[np.int64],
+    known: npt.NDArray[np.uint64],
+    since: npt.NDArray[np.int64],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Which of the wanted keys are known, and by which entry: the latest that is not later than `until`.
+
+    Few keys are there more than once, so the first entries of all keys are tried together, then the second ones, ...
+    """
+    order = np.lexsort((since, known))
+    ordered = known[order]
+    at = np.searchsorted(ordered, wanted)
+    found = np.full(len(wanted), -1, np.int64)
+    rows = np.arange(len(wanted))
+    while True:
+        is_there = at < len(ordered)
+        rows, at = rows[is_there], at[is_there]
+        is_same = (ordered[at] == wanted[rows]) & (since[order[at]] <= until[rows])
+        rows, at = rows[is_same], at[is_same]
+        if not len(rows):
+            break
+        found[rows] = order[at]
+        at = at + 1
+    told = np.flatnonzero(found >= 0)
+    return told, found[told]

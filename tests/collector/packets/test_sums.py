@@ -14,7 +14,7 @@ from scapy.layers.l2 import Ether
 from scapy.layers.vxlan import VXLAN
 from scapy.packet import Packet, Raw
 
-from collector.ebpf.layout import ACK, BEGINS, EGRESS, FIN, INGRESS, SYN, SYN_ACK
+from collector.ebpf.layout import ACK, BEGINS, EGRESS, FIN, FLOW, INGRESS, SUM, SYN, SYN_ACK
 from collector.packets.octets import Octets
 from collector.packets.ring import Captured
 from collector.packets.sums import merged, sums_of
@@ -131,5 +131,6 @@ def test_blocks_merge_to_what_one_block_would_be(cut: int) -> None:
         parts.append(sums_of(part, points, WALL_NS, Counter()))
     flows, sums = merged(parts)
     expected_flows, expected_sums = merged([sums_of(whole, points, WALL_NS, Counter())])
+    assert (flows.dtype, sums.dtype) == (FLOW, SUM)
     assert flows.tobytes() == expected_flows.tobytes()
     assert sums.tobytes() == expected_sums.tobytes()
