@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from .profiles import NOBODY as NO_PROFILE
 from .profiles import NamedPorts, Profile, Profiles
-from .terms import NamedPort, Nodes, Pods, Policy, Selector
+from .terms import NamedPort, Nodes, Peer, Pods, Policy, Selector
 
 Mask = npt.NDArray[np.bool_]
 Ids = npt.NDArray[np.uint32]
@@ -111,20 +111,21 @@ class Identities:
         return replace(self, of_profile=of_profile, of_endpoint=of_profile[profiles.of_endpoint])
 
 
-def vocabulary_of(policies: Iterable[Policy]) -> Vocabulary:
+def vocabulary_of(policies: Sequence[Policy]) -> Vocabulary:
     """What the policies ask of pods and nodes."""
-    keys: set[str] = set()
-    port_names: set[str] = set()
-    for policy in policies:
-        peers = (peer for rule in policy.rules for peer in rule.peers or ())
-        for term in (policy.subject, *peers):
-            if isinstance(term, Pods):
-                keys.update(key for key, _, _ in term.pods)
-            elif isinstance(term, Nodes):
-                keys.update(key for key, _, _ in term.nodes)
-        ports = (port for rule in policy.rules for port in rule.ports or ())
-        port_names.update(port.name for port in ports if isinstance(port, NamedPort))
+    peers = {rule.peers or frozenset() for policy in policies for rule in policy.rules}
+    ports = {rule.ports or frozenset() for policy in policies for rule in policy.rules}
+    terms = {policy.subject for policy in policies}.union(*peers)
+    keys = {key for term in terms for key, _, _ in _labels_of(term)}
+    port_names = {port.name for port in frozenset().union(*ports) if isinstance(port, NamedPort)}
     return Vocabulary(frozenset(keys), frozenset(port_names))
+
+
+def _labels_of(term: Peer) -> Selector:
+    """What a term asks of the labels of pods or nodes."""
+    if isinstance(term, Pods):
+        return term.pods
+    return term.nodes if isinstance(term, Nodes) else ()
 
 
 def identities_of(profiles: Profiles, vocabulary: Vocabulary, namespace_labels: Mapping[str, Labels]) -> Identities:

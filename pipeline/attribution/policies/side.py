@@ -76,20 +76,18 @@ def compile_side(
     rules = [rule for policy in policies for rule in policy.rules]
     counts = np.array([len(policy.rules) for policy in policies], dtype=np.int64)
     policy_of_rule = np.repeat(np.arange(len(policies), dtype=np.uint32), counts)
-    masks: dict[Pods, Mask] = {}
+    held: dict[Pods, Ids] = {}
     for policy in policies:
-        if policy.subject not in masks:
-            masks[policy.subject] = identities.select(policy.subject)
-    selecting = _by_identity([masks[policy.subject] for policy in policies], size)
+        if policy.subject not in held:
+            held[policy.subject] = _held(identities.select(policy.subject))
+    selecting = _by_identity([held[policy.subject] for policy in policies], size)
     by_policy = lists_of(policy_of_rule, np.arange(len(rules), dtype=np.uint32), len(policies))
     positions, rules_selecting = by_policy.expand(selecting.items)
     owners = np.repeat(np.arange(size, dtype=np.uint32), np.diff(selecting.offsets))
-    isolating = [
-        masks[policy.subject] if policy.tier == Tier.NAMESPACE else np.zeros(size, dtype=np.bool_)
-        for policy in policies
-    ]
+    nobody = np.array([], dtype=np.uint32)
+    isolating = [held[policy.subject] if policy.tier == Tier.NAMESPACE else nobody for policy in policies]
     first_stranger = 2 * len(rules) + len(policies)
-    may_apply = _by_identity([_may_apply(namespace, identities) for _, namespace, _ in strangers], size)
+    may_apply = _by_identity([_held(identities.select(Pods(namespace, (), ()))) for _, namespace, _ in strangers], size)
     return Side(
         rules=rules,
         policy_of_rule=policy_of_rule,
@@ -103,25 +101,33 @@ def compile_side(
     )
 
 
-def _by_identity(masks: Sequence[Mask], size: int) -> Lists:
-    """By identity: the numbers of the masks that hold it."""
-    held = [np.flatnonzero(mask) for mask in masks]
-    numbers = np.repeat(np.arange(len(masks), dtype=np.uint32), [found.size for found in held])
-    owners = np.concatenate([np.array([], dtype=np.int64), *held]).astype(np.uint32)
-    return lists_of(owners, numbers, size)
+def _by_identity(held: Sequence[Ids], size: int) -> Lists:
+    """By identity: the places in `held` of the lists that it is in."""
+    numbers = np.repeat(np.arange(len(held), dtype=np.uint32), [found.size for found in held])
+    return lists_of(np.concatenate([np.array([], dtype=np.uint32), *held]), numbers, size)
 
 
-def _may_apply(namespace: str | None, identities: Identities) -> Mask:
-    return identities.select(Pods(namespace, (), ()))
+def _held(mask: Mask) -> Ids:
+    """The identities that a mask holds."""
+    return np.flatnonzero(mask).astype(np.uint32)
 
 
 def _references(policies: Sequence[Policy], strangers: Sequence[tuple[str, str | None, str]]) -> pl.DataFrame:
     named = [(policy.kind, policy.namespace, policy.name) for policy in policies]
-    rules = [(name, rule) for name, policy in zip(named, policies, strict=True) for rule in policy.rules]
-    rows = [
-        *((*name, rule.label, EFFECTS[rule.action], None) for name, rule in rules),
-        *((*name, None, "isolates", rule.label) for name, rule in rules),
-        *((*name, None, "isolates", None) for name in named),
-        *((*name, None, "not judged", None) for name in strangers),
-    ]
-    return pl.DataFrame(rows, schema=REFERENCES, orient="row")
+    of_rule = [name for name, policy in zip(named, policies, strict=True) for _ in policy.rules]
+    rules = [rule for policy in policies for rule in policy.rules]
+    labels, nothing = [rule.label for rule in rules], [None] * len(rules)
+    none = [None] * (len(named) + len(strangers))
+    kinds, namespaces, names = (
+        zip(*of_rule, *of_rule, *named, *strangers, strict=True) if named or strangers else ((),) * 3
+    )
+    effects = [EFFECTS[rule.action] for rule in rules]
+    columns = {
+        "kind": kinds,
+        "namespace": namespaces,
+        "name": names,
+        "rule": labels + nothing + none,
+        "effect": effects + ["isolates"] * (len(rules) + len(named)) + ["not judged"] * len(strangers),
+        "near_miss_rule": nothing + labels + none,
+    }
+    return pl.DataFrame(columns, schema=REFERENCES)
