@@ -82,7 +82,7 @@ class DnsNames:
             self._merge()
 
     def join(self, flows: pl.LazyFrame, snapshot: Snapshot) -> pl.LazyFrame:
-        """Flows attributed under `snapshot` with `destination_name` (String) and `name_given` (Enum GIVEN) added, both
+        """Flows attributed under `snapshot` with `dns_name` (String) and `dns_given` (Enum GIVEN) added, both
         null where none is known; the order of rows is kept. Only what answered from beyond the cluster is named."""
         numbered = flows.with_row_index("_row")
         kinds = pl.lit(snapshot.endpoints["kind"].cast(pl.String))
@@ -95,12 +95,12 @@ class DnsNames:
             addr_lo="dst_lo",
         )
         if not len(self):
-            empty = [pl.lit(None, pl.String).alias("destination_name"), pl.lit(None, GIVEN).alias("name_given")]
+            empty = [pl.lit(None, pl.String).alias("dns_name"), pl.lit(None, GIVEN).alias("dns_given")]
             return flows.with_columns(empty)
         return numbered.join(self._named(beyond), on="_row", how="left", maintain_order="left").drop("_row")
 
     def _named(self, asked: pl.LazyFrame) -> pl.LazyFrame:
-        """_row, destination_name and name_given of those rows that have a name."""
+        """_row, dns_name and dns_given of those rows that have a name."""
         is_valid = (pl.col("since") <= pl.col("start")) & (pl.col("start") < pl.col("until"))
         exact, inferred = (pl.lit(word, dtype=GIVEN) for word in ("exact", "inferred"))
         own = (
@@ -109,7 +109,7 @@ class DnsNames:
             .sort("since", "name")
             .group_by("_row")
             .agg(pl.col("name").last(), least=pl.col("name").min(), most=pl.col("name").max())
-            .with_columns(name_given=pl.when(pl.col("least") == pl.col("most")).then(exact).otherwise(inferred))
+            .with_columns(dns_given=pl.when(pl.col("least") == pl.col("most")).then(exact).otherwise(inferred))
         )
         anybody = pl.concat([self._by_address, *(rows.select(_BY_ADDRESS) for rows in self._recent)]).lazy()
         others = (
@@ -119,10 +119,10 @@ class DnsNames:
             .group_by("_row")
             .agg(pl.col("name").last(), least=pl.col("name").min(), most=pl.col("name").max())
             .filter(pl.col("least") == pl.col("most"))
-            .with_columns(name_given=inferred)
+            .with_columns(dns_given=inferred)
         )
         told = pl.concat([own, others])
-        return told.select("_row", "name_given", destination_name=pl.lit(self._names()).gather(pl.col("name")))
+        return told.select("_row", "dns_given", dns_name=pl.lit(self._names()).gather(pl.col("name")))
 
     def _names(self) -> pl.Series:
         """By number: the name."""

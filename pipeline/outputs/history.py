@@ -63,8 +63,8 @@ HISTORY: Final = pl.Schema(
         "subset": pl.String(),  # of the Service, by the pod that answered
         **VERDICTS,
         "locality": pl.String(),  # how far apart the ends are: `attribution.zones.LOCALITIES`
-        "destination_name": pl.String(),  # that DNS had given the client for an address beyond the cluster
-        "name_given": pl.String(),  # exact or inferred, as `attribution.dnsnames.GIVEN` tells
+        "dns_name": pl.String(),  # what DNS had given the client for the destination's address beyond the cluster
+        "dns_given": pl.String(),  # exact or inferred, as `attribution.dnsnames.GIVEN` tells
     }
 )
 """Columns of the flow history. Text is "" where there is none, and a list empty."""
@@ -76,9 +76,9 @@ def history_of(flows: pl.DataFrame, snapshot: Snapshot, answers: AnswerBook | No
     """Flows attributed under `snapshot` as rows of HISTORY, in the same order.
 
     `answers` says what their policy answers mean; without it nothing was judged. What DNS said is there where the flows
-    have `destination_name` and `name_given`.
+    have `dns_name` and `dns_given`.
     """
-    names = [name for name in ("destination_name", "name_given") if name not in flows.columns]
+    names = [name for name in ("dns_name", "dns_given") if name not in flows.columns]
     ips = [addresses.text(f"{end}_hi", f"{end}_lo").alias(f"{end}_ip") for end in ("src", "dst", "backend", "nat_src")]
     return (
         with_verdicts(with_labels(with_locality(flows.lazy(), snapshot), snapshot), answers)
@@ -88,7 +88,7 @@ def history_of(flows: pl.DataFrame, snapshot: Snapshot, answers: AnswerBook | No
             pl.from_epoch("time", time_unit="ns").dt.replace_time_zone("UTC"),
             pl.from_epoch("start", time_unit="ns").dt.replace_time_zone("UTC"),
             pl.col("node", "role", "attribution", "reason", "locality").cast(pl.String),
-            pl.col("via", "destination_name", "name_given").cast(pl.String).fill_null(""),
+            pl.col("via", "dns_name", "dns_given").cast(pl.String).fill_null(""),
             pl.col("mesh").cast(pl.String).replace("none", ""),
             outcome=pl.lit(_OUTCOME_TEXT).gather(pl.col("outcome")),
         )

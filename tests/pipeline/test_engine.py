@@ -30,6 +30,7 @@ from pipeline.outputs.publication import Publication
 from pipeline.prices import Prices
 from pipeline.query import scan_flows
 from pipeline.state import ClusterState
+from tests.pipeline.attribution import dns_answers
 from tests.pipeline.shipments import NOW, SECOND, batch, flow, interface, message
 from tests.pipeline.small_cluster import OBJECTS, pod, small_cluster
 
@@ -294,6 +295,24 @@ def test_the_history_names_what_the_metrics_count(tmp_path: Path) -> None:
     }
     assert {name: row[name] for name in wanted} == wanted
     assert row["time"].isoformat() == "2026-03-01T12:00:01+00:00"
+
+
+def test_the_history_has_the_name_that_dns_gave_the_client(tmp_path: Path) -> None:
+    """The answer and the connection come in one poll, and a later connection in the next."""
+    site, now_s = "203.0.113.7", NOW // SECOND
+    answer = dns_answers.batch_of(
+        [dns_answers.Answer("site.example", at=now_s - 1, client=FRONT_A, address=site, ttl=30)], seq=9
+    )
+    first = message(batch("node-a", 0, [flow(FRONT_A, site, 443), flow(FRONT_A, DATABASE, 5432)]))
+    later = message(batch("node-a", 1, [flow(FRONT_A, site, 443)]))
+    bench = Bench([first, message(answer)], [later], lake=Lake(tmp_path))
+    bench.drain()
+    rows = (
+        scan_flows(tmp_path).select("dst_ip", "destination_name", "dns_name", "dns_given", "locality").collect().rows()
+    )
+    assert sorted(rows) == sorted(
+        [(site, "outside", "site.example", "exact", "internet")] * 2 + [(DATABASE, "database-0", "", "", "unknown")]
+    )
 
 
 def test_names_follow_the_state_and_old_totals_keep_theirs() -> None:

@@ -3,67 +3,25 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 
-import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector.schema import DNS, NO_ANSWER, Batch, encode
+from collector.schema import NO_ANSWER
 from pipeline.attribution import attribute
 from pipeline.attribution.dnsnames import DnsNames
 from pipeline.bus import Message
 from pipeline.decode import decode
-from pipeline.inventory.addresses import NO_ADDRESS, parse
 from tests.pipeline.attribution.cluster import Flow
+from tests.pipeline.attribution.dns_answers import FRONT, SECOND, SITE, Answer, batch_of
 from tests.pipeline.attribution.frames import frame_of
 from tests.pipeline.small_cluster import small_cluster
 
 SNAPSHOT = small_cluster()
-SECOND = 10**9
-FRONT, OTHER = "10.0.1.5", "10.0.2.5"
-SITE, MIRROR = "203.0.113.7", "2001:db8::7"
-
-
-@dataclass(frozen=True)
-class Answer:
-    name: str
-    at: int
-    """Seconds; so are all times here."""
-    client: str = FRONT
-    address: str = SITE
-    ttl: int = 10
-    rcode: int = 0
-
-
-def batch_of(answers: list[Answer]) -> Batch:
-    """The batch that a collector would send of these."""
-
-    def halves(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        pairs = [parse(text) if text else NO_ADDRESS for text in texts]
-        return np.array([hi for hi, _ in pairs], np.uint64), np.array([lo for _, lo in pairs], np.uint64)
-
-    client, server = halves([a.client for a in answers]), halves(["10.96.0.10"] * len(answers))
-    address = halves([a.address for a in answers])
-    columns: dict[str, np.ndarray | list[str]] = {
-        "time": np.array([a.at * SECOND for a in answers], np.int64),
-        "client_hi": client[0],
-        "client_lo": client[1],
-        "server_hi": server[0],
-        "server_lo": server[1],
-        "protocol": np.full(len(answers), 17, np.uint8),
-        "question": [a.name for a in answers],
-        "type": np.full(len(answers), 1, np.uint16),
-        "rcode": np.array([a.rcode for a in answers], np.uint8),
-        "latency_ns": np.full(len(answers), 250_000, np.uint64),
-        "exchanges": np.ones(len(answers), np.uint8),
-        "answer_hi": address[0],
-        "answer_lo": address[1],
-        "ttl_s": np.array([a.ttl for a in answers], np.uint32),
-    }
-    return Batch(DNS.name, "node-a", 1, 0, len(answers), 0, encode(DNS, columns))
+OTHER = "10.0.2.5"
+MIRROR = "2001:db8::7"
 
 
 def decoded(answers: list[Answer]) -> pl.DataFrame:
@@ -79,7 +37,7 @@ def named(names: DnsNames, *flows: Flow) -> list[tuple[str | None, str | None]]:
     frame = frame_of(flows)
     joined = names.join(attribute(frame.lazy(), SNAPSHOT), SNAPSHOT).collect()
     assert joined["row"].to_list() == frame["row"].to_list()
-    return joined.select("destination_name", "name_given").rows()
+    return joined.select("dns_name", "dns_given").rows()
 
 
 def learnt(*answers: Answer, grace: int = 0, merge_rows: int = 1) -> DnsNames:
