@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 
 FIRST_POLL_SECONDS: Final = 0.2
 """How long a poll waits until everything was read once."""
+IDLE_SHARE: Final = 10
+"""The next look comes after so many times what the last one took that found nothing: a folder may hold thousands of
+segments."""
 WARNING_SECONDS: Final = 60.0
 """That the bus does not answer, or that there is no watcher, is logged at most this often."""
 
@@ -85,6 +88,7 @@ class BusState:
         self._feed = Feed(self._history)
         self._has_started = False
         self._has_caught_up = False
+        self._next_look = 0.0
         self._warned_at = -WARNING_SECONDS
 
     def __call__(self, meters: Meters) -> ClusterState:
@@ -115,7 +119,10 @@ class BusState:
         if not self._has_started:
             self._reader.start()
             self._has_started = True
+        if time.monotonic() < self._next_look:
+            return
         while True:
+            began = time.monotonic()
             messages = self._reader.poll(0.0 if self._has_caught_up else FIRST_POLL_SECONDS)
             for message in messages:
                 try:
@@ -133,6 +140,8 @@ class BusState:
                         meters.applied(STATE.name, name.node, name.rows, newest_ns)
             self._has_caught_up = self._has_caught_up or self._reader.caught_up()
             if not messages:
+                now = time.monotonic()
+                self._next_look = now + IDLE_SHARE * (now - began) if self._has_caught_up else now
                 break
 
     def _warn(self, text: str, *arguments: object) -> None:

@@ -205,7 +205,7 @@ class EndpointHistory:
         for address, claim in state.claims.items():
             claim.until = time_ns
             state.claims[address] = again = Claim(state.endpoint, claim.strength, time_ns, time_ns)
-            again.leaving, again.lost = claim.leaving, claim.lost
+            again.leaving, again.closing, again.lost = claim.leaving, claim.closing, claim.lost
             self._holders.add(address, again)
 
     def _hold(self, state: _Pod, time_ns: int, born: int, *, is_first: bool) -> None:
