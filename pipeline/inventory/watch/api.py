@@ -8,6 +8,7 @@ Source: Kubernetes API concepts (resource versions, efficient detection of chang
 from __future__ import annotations
 
 import contextlib
+import math
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -23,10 +24,10 @@ from .errors import AbsentError, AnswerError, ForbiddenError, GoneError
 from .kinds import Served, choose, group_path, wanted_versions
 
 PAGE_OBJECTS: Final = 500
-WATCH_S: Final = (240.0, 480.0)
+WATCH_S: Final = (600.0, 1200.0)
 """A watch is asked to end by itself within this, so that watches spread over the servers that there are."""
-SILENCE_S: Final = 90.0
-"""A watch says something every minute (a bookmark); one that is silent for longer is taken for dead."""
+GRACE_S: Final = 30.0
+"""A watch that has not ended so much later is taken for dead. It may be silent until then: bookmarks are a courtesy."""
 ANEW_S: Final = 30.0
 """At most this often a connection is made anew because the server refused its credentials or its certificate."""
 RETIRED: Final = 2
@@ -73,11 +74,11 @@ class _Line(msgspec.Struct, frozen=True):
 
 
 class Api:
-    """One cluster's API server. `silence_s` is how long a watch may say nothing."""
+    """One cluster's API server. `watch_s` are the bounds of how long a watch is asked to take."""
 
-    def __init__(self, connect: Connect, silence_s: float = SILENCE_S) -> None:
+    def __init__(self, connect: Connect, watch_s: tuple[float, float] = WATCH_S) -> None:
         self._connect = connect
-        self._silence_s = silence_s
+        self._watch_s = watch_s
         self._client: httpx2.AsyncClient | None = None
         self._connected_at = 0.0
         self._retired: list[httpx2.AsyncClient] = []
@@ -91,14 +92,18 @@ class Api:
             await client.aclose()
 
     async def served(self) -> list[Served]:
-        """The watched kinds that the cluster has now."""
+        """The watched kinds that the cluster has now; those of a group that cannot be asked are not among them."""
         groups = _checked(await self._get("/apis"), _Groups)
         versions = {group.name: [str(v.get("version")) for v in group.versions] for group in groups.groups}
         resources = {}
         for api_version in wanted_versions({"": ["v1"], **versions}):
-            with contextlib.suppress(AbsentError):  # an aggregated group, or one that is just being removed
+            try:
                 found = _checked(await self._get(group_path(api_version)), _ResourceNames)
-                resources[api_version] = {str(resource.get("name")) for resource in found.resources}
+            except (AbsentError, AnswerError) as error:
+                if isinstance(error, AnswerError) and error.reason != "server":
+                    raise
+                continue  # it is just being removed, or whoever else serves it is away
+            resources[api_version] = {str(resource.get("name")) for resource in found.resources}
         return choose(resources)
 
     async def page(
@@ -114,13 +119,14 @@ class Api:
     @contextlib.asynccontextmanager
     async def watch(self, served: Served, version: str) -> AsyncIterator[AsyncIterator[Event]]:
         """The events after `version`; entered once the server has begun to answer."""
+        seconds = math.ceil(random.uniform(*self._watch_s))  # noqa: S311  # no secret
         parameters = {
             "watch": "true",
             "allowWatchBookmarks": "true",
             "resourceVersion": version,
-            "timeoutSeconds": str(int(random.uniform(*WATCH_S))),  # noqa: S311  # no secret
+            "timeoutSeconds": str(seconds),
         }
-        async with self._asking(served.path, parameters, self._silence_s) as response:
+        async with self._asking(served.path, parameters, seconds + GRACE_S) as response:
             yield _events(response)
 
     async def _get(self, path: str, parameters: Mapping[str, str] | None = None) -> Any:

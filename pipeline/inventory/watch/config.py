@@ -31,8 +31,8 @@ class WatcherConfig:
     """Changes are sent this often, and with them up to when every change is known."""
     settle_s: float = 0.2
     """How long the API server may take to tell a change: a mark stands for this long before it is made."""
-    discovery_s: float = 30.0
-    """How often the cluster is asked which kinds it has."""
+    discovery_s: float = 10.0
+    """How often the cluster is asked which kinds it has, and with it whether it answers at all."""
     in_flight_bytes: int = 32 * 1024 * 1024
     """kafka://: what may wait for the broker's answer."""
 

@@ -22,7 +22,7 @@ from .backoff import Backoff
 from .config import WatcherConfig
 from .errors import AbsentError, GoneError
 from .journal import Journal
-from .kinds import Kind, Served
+from .kinds import KINDS, Kind, Served
 from .objects import Change, Objects
 from .reflector import Counters, Reflector
 
@@ -64,6 +64,9 @@ class Watcher:
         self._journal = Journal(config.node)
         self._running: dict[Kind, tuple[Reflector, asyncio.Task[None]]] = {}
         self._has_looked = False
+        """Whether every kind that must be there was found once."""
+        self._answers = False
+        """Whether the server answered when it was asked last. Watches alone do not tell: a quiet one says nothing."""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Watch and say what changes until `stop`. Raises ConfigError where the cluster's settings cannot work."""
@@ -83,20 +86,23 @@ class Watcher:
     # --- which kinds there are ---
 
     async def _look(self) -> list[Served]:
-        """The kinds that the cluster has; none where it does not answer, and then `_has_looked` stays as it is."""
+        """The kinds that the cluster has; none where it does not answer."""
         try:
             served = await self._api.served()
         except (TransientError, AbsentError, GoneError) as error:
             log.warning("discovery: %s", error)
             self._counters.add("errors_total", 1, kind="", reason=getattr(error, "reason", "refused"))
+            self._answers = False
             return []
-        self._has_looked = True
+        self._answers = True
+        found = {one.kind for one in served}
+        self._has_looked = self._has_looked or all(kind in found for kind in KINDS if kind.is_required)
         return served
 
     async def _discover(self, tasks: asyncio.TaskGroup) -> None:
         backoff = self._backoff()
         while True:
-            await asyncio.sleep(self._config.discovery_s if self._has_looked else backoff.wait_s())
+            await asyncio.sleep(self._config.discovery_s if self._has_looked and self._answers else backoff.wait_s())
             self._attend(await self._look(), tasks)
 
     def _attend(self, served: Iterable[Served], tasks: asyncio.TaskGroup) -> None:
@@ -168,7 +174,7 @@ class Watcher:
         return self._journal.extend(changes, marked_ns)
 
     def _is_current(self) -> bool:
-        is_current = self._has_looked
+        is_current = self._has_looked and self._answers
         for reflector in self._reflectors():
             holds = reflector.is_current(self._config.settle_s)
             self._counters.set("current", float(holds), kind=reflector.served.kind.label)

@@ -274,6 +274,13 @@ def slow(seconds: float) -> Callable[[Handler], bool]:
     return strike
 
 
+def silent(handler: Handler) -> bool:
+    """Begin to answer a watch, and say nothing more for longer than it was asked for."""
+    handler.begin_chunks()
+    time.sleep(2.0)
+    return handler.cut()
+
+
 def says(*lines: bytes) -> Callable[[Handler], bool]:
     """Answer a watch with these lines, and end it."""
 

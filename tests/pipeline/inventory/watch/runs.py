@@ -97,7 +97,7 @@ def watching(
     fake: FakeApi | None,
     config: WatcherConfig = CONFIG,
     connect: Callable[[], Awaitable[httpx2.AsyncClient]] | None = None,
-    silence_s: float = 30.0,
+    watch_s: tuple[float, float] = (60.0, 90.0),
 ) -> Iterator[Run]:
     """A watcher of the fake, or of what `connect` reaches, until the block ends."""
 
@@ -108,7 +108,7 @@ def watching(
     run = Run()
     loop = asyncio.new_event_loop()
     stop = asyncio.Event()
-    api = Api(connect or client, silence_s)
+    api = Api(connect or client, watch_s)
     watcher = Watcher(config, api, run.kept, run.counts, lambda: Backoff(0.02, 0.2))
 
     def body() -> None:

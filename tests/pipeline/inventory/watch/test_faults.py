@@ -11,8 +11,9 @@ import httpx2
 import pytest
 
 from pipeline.errors import ConfigError
+from pipeline.inventory.watch import api
 from tests.pipeline.inventory.watch import fake_api
-from tests.pipeline.inventory.watch.fake_api import FakeApi, says, slow, status, truncated, wait_for
+from tests.pipeline.inventory.watch.fake_api import FakeApi, says, silent, slow, status, truncated, wait_for
 from tests.pipeline.inventory.watch.runs import CONFIG, watching
 
 
@@ -222,14 +223,50 @@ def test_a_bookmark_is_where_a_watch_goes_on(fake: FakeApi) -> None:
         assert run.counts.of("relists_total", "Service") == 1
 
 
-def test_a_silent_server_is_left_and_asked_again(fake: FakeApi) -> None:
-    with watching(fake, silence_s=0.3) as run:
+def test_a_watch_that_does_not_end_as_asked_is_left(fake: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "GRACE_S", 0.2)
+    with watching(fake, watch_s=(1.0, 1.0)) as run:
         run.settled()
+        fake.fault(silent, "/pods", watch="true")
+        fake.cut()
+        wait_for(lambda: run.counts.of("errors_total", "Pod", "timeout") == 1)
         pod(fake, "pod-0")
-        run.until(lambda log: log.names("Pod") == {"pod-0"})
-        wait_for(lambda: run.counts.of("errors_total", "Pod", "timeout") >= 2)
-        pod(fake, "pod-1")
-        run.until(lambda log: log.names("Pod") == {"pod-0", "pod-1"})
+        assert run.settled().names("Pod") == {"pod-0"}
+
+
+def test_watches_that_end_as_asked_are_no_failures(fake: FakeApi) -> None:
+    with watching(fake, watch_s=(1.0, 1.0)) as run:
+        run.settled()
+        time.sleep(2.5)
+        pod(fake, "pod-0")
+        assert run.settled().names("Pod") == {"pod-0"}
+        assert run.counts.of("errors_total") == 0
+        assert run.counts.of("relists_total", "Pod") == 1
+    assert len(fake.questions("/pods", watch="true")) >= 3
+
+
+def test_no_mark_while_the_server_does_not_answer(fake: FakeApi) -> None:
+    """Its watches stand and are silent, as those of a quiet cluster are."""
+    with watching(fake) as run:
+        run.settled()
+        fake.fault(status(500), "/apis", times=10**6)
+        wait_for(lambda: run.counts.of("errors_total", "", "server") > 2)
+        marked = run.log.marked_ns
+        time.sleep(0.3)
+        assert run.log.marked_ns == marked
+        fake.faults.clear()
+        run.settled()
+
+
+def test_a_group_that_cannot_be_asked_is_done_without_unless_it_is_needed(fake: FakeApi) -> None:
+    fake.served["HTTPRoute"] = fake_api.ALL["HTTPRoute"]
+    fake.fault(status(503), "/apis/gateway.networking.k8s.io/v1", times=10**6)
+    fake.fault(status(503), "/apis/apps/v1", times=2)
+    with watching(fake) as run:
+        log = run.settled()
+        assert log.epochs
+        assert run.counts.of("relists_total", "ReplicaSet", "start") == 1
+        assert run.counts.of("relists_total", "HTTPRoute") == 0
 
 
 def test_a_slow_server_is_waited_for_up_to_a_bound(fake: FakeApi) -> None:

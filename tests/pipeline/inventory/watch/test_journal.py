@@ -86,9 +86,10 @@ def compacted(batches: Iterator[Batch]) -> Iterator[dict[bytes, Batch]]:
 def test_a_compacted_topic_holds_a_synced_epoch_whole_at_any_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Played on a small ring: whatever is kept of older epochs, the newest that is synced has no gap."""
     monkeypatch.setattr(journal_module, "RING", 40)
+    monkeypatch.setattr(journal_module, "_BATCH_BYTES", 4_000)
     objects = Objects()
     for number in range(16):
-        objects.put(PODS, Known("default", f"p{number}", "u", b"x" * 2_000_000), NOW)
+        objects.put(PODS, Known("default", f"p{number}", "u", b"x" * 2_000), NOW)
 
     def played() -> Iterator[Batch]:
         journal = Journal("w")
