@@ -14,6 +14,7 @@ from deploy.lab.objects import Cluster
 from pipeline.aggregate.rollups import FAILURES
 from pipeline.query import scan_flows
 
+from .entrances import sums
 from .policies import PolicyReport, compare_policies, judged
 from .table import size, table
 from .verify import Report, compare, connections, truth_frame
@@ -72,7 +73,7 @@ def judge(
     return Outcome(
         report=compare(told, connections(flows)),
         talkers=_talkers(flows),
-        disagreements=_disagreements(everything, metrics),
+        disagreements=_disagreements(everything, metrics, cluster),
         policies=compare_policies(told, judged(flows)),
         panels=panels,
     )
@@ -115,7 +116,7 @@ def _talkers_table(talkers: pl.DataFrame) -> str:
     )
 
 
-def _disagreements(flows: pl.LazyFrame, metrics: str) -> list[str]:
+def _disagreements(flows: pl.LazyFrame, metrics: str, cluster: Cluster) -> list[str]:
     exposed: dict[str, int] = {}
     for family in text_string_to_metric_families(metrics):
         for sample in family.samples:
@@ -127,6 +128,7 @@ def _disagreements(flows: pl.LazyFrame, metrics: str) -> list[str]:
         flowatlas_flow_packets_total=(pl.col("packets") + pl.col("reply_packets")).sum(),
         flowatlas_connection_failures_total=pl.col("outcome").cast(pl.String).is_in(FAILURES).sum(),
         flowatlas_policy_mismatch_connections_total=(pl.col("mismatch") != "").sum(),
+        **sums(cluster),
     ).collect()
     return [
         f"{name}: {exposed.get(name, 0)} in the metrics, {value} in the history"

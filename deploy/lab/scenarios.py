@@ -39,6 +39,8 @@ def entrances(p: Plan) -> None:
         p.add(OUTSIDE, "ingress", at, "http", path="/bytes/40", **p.load_balancer(80))
     for at in p.times(6):
         p.add(OUTSIDE, "ingress", at, "http", path="/bytes/45", **p.load_balancer(80, "admin.example.com"))
+    for at in p.times(4):
+        p.add(OUTSIDE, "ingress", at, "http", path="/bytes/55", **p.load_balancer(80, "web.example.com"))
     for index, node in enumerate(p.cluster.nodes):
         for at in p.times(10):
             p.add(

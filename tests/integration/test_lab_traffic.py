@@ -253,5 +253,5 @@ def test_ingress_has_a_leg_to_its_backends(run: Run) -> None:
     legs = [row for row in run.truth if row["scenario"] == "ingress-leg"]
     fronts = [row for row in run.truth if row["scenario"] in ("ingress", "load-balancer-from-pod")]
     assert len(legs) == len(fronts)
-    assert {row["service"]["name"] for row in legs} == {"frontend-service", "api-service"}
+    assert {row["service"]["name"] for row in legs} == {"frontend-service", "api-service", "web-nodeport"}
     assert {row["client"]["namespace"] for row in legs} == {"ingress-nginx"}
