@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from . import lifetimes
 from .addresses import Address
 from .backends import LISTENERS, listening
 from .claims import TERMINAL_PHASES, Strength, node_claims, pod_addresses, reported
@@ -26,9 +26,7 @@ from .models import Job, Node, Pod, ReplicaSet, Resource, namespace_of
 from .owners import controller_of
 from .parts import Owner
 from .rows import Register, Spans
-from .spans import BEGINNING, END, instant_of
-
-_SECOND: Final = 1_000_000_000
+from .spans import BEGINNING, END
 
 PodKey = tuple[str, str]
 OwnerKey = tuple[str, str, str]
@@ -121,7 +119,7 @@ class EndpointHistory:
             self._rename(state.pods)
         self._register.subjects[state.endpoint] = node
         own = frozenset((address, strength) for address, strength, _ in node_claims(node, state.endpoint))
-        since = _born(node, time_ns, is_first=is_first)
+        since = lifetimes.born(node, time_ns, is_first=is_first)
         for what in own - state.own:
             self._support(state, what, since, time_ns)
         for what in state.own - own:
@@ -146,7 +144,7 @@ class EndpointHistory:
     def put_pod(self, time_ns: int, pod: Pod, *, is_first: bool) -> None:
         """A Pod is, or has become, this."""
         key = (namespace_of(pod), pod.metadata.name)
-        born = _born(pod, time_ns, is_first=is_first)
+        born = lifetimes.born(pod, time_ns, is_first=is_first)
         state = self._pods.get(key)
         if state is not None and state.pod.metadata.uid != pod.metadata.uid:
             self._end(key, time_ns, born)
@@ -163,7 +161,7 @@ class EndpointHistory:
             if node is not None and state.host is not None:
                 self._withdraw(node, (state.host, Strength.NODE), time_ns)
             state.host = host
-        self._listen(state, born if is_first else time_ns, _ended(pod, time_ns) or time_ns)
+        self._listen(state, born if is_first else time_ns, lifetimes.ended(pod, time_ns) or time_ns)
         state.told = time_ns
 
     def delete_pod(self, time_ns: int, pod: Pod, lost_ns: int = END) -> None:
@@ -212,8 +210,8 @@ class EndpointHistory:
         """Claim the addresses that the pod holds, and give back those that it does not."""
         pod = state.pod
         is_over = pod.status.phase in TERMINAL_PHASES
-        ended = _ended(pod, time_ns)
-        finished = _finished(pod)
+        ended = lifetimes.ended(pod, time_ns)
+        finished = lifetimes.finished(pod)
         told = pod_addresses(pod)
         own = [] if is_over else told
         for address in [address for address in state.claims if address not in own]:
@@ -221,7 +219,7 @@ class EndpointHistory:
             claim.closing = min(claim.closing, finished)
             claim.until = ended if is_over and ended is not None and ended > claim.since else time_ns
             self._holders.touch((address,))
-        since = state.told if state.had_address else max(born, _ran(pod))
+        since = state.told if state.had_address else max(born, lifetimes.ran(pod))
         for address in own:
             if address not in state.claims:
                 state.claims[address] = claim = Claim(state.endpoint, Strength.POD, since, time_ns)
@@ -349,36 +347,3 @@ class EndpointHistory:
         claim.until = time_ns
         claim.lost = min(claim.lost, lost_ns)
         self._holders.touch((what[0],))
-
-
-def _born(resource: Node | Pod, time_ns: int, *, is_first: bool) -> int:
-    """Since when an object may be there: its creation, or when it was told of; always, where a first listing has it."""
-    created = instant_of(resource.metadata.creation_timestamp)
-    if created is None:
-        return BEGINNING if is_first else time_ns
-    return min(created, time_ns)
-
-
-def _ran(pod: Pod) -> int:
-    """The second in which the first container of a pod began; BEGINNING where a restart hides it, or none has."""
-    statuses = [*(pod.status.init_container_statuses or []), *(pod.status.container_statuses or [])]
-    runs = [status.state.running or status.state.terminated for status in statuses if status.state]
-    begun = [instant_of(run.started_at) for run in runs if run]
-    known = [instant for instant in begun if instant is not None]
-    is_hidden = any(status.restart_count for status in statuses) or len(known) < len(begun)
-    return BEGINNING if is_hidden else min(known, default=BEGINNING)
-
-
-def _finished(pod: Pod) -> int:
-    """The second in which the last container of a pod ended; END where not all have."""
-    ends = [
-        instant_of(status.state.terminated.finished_at) if status.state and status.state.terminated else None
-        for status in pod.status.container_statuses or []
-    ]
-    return END if None in ends else max((end for end in ends if end is not None), default=END)
-
-
-def _ended(pod: Pod, time_ns: int) -> int | None:
-    """By when the last container of a pod was gone, the second after it finished; None where not all have."""
-    finished = _finished(pod)
-    return None if finished == END else min(time_ns, finished + _SECOND)

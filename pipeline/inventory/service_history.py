@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from . import lifetimes
 from .addresses import Address
 from .backends import BACKENDS, sliced
 from .claims import Strength, service_claims
@@ -20,7 +21,7 @@ from .holders import Claim, Holders
 from .models import EndpointSlice, Resource, Service, ServicePort, namespace_of
 from .rows import Register, Row, Spans
 from .services import DIALLED, NODE_PORTS, PROTOCOLS, SERVICES, dials, port_row
-from .spans import BEGINNING, END, instant_of
+from .spans import END
 
 Key = tuple[str, str]
 
@@ -74,7 +75,7 @@ class ServiceHistory:
         if state is not None and state.service.metadata.uid != service.metadata.uid:
             self.delete_service(time_ns, state.service)
             state = None
-        born = _born(service, time_ns, is_first=is_first) if state is None else time_ns
+        born = lifetimes.born(service, time_ns, is_first=is_first) if state is None else time_ns
         if state is None:
             state = self._known[key] = _Service(self._register.add(service_row(service), service), service)
         state.service = service
@@ -116,7 +117,7 @@ class ServiceHistory:
             state = self._slices[key] = _Slice(part, service)
             self._slices_of[service].add(key)
         state.part = part
-        self._answer(state, time_ns, _born(part, time_ns, is_first=is_first) if is_first else time_ns)
+        self._answer(state, time_ns, lifetimes.born(part, time_ns, is_first=is_first) if is_first else time_ns)
 
     def delete_slice(self, time_ns: int, part: EndpointSlice) -> None:
         """An EndpointSlice is gone."""
@@ -214,11 +215,3 @@ def _backends(part: EndpointSlice, ports: Iterable[tuple[int, ServicePort]]) -> 
     for number, port in ports:
         for backend in sliced([part], port):
             yield (*backend.address, backend.port, PROTOCOLS[port.protocol], number, backend.is_ready)
-
-
-def _born(resource: Service | EndpointSlice, time_ns: int, *, is_first: bool) -> int:
-    """Since when an object may be there: its creation, or when it was told of; always, where a first listing has it."""
-    created = instant_of(resource.metadata.creation_timestamp)
-    if created is None:
-        return BEGINNING if is_first else time_ns
-    return min(created, time_ns)

@@ -12,6 +12,7 @@ from pipeline.inventory.endpoints import UNKNOWN
 from pipeline.inventory.history import History
 from pipeline.inventory.models import Resource, convert
 from pipeline.inventory.snapshot import Snapshot
+from pipeline.inventory.spans import END
 
 SECOND = 1_000_000_000
 BEGAN = 1_772_366_400 * SECOND
@@ -142,8 +143,8 @@ def holder(snapshot: Snapshot, ip: str, time_ns: int) -> str:
     return "unknown" if found[0] == UNKNOWN else str(snapshot.endpoints["name"][found[0]])
 
 
-def described(snapshot: Snapshot) -> dict[str, list[tuple[object, ...]]]:
-    """The frames that hold ids, with names in place of them."""
+def described(snapshot: Snapshot, *, only_open: bool = False) -> dict[str, list[tuple[object, ...]]]:
+    """The frames that hold ids, with names in place of them; all rows, or those that hold still."""
     frames = {
         "addresses": snapshot.addresses,
         "listeners": snapshot.listeners,
@@ -154,7 +155,8 @@ def described(snapshot: Snapshot) -> dict[str, list[tuple[object, ...]]]:
     ends = snapshot.endpoints.select("id", "kind", "name", "workload", "zone", "uid")
     services = snapshot.services.select("service_id", "service", "service_port")
     found = {}
-    for name, frame in frames.items():
+    for name, every in frames.items():
+        frame = every.filter(pl.col("until") == END) if only_open else every
         if "endpoint_id" in frame.columns:
             frame = frame.join(ends, left_on="endpoint_id", right_on="id").drop("endpoint_id")
         if "service_id" in frame.columns:

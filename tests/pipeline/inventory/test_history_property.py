@@ -9,14 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.inventory import history as history_module
 from pipeline.inventory.addresses import parse
 from pipeline.inventory.history import History
 from pipeline.inventory.models import Resource
 from pipeline.inventory.snapshot import Snapshot
-from tests.pipeline.inventory.changes import at, pod, service, slices
+from tests.pipeline.inventory.changes import at, described, made, pod, service, slices
+from tests.pipeline.inventory.changes import node as node_of
 
 IPS = ("10.0.1.1", "10.0.1.2")
 NAMES = ("a", "b", "c")
@@ -234,3 +237,79 @@ def test_a_history_that_begins_late_knows_the_same_of_now(steps: list[Step], gap
         assert one.dialled(vip, now) == other.dialled(vip, now)
     assert late.snapshot().ranges.equals(history.snapshot().ranges)
     assert late.snapshot().objects == history.snapshot().objects
+
+
+MEMBERS = ("x", "y", "z")
+CHANGES = st.lists(
+    st.tuples(
+        st.sampled_from(("pod", "host pod", "node", "owner", "service", "slice")),
+        st.sampled_from(MEMBERS),
+        st.sampled_from(("put", "delete")),
+        st.integers(0, 3),
+    ),
+    max_size=40,
+)
+
+
+def thing(kind: str, name: str, variant: int) -> Resource:
+    """One of four forms of an object; other forms have other addresses, labels, owners, ports."""
+    number = MEMBERS.index(name)
+    match kind:
+        case "pod":
+            ip, over = (f"10.0.1.{variant}", "Running") if variant < 3 else ("10.0.1.9", "Failed")
+            owner = ("ReplicaSet", MEMBERS[variant % 3])
+            return pod(name, ip, labels={"v": str(variant % 2)}, owner=owner, on=f"node-{variant % 2}", phase=over)
+        case "host pod":
+            node = f"node-{number % 2}"
+            return pod(f"h{name}", f"192.0.2.{number % 2}", on=node, host_network=True, port=50 + variant)
+        case "node":
+            return node_of(f"node-{number}", f"192.0.2.{number + 3 * (variant % 2)}", zone=f"z{variant // 2}")
+        case "owner":
+            above = [{"kind": "Deployment", "name": f"d{variant}", "controller": True}]
+            return made("apps/v1", "ReplicaSet", name, metadata={"namespace": "shop", "ownerReferences": above})
+        case "service":
+            ports = [{"port": 80, "nodePort": 30_000 + variant}, {"port": 81 + variant, "name": "more"}]
+            return service(name, f"10.96.0.{variant % 2 + 2 * number}", type="NodePort", ports=ports)
+        case _:
+            return slices(name, *(f"10.0.1.{n}" for n in range(variant)))
+
+
+def now_held(snapshot: Snapshot) -> dict[str, list[tuple[object, ...]]]:
+    """What holds still, by names, without times."""
+    return {
+        name: sorted(tuple(value for value in row if not isinstance(value, int) or abs(value) < 2**60) for row in rows)
+        for name, rows in described(snapshot, only_open=True).items()
+    }
+
+
+@settings(max_examples=150, deadline=None)
+@given(CHANGES, st.booleans())
+def test_changes_of_all_kinds_in_any_order_end_where_a_first_listing_begins(
+    changes: list[tuple[str, str, str, int]], forgets: bool
+) -> None:
+    """Also where ids are given anew all the time, and whatever endpoints late news had to replace."""
+    history = History(keep_s=4 if forgets else 900)
+    history.begin()
+    history.synced(at(0))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(history_module, "_WORTH", 0)
+        for number, (kind, name, op, variant) in enumerate(changes):
+            item = thing(kind, name, variant)
+            if op == "put":
+                history.put(at(number), item)
+            else:
+                version = {"ReplicaSet": "apps/v1", "EndpointSlice": "discovery.k8s.io/v1"}.get(item.kind, "v1")
+                history.delete(at(number), version, item.kind, item.metadata.namespace or "", item.metadata.name)
+            if forgets:
+                history.mark(at(number))
+    fresh = History()
+    fresh.begin()
+    for item in history.objects():
+        fresh.put(at(99), item)
+    fresh.synced(at(99))
+    one, other = history.snapshot(), fresh.snapshot()
+    assert now_held(one) == now_held(other)
+    assert one.objects == other.objects
+    assert one.ranges.equals(other.ranges)
+    for number, subject in enumerate(one.subjects[: one.endpoints.height]):
+        assert subject is None or subject.metadata.name == one.endpoints["name"][number]
