@@ -116,7 +116,7 @@ class TestAsRoot:
         with Lab(tmp_path) as lab:
             assert not list((tmp_path / "clients").iterdir())
             lab.traffic(1)
-            assert {row["id"].split("-")[0] for row in lab.truth()} == {"1", "leg"}
+            assert {row["id"].split("-")[0] for row in lab.truth()} == {"1", "leg", "sidecar"}
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     def test_interrupted_driver_leaves_in_order(self, tmp_path: Path, number: signal.Signals) -> None:
