@@ -16,12 +16,16 @@ import polars as pl
 
 from ..errors import ConfigError
 from ..inventory.addresses import halves_of
+from ..inventory.spans import instant_of
 
 PROTOCOL_NUMBERS: Final = {"ICMP": 1, "TCP": 6, "UDP": 17, "ICMPV6": 58, "SCTP": 132}
 """Protocols by name, in capitals; anything else is written as its IANA number."""
 
 REQUIRED: Final = ("src_ip", "dst_ip", "dst_port", "protocol")
 OPTIONAL: Final = ("src_port", "time", "bytes", "packets")
+
+_UNITS: Final = ((1e11, 1_000_000_000), (1e14, 1_000_000), (1e17, 1_000), (9.2e18, 1))
+"""Below which number since the epoch a unit is meant, and how many ns it has; seconds go to the year 5138."""
 
 _KEY: Final = re.compile(r"(?P<problem>.*) - at `\$\.?(?P<key>.*)`\Z", re.DOTALL)
 
@@ -65,6 +69,10 @@ def read(path: Path) -> FlowFile:
         "dst_port": (~pl.col("dst_port").is_between(0, 65535).fill_null(value=False), "a port number"),
         "protocol": (pl.col("number").is_null(), "a protocol's name or number"),
     }
+    if "time" in frame.columns:
+        checked = checked.with_columns(instant=instants(frame["time"]))
+        is_no_time = pl.col("time").is_not_null() & pl.col("instant").is_null()
+        flaws["time"] = (is_no_time, "a time in RFC 3339 or since the epoch")
     flaw = pl.coalesce(pl.when(is_flaw).then(pl.lit(key)) for key, (is_flaw, _) in flaws.items())
     checked = checked.with_columns(flaw=flaw)
     for row in checked.filter(pl.col("flaw").is_not_null()).iter_rows(named=True):
@@ -80,6 +88,29 @@ def protocol_numbers(written: pl.Series) -> pl.Series:
     text = written.cast(pl.String).str.to_uppercase()
     named = text.replace_strict(PROTOCOL_NUMBERS, default=None, return_dtype=pl.UInt8)
     return named.fill_null(text.cast(pl.UInt8, strict=False)).rename("protocol")
+
+
+def instants(written: pl.Series) -> pl.Series:
+    """Instants (Int64, ns since the epoch) of times written as RFC 3339 text, UTC where it names no zone, or as numbers
+    since the epoch: in seconds, milliseconds, microseconds or nanoseconds, as their size tells. Null where they are
+    neither; each distinct text is parsed once.
+    """
+    if written.dtype.base_type() in {pl.Date, pl.Datetime}:
+        return written.cast(pl.Datetime("ns"), strict=False).cast(pl.Int64).rename("instant")
+    frame = pl.DataFrame({"text": written.cast(pl.String)})
+    whole, number = (pl.col("text").cast(kind, strict=False) for kind in (pl.Int64, pl.Float64))
+    whole = pl.coalesce(whole, number.floor().cast(pl.Int64, strict=False))
+    part = number - number.floor()  # a product of the whole number would not be exact
+    counted = [
+        pl.when(number.abs() < limit).then(whole * factor + (part * factor).round().cast(pl.Int64))
+        for limit, factor in _UNITS
+    ]
+    texts = frame.filter(number.is_null())["text"].drop_nulls().unique()
+    told = pl.DataFrame(
+        {"text": texts, "told": [instant_of(text) for text in texts]}, {"text": pl.String, "told": pl.Int64}
+    )
+    joined = frame.join(told, on="text", how="left", maintain_order="left")
+    return joined.select(instant=pl.coalesce(*counted, "told"))["instant"]
 
 
 def _read_lines(path: Path) -> tuple[pl.DataFrame, list[tuple[int, str]]]:

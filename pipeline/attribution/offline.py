@@ -12,7 +12,7 @@ import polars as pl
 from ..inventory.addresses import halves_of
 from ..inventory.snapshot import Snapshot
 from ..inventory.spans import END
-from .flowfile import protocol_numbers
+from .flowfile import instants, protocol_numbers
 from .flows import attribute
 from .names import with_structs
 from .policies import Policies
@@ -28,6 +28,8 @@ ADDED: Final = (
     "ingress_candidates",
     "mesh",
 )
+JUDGED: Final = ("verdict", "egress", "ingress_policy")
+"""What policies add."""
 NOW: Final = END - 1
 """When a flow without a time is taken to have begun: a dump shows the cluster as it is at its end."""
 
@@ -56,7 +58,14 @@ def _as_seen(rows: pl.DataFrame) -> pl.DataFrame:
             pl.Series("node", [None] * rows.height, dtype=pl.Categorical),
             *(frame[half].alias(f"{end}_{half}") for end, frame in ends.items() for half in ("hi", "lo")),
             *(rows["dst_port"].cast(pl.UInt16).alias(f"{end}_port") for end in ("dst", "backend")),
-            pl.Series("start", [NOW] * rows.height, dtype=pl.Int64),
+            _started(rows),
             protocol_numbers(rows["protocol"]),
         ]
     )
+
+
+def _started(rows: pl.DataFrame) -> pl.Series:
+    """When each flow began (`start`): at its `time`, or now."""
+    if "time" not in rows.columns:
+        return pl.Series("start", [NOW] * rows.height, dtype=pl.Int64)
+    return instants(rows["time"]).fill_null(NOW).alias("start")

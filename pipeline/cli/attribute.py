@@ -20,9 +20,10 @@ def add(commands: Subparsers) -> None:
         "attribute",
         help="attribute a file of flows, without a cluster",
         description="Read flows as JSON Lines (src_ip, dst_ip, dst_port, protocol; src_port, time, bytes, packets "
-        "where known) or Parquet, and add to each its source, destination and Service, and what the policies say of "
-        "it. Flows come out in their order; a line that is no flow is named on standard error and left out, and the "
-        "exit code is then 1.",
+        "where known), Parquet or a capture, and add to each its source, destination and Service, how sure that is "
+        "and why, and what the policies say of it. Flows come out in their order; a line that is no flow is named on "
+        "standard error and left out, and the exit code is then 1. Of a capture, the way back of a connection is a "
+        "flow too, of which policies say nothing.",
         epilog="example: flowatlas attribute --state state.yaml --flows flows.jsonl -o table",
     )
     command.add_argument(
@@ -32,7 +33,9 @@ def add(commands: Subparsers) -> None:
         metavar="PATH",
         help="the cluster's objects: a folder of manifests or a `kubectl get -o yaml` file",
     )
-    command.add_argument("--flows", type=Path, required=True, metavar="FILE", help="JSON Lines, or .parquet")
+    command.add_argument(
+        "--flows", type=Path, required=True, metavar="FILE", help="JSON Lines, .parquet, pcap or pcapng"
+    )
     command.add_argument(
         "-o",
         "--output",
@@ -53,16 +56,19 @@ def with_rule_numbers(text: str) -> str:
 
 def run(arguments: argparse.Namespace) -> int:
     """Attribute the file's flows and write them to standard output."""
-    from ..attribution import flowfile, offline
+    import polars as pl
+
+    from ..attribution import offline
     from ..attribution.policies import compile_policies
     from ..inventory import manifests, snapshot
-    from . import output
+    from . import flow_input, output
 
     objects, refusals = manifests.load(arguments.state)
-    flows = flowfile.read(arguments.flows)
-    for problem in (*refusals, *flows.problems):
+    flows = flow_input.read(arguments.flows)
+    for problem in (*refusals, *flows.problems, *flows.remarks):
         print(f"flowatlas attribute: {problem}", file=sys.stderr)
     cluster = snapshot.build(objects)
     rows = offline.attribute_rows(flows.rows, cluster, compile_policies(objects, cluster))
+    rows = rows.with_columns(pl.when(~flows.is_reply).then(pl.col(name)).alias(name) for name in offline.JUDGED)
     output.write(rows, arguments.output, mend_json=with_rule_numbers)
     return 1 if refusals or flows.problems else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ import pytest
 from pipeline.attribution import flowfile, offline
 from pipeline.errors import ConfigError
 from pipeline.inventory.snapshot import build
+from pipeline.inventory.spans import END
+from tests.pipeline.attribution.cluster import APod, Cluster, Era
+from tests.pipeline.attribution.eras import snapshot_over
 from tests.pipeline.inventory.objects import node, pod, service
 
 SNAPSHOT = build(
@@ -63,6 +67,7 @@ def test_a_protocol_is_a_name_or_a_number(tmp_path: Path, written: str | int, nu
         ("src_port", -1),
         ("protocol", "TPC"),
         ("protocol", 256),
+        ("time", "yesterday"),
         ("bytes", -1),
         ("packets", 1.5),
     ],
@@ -131,6 +136,57 @@ def test_each_flow_has_its_ends_and_the_service_dialled(tmp_path: Path) -> None:
     vias = [row["service"] and (row["service"]["name"], row["service"]["via"]) for row in rows]
     assert vias == [None, ("web", "cluster_ip"), ("web", "node_port")]
     assert "role" not in rows[0]
+
+
+@pytest.mark.parametrize(
+    ("written", "instant"),
+    [
+        ("2026-03-01T12:00:00Z", 1_772_366_400_000_000_000),
+        ("2026-03-01T13:00:00.5+01:00", 1_772_366_400_500_000_000),
+        ("2026-03-01 12:00:00", 1_772_366_400_000_000_000),
+        ("1772366400", 1_772_366_400_000_000_000),
+        (1_772_366_400, 1_772_366_400_000_000_000),
+        (1_772_366_400.25, 1_772_366_400_250_000_000),
+        (1_772_366_400_123, 1_772_366_400_123_000_000),
+        (1_772_366_400_123_456, 1_772_366_400_123_456_000),
+        (1_772_366_400_123_456_789, 1_772_366_400_123_456_789),
+        (None, None),
+        ("nan", None),
+    ],
+)
+def test_a_time_is_text_or_a_number_since_the_epoch_in_any_usual_unit(
+    written: str | float | None, instant: int | None
+) -> None:
+    assert flowfile.instants(pl.Series([written], strict=False)).to_list() == [instant]
+
+
+def test_a_time_in_parquet_may_be_a_date_and_time() -> None:
+    moment = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    for precise in (pl.Datetime("ms", "UTC"), pl.Datetime("us"), pl.Datetime("ns", "Europe/Berlin")):
+        written = pl.Series([moment]).cast(pl.Datetime("us", "UTC")).dt.replace_time_zone(None)
+        written = written.dt.replace_time_zone("UTC").cast(precise) if precise.time_zone else written.cast(precise)
+        assert flowfile.instants(written).to_list() == [1_772_366_400_000_000_000]
+
+
+def test_a_flow_is_judged_as_of_its_time_and_as_of_now_where_it_has_none(tmp_path: Path) -> None:
+    def only(name: str) -> Cluster:
+        return Cluster((), [APod(name, ["10.0.0.1"], "n1", False, "", "Running", False, "web", ())], ())
+
+    second = 1_000_000_000
+    eras = [Era(10 * second, 20 * second, 0, only("old")), Era(20 * second, END, 0, only("new"))]
+    listed = [{**FLOW, "time": 15}, {**FLOW, "time": "1970-01-01T00:00:25Z"}, FLOW]
+    rows = offline.attribute_rows(flowfile.read(lines(tmp_path, *listed)).rows, snapshot_over(eras))
+    assert [source["name"] for source in rows["source"]] == ["old", "new", "new"]
+
+
+def test_each_flow_says_how_sure_it_is_and_why(tmp_path: Path) -> None:
+    both = [service(name, external_ips=["203.0.113.1"]) for name in ("a", "b")]
+    snapshot = build([pod("client", "10.0.0.1", on="n1"), *both])
+    listed = [FLOW | {"dst_ip": ip} for ip in ("198.51.100.1", "203.0.113.1")]
+    rows = offline.attribute_rows(flowfile.read(lines(tmp_path, *listed)).rows, snapshot).to_dicts()
+    assert [(row["attribution"], row["reason"]) for row in rows] == [("exact", ""), ("ambiguous", "ambiguous_service")]
+    assert rows[0]["service_candidates"] is None
+    assert [told["name"] for told in rows[1]["service_candidates"]] == ["a", "b"]
 
 
 def test_an_empty_file_has_no_flows(tmp_path: Path) -> None:
