@@ -97,22 +97,21 @@ class RouteLookups:
     @cached_property
     def _members(self) -> pl.DataFrame:
         """endpoint_id, entrance, proxy: who serves what by the best evidence that finds anyone."""
+        told = self._snapshot.tracked.get("route_controllers", _NO_CONTROLLERS)
+        evidence = told.drop("since", "until").unique(maintain_order=True)
+        looked_for = ["namespace", "labels", "workload"]  # the same for all entrances of a class
         rows = [
-            (entrance, rank, number)
-            for entrance, rank, namespace, labels, workload in self._evidence()
-            for number in self._chosen(namespace, labels, workload)
+            (*wanted, number)
+            for wanted in evidence.select(looked_for).unique(maintain_order=True).iter_rows()
+            for number in self._chosen(*wanted)
         ]
-        schema = {"entrance": pl.String(), "rank": pl.UInt8(), "endpoint_id": pl.UInt32()}
-        found = pl.DataFrame(rows, schema=schema, orient="row")
+        schema = {**dict.fromkeys(looked_for, pl.String()), "endpoint_id": pl.UInt32()}
+        found = evidence.join(pl.DataFrame(rows, schema=schema, orient="row"), on=looked_for)
         best = found.filter(pl.col("rank") == pl.col("rank").min().over("entrance"))
         entrances = best.group_by("endpoint_id").agg(pl.col("entrance").unique().sort())
         text = pl.col("entrance").list.join("\n")
         numbered = entrances.sort("endpoint_id").with_columns(proxy=text.rank("dense").cast(pl.UInt32) - 1)
         return numbered.explode("entrance")
-
-    def _evidence(self) -> list[tuple[str, int, str, str, str]]:
-        evidence = self._snapshot.tracked.get("route_controllers", _NO_CONTROLLERS)
-        return list(evidence.drop("since", "until").unique(maintain_order=True).iter_rows())
 
     def _chosen(self, namespace: str, labels: str, workload: str) -> list[int]:
         if labels:
