@@ -76,17 +76,20 @@ def _dialled(arguments: argparse.Namespace, cluster: Snapshot) -> Dialled:
     from ..attribution.offline import NOW
     from ..policy.explanation import Dialled
     from ..policy.naming import addresses_of
+    from . import flow_input
 
     at = NOW if arguments.time is None else int(arguments.time.timestamp() * 1_000_000_000)
     named = (arguments.source, arguments.to, arguments.port)
     if arguments.flows is not None:
         if any(value is not None for value in named) or arguments.row is None:
             raise ConfigError("--flows: give --row with it, and none of --from, --to, --port")
-        read = flowfile.read(arguments.flows)
+        read = flow_input.read(arguments.flows)
         if not 1 <= arguments.row <= read.rows.height:
             raise ConfigError(f"--row: {arguments.flows} has rows 1 to {read.rows.height}")
         row = read.rows.row(arguments.row - 1, named=True)
         number = flowfile.protocol_numbers(pl.Series([row["protocol"]]))[0]
+        if arguments.time is None and row.get("time") is not None:
+            at = flowfile.instants(read.rows["time"].slice(arguments.row - 1, 1))[0]
         return Dialled(row["src_ip"], row["dst_ip"], row["dst_port"], number, at)
     if any(value is None for value in named):
         raise ConfigError("give --from, --to and --port, or --flows and --row")

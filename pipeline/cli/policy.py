@@ -205,6 +205,7 @@ def _write(rows: pl.DataFrame, form: str | None, remarks: Sequence[str]) -> None
 
     from . import output
 
+    form = form or ("table" if sys.stdout.isatty() else "jsonl")
     rows = _readable(rows, flat=form not in {"json", "jsonl"})
     if form == "json":
         print(json.dumps({"record": list(remarks), "rows": json.loads(rows.write_json())}, indent=2))

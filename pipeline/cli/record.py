@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from ..inventory.snapshot import Snapshot
     from ..policy.ends import Judged
     from ..policy.record import Record
+    from .flow_input import FlowInput
 
-CAPTURES: Final = frozenset({".pcap", ".pcapng", ".cap"})
 _AGO: Final = re.compile(r"(\d+)([smhdw])\Z")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -124,18 +124,17 @@ def _long(record: Record) -> str:
 def _flows(arguments: argparse.Namespace, cluster: Snapshot) -> tuple[pl.LazyFrame, Sequence[str]]:
     import polars as pl
 
-    from ..attribution import flowfile, offline
+    from ..attribution import offline
     from ..outputs.history import HISTORY
     from ..policy.files import history_like
     from ..query import scan_flows
+    from . import flow_input
 
     if arguments.lake is not None:
         return scan_flows(arguments.lake, since=arguments.since, until=arguments.until), ()
     if arguments.since is not None or arguments.until is not None:
         raise ConfigError("--since, --until: of a lake only; a file is read as a whole")
     path: Path = arguments.flows
-    if path.suffix in CAPTURES:
-        return history_like(offline.attribute_rows(_of_capture(path), cluster)), ()
     if path.suffix == ".parquet":
         try:
             whole = pl.scan_parquet(path)
@@ -143,35 +142,21 @@ def _flows(arguments: argparse.Namespace, cluster: Snapshot) -> tuple[pl.LazyFra
                 return whole.match_to_schema(HISTORY, extra_columns="ignore", missing_columns="insert"), ()
         except (OSError, pl.exceptions.PolarsError) as error:
             raise ConfigError(f"flows: {path}: {error}") from None
-    read = flowfile.read(path)
-    return history_like(offline.attribute_rows(read.rows, cluster)), read.problems
+    found = flow_input.read(path)
+    rows = _paired(found) if flow_input.is_capture(path) else found.rows
+    return history_like(offline.attribute_rows(rows, cluster)), (*found.problems, *found.remarks)
 
 
-def _of_capture(path: Path) -> pl.DataFrame:
-    """A capture's connections: of the two one-way flows of a pair the first opened it, and one alone has no reply."""
+def _paired(found: FlowInput) -> pl.DataFrame:
+    """A capture's connections: the two ways of one as one row, and one way alone without a reply."""
     import polars as pl
 
-    from collector.sources import pcap
-
-    from .flows import rows
-
-    contents = pcap.read(path)
-    if contents.damage is not None:
-        print(f"flowatlas: {contents.damage}", file=sys.stderr)
-    flows = rows(contents.inner).with_row_index("order")
-    mirrored = flows.select(
-        pl.col("order").alias("other"),
-        pl.col("dst_ip").alias("src_ip"),
-        pl.col("src_ip").alias("dst_ip"),
-        pl.col("dst_port").alias("src_port"),
-        pl.col("src_port").alias("dst_port"),
-        "protocol",
-        pl.col("bytes").alias("reply_bytes"),
-    )
-    keys = ["src_ip", "dst_ip", "src_port", "dst_port", "protocol"]
-    both = flows.join(mirrored, on=keys, how="left", maintain_order="left")
-    opened = both.filter(pl.col("other").is_null() | (pl.col("order") < pl.col("other")))
-    return opened.with_columns(
-        outcome=pl.when(pl.col("other").is_null()).then(pl.lit("no_reply")).otherwise(pl.lit("open")),
+    there = ["src_ip", "dst_ip", "src_port", "dst_port", "protocol"]
+    back = ["dst_ip", "src_ip", "dst_port", "src_port", "protocol"]
+    answered = found.rows.filter(found.is_reply).select(*there, pl.col("bytes").alias("reply_bytes"))
+    opened = found.rows.filter(~found.is_reply)
+    both = opened.join(answered, left_on=there, right_on=back, how="left", maintain_order="left")
+    return both.with_columns(
+        outcome=pl.when(pl.col("reply_bytes").is_null()).then(pl.lit("no_reply")).otherwise(pl.lit("open")),
         bytes=pl.col("bytes") + pl.col("reply_bytes").fill_null(0),
-    ).drop("order", "other", "reply_bytes")
+    ).drop("reply_bytes")
