@@ -95,8 +95,8 @@ class Lookups:
     @cached_property
     def node_names(self) -> pl.DataFrame:
         """node (String), here (UInt32: its number), node_id (its newest endpoint id)."""
-        nodes = self._snapshot.endpoints.lazy().filter(pl.col("kind") == "Node")
-        return nodes.group_by("node").agg(node_id=pl.col("id").max()).sort("node_id").with_row_index("here").collect()
+        nodes = self._snapshot.endpoints.filter(self.is_node).select("node", node_id="id")
+        return nodes.unique("node", keep="last", maintain_order=True).with_row_index("here")
 
     @cached_property
     def node_index(self) -> KeyIndex:
