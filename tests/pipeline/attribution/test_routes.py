@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.attribution import attribute, with_labels, with_structs
 from pipeline.attribution.route_names import ROUTE_LABELS, SEVERAL
+from pipeline.inventory.history import History
 from pipeline.inventory.models import Resource
 from pipeline.inventory.snapshot import Snapshot, build
 from tests.pipeline.attribution.cluster import Flow
@@ -155,6 +156,29 @@ def test_a_route_holds_for_the_time_that_it_was_there() -> None:
     rows = judged(past, *flows)
     assert [named(row) is not None for row in rows] == [False, True, True, False]
     assert [row["service"] is not None for row in rows] == [False, True, True, False]
+
+
+def test_a_watched_cluster_has_its_routes_over_time() -> None:
+    history = History()
+    history.begin()
+    for item in CLUSTER:
+        history.put(0, item)
+    history.synced(0)
+    second = 1_000_000_000
+    history.put(10 * second, SITE)
+    before = history.snapshot()
+    history.put(20 * second, ingress("site", ("new.example", "/", "web", 80)))
+    history.put(25 * second, pod("proxy-2", "10.8.0.7", namespace="edge", labels=NGINX, on="n1"))
+    history.delete(30 * second, "networking.k8s.io/v1", "Ingress", "shop", "site")
+    after = history.snapshot()
+    at = [Flow("n1", source, WEB_IP, WEB, source, 80, 6, 8080, t * second) for source, t in AT]
+    hosts = [row["ingress"] and row["ingress"]["host"] for row in judged(after, *at)]
+    assert hosts == [None, "a.example", "new.example", "new.example", None]
+    (early,) = judged(before, at[1])
+    assert early["ingress"]["host"] == "a.example"
+
+
+AT = ((PROXY, 5), (PROXY, 15), (PROXY, 22), ("10.8.0.7", 27), (PROXY, 35))
 
 
 def test_without_routes_nothing_is_a_routes() -> None:
