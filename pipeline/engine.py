@@ -143,10 +143,12 @@ class Engine:
 
         is_done = self._retry(finish, threading.Event(), deadline)
         self.publish()
+        self._policy_log.tell(time.monotonic(), is_last=True)
         return is_done
 
     def publish(self) -> None:
         """Let readers of /metrics see everything that is counted by now."""
+        self._policy_log.tell(time.monotonic())
         self._interfaces.expire(time.time_ns())
         self._meters.missing({**self._intake.missing(), **self._missing_state})
         self._meters.held_rows = self._awaiting.rows
@@ -202,7 +204,7 @@ class Engine:
                 attributed = attributed.filter(is_told)
         with self._meters.stage("policies"):
             judged = self._policies.judge(attributed, snapshot, state.epochs)
-            self._policy_log.take(judged, snapshot, self._policies.timeline, time.monotonic())
+            self._policy_log.take(judged, snapshot, self._policies.timeline)
         with self._meters.stage("aggregate"):
             self._flows.use(snapshot)
             self._flows.add(judged)

@@ -78,7 +78,7 @@ class PolicyMetrics:
                 .agg(connections=pl.len().cast(pl.UInt64)),
             ]
         )
-        answers = self._policies.book.answers.lazy().with_row_index("answer")
+        answers = self._policies.book.answers.drop("texts").lazy().with_row_index("answer")
         sums = pl.concat(sides).lazy().join(answers, on="answer", how="left")
         is_pod = pl.lit(self._require_snapshot().endpoints["kind"] == "Pod").gather(pl.col("src_id"))
         by_policy, coverage = pl.collect_all(

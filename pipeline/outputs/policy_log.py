@@ -43,12 +43,15 @@ class PolicyLog:
         self._named: Sequence[tuple[str, str | None, str]] = ()
         self._not_judged: dict[str, int] = {}
 
-    def take(self, flows: pl.DataFrame, snapshot: Snapshot, policies: PolicyTimeline, now_s: float) -> None:
-        """Remember the mismatches among flows that `policies` judged, and write where it is time to."""
+    def take(self, flows: pl.DataFrame, snapshot: Snapshot, policies: PolicyTimeline) -> None:
+        """Remember the mismatches among flows that `policies` judged."""
         self._name(policies.current().not_judged)
         if flows["mismatch"].null_count() < flows.height:
             self._remember(flows.filter(pl.col("mismatch").is_not_null()), snapshot, policies.book)
-        if self._seen and now_s - self._written_s >= PERIOD_SECONDS:
+
+    def tell(self, now_s: float, *, is_last: bool = False) -> None:
+        """Write what is remembered, where it is time to or there is no later time."""
+        if self._seen and (is_last or now_s - self._written_s >= PERIOD_SECONDS):
             self._written_s = now_s
             self._write()
 

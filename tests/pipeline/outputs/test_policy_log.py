@@ -41,7 +41,8 @@ def test_a_mismatch_is_a_line_that_names_the_ends_and_the_policies(caplog: pytes
     one = flows.filter(pl.col("src_id") != 0).head(1)
     log = PolicyLog()
     with caplog.at_level(logging.WARNING):
-        log.take(pl.concat([one, one, one]), cluster, policies, 100.0)
+        log.take(pl.concat([one, one, one]), cluster, policies)
+        log.tell(100.0)
     names = cluster.endpoints["name"]
     source, destination = (names[one[end].item()] for end in ("src_id", "dst_id"))
     assert caplog.messages == [
@@ -54,16 +55,32 @@ def test_lines_are_few_and_what_they_leave_out_is_counted(caplog: pytest.LogCapt
     flows, cluster, policies = marked(9)
     log = PolicyLog()
     with caplog.at_level(logging.WARNING):
-        log.take(flows, cluster, policies, 100.0)
-        log.take(flows, cluster, policies, 100.0 + PERIOD_SECONDS / 2)
+        log.take(flows, cluster, policies)
+        log.tell(100.0)
+        log.take(flows, cluster, policies)
+        log.tell(100.0 + PERIOD_SECONDS / 2)
     assert len(caplog.messages) == MAX_LINES
     told = sum(int(text.split()[1]) for text in caplog.messages[:-1]) + int(caplog.messages[-1].split()[2])
     assert told == flows.height
     caplog.clear()
     with caplog.at_level(logging.WARNING):
-        log.take(flows.clear(), cluster, policies, 100.0 + PERIOD_SECONDS)
+        log.tell(100.0 + PERIOD_SECONDS)
     told = sum(int(text.split()[1]) for text in caplog.messages[:-1]) + int(caplog.messages[-1].split()[2])
     assert told == flows.height
+
+
+def test_what_is_left_is_told_at_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    flows, cluster, policies = marked(2)
+    log = PolicyLog()
+    log.take(flows, cluster, policies)
+    log.tell(100.0)
+    log.take(flows, cluster, policies)
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        log.tell(101.0)
+        assert caplog.messages == []
+        log.tell(102.0, is_last=True)
+    assert caplog.messages
 
 
 def test_kinds_that_are_not_judged_are_named_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -72,11 +89,11 @@ def test_kinds_that_are_not_judged_are_named_once(caplog: pytest.LogCaptureFixtu
     objects = [convert("other.io/v1", kind, {"kind": kind, "metadata": {"name": name}}) for kind, name in strange]
     log = PolicyLog()
     with caplog.at_level(logging.WARNING):
-        log.take(flows.clear(), cluster, policies, 0.0)
+        log.take(flows.clear(), cluster, policies)
         policies.use(cluster, [PolicyEpoch(BEGINNING, tuple(objects))])
-        log.take(flows.clear(), cluster, policies, 1.0)
+        log.take(flows.clear(), cluster, policies)
         policies.use(cluster, [PolicyEpoch(BEGINNING, (*objects, deny("shop")))])
-        log.take(flows.clear(), cluster, policies, 2.0)
+        log.take(flows.clear(), cluster, policies)
     assert caplog.messages == [
         "policies: not judged, and never called unprotected: 2 CiliumNetworkPolicy, 1 GlobalNetworkPolicy"
     ]
