@@ -62,14 +62,19 @@ class PolicyMetrics:
             self._book = self._policies.book
             self._by_policy.forget_ids()
         workload = pl.lit(self._workloads)
-        counted = flows.lazy().filter((pl.col("role") == "canonical") & pl.col("verdict").is_not_null())
+        is_counted = pl.col("role") == "canonical"
         *sides, mismatches = pl.collect_all(
             [
                 *(
-                    counted.group_by(workload.gather(pl.col(end)).alias("src_id"), pl.col(column).alias("answer")).agg(
+                    flows.lazy()
+                    .group_by(
+                        workload.gather(pl.col(end)).alias("src_id"), pl.when(is_counted).then(column).alias("answer")
+                    )
+                    .agg(
                         bytes=(pl.col("bytes") + pl.col("reply_bytes")).sum().cast(pl.UInt64),
                         connections=pl.col("opened").sum().cast(pl.UInt64),
                     )
+                    .drop_nulls("answer")
                     for end, column in _SIDES.values()
                 ),
                 flows.lazy()

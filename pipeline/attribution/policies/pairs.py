@@ -1,13 +1,14 @@
 """A table of pairs that were judged, and what was said of them: a look-up costs the same whatever the table holds.
 
-A pair (the columns `PAIR`) is known by 128 bits mixed from it with random seeds, so that no two of millions meet but by
-a chance of one in 10^24, and nobody outside can make them. The invariant: the least lately asked go first; the table
-holds at most twice `most` pairs.
+A pair (the columns `PAIR`) is known by two words, each a sum of its parts times secret odd numbers, so that two of
+millions of pairs meet but by a chance of less than one in 10^12, and nobody outside can make them meet. The invariant:
+the least lately asked go first; the table holds about twice `most` pairs at most.
 """
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,8 +23,8 @@ Places = npt.NDArray[np.int64]
 
 MOST_PAIRS: Final = 500_000
 _FIRST_SLOTS: Final = 1 << 12
-_ODD: Final = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F)
-"""Multipliers of the two words."""
+_PARTS: Final = 6
+"""How many 64-bit numbers a pair is."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class PairTable:
 
     def __init__(self, most: int = MOST_PAIRS) -> None:
         self._most = most
-        self._seeds = [secrets.randbits(64) for _ in _ODD]
+        self._odd = [[secrets.randbits(64) | 1 for _ in range(_PARTS)] for _ in range(2)]
         self._young = _Generation(_FIRST_SLOTS)
         self._old = _Generation(_FIRST_SLOTS)
 
@@ -77,7 +78,7 @@ class PairTable:
         ids = _joined(pairs["src_id"], pairs["dst_id"], 32)
         ports = _joined(pairs["backend_port"], pairs["protocol"], 8)
         parts = [ids, ports, *(pairs[name].to_numpy() for name in PAIR if name.endswith(("_lo", "_hi")))]
-        first, second = (_mixed(parts, seed, odd) for seed, odd in zip(self._seeds, _ODD, strict=True))
+        first, second = (_mixed(parts, odd) for odd in self._odd)
         return Keys(np.maximum(first, np.uint64(1)), second)
 
     def find(self, keys: Keys) -> tuple[npt.NDArray[np.bool_], Said]:
@@ -156,13 +157,12 @@ def _joined(high: pl.Series, low: pl.Series, bits: int) -> Words:
     return joined
 
 
-def _mixed(parts: list[Words], seed: int, odd: int) -> Words:
-    """One word of each row: multiplications spread every bit upwards, shifts bring it back down."""
-    mixed = np.full(parts[0].size, seed, dtype=np.uint64)
-    for part in parts:
-        mixed ^= part
-        mixed *= np.uint64(odd)
-        mixed ^= mixed >> np.uint64(32)
-    mixed *= np.uint64(odd)
+def _mixed(parts: list[Words], odd: Sequence[int]) -> Words:
+    """One word of each row: a sum of products with odd numbers, its high bits brought down to where slots are told."""
+    mixed = parts[0] * np.uint64(odd[0])
+    for part, factor in zip(parts[1:], odd[1:], strict=True):
+        mixed += part * np.uint64(factor)
+    mixed ^= mixed >> np.uint64(32)
+    mixed *= np.uint64(odd[0])
     mixed ^= mixed >> np.uint64(29)
     return mixed
