@@ -1,6 +1,7 @@
 """A snapshot's mesh made ready: which pods are in it and how, which subset a pod is of, and who insists on mutual TLS.
 
-A pod is in the mesh by what the injector or the node agent wrote on it. The invariant: an endpoint is read once.
+A pod is in the mesh by what the injector or the node agent wrote on it. The invariant: that is read anew
+from every snapshot, for the node agent writes when the pod is there already, and its endpoint stays the same.
 
 Source: the labels and annotations reference of Istio (`security.istio.io/tlsMode`, `sidecar.istio.io/status`,
 `ambient.istio.io/redirection`).
@@ -9,6 +10,7 @@ Source: the labels and annotations reference of Istio (`security.istio.io/tlsMod
 from __future__ import annotations
 
 from functools import cached_property, lru_cache
+from itertools import islice
 from typing import Final
 
 import numpy as np
@@ -29,21 +31,6 @@ NONE, SIDECAR, AMBIENT = range(3)
 
 Ids = NDArray[np.uint32]
 _Strict = tuple[NDArray[np.bool_], dict[int, tuple[Ids, Ids]]]
-
-
-class Members:
-    """How each endpoint of a numbering is in a mesh, read as endpoints come."""
-
-    def __init__(self) -> None:
-        self._codes: list[int] = []
-
-    def extend(self, snapshot: Snapshot) -> pl.Series:
-        """By endpoint id of the snapshot: `MESHES`."""
-        subjects, height = snapshot.subjects, snapshot.endpoints.height
-        for number in range(len(self._codes), min(height, len(subjects))):
-            self._codes.append(mesh_of(subjects[number]))
-        codes = [*self._codes[:height], *[NONE] * (height - len(self._codes))]
-        return MESHES.categories.cast(MESHES).gather(pl.Series(codes, dtype=pl.UInt32)).alias("mesh")
 
 
 def mesh_of(subject: Resource | None) -> int:
@@ -68,7 +55,10 @@ class MeshLookups:
     @cached_property
     def members(self) -> pl.Series:
         """By endpoint id: `MESHES`."""
-        return _members_of(self._snapshot.numbering).extend(self._snapshot)
+        height = self._snapshot.endpoints.height
+        codes = [mesh_of(subject) for subject in islice(self._snapshot.subjects, height)]
+        codes += [NONE] * (height - len(codes))
+        return MESHES.categories.cast(MESHES).gather(pl.Series(codes, dtype=pl.UInt32)).alias("mesh")
 
     @cached_property
     def has_members(self) -> bool:
@@ -163,11 +153,6 @@ class MeshLookups:
 def served(service: pl.Expr, pod: pl.Expr) -> pl.Expr:
     """A Service's id and a pod's in one UInt64."""
     return service.cast(pl.UInt64) * (1 << 32) + pod.cast(pl.UInt64)
-
-
-@lru_cache(maxsize=2)
-def _members_of(numbering: object) -> Members:
-    return Members()
 
 
 @lru_cache(maxsize=2)

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.attribution import attribute, with_structs
 from pipeline.attribution.mesh_lookups import mesh_lookups_of
+from pipeline.inventory.history import History
 from pipeline.inventory.models import Resource
 from pipeline.inventory.snapshot import Snapshot, build
 from tests.pipeline.attribution.cluster import Flow
@@ -22,11 +23,12 @@ from tests.pipeline.attribution.mesh_cluster import (
     V1,
     V2,
     WEB_IP,
+    ambient,
     authentication,
     destination_rule,
     flow,
 )
-from tests.pipeline.inventory.objects import service
+from tests.pipeline.inventory.objects import pod, service
 
 SNAPSHOT = build([*CLUSTER, destination_rule()])
 
@@ -82,6 +84,24 @@ def test_what_happens_inside_a_pod_is_an_observers(hop: Flow) -> None:
 def test_a_port_of_the_same_number_elsewhere_counts() -> None:
     rows = judged(flow(PLAIN, V1, 15006), flow(PLAIN, PLAIN, 15001), flow(CLIENT, PLAIN, 15001))
     assert [row["role"] for row in rows] == ["canonical"] * 3
+
+
+def test_a_pod_that_joins_the_mesh_later_is_in_it() -> None:
+    """Ambient's node agent notes the redirection when the pod runs; that makes no new endpoint of it."""
+    history = History()
+    history.begin()
+    for item in (*CLUSTER[:-3], bare("ambient-client", AMBIENT_CLIENT), bare("ambient-server", AMBIENT_SERVER)):
+        history.put(0, item)
+    history.synced(0)
+    tunnel = flow(AMBIENT_CLIENT, AMBIENT_SERVER, 15008, start=2_000_000_000)
+    assert judged(tunnel, snapshot=history.snapshot())[0]["mesh"] is None
+    for name, ip in (("ambient-client", AMBIENT_CLIENT), ("ambient-server", AMBIENT_SERVER)):
+        history.put(1_000_000_000, ambient(name, ip))
+    assert judged(tunnel, snapshot=history.snapshot())[0]["mesh"] == {"mode": "ambient", "subset": None}
+
+
+def bare(name: str, ip: str) -> Resource:
+    return pod(name, ip, labels={"app": name}, on="n1")
 
 
 def test_without_a_mesh_there_is_none() -> None:
