@@ -67,6 +67,7 @@ class MismatchFinder:
         columns = (*PAIR, "start", "time", "verdict", "egress", "ingress_policy", "outcome", *_CONNECTION)
         suspects = (
             flows.lazy()
+            .select(*columns, "reply_packets", "role", "reason")
             .with_row_index("row")
             .filter(_is_suspect())
             .select("row", *columns)
