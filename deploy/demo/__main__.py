@@ -53,8 +53,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--source",
         choices=("auto", "ebpf", "conntrack", "packets"),
-        default="conntrack",
-        help="where the collectors have flows from (default: conntrack)",
+        default="auto",
+        help="where the collectors have flows from (default: the best that works here)",
     )
     parser.add_argument(
         "--output", type=Path, default=CHECKOUT / "demo-output", metavar="DIR", help="default: demo-output/ here"

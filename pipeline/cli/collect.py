@@ -18,8 +18,8 @@ def add(commands: Subparsers) -> None:
     command = commands.add_parser(
         "collect",
         help="run the collector on a node",
-        description="Read this node's connection table and interface counters and ship them to the bus until stopped "
-        "(SIGTERM ships what is left). Needs CAP_NET_ADMIN; any CNI.",
+        description="Count this node's flows and read its interface counters, and ship both to the bus until stopped "
+        "(SIGTERM ships what is left). Needs CAP_NET_ADMIN, for eBPF CAP_BPF and CAP_PERFMON too; any CNI.",
         epilog="example: flowatlas collect --node $(hostname) --bus file:///var/lib/flowatlas/bus",
     )
     command.add_argument("--config", type=Path, metavar="FILE", help="YAML file with a `collector:` section")
@@ -29,7 +29,7 @@ def add(commands: Subparsers) -> None:
     sources.add_argument(
         "--source",
         choices=("auto", "ebpf", "conntrack", "packets"),
-        help="where flows come from, with the counters (default: conntrack); auto is the best that works here",
+        help="where flows come from, with the counters too (default: auto, the best that works here)",
     )
     sources.add_argument("--sources", metavar="LIST", help="comma-separated: one of these, counters, dns")
     command.add_argument(

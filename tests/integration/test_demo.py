@@ -14,8 +14,13 @@ from deploy.demo.outcome import Outcome
 TRAFFIC_S = 8.0
 
 
-def run(tmp_path: Path, bus: str | None, enforce: Literal["nftables", "none"]) -> Outcome:
-    return live.run(live.Options(output=tmp_path / "demo", duration_s=TRAFFIC_S, bus=bus, enforce=enforce))
+Enforce = Literal["nftables", "none"]
+Source = Literal["ebpf", "conntrack"]
+
+
+def run(tmp_path: Path, bus: str | None, enforce: Enforce, source: Source) -> Outcome:
+    options = live.Options(output=tmp_path / "demo", duration_s=TRAFFIC_S, bus=bus, enforce=enforce, source=source)
+    return live.run(options)
 
 
 def is_right(outcome: Outcome) -> None:
@@ -31,18 +36,20 @@ def is_right(outcome: Outcome) -> None:
 
 @pytest.mark.root
 @pytest.mark.prometheus
+@pytest.mark.parametrize("source", ["ebpf", "conntrack"])
 @pytest.mark.parametrize("enforce", ["nftables", "none"])
-def test_over_the_file_bus_and_every_panel_has_data(tmp_path: Path, enforce: Literal["nftables", "none"]) -> None:
-    outcome = run(tmp_path, None, enforce)
+def test_over_the_file_bus_and_every_panel_has_data(tmp_path: Path, enforce: Enforce, source: Source) -> None:
+    """Each source alone."""
+    outcome = run(tmp_path, None, enforce, source)
     is_right(outcome)
     assert outcome.panels == []
 
 
 @pytest.mark.root
 @pytest.mark.kafka
-@pytest.mark.parametrize("enforce", ["nftables", "none"])
-def test_over_kafka(tmp_path: Path, kafka_broker: str, enforce: Literal["nftables", "none"]) -> None:
-    is_right(run(tmp_path, f"kafka://{kafka_broker}", enforce))
+@pytest.mark.parametrize(("enforce", "source"), [("nftables", "ebpf"), ("none", "conntrack")])
+def test_over_kafka(tmp_path: Path, kafka_broker: str, enforce: Enforce, source: Source) -> None:
+    is_right(run(tmp_path, f"kafka://{kafka_broker}", enforce, source))
 
 
 def test_the_recording_replays_without_root(tmp_path: Path) -> None:
