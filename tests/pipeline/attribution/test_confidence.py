@@ -25,11 +25,9 @@ def test_the_worst_come_first() -> None:
 
 def test_of_several_reasons_the_worst_is_given_and_tells_the_certainty() -> None:
     codes = [item.code for item in REASONS]
-    rows: list[dict[str, bool | None]] = [
-        *({code: code == own for code in codes} for own in codes),
-        dict.fromkeys(codes, False),
-    ]
-    rows += [dict.fromkeys(codes, True), dict.fromkeys(codes)]
+    rows: list[dict[str, bool | None]] = []
+    rows += [{code: code == own for code in codes} for own in codes]
+    rows += [dict.fromkeys(codes, False), dict.fromkeys(codes, True), dict.fromkeys(codes)]
     frame = pl.DataFrame(rows, schema=dict.fromkeys(codes, pl.Boolean))
     told = frame.select(reason({code: pl.col(code) for code in codes}).alias("reason")).with_columns(
         attribution=attribution("reason")
