@@ -67,7 +67,7 @@ def subset_rows(resources: Sequence[Resource]) -> list[Row]:
             rows.append((*service, subset.name, label_text(subset.labels or {}), own or bound))
         if bound:
             rows.append((*service, "", "", bound))
-    return sorted(rows)  # type: ignore[type-var]  # rows of one shape
+    return sorted(rows)
 
 
 def share_rows(resources: Sequence[Resource]) -> list[Row]:
@@ -120,7 +120,7 @@ def authentication_rows(resources: Sequence[Resource]) -> list[Row]:
         for port, told in (item.spec.port_level_mtls or {}).items():
             if labels and told.mode != "UNSET" and port.isdigit():
                 rows.append((where, labels, int(port), told.mode))
-    return sorted(rows)  # type: ignore[type-var]  # rows of one shape
+    return sorted(rows)
 
 
 SUBSETS_FRAME: Final = TrackedFrame("mesh_subsets", SUBSETS, (DestinationRule,), subset_rows, "subset_id")

@@ -14,7 +14,7 @@ import msgspec
 
 from .addresses import NO_ADDRESS, parse
 from .admin_policies import AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy
-from .gateway_models import Gateway, GatewayClass, GRPCRoute, HTTPRoute, TCPRoute, TLSRoute
+from .gateway_models import Gateway, GatewayClass, GatewayRoute, GRPCRoute, HTTPRoute, TCPRoute, TLSRoute
 from .ingress_models import Ingress, IngressClass, Route
 from .istio_models import DestinationRule, IstioGateway, PeerAuthentication, VirtualService
 from .parts import Cidr, Ip, Metadata, PortNumber, Slim, decode
@@ -357,7 +357,7 @@ def convert(api_version: str, kind: str, body: Mapping[str, Any]) -> Resource:
     return resource
 
 
-def namespace_of(resource: Resource) -> str:
+def namespace_of(resource: Resource | GatewayRoute) -> str:
     """The namespace of a resource of a namespaced kind: `default` where it names none, as the API server fills in."""
     return resource.metadata.namespace or "default"
 
