@@ -44,11 +44,17 @@ def judged(flows: pl.LazyFrame) -> pl.DataFrame:
 
 
 def compare_policies(truth: pl.DataFrame, found: pl.DataFrame) -> PolicyReport:
-    """Every connection of the truth (`verify.truth_frame`) that was seen: cut by name, let through, or a mismatch."""
+    """Every connection of the truth (`verify.truth_frame`) that was seen: cut by name, let through, or a mismatch.
+
+    An attempt to a Service that its own node drops has no backend yet, so no policy can be judged for it: eBPF sees it,
+    conntrack does not, and it is left out.
+    """
     matched = (
         found.sort("start")
         .join_asof(
-            truth.select(*KEY, "opened_ns", "id", "scenario", "outcome", "denied_by", "client").sort("opened_ns"),
+            truth.select(*KEY, "opened_ns", "id", "scenario", "outcome", "denied_by", "client", "tracked").sort(
+                "opened_ns"
+            ),
             left_on="start",
             right_on="opened_ns",
             by=KEY,
@@ -77,7 +83,7 @@ def compare_policies(truth: pl.DataFrame, found: pl.DataFrame) -> PolicyReport:
         mismatches=right.filter("is_through").height,
         wrong=[
             f"{row['client']} {row['src_ip']}:{row['src_port']} -> {row['dst_ip']}:{row['dst_port']}/{row['protocol']} "
-            f"[{row['scenario']}]: {'; '.join(row['faults'])} ({', '.join(row['policies']) or 'no policy'})"
+            f"[{row['scenario']}]: {'; '.join(row['faults'])} ({', '.join(row['policies'] or ()) or 'no policy'})"
             for row in rows.filter(pl.col("faults").list.len() > 0).sort(*KEY).iter_rows(named=True)
         ],
     )
