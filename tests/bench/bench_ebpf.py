@@ -1,0 +1,179 @@
+"""The eBPF source: what it costs a packet, and how fast a full table becomes batches.
+
+`python tests/bench/bench_ebpf.py [FLOWS]`, as root. Prints one JSON line a figure. A client, a node that forwards and a
+server are network namespaces of our own; all four hooks of both veths are on or off in turn, in the same run. The
+senders are Python programs on the same cores: they set the pace, so read the rates as a ratio, and the cost of a packet
+from the kernel's own statistics.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import re
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from collector.ebpf import libbpf
+from collector.ebpf.layout import BEGINS, FLOW, SUM, SYN
+from collector.ebpf.program import Program
+from collector.ebpf.sightings import sight
+from collector.ebpf.tracking import Connections
+from collector.metrics import Metrics
+from collector.netlink import in_namespace
+from collector.schema import FLOWS, MAX_ROWS, encode
+from collector.sources.ebpf import EbpfSource
+from tests.bench.figures import show
+from tests.collector.network import Network, connected, routed_network, serving
+
+ROUNDS = 3
+SECONDS = 1.5
+PAYLOAD = bytes(18)  # 60 bytes of Ethernet frame
+STATISTICS = Path("/proc/sys/kernel/bpf_stats_enabled")
+
+
+def main() -> None:
+    """Measure the drain, then the hooks."""
+    if os.geteuid() != 0:
+        print("bench_ebpf needs root; skipped", file=sys.stderr)
+        return
+    drain(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000)
+    with routed_network() as network:
+        rates(network)
+        cost(network)
+
+
+def drain(flows: int) -> None:
+    """From a full table in the kernel to encoded batches, each flow a connection of its own."""
+    program = Program(1 << max(10, flows.bit_length()))
+    keys, values = np.zeros(flows, FLOW), np.zeros(flows, SUM)
+    number = np.arange(flows, dtype=np.uint64)
+    keys["source"][:, 1] = 0xFFFF_0A00_0000 + number // 20_000
+    keys["destination"][:, 1] = 0xFFFF_0A60_000A
+    keys["source_port"], keys["destination_port"], keys["protocol"], keys["ifindex"] = number % 20_000, 80, 6, 2
+    values["packets"], values["bytes"], values["flags"], values["isn"] = 1, 60, SYN | BEGINS, 1
+    values["first"] = values["last"] = time.monotonic_ns() - 10**9
+    count = ctypes.c_uint32(flows)
+    update = libbpf.library().bpf_map_update_batch
+    update.argtypes = (ctypes.c_int, *[ctypes.c_void_p] * 4)
+    assert update(program._tables[1], keys.ctypes.data, values.ctypes.data, ctypes.byref(count), None) == 0
+    del keys, values
+
+    connections = Connections()
+    began = time.perf_counter()
+    taken = program.take()
+    read = time.perf_counter()
+    seen = sight(*taken, set(), connections.holds)
+    oriented = time.perf_counter()
+    rows = connections.update(seen, time.monotonic_ns(), 0)
+    tracked = time.perf_counter()
+    for first in range(0, len(rows), MAX_ROWS):
+        part = rows[first : first + MAX_ROWS]
+        encode(FLOWS, {name: np.ascontiguousarray(part[name]) for name in FLOWS.columns})
+    done = time.perf_counter()
+    assert len(rows) == flows
+    program.close()
+    steps = {"read": read - began, "sight": oriented - read, "track": tracked - oriented, "encode": done - tracked}
+    show("ebpf_drain", done - began, "s", {"flows": flows, **{name: round(took, 3) for name, took in steps.items()}})
+
+
+@contextlib.contextmanager
+def hooked(network: Network, *, on: bool) -> Iterator[EbpfSource | None]:
+    if not on:
+        yield None
+        return
+    source = EbpfSource(Metrics(), network.netns("node"))
+    source.start()
+    try:
+        yield source
+    finally:
+        source.stop()
+
+
+def rates(network: Network) -> None:
+    """Bulk TCP and 60-byte UDP with the hooks and without, in turn."""
+    for name, unit, measure in (
+        ("tcp_bulk", "Gbit/s", bulk),
+        ("udp_1_flow", "packets/s", lambda n: datagrams(n, 1)),
+        ("udp_60k_flows", "packets/s", lambda n: datagrams(n, 60_000)),
+    ):
+        found: dict[bool, list[float]] = {False: [], True: []}
+        for _ in range(ROUNDS):
+            for on in (False, True):
+                with hooked(network, on=on):
+                    found[on].append(measure(network))
+        without, with_ = median(found[False]), median(found[True])
+        show(f"ebpf_{name}", with_ / without, "of the rate without", {unit: [round(without, 2), round(with_, 2)]})
+
+
+def bulk(network: Network) -> float:
+    def swallow(connection: socket.socket) -> None:
+        buffer = bytearray(1 << 20)
+        while connection.recv_into(buffer):
+            pass
+
+    sent, chunk = 0, bytes(1 << 20)
+    with serving(network, "10.2.0.2", swallow), connected(network, "10.2.0.2", 8080) as sock:
+        began = time.perf_counter()
+        while time.perf_counter() - began < SECONDS:
+            sent += sock.send(chunk)
+    return sent * 8 / SECONDS / 1e9
+
+
+def datagrams(network: Network, flows: int) -> float:
+    """Datagrams that reach the server's namespace in a second; nobody there listens, and nothing answers."""
+    sock = in_namespace(network.netns("client"), lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    before = received(network)
+    with sock:
+        sock.setsockopt(socket.IPPROTO_IP, 10, 0)  # IP_MTU_DISCOVER off: refusals do not come back as errors
+        began, number = time.perf_counter(), 0
+        while time.perf_counter() - began < SECONDS:
+            for _ in range(500):
+                number += 1
+                with contextlib.suppress(ConnectionRefusedError):
+                    sock.sendto(PAYLOAD, ("10.2.0.2", 1024 + number % flows))
+    time.sleep(0.05)
+    return (received(network) - before) / SECONDS
+
+
+def received(network: Network) -> int:
+    line = Path(f"/proc/{network.pids['server']}/net/dev").read_text().split("eth0:")[1].split()
+    return int(line[1])
+
+
+def cost(network: Network) -> None:
+    """Nanoseconds a packet and hook, as the kernel counts them (with its own 20 to 30 for counting)."""
+    before = STATISTICS.read_text()
+    STATISTICS.write_text("1")
+    try:
+        for flows in (1, 60_000):
+            with hooked(network, on=True) as source:
+                assert source is not None
+                datagrams(network, flows)
+                runs, took = statistics()
+                show(f"ebpf_packet_{flows}_flows", took / runs, "ns a packet and hook", {"packets": runs})
+    finally:
+        STATISTICS.write_text(before)
+
+
+def statistics() -> tuple[int, int]:
+    """Runs and nanoseconds of all programs that this process holds."""
+    runs = took = 0
+    for path in Path("/proc/self/fdinfo").iterdir():
+        with contextlib.suppress(OSError):
+            text = path.read_text()
+            if "run_time_ns" in text:
+                runs += int(re.search(r"run_cnt:\s*(\d+)", text)[1])  # type: ignore[index]
+                took += int(re.search(r"run_time_ns:\s*(\d+)", text)[1])  # type: ignore[index]
+    return runs, took
+
+
+if __name__ == "__main__":
+    main()
