@@ -98,10 +98,10 @@ class Connections:
     def update(self, seen: Sightings, now_ns: int, wall_ns: int, *, final: bool = False) -> npt.NDArray[np.void]:
         """Add one look at the kernel; returns an array of dtype ROW. With `final` nothing waits for the next look."""
         told, touched = [], [np.flatnonzero(self._due <= now_ns)]
-        seen = seen[np.argsort(seen["key"], kind="stable")]
+        seen = _picked(seen, np.argsort(seen["key"], kind="stable"))
         epoch = self._epochs(seen)
         for number in range(int(epoch.max(initial=0)) + 1):
-            part = seen[epoch == number]
+            part = _picked(seen, np.flatnonzero(epoch == number))
             if number:
                 replaced = self._live_of(part)
                 told.append(self._tell(replaced, now_ns, wall_ns, is_over=True, final=True))
@@ -110,8 +110,9 @@ class Connections:
         slots = np.unique(np.concatenate(touched))
         slots = slots[self._live["observer"][slots] != 0]
         told.append(self._tell(slots, now_ns, wall_ns, is_over=False, final=final))
-        live = self._live[slots]
-        self._release(slots[live["is_closed"] & ((live["protocol"] != _TCP) | (now_ns - live["last"] >= KEPT_NS))])
+        live = self._live
+        is_late = (live["protocol"][slots] != _TCP) | (now_ns - live["last"][slots] >= KEPT_NS)
+        self._release(slots[live["is_closed"][slots] & is_late])
         return np.concatenate(told)
 
     def _find(self, keys: Keys) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
@@ -121,7 +122,7 @@ class Connections:
         return position, found
 
     def _live_of(self, seen: Sightings) -> npt.NDArray[np.int64]:
-        position, found = self._find(np.unique(seen["key"]))
+        position, found = self._find(seen["key"][_groups(seen["key"])[0]])
         return self._slots[position[found]]
 
     def _epochs(self, seen: Sightings) -> npt.NDArray[np.int64]:
@@ -165,7 +166,7 @@ class Connections:
         slots = np.empty(len(begin), np.int64)
         slots[found] = self._slots[position[found]]
         nearest = np.minimum.reduceat(seen["observer"], begin)
-        slots[~found] = self._open(seen[begin[~found]], nearest[~found], position[~found])
+        slots[~found] = self._open(_picked(seen, begin[~found]), nearest[~found], position[~found])
 
         live, slot = self._live, slots[group]
         is_news = seen["is_known"] & ~live["is_known"][slot]
@@ -174,7 +175,7 @@ class Connections:
         live["is_known"][slot[is_news]] = True
 
         is_counted = seen["observer"] == live["observer"][slot]
-        seen, slot = seen[is_counted], slot[is_counted]
+        seen, slot = _picked(seen, np.flatnonzero(is_counted)), slot[is_counted]
         for is_way, packets, size, flags in (
             (~seen["is_reply"], "packets", "bytes", "sent"),
             (seen["is_reply"], "reply_packets", "reply_bytes", "answered"),
@@ -205,7 +206,7 @@ class Connections:
             fresh[name] = samples[name]
         fresh["observer"] = observers
         fresh["first"] = _NEVER
-        self._live[slots] = fresh
+        _put(self._live, slots, fresh)
         self._keys = np.insert(self._keys, position, samples["key"])
         self._slots = np.insert(self._slots, position, slots)
         return slots
@@ -231,7 +232,7 @@ class Connections:
         self, slots: npt.NDArray[np.int64], now_ns: int, wall_ns: int, *, is_over: bool, final: bool
     ) -> npt.NDArray[np.void]:
         """The rows of these connections; notes when to look at each again. `is_over`: they have ended in any case."""
-        live = self._live[slots]
+        live = _picked(self._live, slots)
         state, is_done, limit = _state(live), _is_done(live), _idle_limit(live)
         ended = ~live["is_closed"] & (is_over | (now_ns - live["last"] >= np.where(is_done, QUIET_NS, limit)))
         outcome = np.where(live["settled"] == OPEN, _outcome(live, state, ended, now_ns), OPEN)
@@ -257,15 +258,25 @@ class Connections:
         live["is_told"] |= is_news
         live["is_closed"] |= is_news & ended
         live["has_waited"] = waits
-        self._live[slots] = live
+        _put(self._live, slots, live)
         may_be_unanswered = (state == _SYN_SENT) & (live["settled"] == OPEN)
         self._due[slots] = np.select(
             [waits | (is_done & ~live["is_closed"]), live["is_closed"], may_be_unanswered],
             [now_ns, live["last"] + KEPT_NS, live["first"] + NO_REPLY_NS],
             live["last"] + limit,
         )
-        news: npt.NDArray[np.void] = rows[is_news]
-        return news
+        return _picked(rows, np.flatnonzero(is_news))
+
+
+def _picked(rows: npt.NDArray[np.void], places: npt.NDArray[np.int64]) -> npt.NDArray[np.void]:
+    """`rows[places]`, copied row by row: numpy's own way copies field by field, ten times slower."""
+    picked: npt.NDArray[np.void] = rows.view(f"V{rows.itemsize}").take(places).view(rows.dtype)
+    return picked
+
+
+def _put(rows: npt.NDArray[np.void], places: npt.NDArray[np.int64], values: npt.NDArray[np.void]) -> None:
+    """`rows[places] = values`, in the same way."""
+    rows.view(f"V{rows.itemsize}")[places] = values.view(f"V{rows.itemsize}")
 
 
 def _groups(keys: Keys) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
