@@ -11,6 +11,7 @@ opener's interface before the kernel has chosen one.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -75,6 +76,7 @@ _LIVE: Final = np.dtype(
     ]
 )
 _SLOTS: Final = 1024
+SLICE_ROWS: Final = 32_768
 _NONE: Final = np.empty(0, np.int64)
 
 
@@ -97,8 +99,21 @@ class Connections:
 
     def update(self, seen: Sightings, now_ns: int, wall_ns: int, *, final: bool = False) -> npt.NDArray[np.void]:
         """Add one look at the kernel; returns an array of dtype ROW. With `final` nothing waits for the next look."""
-        told, touched = [], [np.flatnonzero(self._due <= now_ns)]
-        seen = _picked(seen, np.argsort(seen["key"], kind="stable"))
+        is_due = self._due <= now_ns
+        told = []
+        order = np.argsort(seen["key"], kind="stable")
+        for first, last in _slices(seen["key"][order]):
+            rows, touched = self._look(_picked(seen, order[first:last]), now_ns, wall_ns, final=final)
+            told += rows
+            is_due[touched[touched < len(is_due)]] = False
+        told.append(self._look_again(np.flatnonzero(is_due), now_ns, wall_ns, final=final))
+        return np.concatenate(told)
+
+    def _look(
+        self, seen: Sightings, now_ns: int, wall_ns: int, *, final: bool
+    ) -> tuple[list[npt.NDArray[np.void]], npt.NDArray[np.int64]]:
+        """Add sightings in order of key; returns rows, and the slots that were looked at."""
+        told, touched = [], []
         epoch = self._epochs(seen)
         for number in range(int(epoch.max(initial=0)) + 1):
             part = _picked(seen, np.flatnonzero(epoch == number))
@@ -108,12 +123,19 @@ class Connections:
                 self._release(replaced)
             touched.append(self._absorb(part, wall_ns))
         slots = np.unique(np.concatenate(touched))
-        slots = slots[self._live["observer"][slots] != 0]
-        told.append(self._tell(slots, now_ns, wall_ns, is_over=False, final=final))
+        told.append(self._look_again(slots, now_ns, wall_ns, final=final))
+        return told, slots
+
+    def _look_again(
+        self, slots: npt.NDArray[np.int64], now_ns: int, wall_ns: int, *, final: bool
+    ) -> npt.NDArray[np.void]:
+        """The rows of these slots, and forget those that are done with."""
         live = self._live
+        slots = slots[live["observer"][slots] != 0]
+        told = self._tell(slots, now_ns, wall_ns, is_over=False, final=final)
         is_late = (live["protocol"][slots] != _TCP) | (now_ns - live["last"][slots] >= KEPT_NS)
         self._release(slots[live["is_closed"][slots] & is_late])
-        return np.concatenate(told)
+        return told
 
     def _find(self, keys: Keys) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
         position = np.searchsorted(self._keys, keys)
@@ -213,7 +235,7 @@ class Connections:
 
     def _grow(self, least: int) -> None:
         size = len(self._live)
-        more = max(size // 2, least)
+        more = max(size, least)
         self._live = np.concatenate([self._live, np.zeros(more, _LIVE)])
         self._due = np.concatenate([self._due, np.full(more, _NEVER, np.int64)])
         self._free = np.concatenate([self._free, np.arange(size, size + more)])
@@ -266,6 +288,16 @@ class Connections:
             live["last"] + limit,
         )
         return _picked(rows, np.flatnonzero(is_news))
+
+
+def _slices(keys: Keys) -> Iterator[tuple[int, int]]:
+    """Sorted keys in slices of about SLICE_ROWS that part no key: so a full table needs little memory at a time."""
+    first = 0
+    while first < len(keys):
+        last = first + SLICE_ROWS
+        last = int(np.searchsorted(keys, keys[last - 1], side="right")) if last < len(keys) else len(keys)
+        yield first, last
+        first = last
 
 
 def _picked(rows: npt.NDArray[np.void], places: npt.NDArray[np.int64]) -> npt.NDArray[np.void]:
