@@ -62,7 +62,7 @@ def compare_policies(truth: pl.DataFrame, found: pl.DataFrame) -> PolicyReport:
             tolerance=MATCH_TOLERANCE_NS,
             check_sortedness=False,
         )
-        .filter(pl.col("id").is_not_null())
+        .filter(pl.col("id").is_not_null(), pl.col("tracked") | (pl.col("verdict") != ""))
     )
     is_denied = pl.col("denied_by").is_not_null()
     by_name = pl.format("isolates NetworkPolicy/{}/", "denied_by")
