@@ -16,6 +16,7 @@ from pipeline.query import scan_flows
 
 from .entrances import sums
 from .policies import PolicyReport, compare_policies, judged
+from .signals import signal_sums
 from .table import size, table
 from .verify import Report, compare, connections, truth_frame
 
@@ -129,6 +130,7 @@ def _disagreements(flows: pl.LazyFrame, metrics: str, cluster: Cluster) -> list[
         flowatlas_connection_failures_total=pl.col("outcome").cast(pl.String).is_in(FAILURES).sum(),
         flowatlas_policy_mismatch_connections_total=(pl.col("mismatch") != "").sum(),
         **sums(cluster),
+        **signal_sums(cluster),
     ).collect()
     return [
         f"{name}: {exposed.get(name, 0)} in the metrics, {value} in the history"

@@ -25,14 +25,16 @@ def direct_connections(opened: pl.DataFrame, snapshot: Snapshot) -> pl.DataFrame
     """Connections whose two ends are pods and whose answering end is an endpoint of a Service that was not dialled.
 
     Rows have `src_id`, `start`, `opened`, `service_id` (null where several Services have the endpoint) and `headless`
-    (list of service ids: those among them that have no address of their own). What a route leads to is not here: its
-    controller stands for a Service.
+    (list of service ids: those among them that have no address of their own). What a route or a mesh leads to is not
+    here: a proxy stands for the Service.
     """
     lookups = lookups_of(snapshot)
     kinds = pl.lit(snapshot.endpoints["kind"].cast(pl.String))
     is_pod = [kinds.gather(pl.col(end)) == "Pod" for end in ("src_id", "dst_id")]
     is_direct = pl.col("service_id").is_null() & pl.col("service_set").is_null() & ~is_redirected()
     routed = [pl.col(name).is_null() for name in ROUTED if name in opened.columns]
+    if "mesh" in opened.columns:
+        routed.append(pl.col("mesh") == "none")
     numbered = (
         opened.lazy()
         .filter(is_direct, *is_pod, *routed)

@@ -27,7 +27,7 @@ from .totals import Totals
 from .views import Plain
 
 _COLUMNS: Final = (
-    *("src_id", "dst_id", "service_id", "service_set", "node", "start", "opened", "protocol"),
+    *("src_id", "dst_id", "service_id", "service_set", "node", "start", "opened", "protocol", "mesh"),
     *("src_hi", "src_lo", "dst_hi", "dst_lo", "backend_hi", "backend_lo", "backend_port"),
 )
 _SOURCE: Final = ("source_namespace", "source_workload", "source_workload_kind")
@@ -83,6 +83,10 @@ class ServiceSignals:
         self._last_call.add(direct.explode("headless").select(self._ports.number("headless"), "start"))
         self._affinity.add(dialled)
         self._skew.add(calls)
+
+    def settle(self) -> None:
+        """Judge what waits for connections that may still come, for none will."""
+        self._affinity.settle(END)
 
     def samples(self) -> list[Samples]:
         """Every signal with its values as they are now."""
