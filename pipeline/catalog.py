@@ -238,8 +238,8 @@ METRICS: Final[tuple[Metric, ...]] = (
         "counter",
         "",
         (*SERVICE, "affinity"),
-        "Connections to a Service with sessionAffinity ClientIP whose client had connected within timeoutSeconds before, "
-        "by where they went; told when the connections around them are known, some 30 s later.",
+        "Connections to a Service with sessionAffinity ClientIP whose client had connected within timeoutSeconds "
+        "before, by where they went; told when the connections around them are known, some 30 s later.",
     ),
     Metric(
         "flowatlas_service_bypass_connections_total",
