@@ -42,23 +42,24 @@ class Released:
 
 
 class Awaiting:
-    """Holds rows until the state is known beyond their start."""
+    """Holds rows until the state is known beyond their start, by `settle_s` or more."""
 
-    def __init__(self, wait_s: float, max_rows: int = MAX_ROWS) -> None:
+    def __init__(self, wait_s: float, settle_s: float = 0.0, max_rows: int = MAX_ROWS) -> None:
         self.rows = 0
         """Rows that are held."""
         self._wait_s = wait_s
         self._wait_ns = int(wait_s * 1e9)
+        self._settle_ns = int(settle_s * 1e9)
         self._max_rows = max_rows
         self._parts: deque[Part] = deque()
 
     def take(self, flows: pl.DataFrame, known_until: int, now_s: float) -> pl.DataFrame:
         """The rows of which the state is known; the others are held."""
-        is_known = flows["start"] < known_until
+        is_known = flows["start"] + self._settle_ns < known_until
         if is_known.all():
             return flows
         late = flows.filter(~is_known)
-        self._hold(Part(late.with_columns(pl.col("start").alias(_DUE)), now_s, is_second=False))
+        self._hold(Part(late.with_columns((pl.col("start") + self._settle_ns).alias(_DUE)), now_s, is_second=False))
         return flows.filter(is_known)
 
     def doubt(self, flows: pl.DataFrame, is_unknown: pl.Series, known_until: int, given_s: float) -> pl.Series:

@@ -40,6 +40,9 @@ class PipelineConfig:
     (Cilium in kube-proxy's place); `auto` looks which of them the cluster runs."""
     state_wait_s: float = 2.0
     """How long a flow may wait for the cluster's state to tell of its time, and its ends."""
+    state_settle_s: float = 0.0
+    """How much later than a flow's start the state must be known before it is judged: what a pod's status may lag behind
+    its packets. With 0 a pod that takes over an address within that time may bring its predecessor's name."""
     window_s: float = 1.0
     """Metrics are published this often."""
     lake_flush_s: float = 10.0
@@ -56,7 +59,12 @@ class PipelineConfig:
         if not _GROUP.match(self.group):
             raise ConfigError(f"pipeline.group: {self.group!r} holds more than letters, digits, dot, dash, underscore")
         parse_address(self.listen, "pipeline.listen")
-        limits = (("state_wait_s", 0.0, 60.0), ("window_s", 0.05, 3600.0), ("lake_flush_s", 0.05, 3600.0))
+        limits = (
+            ("state_wait_s", 0.0, 60.0),
+            ("state_settle_s", 0.0, self.state_wait_s),
+            ("window_s", 0.05, 3600.0),
+            ("lake_flush_s", 0.05, 3600.0),
+        )
         for key, least, most in limits:
             value = getattr(self, key)
             if not least <= value <= most:

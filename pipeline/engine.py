@@ -80,7 +80,7 @@ class Engine:
         self._publication = publication
         self._lake = lake
         self._meters = Meters()
-        self._awaiting = Awaiting(config.state_wait_s)
+        self._awaiting = Awaiting(config.state_wait_s, config.state_settle_s)
         self._intake = Intake(self._meters)
         self._names = DnsNames()
         self._policies = LivePolicies()

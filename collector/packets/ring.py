@@ -34,7 +34,7 @@ RETIRE_MS: Final = 50
 
 _ETH_P_ALL: Final = 3
 _SOL_PACKET: Final = 263
-_PACKET_RX_RING, _PACKET_STATISTICS, _PACKET_VERSION, _PACKET_VNET_HDR = 5, 6, 10, 15
+_PACKET_RX_RING, _PACKET_STATISTICS, _PACKET_VERSION = 5, 6, 10
 _TPACKET_V3: Final = 2
 _SO_ATTACH_FILTER: Final = 26
 _KEEP_ALL: Final = struct.pack("=HBBI", 0x06, 0, 0, SNAP_BYTES)  # BPF_RET
@@ -48,9 +48,6 @@ _FRAME: Final = np.dtype(  # struct tpacket3_hdr, and the sockaddr_ll after it
         "offsets": [0, 4, 8, 12, 16, 24, 52, 56, 58],
         "itemsize": 68,
     }
-)
-_VNET: Final = np.dtype(  # struct virtio_net_hdr, right before the packet
-    {"names": ["gso_type", "gso_size"], "formats": ["u1", "u2"], "offsets": [1, 4], "itemsize": 10}
 )
 OUTGOING: Final = 4
 """PACKET_OUTGOING: the packet leaves through the interface."""
@@ -70,8 +67,6 @@ class Captured:
     hardware: npt.NDArray[np.uint16]
     """ARPHRD_*: what the packet begins with."""
     is_outgoing: npt.NDArray[np.bool_]
-    gso_size: npt.NDArray[np.uint16]
-    """Payload of each packet that this one will be cut into; 0 where it is one packet."""
 
 
 class Ring:
@@ -102,7 +97,6 @@ class Ring:
         opened = in_namespace(self._netns, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))
         try:
             opened.setsockopt(_SOL_PACKET, _PACKET_VERSION, _TPACKET_V3)
-            opened.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
             _attach(opened, self._program)
             frame_bytes, size = 2048, self._blocks * self._block_bytes
             frames = size // frame_bytes
@@ -163,7 +157,6 @@ class Ring:
         at = np.fromiter(_chain(words, first, count), np.int64, count)
         frames = self._fields(at, _FRAME)
         start = at + frames["mac"]
-        vnet = self._fields(start - _VNET.itemsize, _VNET)
         return Captured(
             octets=self._octets,
             start=start,
@@ -172,7 +165,6 @@ class Ring:
             ifindex=frames["ifindex"].astype(np.uint32),
             hardware=frames["hardware"],
             is_outgoing=frames["type"] == OUTGOING,
-            gso_size=np.where(vnet["gso_type"] != 0, vnet["gso_size"], 0).astype(np.uint16),
         )
 
     def _fields(self, at: Positions, dtype: np.dtype[Any]) -> npt.NDArray[np.void]:

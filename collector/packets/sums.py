@@ -53,11 +53,8 @@ def sums_of(
     each = np.zeros(count, SUM)
     each["first"] = each["last"] = captured.time[packet] - wall_ns
     payload = _transport(captured.octets, decoded, captured.end[packet], each)
-    gso = captured.gso_size[packet].astype(np.int64)
-    parts = np.where(gso > 0, -(-payload // np.maximum(gso, 1)), 1).clip(1)
-    headers = head.bytes.astype(np.int64) - payload
-    each["packets"] = parts
-    each["bytes"] = head.bytes + ((parts - 1) * headers).astype(np.uint64)
+    each["packets"] = 1  # also where offloading will cut it into several: so do interfaces and conntrack count
+    each["bytes"] = head.bytes
     each["first_payload"] = np.where(payload > 0, each["first"], 0)
     return _grouped(flow[is_kept], each[is_kept])
 

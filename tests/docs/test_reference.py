@@ -14,7 +14,12 @@ def test_committed_pages_are_what_the_code_makes() -> None:
 def test_every_metric_and_label_has_its_row() -> None:
     rows = [line for line in pages()["metrics.md"].splitlines() if line.startswith("| `")]
     assert [row.split("`")[1] for row in rows] == [
-        *(metric.name for exposer in ("pipeline", "collector", "watcher") for metric in METRICS if metric.exposer == exposer),
+        *(
+            metric.name
+            for exposer in ("pipeline", "collector", "watcher")
+            for metric in METRICS
+            if metric.exposer == exposer
+        ),
         *LABEL_HELP,
     ]
 

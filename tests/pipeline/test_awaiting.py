@@ -85,3 +85,13 @@ def test_every_row_comes_out_once_and_in_time(steps: list[tuple[list[int], int, 
         assert came == out + waiting.rows
         assert waiting.rows <= 8
     assert sum(part.flows.height for part in waiting.release(known * SECOND, now + 2)) == came - out
+
+
+def test_a_row_waits_until_the_state_has_settled() -> None:
+    awaiting = Awaiting(wait_s=5.0, settle_s=2.0)
+    flows = pl.DataFrame({"start": [10 * SECOND, 12 * SECOND]})
+    assert awaiting.take(flows, 13 * SECOND, 0.0)["start"].to_list() == [10 * SECOND]
+    assert awaiting.release(14 * SECOND, 1.0) == []
+    (released,) = awaiting.release(14 * SECOND + 1, 1.0)
+    assert released.flows["start"].to_list() == [12 * SECOND]
+    assert (released.late, awaiting.rows) == (0, 0)

@@ -23,9 +23,7 @@ WALL_NS = 1_790_000_000_000_000_000
 ETHER: Any = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
 
 
-def captured(
-    packets: Sequence[Packet], *, ifindex: int = 3, outgoing: bool = False, gso: int = 0, snap: int = 256
-) -> Captured:
+def captured(packets: Sequence[Packet], *, ifindex: int = 3, outgoing: bool = False, snap: int = 256) -> Captured:
     frames = [bytes(packet)[:snap] for packet in packets]
     ends = np.cumsum([len(frame) for frame in frames])
     count = len(frames)
@@ -37,7 +35,6 @@ def captured(
         ifindex=np.full(count, ifindex, np.uint32),
         hardware=np.ones(count, np.uint16),
         is_outgoing=np.full(count, outgoing),
-        gso_size=np.full(count, gso, np.uint16),
     )
 
 
@@ -72,11 +69,6 @@ def test_directions_and_interfaces_are_apart() -> None:
     flows, _, missed = summed([tcp("A")], ifindex=4)
     assert len(flows) == 0, "an interface that is no capture point"
     assert not missed
-
-
-def test_a_super_packet_counts_as_what_it_is_cut_into() -> None:
-    _, sums, _ = summed([tcp("A", payload=4000)], gso=1448)
-    assert (sums["packets"][0], sums["bytes"][0]) == (3, 4000 + 3 * 40)
 
 
 def test_what_is_captured_may_be_shorter_than_what_is_counted() -> None:
@@ -126,7 +118,7 @@ def test_blocks_merge_to_what_one_block_would_be(cut: int) -> None:
     points = np.array([3], np.uint32)
     parts = []
     for rows in (slice(0, cut), slice(cut, None)):
-        fields = ("start", "end", "time", "ifindex", "hardware", "is_outgoing", "gso_size")
+        fields = ("start", "end", "time", "ifindex", "hardware", "is_outgoing")
         part = Captured(whole.octets, **{name: getattr(whole, name)[rows] for name in fields})
         parts.append(sums_of(part, points, WALL_NS, Counter()))
     flows, sums = merged(parts)
