@@ -41,8 +41,8 @@ class PipelineConfig:
     state_wait_s: float = 2.0
     """How long a flow may wait for the cluster's state to tell of its time, and its ends."""
     state_settle_s: float = 0.0
-    """How much later than a flow's start the state must be known before it is judged: what a pod's status may lag behind
-    its packets. With 0 a pod that takes over an address within that time may bring its predecessor's name."""
+    """How far beyond a flow's start the state must be known before it is judged: what a pod's status may lag behind its
+    packets. With 0 a pod that takes over an address within that time may bring its predecessor's name."""
     window_s: float = 1.0
     """Metrics are published this often."""
     lake_flush_s: float = 10.0
