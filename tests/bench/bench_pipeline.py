@@ -18,10 +18,11 @@ from statistics import median
 from collector.schema import Batch
 from pipeline.bus import Message
 from pipeline.config import PipelineConfig
-from pipeline.engine import ClusterState, Engine
+from pipeline.engine import Engine
 from pipeline.inventory import snapshot
 from pipeline.outputs.lake import Lake
 from pipeline.outputs.publication import Publication
+from pipeline.state import ClusterState
 from tests.bench import history
 from tests.bench.figures import show
 
@@ -75,7 +76,7 @@ def main() -> None:
 
     publication = Publication()
     reader = MemoryReader()
-    engine = Engine(config, reader, lambda: state, publication)
+    engine = Engine(config, reader, lambda _: state, publication)
     rates, wire_bytes = measured(engine, reader, rows)
     against = {"target": TARGET}
     show("pipeline_flows_per_second", median(rates), "flows/s", against)
@@ -90,7 +91,7 @@ def main() -> None:
         lake = Lake(Path(folder))
         lake.start()
         reader = MemoryReader()
-        engine = Engine(config, reader, lambda: state, Publication(), lake)
+        engine = Engine(config, reader, lambda _: state, Publication(), lake)
         rates, _ = measured(engine, reader, rows // LAKE_SHARE)
         show("pipeline_with_history_flows_per_second", median(rates), "flows/s", "the same, and Parquet on disk")
 

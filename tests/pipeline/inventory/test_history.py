@@ -331,7 +331,8 @@ def test_many_dead_ids_are_given_anew_and_everything_still_means_the_same() -> N
         service("web", "10.96.0.1", type="NodePort", ports=[{"port": 80, "nodePort": 30080}]),
         slices("web", "10.0.2.1"),
     )
-    told = Told(*fixed, keep_s=80)
+    told = Told(service("first", "10.96.0.9"), *fixed, keep_s=80)
+    told.delete(0, "Service", "first")
     for number in range(1500):
         told.put(number / 100, pod(f"p{number}", IP, created=number // 100, uid=str(number)))
         told.delete((number + 0.5) / 100, "Pod", f"p{number}")
@@ -346,7 +347,9 @@ def test_many_dead_ids_are_given_anew_and_everything_still_means_the_same() -> N
     told.delete(202, "Service", "web")
     told.delete(203, "Pod", "dns")
     assert told.holder("10.0.2.1", 204) == "stays"
-    assert told.history.snapshot().listeners["until"].to_list() == [at(203)]
+    final = told.history.snapshot()
+    assert final.listeners["until"].to_list() == [at(203)]
+    assert [frame["until"].to_list() for frame in (final.dialled, final.node_ports, final.backends)] == [[at(202)]] * 3
 
 
 def namespace(name: str, **labels: str) -> Namespace:
