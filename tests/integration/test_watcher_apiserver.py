@@ -158,6 +158,7 @@ def test_a_folder_holds_what_the_server_has(apiserver: KubeApiServer, namespace:
 
 @pytest.mark.kafka
 def test_a_topic_holds_what_the_server_has(apiserver: KubeApiServer, namespace: str, kafka_broker: str) -> None:
+    began = time.time_ns()
     with flowatlas_watch(f"kafka://{kafka_broker}", apiserver.kubeconfig()):
         consumer = KafkaConsumer(bootstrap_servers=kafka_broker, auto_offset_reset="earliest", enable_auto_commit=False)
         wait_for(lambda: bool(consumer.partitions_for_topic(STATE.topic)), 30)
@@ -168,6 +169,8 @@ def test_a_topic_holds_what_the_server_has(apiserver: KubeApiServer, namespace: 
             for messages in consumer.poll(200).values():
                 for message in messages:
                     name = parse_headers(dict(message.headers), KNOWN_TABLES)
+                    if name.epoch < began:
+                        continue  # other tests' watchers have told the same broker
                     log.add(name.epoch, name.seq, message.value)
                     keys.append(message.key)
                     partitions.add(message.partition)
