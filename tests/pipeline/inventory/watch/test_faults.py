@@ -195,7 +195,7 @@ def test_a_pod_may_come_before_its_owner_and_after_its_slice(fake: FakeApi) -> N
     """Kinds are told in no order among each other; each is whole all the same."""
     with watching(fake) as run:
         run.settled()
-        fake.fault(slow(0.3), "/replicasets", watch="true")
+        fake.fault(slow(1.5), "/replicasets", watch="true")
         fake.cut()
         fake.put("EndpointSlice", "web-1", endpoints=[{"addresses": ["10.0.0.1"]}], addressType="IPv4")
         pod(fake, "web-1")
