@@ -40,8 +40,9 @@ format: .venv/.ready ## put the code into the house format
 bench: setup ## print one JSON line a figure, and the machine it ran on
 	@$(BIN)/python -m tests.bench
 
-docs: .venv/.ready ## write what is generated: dashboards, reference pages, notebooks
+docs: .venv/.ready ## write what is generated: dashboards, rules, reference pages, notebooks
 	$(BIN)/flowatlas dashboards build
+	$(BIN)/flowatlas rules build
 	$(BIN)/python -m docs.generate
 	$(BIN)/python -m notebooks.build
 

@@ -15,7 +15,7 @@ from typing import cast
 from collector.errors import ConfigError as CollectorConfigError
 
 from ..errors import ConfigError
-from . import attribute, collect, configuration, dashboards, demo, explain, flows, policy, serve, watch
+from . import attribute, collect, configuration, dashboards, demo, explain, flows, policy, rules, serve, watch
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
         "--log-level", choices=("debug", "info", "warning", "error"), default="info", help="default: %(default)s"
     )
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in (collect, watch, serve, flows, attribute, explain, policy, dashboards, configuration, demo):
+    for module in (collect, watch, serve, flows, attribute, explain, policy, dashboards, rules, configuration, demo):
         module.add(commands)
     return top
 
