@@ -29,6 +29,16 @@ table inet lab {
 }
 """
 
+SILENCE = """
+table ip6 silence {
+  chain output {
+    type filter hook output priority 0;
+    icmpv6 type { 130-136, 143 } drop
+  }
+}
+"""
+"""Neighbour discovery and group membership, which the kernel sends when it likes, stay out of what is measured."""
+
 
 @dataclass(frozen=True)
 class Network:
@@ -44,14 +54,16 @@ class Network:
 
 
 def pin_neighbours(network: Network, name: str, number: int) -> None:
-    """Neighbours that never need resolving, so that no ARP is among what is measured."""
-    for at, device, peer, peer_device, address in (
-        ("node", f"v{number}", name, "eth0", f"10.{number}.0.2"),
-        (name, "eth0", "node", f"v{number}", f"10.{number}.0.1"),
+    """Neighbours that never need resolving, so that none of it is among what is measured."""
+    for at, device, peer, peer_device, host in (
+        ("node", f"v{number}", name, "eth0", 2),
+        (name, "eth0", "node", f"v{number}", 1),
     ):
         command = ["nsenter", f"--net={network.netns(peer)}", "ip", "-j", "link", "show", peer_device]
         (link,) = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-        network.run(at, "ip", "neigh", "replace", address, "lladdr", link["address"], "dev", device, "nud", "permanent")
+        for address in (f"10.{number}.0.{host}", f"fd0{number}::{host}"):
+            place = ("lladdr", link["address"], "dev", device, "nud", "permanent")
+            network.run(at, "ip", "neigh", "replace", address, *place)
 
 
 @contextlib.contextmanager
@@ -73,6 +85,7 @@ def routed_network() -> Iterator[Network]:
         for name in pids:
             built.run(name, "sysctl", "-qw", "net.ipv6.conf.default.router_solicitations=0")
             built.run(name, "ip", "link", "set", "lo", "up")
+            built.run(name, "nft", "-f", "-", stdin=SILENCE)
         for number, name in ((1, "client"), (2, "server")):
             built.run(
                 "node", "ip", "link", "add", f"v{number}", "type", "veth", "peer", "eth0", "netns", str(pids[name])
