@@ -67,7 +67,9 @@ class PolicyLog:
         self._not_judged = kinds
 
     def _remember(self, marked: pl.DataFrame, snapshot: Snapshot, book: AnswerBook) -> None:
-        named = with_labels(with_verdicts(marked.lazy(), book), snapshot)
+        alike = ("mismatch", "src_id", "dst_id", "backend_port", "verdict", "egress", "ingress_policy")
+        counted = marked.lazy().group_by(alike).len()  # names are for few rows
+        named = with_labels(with_verdicts(counted, book), snapshot)
         key = (
             "mismatch",
             *(f"{side}_{field}" for side in ("source", "destination") for field in ("namespace", "workload")),
@@ -80,7 +82,7 @@ class PolicyLog:
         rows = named.with_columns(
             policies=policies.list.join(", "), backend_port=pl.col("backend_port").cast(pl.String)
         )
-        for *names, count in rows.group_by(key).len().sort(key).collect().iter_rows():
+        for *names, count in rows.group_by(key).agg(pl.col("len").sum()).sort(key).collect().iter_rows():
             known = tuple(names)
             if known in self._seen or len(self._seen) < MAX_KEPT:
                 self._seen[known] += count

@@ -12,8 +12,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from collector.netlink import in_namespace
+from collector.schema import OUTCOMES, TABLES, encode
+from collector.sources import Columns
 
 RULES = """
 table inet lab {
@@ -149,6 +152,19 @@ def transfer(sock: socket.socket, size: int) -> None:
 def text(high: int, low: int) -> str:
     v6 = ipaddress.IPv6Address(high << 64 | low)
     return str(v6.ipv4_mapped or v6)
+
+
+def records(columns: Columns, protocol: int) -> list[dict[str, Any]]:
+    """The rows of one protocol with addresses as text and outcomes as words."""
+    encode(TABLES["flows"], columns)  # whatever a source gives must be a valid batch
+    rows = []
+    for row in zip(*columns.values(), strict=True):
+        record: dict[str, Any] = dict(zip(columns, (int(value) for value in row), strict=True))
+        for end in ("src", "dst", "backend", "nat_src"):
+            record[end] = text(record[f"{end}_hi"], record[f"{end}_lo"])
+        record["outcome"] = OUTCOMES[record["outcome"]]
+        rows.append(record)
+    return [row for row in rows if row["protocol"] == protocol]
 
 
 def interface_counts(network: Network, name: str) -> list[int]:

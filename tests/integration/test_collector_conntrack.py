@@ -6,23 +6,20 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from collector.metrics import Metrics
 from collector.netlink import in_namespace
-from collector.schema import OUTCOMES, TABLES, encode
-from collector.sources import Columns
 from collector.sources.conntrack import ConntrackSource
 from tests.collector.network import (
     Network,
     connected,
     echo_all,
     quiet_counts,
+    records,
     routed_network,
     serving,
-    text,
     transfer,
 )
 
@@ -43,19 +40,6 @@ def flows(network: Network) -> Iterator[ConntrackSource]:
     source.read(time.time_ns())
     yield source
     source.stop()
-
-
-def records(columns: Columns, protocol: int) -> list[dict[str, Any]]:
-    """The rows of one protocol with addresses as text and outcomes as words."""
-    encode(TABLES["flows"], columns)  # whatever a source gives must be a valid batch
-    rows = []
-    for row in zip(*columns.values(), strict=True):
-        record: dict[str, Any] = dict(zip(columns, (int(value) for value in row), strict=True))
-        for end in ("src", "dst", "backend", "nat_src"):
-            record[end] = text(record[f"{end}_hi"], record[f"{end}_lo"])
-        record["outcome"] = OUTCOMES[record["outcome"]]
-        rows.append(record)
-    return [row for row in rows if row["protocol"] == protocol]
 
 
 def test_a_translated_connection_is_one_row_with_both_tuples(network: Network, flows: ConntrackSource) -> None:
