@@ -21,7 +21,7 @@ import numpy as np
 from .config import CollectorConfig
 from .errors import TransientError
 from .metrics import Metrics, MetricsServer
-from .schema import MAX_MESSAGE_BYTES, MAX_ROWS, TABLES, Batch, Table, encode
+from .schema import MAX_MESSAGE_BYTES, MAX_ROWS, TABLES, Batch, Table, encode, filled
 from .sinks import Settled, Sink
 from .sources import Columns, Source
 from .sources.auto import AutoSource
@@ -85,7 +85,8 @@ class Agent:
             except TransientError as error:
                 _log.warning("%s", error)
                 continue
-            batches = list(self._batches(TABLES[source.table], columns))
+            table = TABLES[source.table]
+            batches = list(self._batches(table, filled(table, columns)))
             self._metrics.add("cycle_seconds_total", time.perf_counter() - began)
             for batch in batches:
                 self._sink.send(batch)

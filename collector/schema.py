@@ -14,14 +14,17 @@ import json
 import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import google_crc32c
 import numpy as np
 import zstandard
 
-VERSION: Final = 1
+VERSION: Final = 2
+"""What is written. A version adds columns at the end of tables, and tables; it takes none away."""
+OLDEST_VERSION: Final = 1
+"""The oldest that is still read; columns that it lacks are read as 0 and ""."""
 MAGIC: Final = b"FLWA"
 PREFIX: Final = struct.Struct("<4sHHI")  # magic, version, reserved (0), crc32c of what follows
 MAX_ROWS: Final = 20_000
@@ -30,6 +33,8 @@ MAX_MESSAGE_BYTES: Final = 1024 * 1024
 
 UTF8: Final = "utf8"
 """Column type of text; every other column type is a numpy dtype string."""
+
+Column = np.ndarray[Any, Any] | Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,12 @@ class Table:
     columns: Mapping[str, str]
     bytes_columns: tuple[str, ...] = ()
     """Columns whose sum is the batch's `bytes` header: what loss accounting is measured in."""
+    added: Mapping[str, int] = field(default_factory=dict)
+    """The version in which a column came, of those that came after the first: the last ones of `columns`."""
+
+    def columns_of(self, version: int) -> Mapping[str, str]:
+        """The columns that a batch of this version has."""
+        return {name: kind for name, kind in self.columns.items() if self.added.get(name, 1) <= version}
 
 
 FLOWS: Final = Table(
@@ -70,8 +81,17 @@ FLOWS: Final = Table(
         "bytes": "uint64",  # the same, IP headers included, link headers not
         "reply_packets": "uint64",  # from backend to src
         "reply_bytes": "uint64",
+        "connect_us": "uint32",  # from SYN to SYN-ACK, where the opener is; on one row of a connection, 0 where unknown
+        "srtt_us": "uint32",  # the smoothed round-trip time when this row was made; 0 where unknown
+        "retransmits": "uint32",  # segments that either end, as far as it is on this node, has sent again meanwhile
+        # the head of what the connection carries: on the first row after it was seen, else 0 and ""
+        "app_protocol": "uint8",  # one of APP_PROTOCOLS
+        "server_name": UTF8,  # TLS server name or HTTP host, without port, lower case
+        "method": UTF8,  # of the first HTTP/1 request
+        "path": UTF8,  # the beginning of its path, never its query
     },
     bytes_columns=("bytes", "reply_bytes"),
+    added=dict.fromkeys(("connect_us", "srtt_us", "retransmits", "app_protocol", "server_name", "method", "path"), 2),
 )
 
 COUNTERS: Final = Table(
@@ -121,6 +141,26 @@ DNS: Final = Table(
 )
 """Questions to DNS and what they were answered, as the client's node saw them. No collector sends them yet."""
 
+DROPS: Final = Table(
+    name="drops",
+    topic="flowatlas.drops.v1",
+    columns={
+        "time": "int64",  # ns since the epoch, UTC: when the counts were taken
+        "src_hi": "uint64",  # as in the packet where it was dropped
+        "src_lo": "uint64",
+        "dst_hi": "uint64",
+        "dst_lo": "uint64",
+        "src_port": "uint16",
+        "dst_port": "uint16",
+        "protocol": "uint8",  # IANA number
+        "reason": UTF8,  # the kernel's name of it (enum skb_drop_reason), lower case, without the common prefix
+        "packets": "uint64",  # since the row before of the same addresses, ports, protocol and reason
+        "bytes": "uint64",  # the same, IP headers included
+    },
+    bytes_columns=("bytes",),
+)
+"""Packets that the kernel of a node has dropped, by its own reason."""
+
 NO_ANSWER: Final = 255
 """Value of `DNS.rcode` of a question that nobody answered; the codes on the wire end at 15."""
 
@@ -154,7 +194,7 @@ has. On Kafka all batches are in partition 0: their order is total."""
 STATE_OPS: Final = ("put", "delete", "synced", "mark")
 """Values of `STATE.op`, by index. `mark`: every change before `time` has been sent."""
 
-TABLES: Final[Mapping[str, Table]] = {t.name: t for t in (FLOWS, COUNTERS, DNS)}
+TABLES: Final[Mapping[str, Table]] = {t.name: t for t in (FLOWS, COUNTERS, DNS, DROPS)}
 """What nodes send, by name. STATE is apart: whole processes of it read other topics."""
 
 KNOWN_TABLES: Final[Mapping[str, Table]] = {**TABLES, STATE.name: STATE}
@@ -164,6 +204,10 @@ OUTCOMES: Final = ("open", "closed", "refused", "reset", "no_reply")
 """Values of `FLOWS.outcome`, by index: still open, or of a protocol without an end, or told already; ended in order;
 answered by a reset before it was established; ended by a reset after; never answered. Any but the first is on one row
 of a connection alone, so that counting rows counts failures."""
+
+APP_PROTOCOLS: Final = ("", "tls", "http1", "http2")
+"""Values of `FLOWS.app_protocol`, by index: unknown; TLS, by its ClientHello; HTTP/1, by its request line; HTTP/2
+without TLS, by its preface."""
 
 SCOPES: Final = ("pod", "node", "overlay")
 """Values of `COUNTERS.scope`, by index: a pod's interface, from inside the pod; the node's uplink; a tunnel device."""
@@ -253,15 +297,14 @@ def parse_headers(headers: Mapping[str, bytes], tables: Mapping[str, Table] = TA
         raise BatchError("headers", f"{type(error).__name__} {str(error)[:80]}") from None
     if not NODE_NAME.match(text["node"]) or any(not 0 <= n < 2**63 for n in numbers.values()):
         raise BatchError("headers", "a node's name or a number is out of range")
-    if numbers["schema"] != VERSION:
-        raise BatchError("schema_version", f"{numbers['schema']}, this reader knows {VERSION}")
+    _check_version(numbers["schema"])
     if text["table"] not in tables:
         raise BatchError("table", text["table"][:40])
     byte_sum = numbers.pop("bytes")
     return BatchName(table=text["table"], node=text["node"], byte_sum=byte_sum, **numbers)
 
 
-def encode(table: Table, columns: Mapping[str, np.ndarray[Any, Any] | Sequence[str]]) -> bytes:
+def encode(table: Table, columns: Mapping[str, Column]) -> bytes:
     """Encode equal-length columns, one for each of `table.columns`, into one batch value.
 
     Numeric columns are numpy arrays of exactly the table's dtype and are not copied; text columns are sequences of str.
@@ -296,18 +339,32 @@ def encode(table: Table, columns: Mapping[str, np.ndarray[Any, Any] | Sequence[s
     return PREFIX.pack(MAGIC, VERSION, 0, google_crc32c.value(frame)) + frame
 
 
-def frame_of(value: bytes) -> bytes:
-    """Check a batch value's prefix and checksum and return its zstd frame.
+def filled(table: Table, columns: Mapping[str, Column]) -> dict[str, Column]:
+    """All of a table's columns in order, from those that are known: the others are 0 and ""."""
+    rows = len(next(iter(columns.values())))
+    return {
+        name: columns[name] if name in columns else [""] * rows if kind == UTF8 else np.zeros(rows, kind)
+        for name, kind in table.columns.items()
+    }
+
+
+def _check_version(version: int) -> None:
+    if not OLDEST_VERSION <= version <= VERSION:
+        raise BatchError("schema_version", f"{version}, this reader knows {OLDEST_VERSION} to {VERSION}")
+
+
+def frame_of(value: bytes, version: int = VERSION) -> bytes:
+    """Check a batch value's prefix and checksum and return its zstd frame; `version` is what its headers say.
 
     Raises BatchError with reason `truncated`, `magic`, `schema_version` or `checksum`, in that order of checking.
     """
     if len(value) < PREFIX.size:
         raise BatchError("truncated", f"{len(value)} bytes")
-    magic, version, _, checksum = PREFIX.unpack_from(value)
+    magic, written, _, checksum = PREFIX.unpack_from(value)
     if magic != MAGIC:
         raise BatchError("magic", repr(magic))
-    if version != VERSION:
-        raise BatchError("schema_version", f"{version}, this reader knows {VERSION}")
+    if written != version:
+        raise BatchError("schema_version", f"{written}, the headers say {version}")
     frame = value[PREFIX.size :]
     if google_crc32c.value(frame) != checksum:
         raise BatchError("checksum")

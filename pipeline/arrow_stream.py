@@ -14,7 +14,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from collector.schema import KNOWN_TABLES, UTF8, BatchError, Table
+from collector.schema import KNOWN_TABLES, OLDEST_VERSION, UTF8, VERSION, BatchError, Table
 
 MAX_METADATA_BYTES: Final = 16 * 1024
 """Of one message; ours take about 1 KiB. A FlatBuffer may refer to one table many times over, so verifying and
@@ -29,30 +29,37 @@ _BROKEN: Final = (
 )  # fmt: skip
 
 
-def _schema(table: Table) -> pa.Schema:
+def _schema(table: Table, version: int) -> pa.Schema:
     return pa.schema(
         [
             pa.field(name, pa.string() if kind == UTF8 else pa.type_for_alias(kind), nullable=False)
-            for name, kind in table.columns.items()
+            for name, kind in table.columns_of(version).items()
         ]
     )
 
 
-SCHEMAS: Final = {name: _schema(table) for name, table in KNOWN_TABLES.items()}
-"""The tables as they travel: columns in order, none nullable, no metadata."""
+SCHEMAS: Final = {
+    (name, version): _schema(table, version)
+    for name, table in KNOWN_TABLES.items()
+    for version in range(OLDEST_VERSION, VERSION + 1)
+}
+"""The tables as they travel, by name and version: columns in order, none nullable, no metadata."""
 
 
-def read_batch(stream: bytes | memoryview, table: str, rows: int) -> pa.RecordBatch:
+def read_batch(stream: bytes | memoryview, table: str, rows: int, version: int = VERSION) -> pa.RecordBatch:
     """The one record batch of a stream, fully validated, without nulls, of exactly `rows` rows, on the stream's memory.
+
+    It has the columns of the table's `version`.
 
     Raises BatchError with reason `ipc` (no such stream), `schema` (other columns), `rows`, or `values` (nulls).
     """
+    schema = SCHEMAS[table, version]
     source = pa.BufferReader(stream)
     try:
         messages = pa.ipc.MessageReader.open_stream(source)
         _check_length(stream, 0)
         head = messages.read_next_message()
-        if head.type != "schema" or not pa.ipc.read_schema(head).equals(SCHEMAS[table], check_metadata=True):
+        if head.type != "schema" or not pa.ipc.read_schema(head).equals(schema, check_metadata=True):
             raise BatchError("schema", f"not the columns of {table}")
         _check_length(stream, source.tell())
         body = messages.read_next_message()
@@ -60,7 +67,7 @@ def read_batch(stream: bytes | memoryview, table: str, rows: int) -> pa.RecordBa
             raise BatchError("ipc", "the second message is no plain record batch")
         if stream[source.tell() :] not in (b"", _END):
             raise BatchError("ipc", "something follows the record batch")
-        batch = pa.ipc.read_record_batch(body, SCHEMAS[table])
+        batch = pa.ipc.read_record_batch(body, schema)
         if batch.num_rows != rows:
             raise BatchError("rows", f"{batch.num_rows}, the headers say {rows}")
         batch.validate(full=True)

@@ -17,16 +17,19 @@ import pyarrow.compute
 import zstandard
 
 from collector.schema import (
+    APP_PROTOCOLS,
     KNOWN_TABLES,
     MAX_INFLATED_BYTES,
     MAX_MESSAGE_BYTES,
     MAX_ROWS,
+    OLDEST_VERSION,
     OUTCOMES,
     SCOPES,
     STATE,
     STATE_OPS,
     TABLES,
     UTF8,
+    VERSION,
     BatchError,
     BatchName,
     Table,
@@ -39,7 +42,7 @@ from .bus import Message
 
 MAX_TEXT_BYTES: Final = 128
 """Of one text value: an interface's name has at most 127 bytes, a pod's UID 36."""
-LONGEST: Final = {"name": 253, "question": 4 * 253, "api_version": 317, "body": MAX_INFLATED_BYTES}
+LONGEST: Final = {"name": 253, "question": 4 * 253, "server_name": 253, "api_version": 317, "body": MAX_INFLATED_BYTES}
 """The same of columns whose text may be longer, in every table where they occur."""
 LARGEST: Final = {
     "outcome": len(OUTCOMES) - 1,
@@ -48,8 +51,19 @@ LARGEST: Final = {
     "scope": len(SCOPES) - 1,
     "op": len(STATE_OPS) - 1,
     "exchanges": 1,
+    "app_protocol": len(APP_PROTOCOLS) - 1,
 }
 """The largest value of columns that have one; in every table where they occur."""
+MISSING: Final = {
+    (table.name, version): tuple(
+        pl.lit("").alias(name) if kind == UTF8 else pl.lit(0).cast(pl.Series(np.empty(0, kind)).dtype).alias(name)
+        for name, kind in table.columns.items()
+        if name not in table.columns_of(version)
+    )
+    for table in KNOWN_TABLES.values()
+    for version in range(OLDEST_VERSION, VERSION + 1)
+}
+"""What a reader sees of columns that a batch of an older version lacks, by table and version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +91,11 @@ def decode(message: Message, tables: Mapping[str, Table] = TABLES) -> Decoded:
     key = message.key.partition(b"/")[0] if name.table == STATE.name else message.key  # behind it is a slot
     if key != name.node.encode():
         raise BatchError("node", f"{name.node} under the key {message.key[:64]!r}")
-    batch = read_batch(_inflate(frame_of(message.value)), name.table, name.rows)
+    stream = _inflate(frame_of(message.value, name.schema))
+    batch = read_batch(stream, name.table, name.rows, name.schema)
     _check_values(batch, name)
     node = pl.lit(name.node, dtype=pl.Categorical).alias("node")
-    return Decoded(name, pl.DataFrame(batch).with_columns(node))
+    return Decoded(name, pl.DataFrame(batch).with_columns(*MISSING[name.table, name.schema], node))
 
 
 def _inflate(frame: bytes) -> bytes:
@@ -97,7 +112,7 @@ def _inflate(frame: bytes) -> bytes:
 def _check_values(batch: pa.RecordBatch, name: BatchName) -> None:
     table = KNOWN_TABLES[name.table]
     byte_sum = 0
-    for column, kind in table.columns.items():
+    for column, kind in table.columns_of(name.schema).items():
         values = batch.column(column)
         if kind == UTF8:
             longest = pa.compute.max(pa.compute.binary_length(values)).as_py()

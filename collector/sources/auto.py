@@ -65,4 +65,4 @@ class AutoSource:
 
 
 def _nothing() -> Columns:
-    return {name: np.empty(0, kind) for name, kind in FLOWS.columns.items()}
+    return {name: np.empty(0, kind) for name, kind in FLOWS.columns_of(1).items()}

@@ -129,4 +129,4 @@ _RENAMED: Final[Mapping[str, str]] = {"flow_id": "key"}
 
 
 def _columns(rows: npt.NDArray[Any]) -> Columns:
-    return {name: np.ascontiguousarray(rows[_RENAMED.get(name, name)]) for name in FLOWS.columns}
+    return {name: np.ascontiguousarray(rows[_RENAMED.get(name, name)]) for name in FLOWS.columns_of(1)}

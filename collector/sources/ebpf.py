@@ -86,4 +86,4 @@ class EbpfSource:
 
 
 def _columns(rows: npt.NDArray[Any]) -> Columns:
-    return {name: np.ascontiguousarray(rows[name]) for name in FLOWS.columns}
+    return {name: np.ascontiguousarray(rows[name]) for name in FLOWS.columns_of(1)}

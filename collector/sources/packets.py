@@ -153,7 +153,7 @@ class PacketSource:
         seen = sight(flows, sums, self._uplinks, self._connections.holds)
         rows = self._connections.update(seen, now_ns - wall_ns, wall_ns, final=final)
         self._metrics.set("tracked_flows", len(self._connections))
-        return {name: np.ascontiguousarray(rows[name]) for name in FLOWS.columns}
+        return {name: np.ascontiguousarray(rows[name]) for name in FLOWS.columns_of(1)}
 
     def _entries(self) -> Entries:
         """What conntrack knows, and what it knew until a short while ago; nothing where it does not answer."""

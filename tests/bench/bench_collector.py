@@ -22,7 +22,7 @@ from pyroute2 import NFCTSocket
 from collector.connections import ENTRY, MESSAGE_GET, MESSAGE_NEW, decode
 from collector.flowtable import FlowTable
 from collector.netlink import NETLINK_NETFILTER, dump, in_namespace, open_socket
-from collector.schema import FLOWS, MAX_ROWS, encode
+from collector.schema import FLOWS, MAX_ROWS, encode, filled
 from tests.bench.figures import show
 
 REPEATS = 5
@@ -99,9 +99,10 @@ def measure(netns: Path) -> None:
         flows.update(grown, np.empty(0, ENTRY), 2)
 
     merging = rate(rows, merge)
-    columns = {name: np.zeros(MAX_ROWS, kind) for name, kind in FLOWS.columns.items()}
+    known = {name: np.zeros(MAX_ROWS, kind) for name, kind in FLOWS.columns_of(1).items()}
     for name in set(FLOWS.columns) & set(ENTRY.names or ()):
-        columns[name] = np.resize(entries[name], MAX_ROWS)
+        known[name] = np.resize(entries[name], MAX_ROWS)
+    columns = filled(FLOWS, known)
     encoding = rate(MAX_ROWS, lambda: encode(FLOWS, columns))
     queries.close()
 

@@ -28,7 +28,7 @@ from collector.ebpf.sightings import sight
 from collector.ebpf.tracking import Connections
 from collector.metrics import Metrics
 from collector.netlink import in_namespace
-from collector.schema import FLOWS, MAX_ROWS, encode
+from collector.schema import FLOWS, MAX_ROWS, encode, filled
 from collector.sources.ebpf import EbpfSource
 from tests.bench.figures import show
 from tests.collector.network import Network, connected, routed_network, serving
@@ -76,7 +76,7 @@ def drain(flows: int) -> None:
     tracked = time.perf_counter()
     for first in range(0, len(rows), MAX_ROWS):
         part = rows[first : first + MAX_ROWS]
-        encode(FLOWS, {name: np.ascontiguousarray(part[name]) for name in FLOWS.columns})
+        encode(FLOWS, filled(FLOWS, {name: np.ascontiguousarray(part[name]) for name in FLOWS.columns_of(1)}))
     done = time.perf_counter()
     assert len(rows) == flows
     program.close()

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from collector.schema import FLOWS, MAX_ROWS, Batch, encode
+from collector.schema import FLOWS, MAX_ROWS, Batch, encode, filled
 from pipeline.inventory.models import Resource, convert
 
 NODES: Final = 200
@@ -185,7 +185,8 @@ def flows(generator: np.random.Generator, where: Addresses, node: int, rows: int
         "reply_packets": packets,
         "reply_bytes": packets * 900,
     }
-    return {name: columns.get(name, none) for name in FLOWS.columns}
+    columns |= {name: none for name in FLOWS.columns_of(1) if name not in columns}
+    return filled(FLOWS, columns)
 
 
 def _dotted(lo: np.uint64) -> str:

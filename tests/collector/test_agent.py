@@ -29,7 +29,7 @@ def flows(rows: int, seed: int | None = None) -> Columns:
     noise = np.random.default_rng(seed)
     return {
         name: np.zeros(rows, kind) if seed is None else noise.integers(0, np.iinfo(kind).max, rows, kind)
-        for name, kind in FLOWS.columns.items()
+        for name, kind in FLOWS.columns_of(1).items()
     }
 
 

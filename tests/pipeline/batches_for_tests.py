@@ -25,7 +25,7 @@ from collector.schema import (
 )
 from pipeline.bus import Message
 
-LIMITS = {"outcome": len(OUTCOMES), "opened": 2, "closed": 2, "scope": len(SCOPES), "exchanges": 2}
+LIMITS = {"outcome": len(OUTCOMES), "opened": 2, "closed": 2, "scope": len(SCOPES), "exchanges": 2, "app_protocol": 4}
 
 
 def columns(table: Table, rows: int, seed: int = 0) -> dict[str, Any]:

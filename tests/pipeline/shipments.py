@@ -52,7 +52,9 @@ def interface(address: str, **more: Any) -> dict[str, Any]:
 
 def batch(node: str, seq: int, rows: Sequence[Mapping[str, Any]], table: Table = FLOWS, epoch: int = 1) -> Batch:
     columns = {
-        name: [row[name] for row in rows] if kind == UTF8 else np.array([row[name] for row in rows], dtype=kind)
+        name: [row.get(name, "") for row in rows]
+        if kind == UTF8
+        else np.array([row.get(name, 0) for row in rows], dtype=kind)
         for name, kind in table.columns.items()
     }
     byte_sum = sum(row[name] for row in rows for name in table.bytes_columns)

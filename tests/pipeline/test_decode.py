@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,14 +23,17 @@ import pipeline.decode
 from collector.schema import (
     COUNTERS,
     FLOWS,
+    KNOWN_TABLES,
     MAX_INFLATED_BYTES,
     MAX_MESSAGE_BYTES,
     MAX_ROWS,
     TABLES,
     UTF8,
+    VERSION,
     BatchError,
     Table,
     encode,
+    unpack_records,
 )
 from pipeline import catalog
 from pipeline.arrow_stream import SCHEMAS
@@ -86,7 +90,7 @@ HEADERS = GOOD.headers()
         ({"headers": {**HEADERS, "rows": b"-1"}}, "headers"),
         ({"headers": {**HEADERS, "node": b"../up"}}, "headers"),
         ({"headers": {**HEADERS, "table": b"secrets"}}, "table"),
-        ({"headers": {**HEADERS, "schema": b"2"}}, "schema_version"),
+        ({"headers": {**HEADERS, "schema": b"3"}}, "schema_version"),
         ({"topic": COUNTERS.topic}, "table"),
         ({"key": b"node2"}, "node"),
         ({"headers": {**HEADERS, "node": b"node2"}}, "node"),
@@ -148,7 +152,7 @@ FLOW_BATCH = pa.ipc.open_stream(STREAM).read_next_batch()
 
 def with_column(name: str, values: pa.Array) -> pa.RecordBatch:
     arrays = [values if field.name == name else FLOW_BATCH.column(field.name) for field in FLOW_BATCH.schema]
-    return pa.RecordBatch.from_arrays(arrays, schema=SCHEMAS["flows"])
+    return pa.RecordBatch.from_arrays(arrays, schema=SCHEMAS["flows", VERSION])
 
 
 def test_a_batch_that_pyarrow_wrote_is_as_good() -> None:
@@ -226,6 +230,24 @@ def test_the_catalogue_lists_exactly_the_reasons_that_can_be_given() -> None:
     for module in (pipeline.bus.files, pipeline.bus.kafka, pipeline.bus.kafka_records):
         given |= set(re.findall(r'(?:flaw\b[^"\n]*|_flaw = )"(\w+)"', inspect.getsource(module)))
     assert given == listed
+
+
+def test_a_batch_of_the_version_before_is_read() -> None:
+    """Recorded when that version was written; what it lacks is 0 and empty."""
+    recorded = Path(__file__).parents[1] / "data" / "wire" / "version-1.segment"
+    frames = {}
+    for headers, value in unpack_records(recorded.read_bytes()):
+        table = KNOWN_TABLES[headers["table"].decode()]
+        plain = Message(table.topic, "1", 0, headers["node"], headers, value)
+        frames[table.name] = decode(plain, KNOWN_TABLES).frame
+        assert frames[table.name].columns == [*table.columns, "node"]
+    assert set(frames) == {"flows", "counters", "dns", "state"}
+    assert frames["flows"].select(*FLOWS.added).unique().rows() == [(0, 0, 0, 0, "", "", "")]
+    assert frames["flows"].schema == decode(message(GOOD)).frame.schema
+
+
+def test_a_version_that_headers_and_prefix_do_not_agree_on_is_refused() -> None:
+    assert reason_of(message(GOOD, headers={**HEADERS, "schema": b"1"})) == "schema_version"
 
 
 def test_more_rows_than_allowed_are_never_encoded() -> None:
