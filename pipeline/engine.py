@@ -24,6 +24,7 @@ from .aggregate.flows import FlowMetrics
 from .aggregate.interfaces import InterfaceMetrics
 from .aggregate.policies import PolicyMetrics
 from .attribution import attribute, attribute_counters
+from .attribution.aliases import has_aliases, join_aliases
 from .attribution.dnsnames import DnsNames
 from .attribution.policies.live import LivePolicies
 from .awaiting import Awaiting
@@ -202,6 +203,9 @@ class Engine:
                 is_unknown = (attributed["src_id"] == UNKNOWN) | (attributed["dst_id"] == UNKNOWN)
                 is_told = self._awaiting.doubt(flows, is_unknown, state.known_until, given_s)
                 attributed = attributed.filter(is_told)
+            if len(self._names) and has_aliases(snapshot):
+                named = self._names.join(attributed.lazy(), snapshot)
+                attributed = join_aliases(named, snapshot).collect()
         with self._meters.stage("policies"):
             judged = self._policies.judge(attributed, snapshot, state.epochs)
             self._policy_log.take(judged, snapshot, self._policies.timeline)
@@ -210,7 +214,8 @@ class Engine:
             self._flows.add(judged)
         if self._lake is not None:
             with self._meters.stage("attribute"):
-                judged = self._names.join(judged.lazy(), snapshot).collect()
+                if "dns_name" not in judged.columns:
+                    judged = self._names.join(judged.lazy(), snapshot).collect()
             with self._meters.stage("output"):
                 self._lake.add(history_of(judged, snapshot, self._policies.timeline.book))
 

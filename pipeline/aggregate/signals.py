@@ -27,7 +27,7 @@ from .totals import Totals
 from .views import Plain
 
 _COLUMNS: Final = (
-    *("src_id", "dst_id", "service_id", "service_set", "node", "start", "opened", "protocol", "mesh"),
+    *("src_id", "dst_id", "service_id", "service_set", "node", "start", "opened", "protocol", "mesh", "via"),
     *("src_hi", "src_lo", "dst_hi", "dst_lo", "backend_hi", "backend_lo", "backend_port"),
 )
 _SOURCE: Final = ("source_namespace", "source_workload", "source_workload_kind")
@@ -150,7 +150,9 @@ class LastCall:
 def _without_endpoint(dialled: pl.DataFrame, snapshot: Snapshot) -> pl.DataFrame:
     """`opened` by service id, of connections that nobody answered while the Service had no ready endpoint."""
     spans = lacking(snapshot)
-    candidates = dialled.filter(pl.col("service_id").is_in(spans["service_id"].unique().implode()) & ~is_redirected())
+    is_of_them = pl.col("service_id").is_in(spans["service_id"].unique().implode())
+    is_answered = is_redirected() | (pl.col("via") == "alias")  # what has a name only is beyond the cluster
+    candidates = dialled.filter(is_of_them & ~is_answered)
     return (
         candidates.select("service_id", "start", "opened")
         .join(spans, on="service_id")

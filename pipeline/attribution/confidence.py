@@ -60,6 +60,11 @@ REASONS: Final = (
         "inferred",
         "The Service is told by the backend's address and port; what was dialled was not seen.",
     ),
+    Reason(
+        "dns_alias",
+        "inferred",
+        "The Service is told by the name that DNS gave the client for an address beyond the cluster.",
+    ),
     Reason("host_port", "inferred", "The pod is told by the port of its node that it declares."),
     Reason(
         "no_backend",
@@ -79,6 +84,13 @@ def reason(applies: dict[str, pl.Expr]) -> pl.Expr:
     """The worst of the reasons that apply (Enum REASON, "" where none does); `applies` names every reason."""
     told = pl.coalesce(pl.when(applies[item.code]).then(pl.lit(item.code, dtype=REASON)) for item in REASONS)
     return told.fill_null(pl.lit(EXACT.code, dtype=REASON))
+
+
+def or_worse(reason_column: str, code: str) -> pl.Expr:
+    """The reason `code`, or the one in the column where that is worse."""
+    told = pl.col(reason_column)
+    place = REASON.categories.to_list().index(code)
+    return pl.when(told.to_physical().is_between(1, place)).then(told).otherwise(pl.lit(code, dtype=REASON))
 
 
 def attribution(reason_column: str) -> pl.Expr:

@@ -84,6 +84,7 @@ def _reasons(lookups: Lookups) -> dict[str, pl.Expr]:
         "ambiguous_host_port": is_pod_on_node & pl.col("listener_id").is_null(),
         "before_status": is_before_status(lookups, "src") | is_before_status(lookups, "backend"),
         "backend_only": pl.col("via") == "backend",
+        "dns_alias": pl.lit(value=False),  # `aliases.join_aliases` tells
         "host_port": is_pod_on_node,
         "no_backend": pl.col("service_id").is_not_null() & _is_unanswered(),
     }

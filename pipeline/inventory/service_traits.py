@@ -1,4 +1,4 @@
-"""What Services declare beyond addresses and ports, over time: session affinity, being headless, being an alias.
+"""What Services declare beyond addresses and ports, over time: session affinity, being headless, DNS names.
 
 The invariant: a Service port is in `PORTS` for as long as it is declared, so that what nobody calls has a row too.
 """
@@ -11,6 +11,7 @@ from typing import Final
 import polars as pl
 
 from .models import Resource, Service, namespace_of
+from .services import PROTOCOLS
 from .tracked import Row, TrackedFrame
 
 AFFINITY_SECONDS: Final = 10_800
@@ -29,7 +30,11 @@ ALIASES: Final = pl.Schema(
     {
         "service_namespace": pl.String(),
         "service": pl.String(),
-        "external_name": pl.String(),  # lower case, without the final dot
+        "service_type": pl.String(),
+        "service_port": pl.String(),  # as `services.SERVICES` has it
+        "port": pl.UInt16(),
+        "protocol": pl.UInt8(),
+        "name": pl.String(),  # lower case, without the final dot
     }
 )
 
@@ -49,11 +54,30 @@ def port_rows(objects: Sequence[Resource]) -> Iterator[Row]:
 
 
 def alias_rows(objects: Sequence[Resource]) -> Iterator[Row]:
-    """One row a Service of type ExternalName, by `ALIASES`."""
+    """One row a Service port and DNS name that leads beyond the cluster, by `ALIASES`."""
     for service in objects:
-        if isinstance(service, Service) and service.spec.type == "ExternalName" and service.spec.external_name:
-            name = service.spec.external_name.lower().rstrip(".")
-            yield namespace_of(service), service.metadata.name, name
+        if isinstance(service, Service):
+            for name in _names(service):
+                for port in service.spec.ports or []:
+                    yield (
+                        namespace_of(service),
+                        service.metadata.name,
+                        service.spec.type,
+                        port.name or str(port.port),
+                        port.port,
+                        PROTOCOLS[port.protocol],
+                        name.lower().rstrip("."),
+                    )
+
+
+def _names(service: Service) -> list[str]:
+    """What an ExternalName Service stands for, or the names of a load balancer where it says no address for them."""
+    if service.spec.type == "ExternalName":
+        return [service.spec.external_name] if service.spec.external_name else []
+    if service.spec.type != "LoadBalancer" or service.status.load_balancer is None:
+        return []
+    places = service.status.load_balancer.ingress or []
+    return [place.hostname for place in places if place.hostname and place.ip is None]
 
 
 def affinity_s(service: Service) -> int:

@@ -32,7 +32,7 @@ from pipeline.query import scan_flows
 from pipeline.state import ClusterState
 from tests.pipeline.attribution import dns_answers
 from tests.pipeline.shipments import NOW, SECOND, batch, flow, interface, message
-from tests.pipeline.small_cluster import OBJECTS, pod, small_cluster
+from tests.pipeline.small_cluster import OBJECTS, pod, service, small_cluster
 
 FRONT_A, FRONT_B, DATABASE = "10.0.1.5", "10.0.2.5", "10.0.2.7"
 DATABASE_VIP, FRONT_VIP = "10.96.0.7", "10.96.0.5"
@@ -313,6 +313,26 @@ def test_the_history_has_the_name_that_dns_gave_the_client(tmp_path: Path) -> No
     assert sorted(rows) == sorted(
         [(site, "outside", "site.example", "exact", "internet")] * 2 + [(DATABASE, "database-0", "", "", "unknown")]
     )
+
+
+@pytest.mark.parametrize("has_lake", [False, True])
+def test_a_service_that_has_only_a_dns_name_is_counted_by_it(tmp_path: Path, *, has_lake: bool) -> None:
+    site, other, now_s = "203.0.113.7", "203.0.113.8", NOW // SECOND
+    answer = dns_answers.batch_of(
+        [dns_answers.Answer("mail.shop.svc.cluster.local", at=now_s - 1, client=FRONT_A, address=site, ttl=30)], seq=9
+    )
+    flows = message(batch("node-a", 0, [flow(FRONT_A, site, 25), flow(FRONT_A, site, 443), flow(FRONT_A, other, 25)]))
+    bench = Bench([flows, message(answer)], lake=Lake(tmp_path) if has_lake else None)
+    alias = service("mail", "", 25, type="ExternalName", externalName="mail.example.com")
+    bench.state = ClusterState(small_cluster(alias), {})
+    bench.drain()
+    dialled = bench.values("flowatlas_service_connections_total", "service", "service_type", "via")
+    assert dialled == {("mail", "ExternalName", "alias"): 1}
+    assert bench.values("flowatlas_service_no_endpoint_connections_total") == {}
+    if has_lake:
+        rows = scan_flows(tmp_path).select("dst_ip", "dst_port", "service", "dns_name", "reason").collect().rows()
+        own = "mail.shop.svc.cluster.local"
+        assert sorted(rows) == [(site, 25, "mail", own, "dns_alias"), (site, 443, "", own, ""), (other, 25, "", "", "")]
 
 
 def test_names_follow_the_state_and_old_totals_keep_theirs() -> None:

@@ -275,7 +275,7 @@ def test_rows_keep_their_order_and_their_columns() -> None:
         "src_id": pl.UInt32(),
         "dst_id": pl.UInt32(),
         "service_id": pl.UInt32(),
-        "via": pl.Enum(["cluster_ip", "load_balancer_ip", "external_ip", "node_port", "backend"]),
+        "via": pl.Enum(["cluster_ip", "load_balancer_ip", "external_ip", "node_port", "backend", "alias"]),
         "role": pl.Enum(["canonical", "observer", "overlay"]),
         "attribution": pl.Enum(["exact", "inferred", "ambiguous", "unknown"]),
         "reason": REASON,
