@@ -8,7 +8,7 @@ from pipeline.catalog import LABEL_HELP, METRICS, Exposer, Metric
 
 _INTRODUCTION = """# Metrics
 
-Made from `pipeline/catalog.py` by `make docs`; do not edit.
+Made from `pipeline/catalog/` by `make docs`; do not edit.
 
 Every connection is counted once in each metric family, so sums over any labels are true sums. Bytes are those of IP
 packets, IP headers included and link headers not. Counters begin at 0 when their exposer starts, save

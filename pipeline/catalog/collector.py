@@ -1,0 +1,128 @@
+"""What each collector tells of itself. `collector.metrics` repeats these entries, and a test holds them together."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .metric import Metric
+
+METRICS: Final = (
+    Metric(
+        "flowatlas_collector_batches_total", "counter", "", ("table",), "Batches sent to the bus.", exposer="collector"
+    ),
+    Metric("flowatlas_collector_rows_total", "counter", "", ("table",), "Rows sent to the bus.", exposer="collector"),
+    Metric(
+        "flowatlas_collector_lost_rows_total",
+        "counter",
+        "",
+        ("table", "reason"),
+        "Rows that did not reach the bus, by reason: bus_full, bus_error, retention, spool_full, spool_error, "
+        "spool_corrupt.",
+        exposer="collector",
+    ),
+    Metric(
+        "flowatlas_collector_lost_bytes_total",
+        "counter",
+        "bytes",
+        ("table", "reason"),
+        "Flow bytes of the rows that did not reach the bus, by reason.",
+        exposer="collector",
+    ),
+    Metric(
+        "flowatlas_collector_netlink_overruns_total",
+        "counter",
+        "",
+        (),
+        "Times that the kernel dropped conntrack events because they were not read in time.",
+        exposer="collector",
+    ),
+    Metric(
+        "flowatlas_collector_malformed_messages_total",
+        "counter",
+        "",
+        ("reason",),
+        "Kernel messages that could not be decoded, by reason: truncated, attribute, family.",
+        exposer="collector",
+    ),
+    Metric(
+        "flowatlas_collector_spool_bytes",
+        "gauge",
+        "bytes",
+        (),
+        "Size of the batches that wait on disk for the bus.",
+        exposer="collector",
+    ),
+    Metric(
+        "flowatlas_collector_spool_is_degraded",
+        "gauge",
+        "",
+        (),
+        "1 while the disk refuses batches and they are sent from memory or lost.",
+        exposer="collector",
+    ),
+    Metric(
+        "flowatlas_collector_spool_corrupt_segments_total",
+        "counter",
+        "",
+        (),
+        "Segments of the spool that were damaged and deleted; their rows are lost with reason spool_corrupt.",
+        exposer="collector",
+    ),
+    Metric(
+        "flowatlas_collector_dns_messages_total",
+        "counter",
+        "",
+        ("result",),
+        "DNS messages of pods, by result: read, malformed, skipped (more came than are read in a cycle), ring_full.",
+        exposer="collector",
+    ),
+    Metric(
+        "flowatlas_collector_tracked_flows",
+        "gauge",
+        "",
+        (),
+        "Connections that the flow source followed at its last look.",
+        exposer="collector",
+    ),
+    Metric(
+        "flowatlas_collector_source_info",
+        "gauge",
+        "",
+        ("source", "reason"),
+        "1 for the source that flows come from; the reason is why no better one could be used, empty where none is.",
+        exposer="collector",
+    ),
+    Metric(
+        "flowatlas_collector_attached_interfaces",
+        "gauge",
+        "",
+        (),
+        "Interfaces that the eBPF program counts at.",
+        exposer="collector",
+    ),
+    Metric(
+        "flowatlas_collector_missed_packets_total",
+        "counter",
+        "packets",
+        ("reason",),
+        "Packets that were seen and put into no flow, by reason: table_full, ring_full, malformed, fragment, "
+        "icmp_control.",
+        exposer="collector",
+    ),
+    Metric(
+        "flowatlas_collector_missed_bytes_total",
+        "counter",
+        "bytes",
+        ("reason",),
+        "Bytes of these packets, by reason.",
+        exposer="collector",
+    ),
+    Metric(
+        "flowatlas_collector_cycle_seconds_total",
+        "counter",
+        "seconds",
+        (),
+        "Time spent reading the kernel, building rows and encoding batches.",
+        exposer="collector",
+    ),
+)

@@ -1,0 +1,86 @@
+"""What the pipeline tells of itself and of the cluster's state."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .metric import Metric
+
+METRICS: Final = (
+    Metric("flowatlas_build_info", "gauge", "", ("version",), "Always 1; the label tells the version."),
+    Metric("flowatlas_pipeline_batches_total", "counter", "", ("table", "node"), "Batches applied."),
+    Metric(
+        "flowatlas_pipeline_rows_total",
+        "counter",
+        "",
+        ("table", "node"),
+        "Rows applied. Interface rows of nodes, and of pods that the state does not know, are counted here alone.",
+    ),
+    Metric(
+        "flowatlas_pipeline_quarantined_batches_total",
+        "counter",
+        "",
+        ("reason",),
+        "Batches set aside unread, by reason: headers, table, schema_version, truncated, magic, checksum, oversized, "
+        "inflate, ipc, schema, rows, bytes, values, segment, node.",
+    ),
+    Metric(
+        "flowatlas_pipeline_duplicate_batches_total",
+        "counter",
+        "",
+        ("node",),
+        "Batches that arrived again and were not applied again.",
+    ),
+    Metric(
+        "flowatlas_pipeline_missing_batches_total",
+        "counter",
+        "",
+        ("node",),
+        "Batches that a node numbered and that were not there when later ones were; one that comes late stays counted.",
+    ),
+    Metric(
+        "flowatlas_pipeline_stage_seconds_total",
+        "counter",
+        "seconds",
+        ("stage",),
+        "Processing time, by stage.",
+    ),
+    Metric(
+        "flowatlas_pipeline_last_observation_timestamp_seconds",
+        "gauge",
+        "seconds",
+        ("node",),
+        "Time of the newest observation applied, by node.",
+    ),
+    Metric("flowatlas_pipeline_series", "gauge", "", (), "Series of flow and counter metrics exposed."),
+    Metric("flowatlas_state_objects", "gauge", "", ("kind",), "Kubernetes objects known, by kind."),
+    Metric(
+        "flowatlas_state_refused_objects",
+        "gauge",
+        "",
+        ("kind",),
+        "Kubernetes objects that could not be understood, by kind; the log names the file, document and field.",
+    ),
+    Metric(
+        "flowatlas_state_age_seconds",
+        "gauge",
+        "seconds",
+        (),
+        "Time since when the cluster's state is not known yet; grows while the watcher is away. Not there where the "
+        "state is manifests.",
+    ),
+    Metric(
+        "flowatlas_state_held_rows",
+        "gauge",
+        "",
+        (),
+        "Flow rows that wait for the cluster's state to tell of their time.",
+    ),
+    Metric(
+        "flowatlas_state_late_rows_total",
+        "counter",
+        "",
+        (),
+        "Flow rows that had waited for `state_wait_s` and were judged by what was known, of a time before theirs.",
+    ),
+)
