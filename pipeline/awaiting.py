@@ -1,4 +1,4 @@
-"""Flows that wait for the cluster's state: it tells of a change a moment after flows may have met it.
+"""Flows that wait for the cluster's state: it tells of a change a moment after flows may have met it. So does DNS.
 
 Columnar, bounded in rows and in time, without a clock of its own. The invariant: every row that was given comes out
 once, at the latest `wait_s` after it was given, however far the state has come by then.
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import polars as pl
+
+from .inventory.spans import END
 
 MAX_ROWS: Final = 500_000
 """More are not held: the oldest go on as they are."""
@@ -71,6 +73,13 @@ class Awaiting:
         due = (pl.col("start") + self._wait_ns).alias(_DUE)
         self._hold(Part(flows.filter(is_held).with_columns(due), given_s, is_second=True))
         return ~is_held
+
+    def expect(self, flows: pl.DataFrame, is_expected: pl.Series, given_s: float) -> pl.Series:
+        """Hold rows of which something may be told yet that is not of the state, for `wait_s` after they were given; a
+        mask of those that are not held."""
+        if is_expected.any():
+            self._hold(Part(flows.filter(is_expected).with_columns(pl.lit(END).alias(_DUE)), given_s, is_second=True))
+        return ~is_expected
 
     def release(self, known_until: int, now_s: float) -> list[Released]:
         """The rows that the state has caught up with, and those that have waited long enough or are too many."""

@@ -24,7 +24,7 @@ from .aggregate.flows import FlowMetrics
 from .aggregate.interfaces import InterfaceMetrics
 from .aggregate.policies import PolicyMetrics
 from .attribution import attribute, attribute_counters
-from .attribution.aliases import has_aliases, join_aliases
+from .attribution.aliases import has_aliases, join_aliases, may_be_alias
 from .attribution.dnsnames import DnsNames
 from .attribution.policies.live import LivePolicies
 from .awaiting import Awaiting
@@ -203,6 +203,9 @@ class Engine:
                 is_unknown = (attributed["src_id"] == UNKNOWN) | (attributed["dst_id"] == UNKNOWN)
                 is_told = self._awaiting.doubt(flows, is_unknown, state.known_until, given_s)
                 attributed = attributed.filter(is_told)
+                if has_aliases(snapshot):
+                    is_expected = may_be_alias(attributed, snapshot)
+                    attributed = attributed.filter(self._awaiting.expect(flows.filter(is_told), is_expected, given_s))
             if len(self._names) and has_aliases(snapshot):
                 named = self._names.join(attributed.lazy(), snapshot)
                 attributed = join_aliases(named, snapshot).collect()

@@ -22,7 +22,7 @@ def signal_sums(cluster: Cluster) -> Mapping[str, pl.Expr]:
         f"{service.namespace}/{service.name}/{port.name or port.port}"
         for service in cluster.services.values()
         for port in service.ports
-        if not port.endpoints
+        if not port.endpoints and service.external_name is None
     ]
     port = pl.concat_str("service_namespace", "service", "service_port", separator="/")
     own, by_name = _endpoints(cluster, has_address=True), _endpoints(cluster, has_address=False)

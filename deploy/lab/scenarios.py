@@ -139,17 +139,20 @@ def databases(p: Plan) -> None:
 
 
 def externals(p: Plan) -> None:
-    """To an API outside through an ExternalName, and to the cluster's own API server, both over TLS."""
-    for app in ("web", "api"):
+    """To an API outside through ExternalNames, of which only the second declares a port and so has a Service to tell;
+    and to the cluster's own API server; all over TLS."""
+    secure: Fields = {"server": API_HOST, "server_name": API_HOST}
+    for app, name in (("web", "partner-api"), ("api", "partner")):
+        meant = p.cluster.services["shop", name]
+        known: Fields = {"service": meant.reference(443)} if meant.ports else {}
         for pod in p.cluster.pods_labelled("shop", app=app):
             for at in p.times(3):
-                name = "partner-api.shop.svc.cluster.local"
-                target: Fields = {"host": name, "port": 443, "server": API_HOST, "server_name": API_HOST}
+                target: Fields = {"host": f"{name}.shop.svc.cluster.local", "port": 443, **secure, **known}
                 p.add(pod, "external", at, "http", path="/bytes/2500", request_bytes=200, **target)
     for pod in (p.debugger, *p.cluster.pods_labelled("monitoring", app="prometheus")):
         for at in p.times(2):
-            secure: Fields = {**p.service("default", "kubernetes", 443), "server_name": API_SERVER_HOST}
-            p.add(pod, "api-server", at, "http", path="/bytes/3000", **secure)
+            own: Fields = {**p.service("default", "kubernetes", 443), "server_name": API_SERVER_HOST}
+            p.add(pod, "api-server", at, "http", path="/bytes/3000", **own)
 
 
 def monitoring(p: Plan) -> None:

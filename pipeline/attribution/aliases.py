@@ -15,6 +15,9 @@ from ..inventory.snapshot import Snapshot
 from .clusternames import DOMAIN
 from .confidence import attribution, or_worse
 
+LAG_NS: Final = 2 * 10**9
+"""An answer is on the bus by then: collectors read DNS once a second, from a buffer of a quarter of that."""
+
 _KEY: Final = ("name", "port", "protocol")
 _PORT: Final = ("service_namespace", "service", "service_type", "service_port", "port", "protocol")
 
@@ -24,6 +27,25 @@ def has_aliases(snapshot: Snapshot) -> bool:
     return not snapshot.tracked["service_aliases"].is_empty()
 
 
+def may_be_alias(flows: pl.DataFrame, snapshot: Snapshot) -> pl.Series:
+    """By row of flows attributed under `snapshot`: whether a name may tell its Service that DNS has not told of yet,
+    since the row was made so soon after its connection began."""
+    declared = snapshot.tracked["service_aliases"].select(_numbered("port")).to_series()
+    kinds = pl.lit(snapshot.endpoints["kind"].cast(pl.String))
+    is_young = pl.col("time") - pl.col("start") < LAG_NS
+    is_beyond = kinds.gather(pl.col("dst_id")) == "External"
+    is_declared = _numbered("dst_port").is_in(declared.implode())
+    return flows.select(_may=is_young & _is_open() & is_beyond & is_declared)["_may"]
+
+
+def _numbered(port: str) -> pl.Expr:
+    return pl.col(port).cast(pl.UInt32) * 256 + pl.col("protocol")
+
+
+def _is_open() -> pl.Expr:
+    return pl.col("service_id").is_null() & pl.col("service_set").is_null()
+
+
 def join_aliases(flows: pl.LazyFrame, snapshot: Snapshot, domain: str = DOMAIN) -> pl.LazyFrame:
     """Flows attributed under `snapshot`, with the `dns_name` that `DnsNames.join` adds, where it tells the Service.
 
@@ -31,9 +53,8 @@ def join_aliases(flows: pl.LazyFrame, snapshot: Snapshot, domain: str = DOMAIN) 
     `via` is `alias`, `reason` at least `dns_alias`, and `attribution` follows. The order of rows is kept.
     """
     numbered = flows.with_row_index("_row")
-    is_open = pl.col("service_id").is_null() & pl.col("service_set").is_null()
     told = (
-        numbered.filter(is_open & pl.col("dns_name").is_not_null())
+        numbered.filter(_is_open() & pl.col("dns_name").is_not_null())
         .select("_row", "start", "protocol", name="dns_name", port="dst_port")
         .join(_named_ports(snapshot, domain).lazy(), on=_KEY)
         .filter(pl.col("since") <= pl.col("start"), pl.col("start") < pl.col("until"))

@@ -56,6 +56,15 @@ def test_young_rows_with_an_unknown_end_are_judged_once_more() -> None:
     assert (numbers(part.flows), part.is_final, part.late) == ([3], True, 0)
 
 
+def test_rows_that_expect_a_name_wait_their_time_whatever_the_state_says() -> None:
+    waiting = Awaiting(2.0)
+    assert waiting.expect(rows(1, 7, 8), pl.Series([True, False, True]), 0).to_list() == [False, True, False]
+    assert waiting.release(1 << 62, 1.9) == []
+    (part,) = waiting.release(1 << 62, 2)
+    assert (numbers(part.flows), part.is_final, part.late) == ([0, 2], True, 0)
+    assert part.flows.columns == ["start", "n"]
+
+
 def test_too_many_rows_push_the_oldest_on() -> None:
     waiting = Awaiting(2.0, max_rows=3)
     waiting.take(rows(9, 9), SECOND, 0)

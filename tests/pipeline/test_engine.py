@@ -88,13 +88,19 @@ class Bench:
         *polls: list[Message] | Exception,
         lake: Lake | None = None,
         flush_rows: int = 10**6,
+        wait_s: float = 2.0,
         kind: type[ScriptedReader] = ScriptedReader,
     ) -> None:
         self.reader = kind(*polls)
         self.publication = Publication()
         self.state = ClusterState(small_cluster(), {"Pod": 2})
         config = PipelineConfig(
-            bus="file:///unused", state=Path("unused"), window_s=0.05, lake_flush_s=3600, lake_flush_rows=flush_rows
+            bus="file:///unused",
+            state=Path("unused"),
+            state_wait_s=wait_s,
+            window_s=0.05,
+            lake_flush_s=3600,
+            lake_flush_rows=flush_rows,
         )
         if lake is not None:
             lake.start()
@@ -322,7 +328,7 @@ def test_a_service_that_has_only_a_dns_name_is_counted_by_it(tmp_path: Path, *, 
         [dns_answers.Answer("mail.shop.svc.cluster.local", at=now_s - 1, client=FRONT_A, address=site, ttl=30)], seq=9
     )
     flows = message(batch("node-a", 0, [flow(FRONT_A, site, 25), flow(FRONT_A, site, 443), flow(FRONT_A, other, 25)]))
-    bench = Bench([flows, message(answer)], lake=Lake(tmp_path) if has_lake else None)
+    bench = Bench([flows, message(answer)], lake=Lake(tmp_path) if has_lake else None, wait_s=0.1)
     alias = service("mail", "", 25, type="ExternalName", externalName="mail.example.com")
     bench.state = ClusterState(small_cluster(alias), {})
     bench.drain()
@@ -333,6 +339,22 @@ def test_a_service_that_has_only_a_dns_name_is_counted_by_it(tmp_path: Path, *, 
         rows = scan_flows(tmp_path).select("dst_ip", "dst_port", "service", "dns_name", "reason").collect().rows()
         own = "mail.shop.svc.cluster.local"
         assert sorted(rows) == [(site, 25, "mail", own, "dns_alias"), (site, 443, "", own, ""), (other, 25, "", "", "")]
+
+
+def test_a_connection_waits_for_the_dns_name_that_may_tell_its_service() -> None:
+    """The answer is on the bus a poll after the connection; one that no alias has the port of does not wait for it."""
+    site, now_s = "203.0.113.7", NOW // SECOND
+    answer = dns_answers.Answer("mail.shop.svc.cluster.local", now_s - 1, FRONT_A, site)
+    late = message(dns_answers.batch_of([answer]))
+    old = flow(FRONT_A, site, 25, start=NOW - 5 * SECOND)
+    flows = message(batch("node-a", 0, [flow(FRONT_A, site, 25), flow(FRONT_A, site, 443), old]))
+    bench = Bench([flows], [late], wait_s=0.2)
+    bench.state = ClusterState(small_cluster(service("mail", "", 25, type="ExternalName", externalName="x.org")), {})
+    bench.engine.step(0)
+    bench.engine.publish()
+    assert bench.values("flowatlas_connections_total", "service") == {("",): 2}
+    bench.drain()
+    assert bench.values("flowatlas_connections_total", "service") == {("",): 2, ("mail",): 1}
 
 
 def test_names_follow_the_state_and_old_totals_keep_theirs() -> None:

@@ -9,13 +9,14 @@ import polars as pl
 import pytest
 
 from pipeline.attribution import attribute
-from pipeline.attribution.aliases import has_aliases, join_aliases
+from pipeline.attribution.aliases import has_aliases, join_aliases, may_be_alias
 from pipeline.inventory.snapshot import Snapshot
 from tests.pipeline.attribution.cluster import Flow
 from tests.pipeline.attribution.dns_answers import FRONT, SECOND, SITE
 from tests.pipeline.attribution.frames import frame_of, service_of
 from tests.pipeline.small_cluster import service, small_cluster
 
+SECOND_FRONT = "10.0.2.5"
 OWN = "mail.shop.svc.cluster.local"
 UNTOLD = (None, None, "exact", "")
 
@@ -88,6 +89,14 @@ def test_an_alias_counts_while_it_is_declared() -> None:
     snapshot = replace(snapshot, tracked={**snapshot.tracked, "service_aliases": spans})
     found = told(snapshot, *((flow(at=at), OWN) for at in (4, 5, 8, 9)))
     assert found == [UNTOLD, by_alias("mail", "25"), by_alias("mail", "25"), UNTOLD]
+
+
+def test_a_name_is_expected_soon_after_a_connection_beyond_the_cluster_to_an_aliass_port() -> None:
+    snapshot = small_cluster(external("mail"))
+    flows = [flow(), flow(), flow(26), flow(protocol=17), flow(dst=SECOND_FRONT)]
+    named = attribute(frame_of(flows).lazy(), snapshot).collect()
+    seen_s = pl.Series("time", [2, 4, 2, 2, 2], dtype=pl.Int64)
+    assert may_be_alias(named.with_columns(seen_s * SECOND), snapshot).to_list() == [True, False, False, False, False]
 
 
 def test_without_ports_there_is_no_service_port_to_tell() -> None:
