@@ -8,6 +8,7 @@ stops the loop: what fails for a while is logged and tried again in the next cyc
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import signal
 import threading
@@ -132,15 +133,23 @@ def open_sources(config: CollectorConfig, metrics: Metrics) -> list[Source]:
         "conntrack": lambda: _conntrack(config, metrics),
         "packets": lambda: _packets(config, metrics),
     }
+    every: dict[str, Callable[[], Source]] = {**flows, "auto": lambda: AutoSource(metrics, flows)}
     build: dict[str, Callable[[], Source]] = {
-        **flows,
-        "auto": lambda: AutoSource(metrics, flows),
+        **{name: functools.partial(_with_health, source, config, metrics) for name, source in every.items()},
         "counters": lambda: _counters(config, metrics),
         "dns": lambda: _dns(config, metrics),
     }
     for name in set(config.sources) & flows.keys():
         metrics.set("source_info", 1, source=name, reason="")
     return [build[name]() for name in config.sources]
+
+
+def _with_health(flows: Callable[[], Source], config: CollectorConfig, metrics: Metrics) -> Source:
+    if not config.tcp_health:
+        return flows()
+    from .sources.health import HealthSource
+
+    return HealthSource(flows(), metrics, config.proc if config.netns else None, config.table_flows // 4)
 
 
 def _ebpf(config: CollectorConfig, metrics: Metrics) -> Source:

@@ -39,6 +39,8 @@ class CollectorConfig:
     """kafka://: folder where batches wait for the broker, `spool_bytes` at most in all; None: in memory."""
     in_flight_bytes: int = 32 * 1024 * 1024
     """kafka://: what may wait for the broker's answer."""
+    tcp_health: bool = True
+    """Whether flows have connect times, round-trip times and retransmits, told by the TCP sockets of the node."""
     table_flows: int = 131_072
     """ebpf: one-way flows that the kernel keeps between two reads, in twice 24 MB; what comes beyond is missed."""
 

@@ -78,6 +78,20 @@ FAMILIES: Final = (
         ("source", "reason"),
         "1 for the source that flows come from; the reason is why no better one could be used, empty where none is.",
     ),
+    Family(
+        "hook_info",
+        "gauge",
+        ("hook", "reason"),
+        "1 where the hooks of tcp_health or drops are in the kernel, 0 where it refuses them; the reason is why: "
+        "object, libbpf, privileges, kernel.",
+    ),
+    Family(
+        "tcp_observations_total",
+        "counter",
+        ("result",),
+        "What TCP sockets told of their connections, by result: joined (to a flow), unmatched (no flow came), "
+        "table_full, no_memory.",
+    ),
     Family("attached_interfaces", "gauge", (), "Interfaces that the eBPF program counts at."),
     Family(
         "missed_packets_total",

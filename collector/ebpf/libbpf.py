@@ -34,6 +34,8 @@ _SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
         (c_int, c_void_p, c_void_p, c_void_p, c_void_p, POINTER(c_uint32), c_void_p),
     ),
     "bpf_link_create": (c_int, (c_int, c_int, c_int, c_void_p)),
+    "bpf_raw_tracepoint_open": (c_int, (c_char_p, c_int)),
+    "bpf_iter_create": (c_int, (c_int,)),
     "bpf_tc_hook_create": (c_int, (c_void_p,)),
     "bpf_tc_attach": (c_int, (c_void_p, c_void_p)),
     "bpf_tc_detach": (c_int, (c_void_p, c_void_p)),
@@ -57,6 +59,18 @@ class TcOptions(ctypes.Structure):
         ("handle", c_uint32),
         ("priority", c_uint32),
     )
+
+
+class IteratorInfo(ctypes.Structure):
+    """union bpf_iter_link_info, of an iterator over a map."""
+
+    _fields_ = (("map_fd", c_uint32), ("zero", c_uint32 * 3))
+
+
+class LinkOptions(ctypes.Structure):
+    """struct bpf_link_create_opts, to the part that iterators read."""
+
+    _fields_ = (("sz", c_size_t), ("flags", c_uint32), ("iter_info", c_void_p), ("iter_info_len", c_uint32))
 
 
 @functools.cache

@@ -1,7 +1,7 @@
-"""Compile the collector's eBPF program: as a script from a checkout, and as hatchling's hook when a wheel is built.
+"""Compile the collector's eBPF programs: as a script from a checkout, and as hatchling's hook when a wheel is built.
 
-Needs a clang that knows the target bpf, and nothing else. Where there is none the wheel is built without the program,
-and a collector from it says so when it is asked for its source `ebpf`. The object is the same for every little-endian
+Needs a clang that knows the target bpf, and nothing else. Where there is none the wheel is built without the programs,
+and a collector from it says so when it is asked for its source `ebpf`. An object is the same for every little-endian
 machine, so the wheel stays one for all.
 """
 
@@ -16,8 +16,9 @@ from typing import Any, Final
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FOLDER: Final = Path(__file__).resolve().parents[2] / "collector" / "ebpf"
-SOURCES: Final = (FOLDER / "flow.bpf.c", FOLDER / "kernel.h")
-OBJECT: Final = FOLDER / "flow.bpf.o"
+HEADER: Final = FOLDER / "kernel.h"
+PROGRAMS: Final = ("flow", "tcp", "drops")
+OBJECTS: Final = tuple(FOLDER / f"{name}.bpf.o" for name in PROGRAMS)
 
 COMPILERS: Final = (
     "clang",
@@ -33,14 +34,16 @@ COMPILERS: Final = (
 FLAGS: Final = ("-O2", "-g", "-Wall", "-Wextra", "-Werror", "-target", "bpf", "-mcpu=v3", "-c")
 
 
-def build(object_file: Path = OBJECT) -> str | None:
-    """Compile where the object is older than its sources; returns why that could not be done, else None."""
-    if object_file.exists() and object_file.stat().st_mtime >= max(path.stat().st_mtime for path in SOURCES):
+def build(object_file: Path) -> str | None:
+    """Compile a program where its object is older than its sources; returns why that could not be done, else None."""
+    source = FOLDER / f"{object_file.stem}.c"
+    newest = max(path.stat().st_mtime for path in (source, HEADER))
+    if object_file.exists() and object_file.stat().st_mtime >= newest:
         return None
     compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
     if compiler is None:
         return "no clang here"
-    command = [compiler, *FLAGS, SOURCES[0].name, "-o", str(object_file)]
+    command = [compiler, *FLAGS, source.name, "-o", str(object_file)]
     done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, check=False)
     if done.returncode:
         return f"{compiler} failed: {done.stderr.strip()}"
@@ -50,21 +53,26 @@ def build(object_file: Path = OBJECT) -> str | None:
     return None
 
 
+def build_all() -> str | None:
+    """Compile every program; returns why some could not be, else None."""
+    problems = dict.fromkeys(filter(None, map(build, OBJECTS)))
+    return "; ".join(problems) or None
+
+
 class BuildHook(BuildHookInterface[Any]):
-    """Put the object into the wheel, where it could be compiled."""
+    """Put the objects into the wheel, where they could be compiled."""
 
     PLUGIN_NAME = "custom"
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Compile before the files are collected; the object is not in git, so it is named."""
-        problem = build()
+        """Compile before the files are collected; the objects are not in git, so they are named."""
+        problem = build_all()
         if problem is not None:
-            self.app.display_warning(f"without the eBPF program: {problem}")
-        if OBJECT.exists():
-            build_data["artifacts"].append(f"/{OBJECT.relative_to(self.root)}")
+            self.app.display_warning(f"without the eBPF programs: {problem}")
+        build_data["artifacts"] += [f"/{path.relative_to(self.root)}" for path in OBJECTS if path.exists()]
 
 
 if __name__ == "__main__":
-    failure = build()
+    failure = build_all()
     if failure is not None:
-        print(f"setup: the eBPF program is not compiled, the source `ebpf` will say so: {failure}", file=sys.stderr)  # noqa: T201 - a script's word
+        print(f"setup: eBPF programs are not compiled, what needs them will say so: {failure}", file=sys.stderr)  # noqa: T201 - a script's word

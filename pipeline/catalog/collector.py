@@ -93,6 +93,24 @@ METRICS: Final = (
         exposer="collector",
     ),
     Metric(
+        "flowatlas_collector_hook_info",
+        "gauge",
+        "",
+        ("hook", "reason"),
+        "1 where the hooks of tcp_health or drops are in the kernel, 0 where it refuses them; the reason is why: "
+        "object, libbpf, privileges, kernel.",
+        exposer="collector",
+    ),
+    Metric(
+        "flowatlas_collector_tcp_observations_total",
+        "counter",
+        "",
+        ("result",),
+        "What TCP sockets told of their connections, by result: joined (to a flow), unmatched (no flow came), "
+        "table_full, no_memory.",
+        exposer="collector",
+    ),
+    Metric(
         "flowatlas_collector_attached_interfaces",
         "gauge",
         "",

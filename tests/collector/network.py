@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from collector.netlink import in_namespace
-from collector.schema import OUTCOMES, TABLES, encode
+from collector.schema import OUTCOMES, TABLES, encode, filled
 from collector.sources import Columns
 
 RULES = """
@@ -156,7 +156,7 @@ def text(high: int, low: int) -> str:
 
 def records(columns: Columns, protocol: int) -> list[dict[str, Any]]:
     """The rows of one protocol with addresses as text and outcomes as words."""
-    encode(TABLES["flows"], columns)  # whatever a source gives must be a valid batch
+    encode(TABLES["flows"], filled(TABLES["flows"], columns))  # whatever a source gives must be a valid batch
     rows = []
     for row in zip(*columns.values(), strict=True):
         record: dict[str, Any] = dict(zip(columns, (int(value) for value in row), strict=True))

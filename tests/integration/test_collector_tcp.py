@@ -1,0 +1,186 @@
+"""TCP health from the node's sockets, against a real kernel: what is sent again, how long connecting takes."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from collector.metrics import Metrics
+from collector.sources import Source
+from collector.sources.conntrack import ConntrackSource
+from collector.sources.ebpf import EbpfSource
+from collector.sources.health import HealthSource
+from collector.sources.packets import PacketSource
+from tests.collector.network import Network, connected, echo_all, records, routed_network, serving, transfer
+
+pytestmark = pytest.mark.root
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES: dict[str, Callable[[Metrics, Path], Source]] = {
+    "ebpf": EbpfSource,
+    "conntrack": ConntrackSource,
+    "packets": PacketSource,
+}
+CONNECTED = 6
+
+
+@pytest.fixture
+def network() -> Iterator[Network]:
+    with routed_network() as built:
+        yield built
+
+
+@contextlib.contextmanager
+def health(network: Network, source: str, metrics: Metrics | None = None) -> Iterator[HealthSource]:
+    metrics = metrics or Metrics()
+    flows = HealthSource(SOURCES[source](metrics, network.netns("node")), metrics, Path("/proc"), 4096)
+    flows.start()
+    try:
+        flows.read(time.time_ns())
+        yield flows
+    finally:
+        flows.stop()
+
+
+def read_until(flows: HealthSource, is_enough: Callable[[list[dict[str, Any]]], bool]) -> list[dict[str, Any]]:
+    """Every TCP row until they are enough; fails after ten seconds."""
+    rows: list[dict[str, Any]] = []
+    deadline = time.monotonic() + 10
+    while not is_enough(rows):
+        assert time.monotonic() < deadline, rows
+        time.sleep(0.2)
+        rows += records(flows.read(time.time_ns()), 6)
+    return rows
+
+
+def is_over(rows: list[dict[str, Any]]) -> bool:
+    return any(row["closed"] for row in rows)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("dialled", ["10.96.0.10", "fd96::10"])
+def test_connecting_and_a_round_trip_are_told_once_with_the_flow(network: Network, source: str, dialled: str) -> None:
+    """Each source, dialled at a Service's address that the node translates, both ends' sockets being on the node."""
+    if source == "packets" and dialled == "fd96::10":
+        pytest.skip("one family is enough for packets")
+    answering = "fd02::2" if ":" in dialled else "10.2.0.2"
+    with serving(network, answering, echo_all), health(network, source) as flows:
+        began = time.perf_counter()
+        sock = connected(network, dialled, 80)
+        took_us = (time.perf_counter() - began) * 1e6
+        with sock:
+            transfer(sock, 50_000)
+            rows = read_until(flows, lambda rows: any(row["connect_us"] for row in rows))
+        rows += read_until(flows, is_over) if source != "conntrack" else []
+    mine = [row for row in rows if row["dst"] == dialled]
+    (connect_us,) = (row["connect_us"] for row in mine if row["connect_us"])
+    assert 0 < connect_us <= took_us
+    assert any(0 < row["srtt_us"] < 1_000_000 for row in mine)
+    assert sum(row["retransmits"] for row in rows) == 0
+
+
+def test_what_is_lost_on_the_way_is_sent_again_by_that_connection_alone(network: Network) -> None:
+    """As many segments as the kernel of the namespace counts itself."""
+    with serving(network, "10.2.0.2", echo_all), health(network, "ebpf") as flows:
+        other = connected(network, "10.96.0.10", 80)
+        transfer(other, 10_000)
+        other.close()
+        with connected(network, "10.96.0.10", 80) as sock:
+            port = sock.getsockname()[1]
+            before = resent_segments(network, "client") + resent_segments(network, "server")
+            network.run(
+                "node",
+                "nft",
+                "-f",
+                "-",
+                stdin="table ip loss { chain forward { type filter hook forward priority 10; "
+                f"tcp dport 8080 tcp sport {port} numgen inc mod 10 == 3 drop; }}; }}",
+            )
+            transfer(sock, 2_000_000)
+            network.run("node", "nft", "delete", "table", "ip", "loss")
+            transfer(sock, 10)
+        rows = read_until(flows, lambda rows: sum(row["closed"] for row in rows) >= 2)
+        counted = resent_segments(network, "client") + resent_segments(network, "server") - before
+    assert counted > 0
+    assert sum(row["retransmits"] for row in rows if row["src_port"] == port) == counted
+    assert sum(row["retransmits"] for row in rows) == counted
+
+
+def test_a_socket_that_was_open_before_is_taken_in(network: Network) -> None:
+    with serving(network, "10.2.0.2", echo_all), connected(network, "10.96.0.10", 80) as sock:
+        transfer(sock, 1000)
+        with health(network, "ebpf") as flows:
+            transfer(sock, 50_000)
+            rows = read_until(flows, lambda rows: any(row["srtt_us"] for row in rows))
+    assert not any(row["connect_us"] for row in rows)
+
+
+def test_sockets_of_other_nodes_are_not_told(network: Network, tmp_path: Path) -> None:
+    """One kernel, several nodes: only namespaces with a process in the node's /proc count."""
+    (tmp_path / "1" / "ns").mkdir(parents=True)
+    (tmp_path / "1" / "ns" / "net").symlink_to(network.netns("server"))
+    metrics = Metrics()
+    flows = HealthSource(EbpfSource(metrics, network.netns("node")), metrics, tmp_path, 4096)
+    flows.start()
+    try:
+        with serving(network, "10.2.0.2", echo_all):
+            with connected(network, "10.96.0.10", 80) as sock:
+                transfer(sock, 50_000)
+            rows = read_until(flows, is_over)
+    finally:
+        flows.stop()
+    assert any(row["srtt_us"] for row in rows), "the answerer's socket is told"
+    assert not any(row["connect_us"] for row in rows), "the opener's is not"
+
+
+def test_more_endings_than_fit_are_counted(network: Network) -> None:
+    metrics = Metrics()
+    flows = HealthSource(EbpfSource(metrics, network.netns("node")), metrics, Path("/proc"), CONNECTED)
+    flows.start()
+    try:
+        with serving(network, "10.2.0.2", echo_all):
+            for _ in range(4 * CONNECTED):
+                with connected(network, "10.96.0.10", 80) as sock:
+                    transfer(sock, 10)
+            read_until(flows, lambda rows: sum(row["closed"] for row in rows) == 4 * CONNECTED)
+    finally:
+        flows.stop()
+    assert metrics.value("tcp_observations_total", result="table_full") > 0
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="no setpriv")
+@pytest.mark.parametrize(("capabilities", "expected"), [("+bpf,+perfmon", "True"), ("+perfmon", "privileges")])
+def test_two_capabilities_are_enough_and_needed(capabilities: str, expected: str) -> None:
+    code = (
+        "from collector.ebpf.loaded import HookError\n"
+        "from collector.ebpf.tcp import TcpHooks\n"
+        "try:\n    hooks = TcpHooks(64); print(hooks.take() is not None); hooks.close()\n"
+        "except HookError as error: print(error.reason)\n"
+    )
+    command = ["setpriv", f"--bounding-set=-all,{capabilities}", f"--inh-caps=-all,{capabilities}", "--"]
+    done = subprocess.run(
+        [*command, sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == expected
+
+
+def resent_segments(network: Network, name: str) -> int:
+    """RetransSegs of the namespace, as net/ipv4/proc.c shows it."""
+    lines = Path(f"/proc/{network.pids[name]}/net/snmp").read_text().splitlines()
+    names, values = (line.split() for line in lines if line.startswith("Tcp:"))
+    return int(dict(zip(names, values, strict=True))["RetransSegs"])
+
+
+def test_the_joined_columns_are_as_the_wire_wants_them(network: Network) -> None:
+    with health(network, "ebpf") as flows:
+        columns = flows.read(time.time_ns())
+    assert {np.asarray(columns[name]).dtype for name in ("connect_us", "srtt_us", "retransmits")} == {np.dtype("u4")}
