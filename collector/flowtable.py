@@ -16,14 +16,17 @@ import numpy as np
 import numpy.typing as npt
 
 from .connections import COUNTERS, ENTRY, Entries
+from .flownumbers import FlowNumbers
 from .outcome import OPEN, judge
 
 GRACE_DUMPS: Final = 3
 """How many dumps in a row may miss a connection before it counts as ended. A dump of a changing table can leave entries
 out, and an ending can be told a moment after the entry has gone from the dump."""
 
-ROW: Final = np.dtype([*ENTRY.descr, ("time", "i8"), ("outcome", "u1"), ("opened", "u1"), ("closed", "u1")])
-_LIVE: Final = np.dtype([*ENTRY.descr, ("settled", "u1"), ("missed", "u1")])
+ROW: Final = np.dtype(
+    [*ENTRY.descr, ("flow_id", "u8"), ("time", "i8"), ("outcome", "u1"), ("opened", "u1"), ("closed", "u1")]
+)
+_LIVE: Final = np.dtype([*ENTRY.descr, ("flow_id", "u8"), ("settled", "u1"), ("missed", "u1")])
 
 
 class FlowTable:
@@ -31,6 +34,7 @@ class FlowTable:
 
     def __init__(self) -> None:
         self._live: npt.NDArray[np.void] = np.empty(0, _LIVE)
+        self._numbers = FlowNumbers()
 
     def __len__(self) -> int:
         return len(self._live)
@@ -51,6 +55,8 @@ class FlowTable:
         position, known = self._find(seen["key"])
         before = np.zeros(len(seen), _LIVE)
         before[known] = self._live[position[known]]
+        seen["flow_id"] = before["flow_id"]
+        seen["flow_id"][~known] = self._numbers.take(int((~known).sum()), now_ns)
         _complete(seen, before, known, now_ns)
 
         missing = np.ones(len(self._live), np.bool_)
@@ -108,7 +114,7 @@ def _rows(
 ) -> npt.NDArray[np.void]:
     """One ROW an entry. Counters that went backwards were zeroed by another program and count from zero."""
     rows = np.zeros(len(after), ROW)
-    for name in ENTRY.names or ():
+    for name in (*(ENTRY.names or ()), "flow_id"):
         rows[name] = after[name]
     zeroed = np.zeros(len(after), np.bool_)
     for name in COUNTERS:

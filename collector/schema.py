@@ -4,7 +4,10 @@ A batch is `MAGIC | version | crc32c | one zstd frame around a plain Arrow IPC s
 seen by one node. It is encoded here (numpy columns in); the pipeline decodes it in `pipeline.decode`, where foreign
 bytes are validated. The invariant: a batch is named by (node, epoch, seq) and that name is never used for other rows.
 
-Addresses travel as two unsigned 64-bit halves in network order; IPv4 as the mapped address `::ffff:a.b.c.d`.
+Addresses are two unsigned 64-bit halves in network order; IPv4 is the mapped address `::ffff:a.b.c.d`.
+
+From version 2 on, columns travel in the form that compresses best (`collector.wire`), which the reader takes back
+(`pipeline.rows`), and rows lie in an order that puts the like together, which means nothing.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ import google_crc32c
 import numpy as np
 import zstandard
 
+from .text import Text
+
 VERSION: Final = 2
 """What is written. A version adds columns at the end of tables, and tables; it takes none away."""
 OLDEST_VERSION: Final = 1
@@ -28,8 +33,12 @@ OLDEST_VERSION: Final = 1
 MAGIC: Final = b"FLWA"
 PREFIX: Final = struct.Struct("<4sHHI")  # magic, version, reserved (0), crc32c of what follows
 MAX_ROWS: Final = 20_000
+_LEVEL: Final = 3  # of zstd: a twentieth less than 1 for a fifth of the time more
 MAX_INFLATED_BYTES: Final = 8 * 1024 * 1024
 MAX_MESSAGE_BYTES: Final = 1024 * 1024
+
+TIME_UNIT_NS: Final = 1000
+"""What relative times are counted in."""
 
 UTF8: Final = "utf8"
 """Column type of text; every other column type is a numpy dtype string."""
@@ -48,19 +57,34 @@ class Table:
     """Columns whose sum is the batch's `bytes` header: what loss accounting is measured in."""
     added: Mapping[str, int] = field(default_factory=dict)
     """The version in which a column came, of those that came after the first: the last ones of `columns`."""
+    relative: Mapping[str, str] = field(default_factory=dict)
+    """Columns that travel as another column less their own value: of unsigned ones modulo 2**bits, of times (int64) in
+    whole microseconds. The other column has the same type and is not relative itself."""
+    planes: tuple[str, ...] = ()
+    """Columns whose bytes travel apart: the lowest byte of every row, then the next of every row, and so on."""
+    repeated: tuple[str, ...] = ()
+    """Columns of text whose values travel once: the first rows of the batch hold what there is, the others "", and
+    the row of its value is, for each row, in the column `NAME_row`, behind all others."""
+    order: tuple[str, str] | None = None
+    """Columns of 32 low bits each by which rows are best ordered, the more telling first."""
 
     def columns_of(self, version: int) -> Mapping[str, str]:
         """The columns that a batch of this version has."""
         return {name: kind for name, kind in self.columns.items() if self.added.get(name, 1) <= version}
+
+    def wire_columns(self, version: int) -> Mapping[str, str]:
+        """The columns as they travel in this version: `relative`, `planes` and `repeated` came with version 2."""
+        rows = {f"{name}_row": "uint32" for name in self.repeated} if version > 1 else {}
+        return {**self.columns_of(version), **rows}
 
 
 FLOWS: Final = Table(
     name="flows",
     topic="flowatlas.flows.v1",
     columns={
-        "start": "int64",  # ns since the epoch, UTC: when the connection began
+        "start": "int64",  # ns since the epoch, UTC, in whole us: when the connection began
         "time": "int64",  # ns since the epoch, UTC: when this observation was made
-        "flow_id": "uint64",  # names the connection on this node; stable over its observations
+        "flow_id": "uint64",  # names the connection on this node; stable over its observations; counted up
         "src_hi": "uint64",  # who opened the connection, as it addressed itself
         "src_lo": "uint64",
         "dst_hi": "uint64",  # what it dialled: a Service address, a pod, anything
@@ -92,6 +116,17 @@ FLOWS: Final = Table(
     },
     bytes_columns=("bytes", "reply_bytes"),
     added=dict.fromkeys(("connect_us", "srtt_us", "retransmits", "app_protocol", "server_name", "method", "path"), 2),
+    relative={
+        "start": "time",
+        **{f"backend_{part}": f"dst_{part}" for part in ("hi", "lo", "port")},
+        **{f"nat_src_{part}": f"src_{part}" for part in ("hi", "lo", "port")},
+    },
+    planes=(
+        *("start", "flow_id", "packets", "bytes", "reply_packets", "reply_bytes"),
+        *("connect_us", "srtt_us", "src_lo", "backend_lo"),
+    ),
+    repeated=("server_name", "method", "path"),
+    order=("dst_lo", "src_lo"),
 )
 
 COUNTERS: Final = Table(
@@ -138,6 +173,7 @@ DNS: Final = Table(
         "answer_lo": "uint64",
         "ttl_s": "uint32",  # the least on the way from the name to the address
     },
+    repeated=("question",),
 )
 """Questions to DNS and what they were answered, as the client's node saw them. No collector sends them yet."""
 
@@ -158,6 +194,7 @@ DROPS: Final = Table(
         "bytes": "uint64",  # the same, IP headers included
     },
     bytes_columns=("bytes",),
+    repeated=("reason",),
 )
 """Packets that the kernel of a node has dropped, by its own reason."""
 
@@ -307,35 +344,37 @@ def parse_headers(headers: Mapping[str, bytes], tables: Mapping[str, Table] = TA
 def encode(table: Table, columns: Mapping[str, Column]) -> bytes:
     """Encode equal-length columns, one for each of `table.columns`, into one batch value.
 
-    Numeric columns are numpy arrays of exactly the table's dtype and are not copied; text columns are sequences of str.
+    Numeric columns are numpy arrays of exactly the table's dtype; text columns are sequences of str, best `Text`.
+    Rows keep their order. What is less than a microsecond of relative times is lost.
     Raises ValueError for wrong names, dtypes or lengths, or for more than MAX_ROWS rows: these are our own mistakes.
     """
     import nanoarrow as na
     from nanoarrow.ipc import StreamWriter
+
+    from .wire import wire_form
 
     if list(columns) != list(table.columns):
         raise ValueError(f"{table.name}: columns {list(columns)} are not {list(table.columns)}")
     rows = {len(column) for column in columns.values()}
     if len(rows) != 1 or max(rows) > MAX_ROWS:
         raise ValueError(f"{table.name}: column lengths {sorted(rows)}; one length of at most {MAX_ROWS} is wanted")
-    fields, children = {}, []
     for name, kind in table.columns.items():
         column = columns[name]
-        if kind == UTF8:
-            field = na.string(nullable=False)
-            child = na.c_array(list(column), field)
+        if kind != UTF8 and (not isinstance(column, np.ndarray) or column.dtype != np.dtype(kind)):
+            raise ValueError(f"{table.name}.{name}: {getattr(column, 'dtype', type(column))} is not {kind}")
+    fields, children = {}, []
+    for name, wired in wire_form(table, columns).items():
+        kind = table.wire_columns(VERSION)[name]
+        fields[name] = na.string(nullable=False) if kind == UTF8 else getattr(na, kind)(nullable=False)
+        if isinstance(wired, np.ndarray):
+            children.append(na.c_array(np.ascontiguousarray(wired), fields[name]))
         else:
-            if not isinstance(column, np.ndarray) or column.dtype != np.dtype(kind):
-                raise ValueError(f"{table.name}.{name}: {getattr(column, 'dtype', type(column))} is not {kind}")
-            field = getattr(na, kind)(nullable=False)
-            child = na.c_array(np.ascontiguousarray(column), field)
-        fields[name] = field
-        children.append(child)
+            children.append(na.c_array_from_buffers(fields[name], len(wired), [None, *wired.buffers()], null_count=0))
     array = na.c_array_from_buffers(na.struct(fields), rows.pop(), [None], null_count=0, children=children)
     stream = io.BytesIO()
     with StreamWriter.from_writable(stream) as writer:
         writer.write_array(array)
-    frame = zstandard.ZstdCompressor(level=1, write_content_size=True).compress(stream.getvalue())
+    frame = zstandard.ZstdCompressor(level=_LEVEL, write_content_size=True).compress(stream.getvalue())
     return PREFIX.pack(MAGIC, VERSION, 0, google_crc32c.value(frame)) + frame
 
 
@@ -343,8 +382,20 @@ def filled(table: Table, columns: Mapping[str, Column]) -> dict[str, Column]:
     """All of a table's columns in order, from those that are known: the others are 0 and ""."""
     rows = len(next(iter(columns.values())))
     return {
-        name: columns[name] if name in columns else [""] * rows if kind == UTF8 else np.zeros(rows, kind)
+        name: columns[name] if name in columns else Text.empty(rows) if kind == UTF8 else np.zeros(rows, kind)
         for name, kind in table.columns.items()
+    }
+
+
+def ordered(table: Table, columns: Mapping[str, Column]) -> dict[str, Column]:
+    """The same rows in the order in which they take the fewest bytes. Of a table without such an order, as they are."""
+    if table.order is None:
+        return dict(columns)
+    first, second = (np.asarray(columns[name]).astype(np.uint64) for name in table.order)
+    order = np.argsort(first << np.uint64(32) | second & np.uint64(0xFFFFFFFF), kind="stable")
+    return {
+        name: column[order] if isinstance(column, np.ndarray) else Text.of(column).take(order)
+        for name, column in columns.items()
     }
 
 

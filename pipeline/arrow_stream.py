@@ -33,7 +33,7 @@ def _schema(table: Table, version: int) -> pa.Schema:
     return pa.schema(
         [
             pa.field(name, pa.string() if kind == UTF8 else pa.type_for_alias(kind), nullable=False)
-            for name, kind in table.columns_of(version).items()
+            for name, kind in table.wire_columns(version).items()
         ]
     )
 
@@ -43,13 +43,13 @@ SCHEMAS: Final = {
     for name, table in KNOWN_TABLES.items()
     for version in range(OLDEST_VERSION, VERSION + 1)
 }
-"""The tables as they travel, by name and version: columns in order, none nullable, no metadata."""
+"""The tables as they travel, by name and version: wire columns in order, none nullable, no metadata."""
 
 
 def read_batch(stream: bytes | memoryview, table: str, rows: int, version: int = VERSION) -> pa.RecordBatch:
     """The one record batch of a stream, fully validated, without nulls, of exactly `rows` rows, on the stream's memory.
 
-    It has the columns of the table's `version`.
+    It has the wire columns of the table's `version`.
 
     Raises BatchError with reason `ipc` (no such stream), `schema` (other columns), `rows`, or `values` (nulls).
     """

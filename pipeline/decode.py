@@ -39,6 +39,7 @@ from collector.schema import (
 
 from .arrow_stream import read_batch
 from .bus import Message
+from .rows import restored_numbers, restored_text
 
 MAX_TEXT_BYTES: Final = 128
 """Of one text value: an interface's name has at most 127 bytes, a pod's UID 36."""
@@ -93,9 +94,14 @@ def decode(message: Message, tables: Mapping[str, Table] = TABLES) -> Decoded:
         raise BatchError("node", f"{name.node} under the key {message.key[:64]!r}")
     stream = _inflate(frame_of(message.value, name.schema))
     batch = read_batch(stream, name.table, name.rows, name.schema)
+    table = KNOWN_TABLES[name.table]
+    text = []
+    if name.schema > 1:
+        text = restored_text(batch, table)
+        batch = restored_numbers(batch, table)
     _check_values(batch, name)
     node = pl.lit(name.node, dtype=pl.Categorical).alias("node")
-    return Decoded(name, pl.DataFrame(batch).with_columns(*MISSING[name.table, name.schema], node))
+    return Decoded(name, pl.DataFrame(batch).with_columns(*text, *MISSING[name.table, name.schema], node))
 
 
 def _inflate(frame: bytes) -> bytes:
@@ -113,19 +119,20 @@ def _check_values(batch: pa.RecordBatch, name: BatchName) -> None:
     table = KNOWN_TABLES[name.table]
     byte_sum = 0
     for column, kind in table.columns_of(name.schema).items():
-        values = batch.column(column)
         if kind == UTF8:
-            longest = pa.compute.max(pa.compute.binary_length(values)).as_py()
+            longest = pa.compute.max(pa.compute.binary_length(batch.column(column))).as_py()
             if longest is not None and longest > LONGEST.get(column, MAX_TEXT_BYTES):
                 raise BatchError("values", f"{column} of {longest} bytes")
-        elif kind == "int64":  # all are times
-            if (values.to_numpy() < 0).any():
+            continue
+        values = batch.column(column).to_numpy()
+        if kind == "int64":  # all are times
+            if (values < 0).any():
                 raise BatchError("values", f"{column} before 1970")
         elif column in LARGEST:
-            if (values.to_numpy() > LARGEST[column]).any():
+            if (values > LARGEST[column]).any():
                 raise BatchError("values", f"{column} above {LARGEST[column]}")
         elif column in table.bytes_columns:
-            byte_sum += _exact_sum(values.to_numpy())
+            byte_sum += _exact_sum(values)
     if byte_sum != name.byte_sum:
         raise BatchError("bytes", f"{byte_sum}, the headers say {name.byte_sum}")
 

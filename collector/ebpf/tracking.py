@@ -17,7 +17,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from ..connections import ENTRY, mixed
+from ..connections import ENTRY
+from ..flownumbers import FlowNumbers
 from ..outcome import NO_REPLY_NS, OPEN, judge
 from .layout import ACK, FIN, RST, SYN, SYN_ACK
 from .sightings import SIGHTING, Keys, Sightings, begins
@@ -89,6 +90,7 @@ class Connections:
         self._free = np.arange(_SLOTS)
         self._keys: Keys = np.empty(0, np.uint64)  # sorted
         self._slots = _NONE  # of each key
+        self._numbers = FlowNumbers()
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -212,7 +214,7 @@ class Connections:
         live["isn"][slot[has_isn]] = seen["isn"][has_isn]
         new = slots[~found]
         live["start"][new] = live["first"][new] + wall_ns
-        live["flow_id"][new] = mixed(len(new), live["key"][new], live["start"][new].view(np.uint64))
+        live["flow_id"][new] = self._numbers.take(len(new), int(live["start"][new].max(initial=0)))
         return slots
 
     def _open(

@@ -15,7 +15,6 @@ import errno
 import logging
 import socket
 import struct
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -125,8 +124,5 @@ def _is_loopback(entries: Entries, end: str) -> npt.NDArray[np.bool_]:
     return on_loopback
 
 
-_RENAMED: Final[Mapping[str, str]] = {"flow_id": "key"}
-
-
 def _columns(rows: npt.NDArray[Any]) -> Columns:
-    return {name: np.ascontiguousarray(rows[_RENAMED.get(name, name)]) for name in FLOWS.columns_of(1)}
+    return {name: np.ascontiguousarray(rows[name]) for name in FLOWS.columns_of(1)}

@@ -1,19 +1,22 @@
 """A generated cluster and its flows, for benchmarks: the size of a busy one, seeded, in the shape that collectors ship.
 
-Every node ships batches of its own. Traffic is mostly pods through Services, with masqueraded ways out, node ports, a
-second sight of the same connections by other nodes, and the tunnel between nodes.
+Every node ships batches of its own, one look at its kernel each: all rows were made at one time, and their connections
+are numbered as they were found, in no order. Traffic is mostly pods through Services, with masqueraded ways out, node
+ports, a second sight of the same connections by other nodes, and the tunnel between nodes. Most rows have the health of
+TCP, the first of a connection its head.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from collector.schema import FLOWS, MAX_ROWS, Batch, encode, filled
+from collector.schema import FLOWS, MAX_ROWS, Batch, encode, filled, ordered
+from collector.text import Text
 from pipeline.inventory.models import Resource, convert
 
 NODES: Final = 200
@@ -123,14 +126,16 @@ def batches(rows: int, seed: int = 1) -> Iterator[Batch]:
     for number, first in enumerate(range(0, rows, MAX_ROWS)):
         node = number % NODES
         columns = flows(generator, where, node, min(MAX_ROWS, rows - first), EPOCH + number * 10**9)
-        byte_sum = int(columns["bytes"].sum() + columns["reply_bytes"].sum())
+        byte_sum = sum(int(np.asarray(columns[name]).sum()) for name in FLOWS.bytes_columns)
         count = len(columns["time"])
-        value = encode(FLOWS, columns)
+        value = encode(FLOWS, ordered(FLOWS, columns))
         yield Batch("flows", f"node{node}", EPOCH, int(sent[node]), count, byte_sum, value)
         sent[node] += 1
 
 
-def flows(generator: np.random.Generator, where: Addresses, node: int, rows: int, now: int) -> dict[str, Column]:
+def flows(
+    generator: np.random.Generator, where: Addresses, node: int, rows: int, now: int
+) -> dict[str, Column | Sequence[str]]:
     """One batch of flows as the collector on `node` would see them."""
     kind = generator.choice(6, rows, p=[0.6, 0.12, 0.1, 0.06, 0.1, 0.02])
     through_service, direct, way_out, node_port, observed, tunnel = (kind == number for number in range(6))
@@ -163,11 +168,22 @@ def flows(generator: np.random.Generator, where: Addresses, node: int, rows: int
     dst_port = np.select([through_service, node_port], [80, 30000 + service], backend_port).astype(np.uint16)
     packets = generator.geometric(0.05, rows).astype(np.uint64)
     outcome = generator.choice(5, rows, p=[0.5, 0.45, 0.02, 0.01, 0.02]).astype(np.uint8)
+    opened = generator.random(rows) < 0.6
+    is_tcp = ~(tunnel | (generator.random(rows) < 0.1) & direct)
+    is_new = np.flatnonzero(opened)
+    flow_id = np.uint64(EPOCH + node * 10**12) + generator.integers(0, 1 << 20, rows, dtype=np.uint64)
+    flow_id[is_new] = np.uint64(now) + generator.permutation(len(is_new)).astype(np.uint64)
+    rtt_us = (generator.lognormal(6, 1, rows) * is_tcp).astype(np.uint32)
+    speaks = opened & is_tcp & ~tunnel
+    names = ("", *(f"app{s}.team-{s % 40}.svc" for s in range(SERVICES)))
+    paths = ("", "/", "/api/v1/orders", "/api/v1/items", "/healthz", "/static/app.js")
+    has_path = speaks & (generator.random(rows) < 0.5)
+    path = np.where(has_path, generator.choice(len(paths) - 1, rows, p=[0.3, 0.2, 0.2, 0.2, 0.1]) + 1, 0)
     none = np.zeros(rows, dtype=np.uint64)
-    columns: dict[str, Column] = {
+    columns: dict[str, Column | Sequence[str]] = {
         "start": now - generator.integers(0, 10**10, rows, dtype=np.int64),
-        "time": now + np.sort(generator.integers(0, 10**9, rows, dtype=np.int64)),
-        "flow_id": generator.integers(0, 1 << 63, rows, dtype=np.uint64),
+        "time": np.full(rows, now, dtype=np.int64),
+        "flow_id": flow_id,
         "src_lo": src,
         "dst_lo": dst,
         "backend_lo": backend,
@@ -176,14 +192,21 @@ def flows(generator: np.random.Generator, where: Addresses, node: int, rows: int
         "dst_port": dst_port,
         "backend_port": backend_port,
         "nat_src_port": src_port,
-        "protocol": np.where(tunnel | (generator.random(rows) < 0.1) & direct, 17, 6).astype(np.uint8),
+        "protocol": np.where(is_tcp, 6, 17).astype(np.uint8),
         "outcome": outcome,
-        "opened": (generator.random(rows) < 0.6).astype(np.uint8),
+        "opened": opened.astype(np.uint8),
         "closed": (outcome > 0).astype(np.uint8),
         "packets": packets,
         "bytes": packets * 180,
         "reply_packets": packets,
         "reply_bytes": packets * 900,
+        "connect_us": np.where(opened, rtt_us, np.uint32(0)),
+        "srtt_us": rtt_us,
+        "retransmits": ((generator.random(rows) < 0.02) & is_tcp).astype(np.uint32),
+        "app_protocol": np.select([has_path, speaks], [2, 1], 0).astype(np.uint8),
+        "server_name": Text(names, np.where(speaks, service + 1, 0).astype(np.uint32)),
+        "method": Text(("", "GET"), has_path.astype(np.uint32)),
+        "path": Text(paths, path.astype(np.uint32)),
     }
     columns |= {name: none for name in FLOWS.columns_of(1) if name not in columns}
     return filled(FLOWS, columns)

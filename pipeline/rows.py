@@ -1,0 +1,59 @@
+"""Rows as they were before they travelled: the other side of `collector.wire`, for columns from foreign bytes.
+
+Numbers come out of arithmetic modulo 2**bits and cannot be wrong as such; what is said of times and of places of text
+is checked here. Whether values are in range is for `pipeline.decode` to say, of what comes out here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from collector.schema import TIME_UNIT_NS, BatchError, Table
+
+LATEST_US: Final = np.iinfo(np.int64).max // TIME_UNIT_NS
+
+Numbers = np.ndarray[Any, Any]
+
+
+def restored_numbers(batch: pa.RecordBatch, table: Table) -> pa.RecordBatch:
+    """The columns of a batch of version 2 or later, numbers as they were; text as it came, without its places.
+
+    Raises BatchError with reason `values`.
+    """
+    changed = {name: _from_planes(batch.column(name).to_numpy(), batch.num_rows) for name in table.planes}
+    for name, other in table.relative.items():
+        near, distance = (changed[end] if end in changed else batch.column(end).to_numpy() for end in (other, name))
+        changed[name] = _from_distance(name, near, distance)
+    arrays = [pa.array(changed[name]) if name in changed else batch.column(name) for name in table.columns]
+    return pa.RecordBatch.from_arrays(arrays, names=list(table.columns))
+
+
+def restored_text(batch: pa.RecordBatch, table: Table) -> list[pl.Expr]:
+    """What makes columns of text whose values came once as they were. Raises BatchError with reason `values`."""
+    made = []
+    for name in table.repeated:
+        places = batch.column(f"{name}_row").to_numpy()
+        if len(places) and int(places.max()) >= len(places):
+            raise BatchError("values", f"{name} on row {places.max()} of {len(places)}")
+        made.append(pl.col(name).gather(pl.lit(pl.Series(places))))
+    return made
+
+
+def _from_planes(planes: Numbers, rows: int) -> Numbers:
+    octets = planes.view(np.uint8).reshape(planes.itemsize, rows)
+    return np.ascontiguousarray(octets.T).reshape(-1).view(planes.dtype)
+
+
+def _from_distance(name: str, near: Numbers, distance: Numbers) -> Numbers:
+    if distance.dtype != np.int64:
+        difference: Numbers = near - distance
+        return difference
+    moment_us = near // TIME_UNIT_NS - distance
+    if ((moment_us < 0) | (moment_us > LATEST_US)).any():
+        raise BatchError("values", f"{name} before 1970 or after 2262")
+    moment: Numbers = moment_us * TIME_UNIT_NS
+    return moment
