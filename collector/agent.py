@@ -22,7 +22,7 @@ import numpy as np
 from .config import CollectorConfig
 from .errors import TransientError
 from .metrics import Metrics, MetricsServer
-from .schema import MAX_MESSAGE_BYTES, MAX_ROWS, TABLES, Batch, Table, encode, filled, ordered
+from .schema import MAX_MESSAGE_BYTES, MAX_ROWS, TABLES, Batch, Table, encode, filled
 from .sinks import Settled, Sink
 from .sources import Columns, Source
 from .sources.auto import AutoSource
@@ -95,8 +95,7 @@ class Agent:
     def _batches(self, table: Table, columns: Columns) -> Iterator[Batch]:
         rows = len(columns[next(iter(table.columns))])
         for first in range(0, rows, MAX_ROWS):
-            part = {name: column[first : first + MAX_ROWS] for name, column in columns.items()}
-            yield from self._encode(table, ordered(table, part))
+            yield from self._encode(table, {name: column[first : first + MAX_ROWS] for name, column in columns.items()})
 
     def _encode(self, table: Table, columns: Columns) -> Iterator[Batch]:
         """One batch, or halves where rows compress so badly that they would not fit into a message."""
@@ -138,6 +137,7 @@ def open_sources(config: CollectorConfig, metrics: Metrics) -> list[Source]:
     build: dict[str, Callable[[], Source]] = {
         **{name: functools.partial(_with_health, source, config, metrics) for name, source in every.items()},
         "counters": lambda: _counters(config, metrics),
+        "drops": lambda: _drops(config, metrics),
         "dns": lambda: _dns(config, metrics),
     }
     for name in set(config.sources) & flows.keys():
@@ -175,6 +175,12 @@ def _dns(config: CollectorConfig, metrics: Metrics) -> Source:
     from .sources.dns import DnsSource
 
     return DnsSource(metrics, config.netns)
+
+
+def _drops(config: CollectorConfig, metrics: Metrics) -> Source:
+    from .sources.drops import DropSource
+
+    return DropSource(metrics, config.proc if config.netns else None)
 
 
 def _counters(config: CollectorConfig, metrics: Metrics) -> Source:

@@ -11,7 +11,7 @@ from .errors import ConfigError
 from .schema import MAX_MESSAGE_BYTES, NODE_NAME
 
 FLOW_SOURCES: Final = ("auto", "ebpf", "conntrack", "packets")
-SOURCES: Final = (*FLOW_SOURCES, "counters", "dns")
+SOURCES: Final = (*FLOW_SOURCES, "counters", "drops", "dns")
 BUSES: Final = ("file://", "kafka://")
 
 
@@ -23,8 +23,8 @@ class CollectorConfig:
     """The node's name in the cluster."""
     bus: str
     """`file://DIR` or `kafka://HOST:PORT[,HOST:PORT]`."""
-    sources: tuple[str, ...] = ("auto", "counters")
-    """At most one of FLOW_SOURCES, `auto` being the best that works here; `counters`; `dns`."""
+    sources: tuple[str, ...] = ("auto", "counters", "drops")
+    """At most one of FLOW_SOURCES, `auto` being the best that works here; `counters`; `drops`; `dns`."""
     interval_s: float = 1.0
     """Time between two reads."""
     netns: Path | None = None

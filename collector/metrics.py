@@ -92,6 +92,7 @@ FAMILIES: Final = (
         "What TCP sockets told of their connections, by result: joined (to a flow), unmatched (no flow came), "
         "table_full, no_memory.",
     ),
+    Family("missed_drops_total", "counter", (), "Dropped packets that had no place in the kernel's table of drops."),
     Family("attached_interfaces", "gauge", (), "Interfaces that the eBPF program counts at."),
     Family(
         "missed_packets_total",

@@ -116,7 +116,7 @@ def _collector(options: Options, bus: str, node: LabNode, listen: str) -> Proces
         f"collector of {node.name}",
         options.output / "logs" / f"collector-{node.name}.log",
         *("collect", "--node", node.name, "--bus", bus, "--netns", str(node.netns), "--proc", str(node.proc)),
-        *("--metrics", listen, "--sources", f"{options.source},counters,dns"),
+        *("--metrics", listen, "--sources", f"{options.source},counters,drops,dns"),
     )
 
 

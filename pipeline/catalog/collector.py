@@ -111,6 +111,14 @@ METRICS: Final = (
         exposer="collector",
     ),
     Metric(
+        "flowatlas_collector_missed_drops_total",
+        "counter",
+        "",
+        (),
+        "Dropped packets that had no place in the kernel's table of drops.",
+        exposer="collector",
+    ),
+    Metric(
         "flowatlas_collector_attached_interfaces",
         "gauge",
         "",
