@@ -21,6 +21,7 @@ Mask = npt.NDArray[np.bool_]
 
 _V4_FIRST: Final = 0xFFFF << 32
 _V4_END: Final = _V4_FIRST + (1 << 32)
+_LOW_END: Final = 1 << 64
 _LINE_END: Final = 1 << 128
 
 
@@ -32,13 +33,22 @@ class AddressClasses:
         for term in ranges:
             for network in (term.network, *term.excluded):
                 cuts.update(_ends(network))
-        self._cuts = _sortable([cut for cut in sorted(cuts) if cut < _LINE_END])
+        ordered = [cut for cut in sorted(cuts) if cut < _LINE_END]
+        self._cuts = _sortable(ordered)
+        self._low_cuts = np.array([cut for cut in ordered if cut < _LOW_END], dtype=np.uint64)
         self.count = self._cuts.size + 1
         self._v4 = self._between(_V4_FIRST, _V4_END)
 
     def of(self, hi: npt.NDArray[np.uint64], lo: npt.NDArray[np.uint64]) -> Classes:
-        """The classes of addresses, given by halves."""
-        return np.searchsorted(self._cuts, _joined(hi, lo), side="right")
+        """The classes of addresses, given by halves.
+
+        Numbers compare many times faster than bytes, and IPv4 is where the high half is 0.
+        """
+        classes = np.searchsorted(self._low_cuts, lo, side="right")
+        high = np.flatnonzero(hi)
+        if high.size:
+            classes[high] = np.searchsorted(self._cuts, _joined(hi[high], lo[high]), side="right")
+        return classes
 
     def within(self, term: Addresses) -> Mask:
         """By class: whether its addresses are in the range and in none of the parts cut out."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from ...inventory.models import Namespace, Resource, identity_of
@@ -43,6 +44,8 @@ POLICIES: Final[pl.List] = pl.List(pl.Struct(REFERENCES))
 SIDES: Final[Mapping[Direction, str]] = {"egress": "egress", "ingress": "ingress_policy"}
 """Direction and the column of its answers."""
 
+QUESTION_WORDS: Final = 3
+"""How many 64-bit numbers decide what policies say of a pair, both directions together."""
 _QUESTION: Final = ("subject", "peer", "peer_class", "port_class", "point", "destination", "exempt")
 
 Reader = Callable[[Resource], Sequence[Policy]]
@@ -193,6 +196,29 @@ class Policies:
         numbers = questions.join(distinct, on=_QUESTION, how="left", maintain_order="left")["answer"]
         return numbers, sides.select(pl.lit(direction).alias("direction"), "verdict", "reference")
 
+    def words(self, pairs: pl.DataFrame) -> list[npt.NDArray[np.uint64]]:
+        """What decides each pair (columns `PAIR`), as QUESTION_WORDS numbers: pairs alike in them are answered alike.
+
+        The numbers mean something only together with the `numbers` of these `identities`.
+        """
+        of_endpoint = self._identities.of_endpoint
+        sources, destinations = pairs["src_id"].to_numpy(), pairs["dst_id"].to_numpy()
+        src, dst = of_endpoint[sources], of_endpoint[destinations]
+        halves = {name: pairs[name].to_numpy() for name in ("src_hi", "src_lo", "backend_hi", "backend_lo")}
+        is_itself = (halves["src_hi"] == halves["backend_hi"]) & (halves["src_lo"] == halves["backend_lo"])
+        is_itself |= (sources == destinations) & self._identities.is_pod[src]
+        is_service = self._is_service.to_numpy()[destinations]
+        ports = point(pairs["protocol"].to_numpy().astype(np.uint32), pairs["backend_port"].to_numpy())
+        flags = is_itself.astype(np.uint32) | (is_service.astype(np.uint32) << np.uint32(1))
+        return [
+            _joined(src, dst),
+            _joined(
+                self._matchers["egress"].addresses.of(halves["backend_hi"], halves["backend_lo"]),
+                self._matchers["ingress"].addresses.of(halves["src_hi"], halves["src_lo"]),
+            ),
+            _joined(flags, ports),
+        ]
+
     def questions(self, direction: Direction, pairs: pl.DataFrame) -> pl.DataFrame:
         """What decides each pair in one direction: identities and classes. `exempt` is what never leaves a pod."""
         matcher = self._matchers[direction]
@@ -221,6 +247,12 @@ def compile_policies(objects: Iterable[Resource], snapshot: Snapshot) -> Policie
     profiles = Profiles()
     profiles.see(snapshot)
     return Policies(objects, snapshot, profiles)
+
+
+def _joined(high: npt.NDArray[Any], low: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
+    """Two numbers below 2^32 in one."""
+    joined: npt.NDArray[np.uint64] = (high.astype(np.uint64) << np.uint64(32)) | low.astype(np.uint64)
+    return joined
 
 
 def _is_service(snapshot: Snapshot) -> pl.Series:

@@ -1,9 +1,9 @@
 """Policies over time: a flow is judged by those in force when it began.
 
-Sets of policies are compiled when a flow first falls under them, and each distinct pair is judged once a set. Changes
-that follow each other within a second of the last one that counted count together, a second after it: a deployment of a
-thousand policies is not a thousand compilations, and no dataplane is faster. The invariant: when a change counts
-depends on earlier changes alone, so nothing that was judged is ever judged otherwise later.
+Sets of policies are compiled when a flow first falls under them, and each distinct question is judged once a set.
+Changes that follow each other within a second of the last one that counted count together, a second after it: a
+deployment of a thousand policies is not a thousand compilations, and no dataplane is faster. The invariant: when a
+change counts depends on earlier changes alone, so nothing that was judged is ever judged otherwise later.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from ...inventory.snapshot import Snapshot
 from ...inventory.spans import BEGINNING
 from .answers import AnswerBook
 from .engine import PAIR, VERDICT, Policies
-from .pairs import PairTable, Said, said_of
 from .profiles import Profiles
+from .questions import QuestionTable, Said, said_of
 from .readers import read_one
 from .terms import Policy
 
@@ -40,11 +40,11 @@ _NO_POLICIES: Final = (PolicyEpoch(BEGINNING, ()),)
 
 
 class _Compiled:
-    """One set of policies, and what it said of pairs."""
+    """One set of policies, and what it said."""
 
     def __init__(self, policies: Policies) -> None:
         self.policies = policies
-        self.table = PairTable()
+        self.table = QuestionTable()
 
 
 class PolicyTimeline:
@@ -162,22 +162,21 @@ class PolicyTimeline:
         """What one set of policies says of each pair."""
         compiled = self._compile(which)
         table = compiled.table
-        keys = table.keys(pairs)
+        keys = table.keys(compiled.policies.words(pairs))
         known, said = table.find(keys)
         unknown = np.flatnonzero(~known)
         if unknown.size:
-            distinct = pairs[unknown].unique()
-            judgement = compiled.policies.ask(distinct)
+            alike = pl.DataFrame({"first": keys.first[unknown], "second": keys.second[unknown], "row": unknown})
+            asked = alike.unique(("first", "second"))["row"].to_numpy()
+            judgement = compiled.policies.ask(pairs[asked])
             numbers = np.append(self.book.numbers(judgement), np.uint32(NO_ANSWER))
             answers = (
                 numbers[judgement.rows[column].fill_null(numbers.size - 1).to_numpy()]
                 for column in ("egress", "ingress_policy")
             )
             verdict = judgement.rows["verdict"].to_physical().fill_null(_NO_VERDICT).to_numpy().astype(np.uint8)
-            fresh = Said(verdict, *answers)
-            places = _places_of(distinct, pairs[unknown])
-            said.put(unknown, fresh.at(places))
-            table.add(table.keys(distinct), fresh)
+            table.add(keys.at(asked), Said(verdict, *answers))
+            said.put(unknown, table.find(keys.at(unknown))[1])
         return said
 
     def _compile(self, which: int) -> _Compiled:
@@ -189,7 +188,10 @@ class PolicyTimeline:
         if compiled is None:
             compiled = _Compiled(Policies(objects, self._snapshot, self._profiles, self._policies_of))
         elif compiled.policies.identities.of_endpoint.size < self._snapshot.endpoints.height:
-            compiled.policies = compiled.policies.following(self._snapshot, self._profiles)
+            before = compiled.policies
+            compiled.policies = before.following(self._snapshot, self._profiles)
+            if compiled.policies.identities.numbers is not before.identities.numbers:
+                compiled.table = QuestionTable()
         self._compiled[id(objects)] = compiled
         while len(self._compiled) > MOST_COMPILED:
             del self._compiled[next(iter(self._compiled))]
@@ -204,13 +206,6 @@ class PolicyTimeline:
 
 def _ends(starts: npt.NDArray[np.int64]) -> tuple[int, int]:
     return int(starts.min()), int(starts.max())
-
-
-def _places_of(distinct: pl.DataFrame, pairs: pl.DataFrame) -> npt.NDArray[np.int64]:
-    """Where each pair is among the distinct ones."""
-    numbered = distinct.with_row_index("place")
-    places = pairs.join(numbered, on=PAIR, how="left", maintain_order="left")["place"]
-    return places.to_numpy().astype(np.int64)
 
 
 def _without(numbers: npt.NDArray[np.uint8] | npt.NDArray[np.uint32], nothing: int) -> pl.Series:

@@ -1,8 +1,8 @@
-"""A table of pairs that were judged, and what was said of them: a look-up costs the same whatever the table holds.
+"""A table of questions that were answered, and what was said: a look-up costs the same whatever the table holds.
 
-A pair (the columns `PAIR`) is known by two words, each a sum of its parts times secret odd numbers, so that two of
-millions of pairs meet but by a chance of less than one in 10^12, and nobody outside can make them meet. The invariant:
-the least lately asked go first; the table holds about twice `most` pairs at most.
+A question (the words of `Policies.words`) is known by two words, each a sum of its parts times secret odd numbers, so
+that two of millions of questions meet but by a chance of less than one in 10^12, and nobody outside can make them meet.
+The invariant: the least lately asked go first; the table holds about twice `most` questions at most.
 """
 
 from __future__ import annotations
@@ -14,41 +14,38 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
-from .engine import PAIR
+from .engine import QUESTION_WORDS
 
 Words = npt.NDArray[np.uint64]
 Places = npt.NDArray[np.int64]
 
-MOST_PAIRS: Final = 500_000
+MOST_QUESTIONS: Final = 500_000
 _FIRST_SLOTS: Final = 1 << 12
-_PARTS: Final = 6
-"""How many 64-bit numbers a pair is."""
 
 
 @dataclass(frozen=True)
 class Keys:
-    """Pairs by two words each."""
+    """Questions by two words each."""
 
     first: Words
     second: Words
 
     def at(self, places: Places | npt.NDArray[np.bool_]) -> Keys:
-        """Some of the pairs."""
+        """Some of the questions."""
         return Keys(self.first[places], self.second[places])
 
 
 @dataclass(frozen=True)
 class Said:
-    """What was said of pairs, in columns: numbers, whatever they mean to the one who asks."""
+    """What was said of questions, in columns: numbers, whatever they mean to the one who asks."""
 
     verdict: npt.NDArray[np.uint8]
     egress: npt.NDArray[np.uint32]
     ingress: npt.NDArray[np.uint32]
 
     def at(self, places: Places | npt.NDArray[np.bool_]) -> Said:
-        """What was said of some of the pairs."""
+        """What was said of some of the questions."""
         return Said(self.verdict[places], self.egress[places], self.ingress[places])
 
     def put(self, places: Places, said: Said) -> None:
@@ -57,32 +54,29 @@ class Said:
 
 
 def said_of(size: int) -> Said:
-    """Room for as many pairs."""
+    """Room for as many questions."""
     return Said(np.zeros(size, np.uint8), np.zeros(size, np.uint32), np.zeros(size, np.uint32))
 
 
-class PairTable:
+class QuestionTable:
     """Open addressing over both words: an empty slot has the first word 0."""
 
-    def __init__(self, most: int = MOST_PAIRS) -> None:
+    def __init__(self, most: int = MOST_QUESTIONS) -> None:
         self._most = most
-        self._odd = [[secrets.randbits(64) | 1 for _ in range(_PARTS)] for _ in range(2)]
+        self._odd = [[secrets.randbits(64) | 1 for _ in range(QUESTION_WORDS)] for _ in range(2)]
         self._young = _Generation(_FIRST_SLOTS)
         self._old = _Generation(_FIRST_SLOTS)
 
     def __len__(self) -> int:
         return self._young.held + self._old.held
 
-    def keys(self, pairs: pl.DataFrame) -> Keys:
-        """The keys of rows of `PAIR`."""
-        ids = _joined(pairs["src_id"], pairs["dst_id"], 32)
-        ports = _joined(pairs["backend_port"], pairs["protocol"], 8)
-        parts = [ids, ports, *(pairs[name].to_numpy() for name in PAIR if name.endswith(("_lo", "_hi")))]
-        first, second = (_mixed(parts, odd) for odd in self._odd)
+    def keys(self, words: Sequence[Words]) -> Keys:
+        """The keys of questions, of which `words` are the parts."""
+        first, second = (_mixed(words, odd) for odd in self._odd)
         return Keys(np.maximum(first, np.uint64(1)), second)
 
     def find(self, keys: Keys) -> tuple[npt.NDArray[np.bool_], Said]:
-        """Which pairs are known, and what was said of them; anything of the others."""
+        """Which questions are known, and what was said of them; anything of the others."""
         slots, known = self._young.find(keys)
         said = self._young.said.at(slots)
         missed = np.flatnonzero(~known)
@@ -95,7 +89,7 @@ class PairTable:
         return known, said
 
     def add(self, keys: Keys, said: Said) -> None:
-        """Remember what was said. A pair may come more than once."""
+        """Remember what was said. A question may come more than once."""
         if self._young.held >= self._most:
             self._old, self._young = self._young, _Generation(_FIRST_SLOTS)
         if 2 * (self._young.held + keys.first.size) > self._young.size:
@@ -152,12 +146,7 @@ class _Generation:
         return held
 
 
-def _joined(high: pl.Series, low: pl.Series, bits: int) -> Words:
-    joined: Words = (high.to_numpy().astype(np.uint64) << np.uint64(bits)) | low.to_numpy()
-    return joined
-
-
-def _mixed(parts: list[Words], odd: Sequence[int]) -> Words:
+def _mixed(parts: Sequence[Words], odd: Sequence[int]) -> Words:
     """One word of each row: a sum of products with odd numbers, its high bits brought down to where slots are told."""
     mixed = parts[0] * np.uint64(odd[0])
     for part, factor in zip(parts[1:], odd[1:], strict=True):
