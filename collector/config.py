@@ -42,7 +42,7 @@ class CollectorConfig:
     tcp_health: bool = True
     """Whether flows have connect times, round-trip times and retransmits, told by the TCP sockets of the node."""
     table_flows: int = 131_072
-    """ebpf: one-way flows that the kernel keeps between two reads, in twice 24 MB; what comes beyond is missed."""
+    """ebpf: conversations at interfaces that the kernel keeps between two reads, in twice 29 MB; more are missed."""
 
     def __post_init__(self) -> None:
         if not NODE_NAME.match(self.node):

@@ -14,7 +14,8 @@ The judgements, as net/netfilter/nf_conntrack_proto_tcp.c makes the states:
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +32,11 @@ _SEEN_REPLY, _ASSURED = np.uint32(2), np.uint32(4)  # enum ip_conntrack_status
 _SYN_SENT, _FIN_WAIT, _TIME_WAIT, _CLOSE = 1, 4, 7, 8  # enum tcp_conntrack
 
 
-def judge(entries: Entries, ended: npt.NDArray[np.bool_], now_ns: int) -> npt.NDArray[np.uint8]:
+Looked = Entries | Mapping[str, npt.NDArray[Any]]
+"""Entries, or the columns of them that are looked at."""
+
+
+def judge(entries: Looked, ended: npt.NDArray[np.bool_], now_ns: int) -> npt.NDArray[np.uint8]:
     """One code an entry; `ended` says which entries the kernel has given up, `entries["start"]` must be filled in."""
     tcp = entries["protocol"] == _TCP
     state = entries["tcp_state"]
@@ -48,7 +53,7 @@ def judge(entries: Entries, ended: npt.NDArray[np.bool_], now_ns: int) -> npt.ND
     return np.select([is_refused, is_reset, is_closed, is_no_reply], [REFUSED, RESET, CLOSED, NO_REPLY], OPEN)
 
 
-def _to_many(entries: Entries) -> npt.NDArray[np.bool_]:
+def _to_many(entries: Looked) -> npt.NDArray[np.bool_]:
     """Multicast of either family, and IPv4's limited broadcast. Subnet broadcasts cannot be told from an address."""
     high, low = entries["dst_hi"], entries["dst_lo"]
     is_v4 = (high == 0) & (low >> np.uint64(32) == 0xFFFF)

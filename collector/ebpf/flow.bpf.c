@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
-/* Counts every IP packet at an interface into a table of one-way flows.
+/* Counts every IP packet at an interface into a table of conversations.
+ *
+ * A conversation is both directions of a 5-tuple at one interface. Its key is the tuple of what comes in there, so that
+ * what goes out is looked up turned round: at a pod's interface `local` is the pod, as it addresses itself, and `remote`
+ * is whom it thinks it talks to. That is also one of the two tuples that connection tracking keeps, either way.
  *
  * Two programs a kind of interface: `pod_*` on the host's side of a pod's veth, `node_*` on an uplink, where tunnels
  * between nodes are opened and the inner packet counts. A packet is what the kernel passes on as one, so an offloaded
  * super-packet counts once, as interface counters and connection tracking count it. The invariant: every IP packet is
- * added to exactly one flow, or to exactly one of `missed`.
+ * added to exactly one conversation, or to exactly one of `missed`.
  *
  * `active` holds the table in use. User space puts an empty one in its place; when that call returns, no program uses
  * the old one any more, so what is then read from it is complete.
@@ -16,35 +20,36 @@ enum { ETH_IPV4 = 0x0800, ETH_IPV6 = 0x86DD, ETH_VLAN = 0x8100, ETH_QINQ = 0x88A
 enum { INGRESS = 0, EGRESS = 1 };
 enum { FIN = 1, SYN = 2, RST = 4, SYN_ACK = 8, ACK = 16, BEGINS = 32 }; /* ACK: neither SYN nor RST with it */
 enum { MISSED_FULL = 0, MISSED_MALFORMED, MISSED_FRAGMENT, MISSED_ICMP_CONTROL, MISSED_REASONS };
-enum { CT_UNKNOWN = 0, CT_ORIGINAL = 1, CT_REPLY = 2, CT_ATTEMPTS = 6 };
+enum { BEGAN_EGRESS = 1 << 16, SPOKE_EGRESS = 1 << 17 }; /* which way the first packet went, and the first payload */
+enum { CT_UNKNOWN = 0, CT_LOCAL_OPENS = 1, CT_REMOTE_OPENS = 2, CT_ATTEMPTS = 6 };
 enum { TUNNEL_DEPTH = 3, EXTENSION_HEADERS = 8, LAST_GENERATION = 255 };
 
-struct flow { /* IPv4 as ::ffff:a.b.c.d, ports in network order; every byte counts in the hash, so none is left open */
-	u8 source[16], destination[16];
+struct conversation { /* IPv4 as ::ffff:a.b.c.d, ports in network order; every byte counts in the hash: none is left open */
+	u8 local[16], remote[16];
 	u32 ifindex;
-	u16 source_port, destination_port;
-	u8 protocol, direction;
+	u16 local_port, remote_port;
+	u8 protocol;
 	u8 generation; /* the n-th connection of this tuple since the table was put in place */
-	u8 zero;
+	u8 zero[2];
 };
 
-struct sum {
-	u64 packets, bytes;
+struct counts { /* pairs: [INGRESS], [EGRESS] */
+	u64 packets[2], bytes[2];
 	u64 first, last, first_payload; /* CLOCK_MONOTONIC ns; 0 where there was no payload */
-	u8 other_source[16], other_destination[16]; /* conntrack's other tuple of the connection, as it keeps it */
+	u8 other_source[16], other_destination[16]; /* conntrack's other tuple, as it keeps it; else this one turned round */
 	u16 other_source_port, other_destination_port;
-	u32 flags; /* of all packets */
-	u32 isn;   /* of the SYN or SYN-ACK */
+	u32 flags;  /* of all packets: of ingress in the lowest byte, of egress in the next; BEGAN_EGRESS, SPOKE_EGRESS */
+	u32 isn[2]; /* of the SYN or SYN-ACK */
 	u8 conntrack, attempts;
 	u8 current; /* of generation 0: the newest generation */
-	u8 zero;
+	u8 zero[5];
 };
 
 struct flows {
 	NUMBER(type, MAP_HASH);
 	NUMBER(max_entries, 65536);
-	TYPE(key, struct flow);
-	TYPE(value, struct sum);
+	TYPE(key, struct conversation);
+	TYPE(value, struct counts);
 };
 struct flows flows_a SEC(".maps"), flows_b SEC(".maps");
 
@@ -80,7 +85,10 @@ struct ethernet { u8 destination[6], source[6]; u16 type; };
 struct vlan { u16 tci, type; };
 
 struct packet {
-	struct flow flow;
+	u8 source[16], destination[16];
+	u32 ifindex;
+	u16 source_port, destination_port;
+	u8 protocol, direction;
 	u32 bytes, flags, isn;
 	u32 layer3, layer4; /* where they begin */
 	u32 fragment_id;
@@ -123,9 +131,9 @@ INLINE int read_ipv4(struct __sk_buff *skb, struct packet *p)
 	header = (ip.head & 0xF) * 4;
 	if (ip.head >> 4 != 4 || header < sizeof(ip))
 		return -1;
-	map_ipv4(p->flow.source, ip.source);
-	map_ipv4(p->flow.destination, ip.destination);
-	p->flow.protocol = ip.protocol;
+	map_ipv4(p->source, ip.source);
+	map_ipv4(p->destination, ip.destination);
+	p->protocol = ip.protocol;
 	p->layer4 = p->layer3 + header;
 	p->bytes = length_of(skb, p->layer3, NETWORK16(ip.total));
 	p->fragment_id = ip.id;
@@ -143,8 +151,8 @@ INLINE int read_ipv6(struct __sk_buff *skb, struct packet *p)
 
 	if (load_bytes(skb, p->layer3, &ip, sizeof(ip)) || (*(u8 *)&ip.head >> 4) != 6)
 		return -1;
-	__builtin_memcpy(p->flow.source, ip.source, 16);
-	__builtin_memcpy(p->flow.destination, ip.destination, 16);
+	__builtin_memcpy(p->source, ip.source, 16);
+	__builtin_memcpy(p->destination, ip.destination, 16);
 	payload = NETWORK16(ip.payload);
 	p->bytes = length_of(skb, p->layer3, payload ? payload + sizeof(ip) : 0);
 	p->layer4 = p->layer3 + sizeof(ip);
@@ -170,7 +178,7 @@ INLINE int read_ipv6(struct __sk_buff *skb, struct packet *p)
 		if (p->is_later_fragment)
 			break;
 	}
-	p->flow.protocol = next;
+	p->protocol = next;
 	return 0;
 }
 
@@ -211,11 +219,11 @@ INLINE u16 open_tunnel(struct __sk_buff *skb, struct packet *p, u32 *inner)
 	if (p->is_first_fragment || p->is_later_fragment)
 		return 0;
 	*inner = p->layer4;
-	if (p->flow.protocol == IPIP)
+	if (p->protocol == IPIP)
 		return ETH_IPV4;
-	if (p->flow.protocol == IPV6)
+	if (p->protocol == IPV6)
 		return ETH_IPV6;
-	if (p->flow.protocol != UDP || load_bytes(skb, p->layer4, &udp, sizeof(udp)))
+	if (p->protocol != UDP || load_bytes(skb, p->layer4, &udp, sizeof(udp)))
 		return 0;
 	*inner += sizeof(udp);
 	if (udp.destination == NETWORK16(4789) || udp.destination == NETWORK16(8472) || udp.destination == NETWORK16(6784)) {
@@ -240,14 +248,14 @@ INLINE u16 open_tunnel(struct __sk_buff *skb, struct packet *p, u32 *inner)
 INLINE int read_icmp(struct __sk_buff *skb, struct packet *p)
 {
 	struct { u8 type, code; u16 checksum, id, sequence; } icmp;
-	u8 is_v6 = p->flow.protocol == ICMPV6;
+	u8 is_v6 = p->protocol == ICMPV6;
 
 	if (load_bytes(skb, p->layer4, &icmp, sizeof(icmp)))
 		return MISSED_MALFORMED;
 	if (is_v6 ? icmp.type == 128 : icmp.type == 8 || icmp.type == 13 || icmp.type == 15 || icmp.type == 17)
-		p->flow.source_port = icmp.id; /* the identifier stands for the asker's port */
+		p->source_port = icmp.id; /* the identifier stands for the asker's port */
 	else if (is_v6 ? icmp.type == 129 : icmp.type == 0 || icmp.type == 14 || icmp.type == 16 || icmp.type == 18)
-		p->flow.destination_port = icmp.id;
+		p->destination_port = icmp.id;
 	else
 		return MISSED_ICMP_CONTROL;
 	return -1;
@@ -261,11 +269,11 @@ INLINE int read_transport(struct __sk_buff *skb, struct packet *p)
 	struct udp udp;
 
 	p->has_payload = p->bytes > headers;
-	if (p->flow.protocol == TCP) {
+	if (p->protocol == TCP) {
 		if (load_bytes(skb, p->layer4, &tcp, sizeof(tcp)))
 			return MISSED_MALFORMED;
-		p->flow.source_port = tcp.source;
-		p->flow.destination_port = tcp.destination;
+		p->source_port = tcp.source;
+		p->destination_port = tcp.destination;
 		p->has_payload = p->bytes > headers + (tcp.offset >> 4) * 4;
 		p->flags = tcp.flags & (FIN | RST);
 		if (tcp.flags & SYN) {
@@ -274,13 +282,13 @@ INLINE int read_transport(struct __sk_buff *skb, struct packet *p)
 		} else if (tcp.flags & ACK && !(tcp.flags & RST)) {
 			p->flags |= ACK;
 		}
-	} else if (p->flow.protocol == UDP || p->flow.protocol == SCTP || p->flow.protocol == UDPLITE || p->flow.protocol == DCCP) {
+	} else if (p->protocol == UDP || p->protocol == SCTP || p->protocol == UDPLITE || p->protocol == DCCP) {
 		if (load_bytes(skb, p->layer4, &udp, sizeof(udp)))
 			return MISSED_MALFORMED;
-		p->flow.source_port = udp.source;
-		p->flow.destination_port = udp.destination;
+		p->source_port = udp.source;
+		p->destination_port = udp.destination;
 		p->has_payload = p->bytes > headers + sizeof(udp);
-	} else if (p->flow.protocol == ICMP || p->flow.protocol == ICMPV6) {
+	} else if (p->protocol == ICMP || p->protocol == ICMPV6) {
 		return read_icmp(skb, p);
 	}
 	return -1;
@@ -295,41 +303,41 @@ INLINE int read_ports(struct __sk_buff *skb, struct packet *p)
 
 	if (!p->is_first_fragment && !p->is_later_fragment)
 		return read_transport(skb, p);
-	__builtin_memcpy(fragment.source, p->flow.source, 16);
-	__builtin_memcpy(fragment.destination, p->flow.destination, 16);
+	__builtin_memcpy(fragment.source, p->source, 16);
+	__builtin_memcpy(fragment.destination, p->destination, 16);
 	fragment.id = p->fragment_id;
-	fragment.ifindex = p->flow.ifindex;
-	fragment.protocol = p->flow.protocol;
-	fragment.direction = p->flow.direction;
+	fragment.ifindex = p->ifindex;
+	fragment.protocol = p->protocol;
+	fragment.direction = p->direction;
 	if (p->is_later_fragment) {
 		known = map_lookup(&fragments, &fragment);
 		if (!known)
 			return MISSED_FRAGMENT;
-		p->flow.source_port = known->source;
-		p->flow.destination_port = known->destination;
+		p->source_port = known->source;
+		p->destination_port = known->destination;
 		p->has_payload = 1;
 		return -1;
 	}
 	reason = read_transport(skb, p);
-	ports.source = p->flow.source_port;
-	ports.destination = p->flow.destination_port;
+	ports.source = p->source_port;
+	ports.destination = p->destination_port;
 	map_update(&fragments, &fragment, &ports, ANY);
 	return reason;
 }
 
-INLINE void keep(struct sum *sum, struct nf_conntrack_tuple *tuple, u8 is_v4)
+INLINE void keep(struct counts *counts, struct nf_conntrack_tuple *tuple, u8 is_v4)
 {
 	if (is_v4) {
-		map_ipv4(sum->other_source, tuple->src.u3.all[0]);
-		map_ipv4(sum->other_destination, tuple->dst.u3.all[0]);
+		map_ipv4(counts->other_source, tuple->src.u3.all[0]);
+		map_ipv4(counts->other_destination, tuple->dst.u3.all[0]);
 	} else {
 		for (int i = 0; i < 4; i++) {
-			((u32 *)sum->other_source)[i] = tuple->src.u3.all[i];
-			((u32 *)sum->other_destination)[i] = tuple->dst.u3.all[i];
+			((u32 *)counts->other_source)[i] = tuple->src.u3.all[i];
+			((u32 *)counts->other_destination)[i] = tuple->dst.u3.all[i];
 		}
 	}
-	sum->other_source_port = tuple->src.u.all;
-	sum->other_destination_port = tuple->dst.u.all;
+	counts->other_source_port = tuple->src.u.all;
+	counts->other_destination_port = tuple->dst.u.all;
 }
 
 /* Ask connection tracking for the connection's other tuple.
@@ -337,105 +345,133 @@ INLINE void keep(struct sum *sum, struct nf_conntrack_tuple *tuple, u8 is_v4)
  * On its way in a packet has not been translated, and its own tuple is one of the two. On its way out it has been: then
  * the tuple turned round is one. A SYN on its way in is not asked for: what is found is an earlier connection.
  */
-INLINE void ask_conntrack(struct __sk_buff *skb, struct packet *p, struct sum *sum)
+INLINE void ask_conntrack(struct __sk_buff *skb, struct packet *p, struct conversation *key, struct counts *counts)
 {
-	struct bpf_ct_opts opts = {.netns_id = -1, .l4proto = p->flow.protocol};
+	struct bpf_ct_opts opts = {.netns_id = -1, .l4proto = key->protocol};
 	struct bpf_sock_tuple tuple = {};
-	const u8 *from = p->flow.direction == INGRESS ? p->flow.source : p->flow.destination;
-	const u8 *to = p->flow.direction == INGRESS ? p->flow.destination : p->flow.source;
-	u16 from_port = p->flow.direction == INGRESS ? p->flow.source_port : p->flow.destination_port;
-	u16 to_port = p->flow.direction == INGRESS ? p->flow.destination_port : p->flow.source_port;
-	u8 is_v4 = *(u64 *)from == 0 && ((u32 *)from)[2] == NETWORK32(0xFFFF);
+	u8 is_v4 = *(u64 *)key->local == 0 && ((u32 *)key->local)[2] == NETWORK32(0xFFFF);
 	struct nf_conn *connection;
 
-	if (!bpf_skb_ct_lookup || !bpf_ct_release || (p->flow.protocol != TCP && p->flow.protocol != UDP))
+	if (!bpf_skb_ct_lookup || !bpf_ct_release || (key->protocol != TCP && key->protocol != UDP))
 		return;
-	if (p->flow.direction == INGRESS && p->flags & SYN)
+	if (p->direction == INGRESS && p->flags & SYN)
 		return;
-	sum->attempts++;
+	counts->attempts++;
 	if (is_v4) {
-		tuple.ipv4.saddr = ((u32 *)from)[3];
-		tuple.ipv4.daddr = ((u32 *)to)[3];
-		tuple.ipv4.sport = from_port;
-		tuple.ipv4.dport = to_port;
+		tuple.ipv4.saddr = ((u32 *)key->local)[3];
+		tuple.ipv4.daddr = ((u32 *)key->remote)[3];
+		tuple.ipv4.sport = key->local_port;
+		tuple.ipv4.dport = key->remote_port;
 		connection = bpf_skb_ct_lookup(skb, &tuple, sizeof(tuple.ipv4), &opts, sizeof(opts));
 	} else {
-		__builtin_memcpy(tuple.ipv6.saddr, from, 16);
-		__builtin_memcpy(tuple.ipv6.daddr, to, 16);
-		tuple.ipv6.sport = from_port;
-		tuple.ipv6.dport = to_port;
+		__builtin_memcpy(tuple.ipv6.saddr, key->local, 16);
+		__builtin_memcpy(tuple.ipv6.daddr, key->remote, 16);
+		tuple.ipv6.sport = key->local_port;
+		tuple.ipv6.dport = key->remote_port;
 		connection = bpf_skb_ct_lookup(skb, &tuple, sizeof(tuple.ipv6), &opts, sizeof(opts));
 	}
 	if (!connection)
 		return;
 	if (opts.dir == 0)
-		keep(sum, &connection->tuplehash[1].tuple, is_v4);
+		keep(counts, &connection->tuplehash[1].tuple, is_v4);
 	else
-		keep(sum, &connection->tuplehash[0].tuple, is_v4);
+		keep(counts, &connection->tuplehash[0].tuple, is_v4);
 	bpf_ct_release(connection);
-	/* a packet on its way out was looked up turned round, so it travels against the direction that was found */
-	sum->conntrack = (opts.dir == 0) == (p->flow.direction == INGRESS) ? CT_ORIGINAL : CT_REPLY;
+	counts->conntrack = opts.dir == 0 ? CT_LOCAL_OPENS : CT_REMOTE_OPENS;
 }
 
-INLINE void add(struct __sk_buff *skb, struct packet *p, struct sum *sum, u64 now)
+/* The flags of a packet, where those of its direction are kept. */
+INLINE u32 placed(u32 flags, u8 direction)
 {
-	__sync_fetch_and_add(&sum->packets, 1);
-	__sync_fetch_and_add(&sum->bytes, (u64)p->bytes);
-	sum->last = now;
-	if (p->has_payload && !sum->first_payload)
-		sum->first_payload = now;
-	if ((sum->flags & p->flags) != p->flags)
-		__sync_fetch_and_or(&sum->flags, p->flags);
-	if (!sum->isn)
-		sum->isn = p->isn;
-	if (sum->conntrack == CT_UNKNOWN && sum->attempts < CT_ATTEMPTS)
-		ask_conntrack(skb, p, sum);
+	return direction == EGRESS ? flags << 8 : flags;
 }
 
-/* A new connection of a known tuple: a SYN or SYN-ACK that repeats no earlier one. */
-INLINE int begins_anew(struct packet *p, struct sum *sum)
+INLINE void add(struct __sk_buff *skb, struct packet *p, struct conversation *key, struct counts *counts, u64 now)
 {
-	return p->flags & (SYN | SYN_ACK) && !(sum->isn == p->isn && sum->flags & (SYN | SYN_ACK));
+	u8 way = p->direction & 1;
+	u32 flags = placed(p->flags, way);
+
+	__sync_fetch_and_add(&counts->packets[way], 1);
+	__sync_fetch_and_add(&counts->bytes[way], (u64)p->bytes);
+	counts->last = now;
+	if (p->has_payload && !counts->first_payload) {
+		counts->first_payload = now;
+		if (way == EGRESS)
+			flags |= SPOKE_EGRESS;
+	}
+	if ((counts->flags & flags) != flags)
+		__sync_fetch_and_or(&counts->flags, flags);
+	if (p->isn && !counts->isn[way])
+		counts->isn[way] = p->isn;
+	if (counts->conntrack == CT_UNKNOWN && counts->attempts < CT_ATTEMPTS)
+		ask_conntrack(skb, p, key, counts);
+}
+
+/* A new connection of a known tuple: a SYN that repeats none, or a SYN-ACK that answers none that is known here. */
+INLINE int begins_anew(struct packet *p, struct counts *counts)
+{
+	u8 way = p->direction & 1;
+	u32 same = counts->flags >> (way ? 8 : 0), other = counts->flags >> (way ? 0 : 8);
+
+	if (!(p->flags & (SYN | SYN_ACK)) || (same & (SYN | SYN_ACK) && counts->isn[way] == p->isn))
+		return 0;
+	return !(p->flags & SYN_ACK && other & SYN);
 }
 
 INLINE void count(struct __sk_buff *skb, struct packet *p)
 {
 	u32 slot = 0;
 	void *flows = map_lookup(&active, &slot);
-	struct sum *sum, *base, fresh = {};
+	struct conversation key = {.ifindex = p->ifindex, .protocol = p->protocol};
+	struct counts *counts, *base, fresh = {};
+	u8 way = p->direction & 1;
 	u64 now = ktime_ns();
 
 	if (!flows)
 		return;
-	base = sum = map_lookup(flows, &p->flow);
+	__builtin_memcpy(key.local, way == INGRESS ? p->source : p->destination, 16);
+	__builtin_memcpy(key.remote, way == INGRESS ? p->destination : p->source, 16);
+	key.local_port = way == INGRESS ? p->source_port : p->destination_port;
+	key.remote_port = way == INGRESS ? p->destination_port : p->source_port;
+	base = counts = map_lookup(flows, &key);
 	if (base && base->current) {
-		p->flow.generation = base->current;
-		sum = map_lookup(flows, &p->flow);
+		key.generation = base->current;
+		counts = map_lookup(flows, &key);
 	}
-	if (sum && begins_anew(p, sum) && p->flow.generation < LAST_GENERATION) {
-		p->flow.generation++;
-		sum = 0;
+	if (counts && begins_anew(p, counts) && key.generation < LAST_GENERATION) {
+		key.generation++;
+		counts = 0;
 	}
-	if (sum) {
-		add(skb, p, sum, now);
+	if (counts) {
+		add(skb, p, &key, counts, now);
 		return;
 	}
-	fresh.packets = 1;
-	fresh.bytes = p->bytes;
+	/* by constant indices: the verifier refuses others on the stack */
+	fresh.packets[INGRESS] = way == INGRESS;
+	fresh.packets[EGRESS] = way == EGRESS;
+	fresh.bytes[INGRESS] = way == INGRESS ? p->bytes : 0;
+	fresh.bytes[EGRESS] = way == EGRESS ? p->bytes : 0;
+	fresh.isn[INGRESS] = way == INGRESS ? p->isn : 0;
+	fresh.isn[EGRESS] = way == EGRESS ? p->isn : 0;
 	fresh.first = fresh.last = now;
 	fresh.first_payload = p->has_payload ? now : 0;
-	fresh.flags = p->flags & (SYN | SYN_ACK) ? p->flags | BEGINS : p->flags;
-	fresh.isn = p->isn;
-	ask_conntrack(skb, p, &fresh);
-	if (map_update(flows, &p->flow, &fresh, NOEXIST)) {
-		sum = map_lookup(flows, &p->flow); /* another CPU was first, or the table is full */
-		if (sum)
-			add(skb, p, sum, now);
+	fresh.flags = placed(p->flags & (SYN | SYN_ACK) ? p->flags | BEGINS : p->flags, way);
+	if (way == EGRESS)
+		fresh.flags |= p->has_payload ? BEGAN_EGRESS | SPOKE_EGRESS : BEGAN_EGRESS;
+	__builtin_memcpy(fresh.other_source, key.remote, 16); /* as it is without NAT */
+	__builtin_memcpy(fresh.other_destination, key.local, 16);
+	fresh.other_source_port = key.remote_port;
+	fresh.other_destination_port = key.local_port;
+	ask_conntrack(skb, p, &key, &fresh);
+	if (map_update(flows, &key, &fresh, NOEXIST)) {
+		counts = map_lookup(flows, &key); /* another CPU was first, or the table is full */
+		if (counts)
+			add(skb, p, &key, counts, now);
 		else
 			miss(MISSED_FULL, p->bytes);
 	}
 	if (base)
-		base->current = p->flow.generation;
+		base->current = key.generation;
 }
 
 static __attribute__((noinline)) int see(struct __sk_buff *skb, u8 direction, u8 is_uplink)
@@ -447,8 +483,8 @@ static __attribute__((noinline)) int see(struct __sk_buff *skb, u8 direction, u8
 
 	if (type != ETH_IPV4 && type != ETH_IPV6)
 		return NEXT;
-	p.flow.ifindex = skb->ifindex;
-	p.flow.direction = direction;
+	p.ifindex = skb->ifindex;
+	p.direction = direction;
 	p.layer3 = offset;
 	if (read_ip(skb, &p, type)) {
 		miss(MISSED_MALFORMED, skb->len - offset);

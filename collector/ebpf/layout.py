@@ -10,43 +10,46 @@ INGRESS, EGRESS = 0, 1
 """As the node sees it: ingress of a pod's veth is what the pod sends."""
 
 FIN, SYN, RST, SYN_ACK, ACK, BEGINS = 1, 2, 4, 8, 16, 32
-"""Bits of `flags`. ACK: without SYN or RST. BEGINS: the flow's first packet was a SYN or a SYN-ACK."""
+"""Bits of `flags` of one direction. ACK: without SYN or RST. BEGINS: the first packet was this SYN or SYN-ACK."""
+EGRESS_SHIFT: Final = 8
+"""Where the bits of egress begin in COUNTS.flags; those of ingress begin at 0."""
+BEGAN_EGRESS, SPOKE_EGRESS = 1 << 16, 1 << 17
+"""Bits of COUNTS.flags: the first packet, and the first one with payload, went out."""
 
-CT_UNKNOWN, CT_ORIGINAL, CT_REPLY = 0, 1, 2
+CT_UNKNOWN, CT_LOCAL_OPENS, CT_REMOTE_OPENS = 0, 1, 2
 
-FLOW: Final = np.dtype(
+CONVERSATION: Final = np.dtype(
     [
-        ("source", ">u8", (2,)),  # IPv4 as ::ffff:a.b.c.d
-        ("destination", ">u8", (2,)),
+        ("local", ">u8", (2,)),  # source of what comes in, destination of what goes out; IPv4 as ::ffff:a.b.c.d
+        ("remote", ">u8", (2,)),
         ("ifindex", "u4"),
-        ("source_port", ">u2"),
-        ("destination_port", ">u2"),
+        ("local_port", ">u2"),
+        ("remote_port", ">u2"),
         ("protocol", "u1"),
-        ("direction", "u1"),
         ("generation", "u1"),
-        ("zero", "u1"),
+        ("zero", "u1", (2,)),
     ]
 )
-SUM: Final = np.dtype(
+COUNTS: Final = np.dtype(
     [
-        ("packets", "u8"),
-        ("bytes", "u8"),  # IP headers included
+        ("packets", "u8", (2,)),  # of ingress and of egress, like all pairs here
+        ("bytes", "u8", (2,)),  # IP headers included
         ("first", "i8"),  # ns of CLOCK_MONOTONIC
         ("last", "i8"),
         ("first_payload", "i8"),  # 0 where no packet had any
-        ("other_source", ">u8", (2,)),
+        ("other_source", ">u8", (2,)),  # conntrack's other tuple; where it was not found, this one turned round
         ("other_destination", ">u8", (2,)),
         ("other_source_port", ">u2"),
         ("other_destination_port", ">u2"),
         ("flags", "u4"),
-        ("isn", ">u4"),
+        ("isn", ">u4", (2,)),
         ("conntrack", "u1"),
         ("attempts", "u1"),
         ("current", "u1"),
-        ("zero", "u1"),
+        ("zero", "u1", (5,)),
     ]
 )
 MISSED: Final = np.dtype([("packets", "u8"), ("bytes", "u8")])
 MISSED_REASONS: Final = ("table_full", "malformed", "fragment", "icmp_control")
-"""Why a packet is in no flow, by index. `fragment`: a later one whose first was not seen. `icmp_control`: errors,
-neighbour discovery and group membership, which are no connections."""
+"""Why a packet is in no conversation, by index. `fragment`: a later one whose first was not seen. `icmp_control`:
+errors, neighbour discovery and group membership, which are no connections."""

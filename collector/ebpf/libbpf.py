@@ -107,27 +107,27 @@ def find(name: str, *arguments: object) -> c_void_p:
 
 
 def take_all(
-    map_fd: int, key: np.dtype[Any], value: np.dtype[Any], chunk: int
+    map_fd: int, key: np.dtype[Any], value: np.dtype[Any], chunk: int, room: int = 0
 ) -> tuple[npt.NDArray[np.void], npt.NDArray[np.void]]:
     """Look up and delete every element of a hash map, `chunk` at a time; returns keys and values of equal length.
 
-    Raises OSError. The map must not be written to meanwhile.
+    With `room` for as many elements as may be there none is moved afterwards. Raises OSError. The map must not be
+    written to meanwhile.
     """
-    keys: list[npt.NDArray[np.void]] = []
-    values: list[npt.NDArray[np.void]] = []
+    keys, values = np.empty(room + chunk, key), np.empty(room + chunk, value)  # takes memory where it is written to
     places = (ctypes.c_uint64 * 2)(), (ctypes.c_uint64 * 2)()
-    before = None
+    before, taken = None, 0
     while True:
-        some_keys, some_values = np.empty(chunk, key), np.empty(chunk, value)
+        if len(keys) - taken < chunk:
+            keys, values = (np.concatenate([part, np.empty_like(part)]) for part in (keys, values))
         count = c_uint32(chunk)
         after = places[0] if before is not places[0] else places[1]
         answer = library().bpf_map_lookup_and_delete_batch(
-            map_fd, before, after, some_keys.ctypes.data, some_values.ctypes.data, byref(count), None
+            map_fd, before, after, keys[taken:].ctypes.data, values[taken:].ctypes.data, byref(count), None
         )
         if answer < 0 and answer != -2:  # ENOENT: that was the last of them
             raise OSError(-answer, os.strerror(-answer), "bpf_map_lookup_and_delete_batch")
-        keys.append(some_keys[: count.value])
-        values.append(some_values[: count.value])
+        taken += count.value
         if answer < 0:
-            return (keys[0], values[0]) if len(keys) == 1 else (np.concatenate(keys), np.concatenate(values))
+            return keys[:taken], values[:taken]
         before = after

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from ..errors import ConfigError
 from . import libbpf
-from .layout import EGRESS, FLOW, INGRESS, MISSED, MISSED_REASONS, SUM
+from .layout import CONVERSATION, COUNTS, EGRESS, INGRESS, MISSED, MISSED_REASONS
 
 OBJECT: Final = "flow.bpf.o"
 CHUNK: Final = 16_384
@@ -75,6 +75,7 @@ class Program:
         tables = [self._map(name) for name in ("flows_a", "flows_b")]
         for table in tables:
             libbpf.call("bpf_map__set_max_entries", table, table_flows)
+        self._room = table_flows
         libbpf.call("bpf_object__load", self._object)
         self._tables = [libbpf.call("bpf_map__fd", table) for table in tables]
         self._active = libbpf.call("bpf_map__fd", self._map("active"))
@@ -92,9 +93,9 @@ class Program:
         self._tables.reverse()
 
     def take(self) -> tuple[npt.NDArray[np.void], npt.NDArray[np.void]]:
-        """Everything counted since the last call: arrays of FLOW and SUM of equal length. Raises OSError."""
+        """Everything counted since the last call: arrays of CONVERSATION and COUNTS of equal length. Raises OSError."""
         self._switch()
-        return libbpf.take_all(self._tables[0], FLOW, SUM, CHUNK)
+        return libbpf.take_all(self._tables[0], CONVERSATION, COUNTS, CHUNK, self._room)
 
     def take_missed(self) -> Mapping[str, tuple[int, int]]:
         """Packets and bytes that came into no flow since the last call, by reason. Raises OSError."""

@@ -11,17 +11,16 @@ opener's interface before the kernel has chosen one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from ..connections import ENTRY
 from ..flownumbers import FlowNumbers
 from ..outcome import NO_REPLY_NS, OPEN, judge
 from .layout import ACK, FIN, RST, SYN, SYN_ACK
-from .sightings import SIGHTING, Keys, Sightings, begins
+from .live import NEVER, Columns, Flags, Keys, Live, Rows
+from .sightings import SLICE_ROWS, Sightings, begins, slices
 
 SECOND_NS: Final = 1_000_000_000
 QUIET_NS: Final = SECOND_NS // 5
@@ -37,320 +36,317 @@ REPLIED_IDLE_NS: Final = 120 * SECOND_NS  # of UDP streams
 
 _TCP: Final = 6
 _UDP: Final = 17
-_NEVER: Final = np.iinfo(np.int64).max
 _SEEN_REPLY, _ASSURED = np.uint32(2), np.uint32(4)  # enum ip_conntrack_status
 _SYN_SENT, _ESTABLISHED, _FIN_WAIT, _TIME_WAIT, _CLOSE = 1, 3, 4, 7, 8  # enum tcp_conntrack
 _NAT: Final = tuple(f"{end}_{part}" for end in ("backend", "nat_src") for part in ("hi", "lo", "port"))
 _TUPLE: Final = tuple(f"{end}_{part}" for end in ("src", "dst") for part in ("hi", "lo", "port")) + _NAT
 _COUNTERS: Final = ("packets", "bytes", "reply_packets", "reply_bytes")
 
-ROW: Final = np.dtype(
-    [
-        ("start", "i8"),  # ns since the epoch
-        ("time", "i8"),
-        ("flow_id", "u8"),
-        *[(name, SIGHTING[name]) for name in _TUPLE],
-        *[(name, "u8") for name in _COUNTERS],
-        ("protocol", "u1"),
-        ("outcome", "u1"),
-        ("opened", "u1"),
-        ("closed", "u1"),
-    ]
-)
-"""ROW has the columns of FLOWS; counters are of what came since the connection's row before."""
-_LIVE: Final = np.dtype(
-    [
-        *[(name, ROW[name]) for name in (*_TUPLE, *_COUNTERS, "protocol", "start", "flow_id")],
-        ("key", "u8"),
-        ("observer", "u8"),  # 0 where the slot is free
-        ("first", "i8"),  # ns of CLOCK_MONOTONIC
-        ("last", "i8"),
-        ("isn", "u4"),
-        ("sent", "u1"),  # flags of the opener's packets, of all time
-        ("answered", "u1"),  # flags of the other's
-        ("settled", "u1"),  # the outcome that was told
-        ("is_known", "?"),
-        ("is_replied", "?"),
-        ("has_waited", "?"),
-        ("is_told", "?"),  # has had its first row
-        ("is_closed", "?"),  # has had its last row
-    ]
-)
-_SLOTS: Final = 1024
-SLICE_ROWS: Final = 32_768
-_NONE: Final = np.empty(0, np.int64)
+ROW: Final = {
+    "start": "i8",  # ns since the epoch
+    "time": "i8",
+    "flow_id": "u8",
+    **{name: "u2" if name.endswith("port") else "u8" for name in _TUPLE},
+    "protocol": "u1",
+    "outcome": "u1",
+    "opened": "u1",
+    "closed": "u1",
+    **dict.fromkeys(_COUNTERS, "u8"),
+}
+"""A row has the columns that FLOWS had at first; counters are of what came since the connection's row before."""
+_LIVE: Final = {
+    **{name: ROW[name] for name in (*_TUPLE, *_COUNTERS, "protocol", "start", "flow_id")},
+    "key": "u8",
+    "observer": "u8",
+    "first": "i8",  # ns of CLOCK_MONOTONIC
+    "last": "i8",
+    "isn": "u4",
+    "sent": "u1",  # flags of the opener's packets, of all time
+    "answered": "u1",  # flags of the other's
+    "settled": "u1",  # the outcome that was told
+    "is_known": "?",
+    "is_replied": "?",
+    "has_waited": "?",
+    "is_told": "?",  # has had its first row
+    "is_closed": "?",  # has had its last row
+}
+_TOLD: Final = tuple(name for name in ROW if name in _LIVE)
 
 
 class Connections:
     """The connections that live. Times are ns of CLOCK_MONOTONIC; `wall_ns`, added to them, makes them UTC."""
 
     def __init__(self) -> None:
-        self._live = np.zeros(_SLOTS, _LIVE)
-        self._due = np.full(_SLOTS, _NEVER, np.int64)  # when to look at a slot although nothing came
-        self._free = np.arange(_SLOTS)
-        self._keys: Keys = np.empty(0, np.uint64)  # sorted
-        self._slots = _NONE  # of each key
+        self._live = Live(_LIVE)
         self._numbers = FlowNumbers()
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self._live)
 
-    def holds(self, keys: Keys) -> npt.NDArray[np.bool_]:
+    def holds(self, keys: Keys) -> Flags:
         """Which of the keys are live."""
-        return self._find(keys)[1]
+        return self._live.find(keys)[1]
 
-    def update(self, seen: Sightings, now_ns: int, wall_ns: int, *, final: bool = False) -> npt.NDArray[np.void]:
-        """Add one look at the kernel; returns an array of dtype ROW. With `final` nothing waits for the next look."""
-        is_due = self._due <= now_ns
-        told = []
-        order = np.argsort(seen["key"], kind="stable")
-        for first, last in _slices(seen["key"][order]):
-            rows, touched = self._look(_picked(seen, order[first:last]), now_ns, wall_ns, final=final)
-            told += rows
-            is_due[touched[touched < len(is_due)]] = False
-        told.append(self._look_again(np.flatnonzero(is_due), now_ns, wall_ns, final=final))
-        return np.concatenate(told)
+    def update(self, seen: Sightings, now_ns: int, wall_ns: int, *, final: bool = False) -> Columns:
+        """Add one look at the kernel; returns columns as ROW has them. With `final` nothing waits for the next look."""
+        order = np.argsort(seen.key)
+        ordered = seen.key[order]
+        look = _Look(self._live, self._numbers, ordered, now_ns, wall_ns, final=final)
+        first = 0
+        while first < len(order):  # slices that part no key
+            last = first + SLICE_ROWS
+            last = int(np.searchsorted(ordered, ordered[last - 1], side="right")) if last < len(order) else len(order)
+            look.add(seen.columns(order[first:last]))
+            first = last
+        look.finish()
+        return look.rows()
 
-    def _look(
-        self, seen: Sightings, now_ns: int, wall_ns: int, *, final: bool
-    ) -> tuple[list[npt.NDArray[np.void]], npt.NDArray[np.int64]]:
-        """Add sightings in order of key; returns rows, and the slots that were looked at."""
-        told, touched = [], []
-        epoch = self._epochs(seen)
-        for number in range(int(epoch.max(initial=0)) + 1):
-            part = _picked(seen, np.flatnonzero(epoch == number))
-            if number:
-                replaced = self._live_of(part)
-                told.append(self._tell(replaced, now_ns, wall_ns, is_over=True, final=True))
-                self._release(replaced)
-            touched.append(self._absorb(part, wall_ns))
-        slots = np.unique(np.concatenate(touched))
-        told.append(self._look_again(slots, now_ns, wall_ns, final=final))
-        return told, slots
 
-    def _look_again(
-        self, slots: npt.NDArray[np.int64], now_ns: int, wall_ns: int, *, final: bool
-    ) -> npt.NDArray[np.void]:
-        """The rows of these slots, and forget those that are done with."""
-        live = self._live
-        slots = slots[live["observer"][slots] != 0]
-        told = self._tell(slots, now_ns, wall_ns, is_over=False, final=final)
-        is_late = (live["protocol"][slots] != _TCP) | (now_ns - live["last"][slots] >= KEPT_NS)
-        self._release(slots[live["is_closed"][slots] & is_late])
-        return told
+class _Look:
+    """One update: sightings slice by slice, then what is due although nothing came, then the rows."""
 
-    def _find(self, keys: Keys) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-        position = np.searchsorted(self._keys, keys)
-        found = position < len(self._keys)
-        found[found] = self._keys[position[found]] == keys[found]
-        return position, found
+    def __init__(self, live: Live, numbers: FlowNumbers, keys: Keys, now_ns: int, wall_ns: int, *, final: bool) -> None:
+        self._live, self._numbers = live, numbers
+        self._now_ns, self._wall_ns, self._final = now_ns, wall_ns, final
+        distinct = keys[_groups(keys)[0]]
+        live.reserve(len(distinct) - int(live.find(distinct)[1].sum()))
+        self._is_due = live.due <= now_ns
+        # a sighting tells of a connection and ends one at most; memory is taken where it is written to
+        most = 2 * len(keys) + int(self._is_due.sum())
+        self._rows: Columns = {name: np.empty(most, kind) for name, kind in ROW.items()}
+        self._told = 0
 
-    def _live_of(self, seen: Sightings) -> npt.NDArray[np.int64]:
-        position, found = self._find(seen["key"][_groups(seen["key"])[0]])
-        return self._slots[position[found]]
+    def rows(self) -> Columns:
+        """All rows that were told."""
+        return {name: column[: self._told] for name, column in self._rows.items()}
 
-    def _epochs(self, seen: Sightings) -> npt.NDArray[np.int64]:
+    def add(self, seen: Columns) -> None:
+        """Add sightings in order of key."""
+        begin, group = _groups(seen["key"])
+        slots = self._live.slots(seen["key"][begin])
+        epoch = self._epochs(seen, begin, group, slots)
+        if epoch is None:
+            self._add(seen, begin, group, slots)
+            return
+        for number in range(int(epoch.max()) + 1):
+            rows = np.flatnonzero(epoch == number)
+            if len(rows):
+                part_begin, part_group = _groups(group[rows])
+                groups = group[rows[part_begin]]
+                some = slots[groups]
+                if number:
+                    self._end(some[some >= 0])
+                self._add({name: seen[name][rows] for name in seen}, part_begin, part_group, some, anew=number > 0)
+                slots[groups] = some
+
+    def _epochs(self, seen: Columns, begin: Rows, group: Rows, slots: Rows) -> npt.NDArray[np.int64] | None:
         """For sightings in order of key: 0 of the connection from before, 1 of the next with the same tuple, ...
 
-        A connection begins with a SYN whose sequence number is not that of before, where it is seen first; what is seen
-        of its tuple from then on is its own.
+        None where each group is one connection. A connection begins with a SYN whose sequence number is not that of
+        before, where it is seen first; what is seen of its tuple from then on is its own.
         """
-        epoch = np.zeros(len(seen), np.int64)
         starts = np.flatnonzero(begins(seen))
-        position, found = self._find(seen["key"][starts])
-        known = self._slots[position[found]]
-        is_repeated = np.zeros(len(starts), np.bool_)
-        is_repeated[found] = (self._live["isn"][known] == seen["isn"][starts[found]]) & (
-            (self._live["sent"][known] & SYN) != 0
-        )
-        starts = starts[~is_repeated]
         if not len(starts):
-            return epoch
-        begin, group = _groups(seen["key"])
-        number, which = np.unique(
-            group[starts].astype(np.uint64) << np.uint64(32) | seen["isn"][starts], return_inverse=True
-        )
-        begun = np.full(len(number), _NEVER, np.int64)
-        np.minimum.at(begun, which, seen["first"][starts])
-        of = (number >> np.uint64(32)).astype(np.int64)
-        since = np.full(len(begin), _NEVER, np.int64)
-        np.minimum.at(since, of, begun)
-        epoch[:] = seen["first"] >= since[group]
-        for several in np.flatnonzero(np.bincount(of) > 1):
-            rows = slice(*np.searchsorted(group, (several, several + 1)))
-            epoch[rows] = np.searchsorted(np.sort(begun[of == several]), seen["first"][rows], side="right")
-        return epoch
+            return None
+        slot = slots[group[starts]]
+        if (slot >= 0).any():
+            known = self._live.get(np.maximum(slot, 0), ("isn", "sent"))
+            is_repeated = (slot >= 0) & (known["isn"] == seen["isn"][starts]) & ((known["sent"] & SYN) != 0)
+            starts = starts[~is_repeated]
+            if not len(starts):
+                return None
+        of, isn = group[starts], seen["isn"][starts]
+        since = np.full(len(begin), NEVER, np.int64)
+        first, _ = _groups(of)
+        since[of[first]] = np.minimum.reduceat(seen["first"][starts], first)
+        is_after = seen["first"] >= since[group]
+        is_one_each = not ((of[1:] == of[:-1]) & (isn[1:] != isn[:-1])).any()
+        if is_one_each and (slots[of] < 0).all() and (is_after | (since[group] == NEVER)).all():
+            return None
+        return _numbered(seen, starts, group, is_after)
 
-    def _absorb(self, seen: Sightings, wall_ns: int) -> npt.NDArray[np.int64]:
-        """Add sightings in order of key to their connections; returns the slots of these, once each."""
-        if not len(seen):
-            return _NONE
-        begin, group = _groups(seen["key"])
-        position, found = self._find(seen["key"][begin])
-        slots = np.empty(len(begin), np.int64)
-        slots[found] = self._slots[position[found]]
+    def _end(self, slots: Rows) -> None:
+        """The last rows of connections whose tuple begins another."""
+        live = self._live.get(slots)
+        self._tell(live, is_over=True, final=True)
+
+    def _add(self, seen: Columns, begin: Rows, group: Rows, slots: Rows, *, anew: bool = False) -> None:
+        """Add sightings to their connections and tell of them; `slots`, one a group, is completed: -1 was none.
+
+        With `anew` all of the connections are new ones, also those that have a slot from one before.
+        """
+        is_new = np.ones(len(slots), np.bool_) if anew else slots < 0
+        without = np.flatnonzero(slots < 0)
+        if len(without):
+            slots[without] = self._live.take(len(without))
+            self._live.note(seen["key"][begin[without]], slots[without])
+        live = self._open(seen, begin, slots, is_new)
+        self._count(live, seen, begin, group)
+        new = np.flatnonzero(is_new)
+        live["start"][new] = start = live["first"][new] + self._wall_ns
+        live["flow_id"][new] = self._numbers.take(len(new), int(start.max(initial=0)))
+        self._look_at(slots, live)
+        inside = slots[slots < len(self._is_due)]
+        self._is_due[inside] = False
+
+    def _open(self, seen: Columns, begin: Rows, slots: Rows, is_new: Flags) -> Columns:
+        """The columns of these slots, with new connections as their nearest sighting has them, and nothing counted."""
+        new = np.flatnonzero(is_new)
+        if not len(new):
+            return self._live.get(slots)
+        live = self._live.get(slots) if len(new) < len(slots) else self._live.blank(len(slots))
         nearest = np.minimum.reduceat(seen["observer"], begin)
-        slots[~found] = self._open(_picked(seen, begin[~found]), nearest[~found], position[~found])
+        rows = begin[new]
+        for name in _LIVE:
+            live[name][new] = seen[name][rows] if name in (*_TUPLE, "protocol", "key") else 0
+        live["observer"][new] = nearest[new]
+        live["first"][new] = NEVER
+        return live
 
-        live, slot = self._live, slots[group]
-        is_news = seen["is_known"] & ~live["is_known"][slot]
-        for name in _NAT:
-            live[name][slot[is_news]] = seen[name][is_news]
-        live["is_known"][slot[is_news]] = True
-
-        is_counted = seen["observer"] == live["observer"][slot]
-        seen, slot = _picked(seen, np.flatnonzero(is_counted)), slot[is_counted]
-        for is_way, packets, size, flags in (
-            (~seen["is_reply"], "packets", "bytes", "sent"),
-            (seen["is_reply"], "reply_packets", "reply_bytes", "answered"),
-        ):
-            np.add.at(live[packets], slot[is_way], seen["packets"][is_way])
-            np.add.at(live[size], slot[is_way], seen["bytes"][is_way])
-            np.bitwise_or.at(live[flags], slot[is_way], seen["flags"][is_way])
-        live["is_replied"][slot[seen["is_reply"]]] = True
-        np.maximum.at(live["last"], slot, seen["last"])
-        np.minimum.at(live["first"], slot, seen["first"])
-        has_isn = ~seen["is_reply"] & ((seen["flags"] & SYN) != 0)
-        live["isn"][slot[has_isn]] = seen["isn"][has_isn]
-        new = slots[~found]
-        live["start"][new] = live["first"][new] + wall_ns
-        live["flow_id"][new] = self._numbers.take(len(new), int(live["start"][new].max(initial=0)))
-        return slots
-
-    def _open(
-        self, samples: Sightings, observers: npt.NDArray[np.uint64], position: npt.NDArray[np.int64]
-    ) -> npt.NDArray[np.int64]:
-        """Take a slot for each sample's connection, whose key belongs at `position` of the sorted keys."""
-        count = len(samples)
-        if count > len(self._free):
-            self._grow(count - len(self._free))
-        slots, self._free = self._free[:count], self._free[count:]
-        fresh = np.zeros(count, _LIVE)
-        for name in (*_TUPLE, "protocol", "key"):
-            fresh[name] = samples[name]
-        fresh["observer"] = observers
-        fresh["first"] = _NEVER
-        _put(self._live, slots, fresh)
-        self._keys = np.insert(self._keys, position, samples["key"])
-        self._slots = np.insert(self._slots, position, slots)
-        return slots
-
-    def _grow(self, least: int) -> None:
-        size = len(self._live)
-        more = max(size, least)
-        self._live = np.concatenate([self._live, np.zeros(more, _LIVE)])
-        self._due = np.concatenate([self._due, np.full(more, _NEVER, np.int64)])
-        self._free = np.concatenate([self._free, np.arange(size, size + more)])
-
-    def _release(self, slots: npt.NDArray[np.int64]) -> None:
-        if not len(slots):
+    def _count(self, live: Columns, seen: Columns, begin: Rows, group: Rows) -> None:
+        is_news = seen["is_known"] & ~live["is_known"][group]
+        if is_news.any():
+            rows = np.flatnonzero(is_news)
+            for name in _NAT:
+                live[name][group[rows]] = seen[name][rows]
+            live["is_known"][group[rows]] = True
+        counted = np.flatnonzero(seen["observer"] == live["observer"][group])
+        of = group[counted]
+        if len(of) == len(begin) and (np.diff(of) == 1).all():  # one sighting each: nothing to sum
+            at = of
+            summed: Columns = {name: seen[name][counted] for name in (*_COUNTERS, "sent", "answered", "first", "last")}
+        elif not len(of):
             return
-        position, _ = self._find(self._live["key"][slots])
-        self._keys = np.delete(self._keys, position)
-        self._slots = np.delete(self._slots, position)
-        self._live["observer"][slots] = 0
-        self._due[slots] = _NEVER
-        self._free = np.concatenate([slots, self._free])
+        else:
+            first, _ = _groups(of)
+            at = of[first]
+            summed = {name: np.add.reduceat(seen[name][counted], first) for name in _COUNTERS}
+            for name, by in (
+                ("sent", np.bitwise_or),
+                ("answered", np.bitwise_or),
+                ("first", np.minimum),
+                ("last", np.maximum),
+            ):
+                summed[name] = by.reduceat(seen[name][counted], first)
+        for name in _COUNTERS:
+            live[name][at] += summed[name]
+        for name in ("sent", "answered"):
+            live[name][at] |= summed[name]
+        live["is_replied"][at] |= summed["reply_packets"] > 0
+        live["last"][at] = np.maximum(live["last"][at], summed["last"])
+        live["first"][at] = np.minimum(live["first"][at], summed["first"])
+        rows = counted[(seen["sent"][counted] & SYN) != 0]
+        live["isn"][group[rows]] = seen["isn"][rows]
 
-    def _tell(
-        self, slots: npt.NDArray[np.int64], now_ns: int, wall_ns: int, *, is_over: bool, final: bool
-    ) -> npt.NDArray[np.void]:
-        """The rows of these connections; notes when to look at each again. `is_over`: they have ended in any case."""
-        live = _picked(self._live, slots)
-        state, is_done, limit = _state(live), _is_done(live), _idle_limit(live)
+    def finish(self) -> None:
+        """Look at what is due although nothing came."""
+        slots = np.flatnonzero(self._is_due)
+        for part in slices(len(slots)):
+            self._look_at(slots[part], self._live.get(slots[part]))
+        self._live.settle()
+
+    def _look_at(self, slots: Rows, live: Columns) -> None:
+        """Tell of these connections, and forget those that are done with."""
+        due = self._tell(live, is_over=False, final=self._final)
+        self._live.put(slots, live)
+        self._live.due[slots] = due
+        is_late = (live["protocol"] != _TCP) | (self._now_ns - live["last"] >= KEPT_NS)
+        is_gone = live["is_closed"] & is_late
+        if is_gone.any():
+            self._live.release(slots[is_gone])
+
+    def _tell(self, live: Columns, *, is_over: bool, final: bool) -> npt.NDArray[np.int64]:
+        """The rows of these connections, noted in `live`; returns when to look at each again.
+
+        `is_over`: they have ended in any case.
+        """
+        now_ns = self._now_ns
+        state, limit = _state(live), _idle_limit(live)
+        is_done = (state == _TIME_WAIT) | (state == _CLOSE)
         ended = ~live["is_closed"] & (is_over | (now_ns - live["last"] >= np.where(is_done, QUIET_NS, limit)))
         outcome = np.where(live["settled"] == OPEN, _outcome(live, state, ended, now_ns), OPEN)
 
-        is_tracked = np.isin(live["protocol"], (_TCP, _UDP))
+        is_tracked = (live["protocol"] == _TCP) | (live["protocol"] == _UDP)
         is_unsure = is_tracked & ~live["is_told"] & ~live["is_known"] & (now_ns - live["first"] < UNSURE_NS)
         is_ending = is_done & ~ended & ~live["is_closed"] & ~live["has_waited"]
         waits = (is_unsure | is_ending) & ~ended & (not final)
-        is_news = ~live["is_told"] | ended | (outcome != OPEN)
-        for name in _COUNTERS:
-            is_news |= live[name] > 0
+        is_news = ~live["is_told"] | ended | (outcome != OPEN) | (live["packets"] > 0) | (live["reply_packets"] > 0)
         is_news &= ~waits
+        self._note(live, outcome, ended, is_news)
 
-        rows = np.zeros(len(live), ROW)
-        for name in (*_TUPLE, *_COUNTERS, "protocol", "start", "flow_id"):
-            rows[name] = live[name]
-        rows["time"] = np.maximum(now_ns + wall_ns, live["start"])
-        rows["outcome"], rows["opened"], rows["closed"] = outcome, ~live["is_told"], ended
-
-        for name in _COUNTERS:
-            live[name][is_news] = 0
         live["settled"] = np.where(is_news & (outcome != OPEN), outcome, live["settled"])
         live["is_told"] |= is_news
         live["is_closed"] |= is_news & ended
         live["has_waited"] = waits
-        _put(self._live, slots, live)
         may_be_unanswered = (state == _SYN_SENT) & (live["settled"] == OPEN)
-        self._due[slots] = np.select(
-            [waits | (is_done & ~live["is_closed"]), live["is_closed"], may_be_unanswered],
-            [now_ns, live["last"] + KEPT_NS, live["first"] + NO_REPLY_NS],
-            live["last"] + limit,
-        )
-        return _picked(rows, np.flatnonzero(is_news))
+        due = np.where(may_be_unanswered, live["first"] + NO_REPLY_NS, live["last"] + limit)
+        due = np.where(live["is_closed"], live["last"] + KEPT_NS, due)
+        return np.where(waits | (is_done & ~live["is_closed"]), now_ns, due)
+
+    def _note(self, live: Columns, outcome: npt.NDArray[np.uint8], ended: Flags, is_news: Flags) -> None:
+        """Keep the rows that are news; their counts are told with that."""
+        rows = np.flatnonzero(is_news)
+        if not len(rows):
+            return
+        part = slice(self._told, self._told + len(rows))
+        told = {name: column[part] for name, column in self._rows.items()}
+        for name in _TOLD:
+            told[name][:] = live[name][rows]
+        told["time"][:] = np.maximum(self._now_ns + self._wall_ns, told["start"])
+        told["outcome"][:] = outcome[rows]
+        told["opened"][:] = ~live["is_told"][rows]
+        told["closed"][:] = ended[rows]
+        for name in _COUNTERS:
+            live[name][rows] = 0
+        self._told = part.stop
 
 
-def _slices(keys: Keys) -> Iterator[tuple[int, int]]:
-    """Sorted keys in slices of about SLICE_ROWS that part no key: so a full table needs little memory at a time."""
-    first = 0
-    while first < len(keys):
-        last = first + SLICE_ROWS
-        last = int(np.searchsorted(keys, keys[last - 1], side="right")) if last < len(keys) else len(keys)
-        yield first, last
-        first = last
-
-
-def _picked(rows: npt.NDArray[np.void], places: npt.NDArray[np.int64]) -> npt.NDArray[np.void]:
-    """`rows[places]`, copied row by row: numpy's own way copies field by field, ten times slower."""
-    picked: npt.NDArray[np.void] = rows.view(f"V{rows.itemsize}").take(places).view(rows.dtype)
-    return picked
-
-
-def _put(rows: npt.NDArray[np.void], places: npt.NDArray[np.int64], values: npt.NDArray[np.void]) -> None:
-    """`rows[places] = values`, in the same way."""
-    rows.view(f"V{rows.itemsize}")[places] = values.view(f"V{rows.itemsize}")
-
-
-def _groups(keys: Keys) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _groups(keys: npt.NDArray[Any]) -> tuple[Rows, Rows]:
     """Of sorted keys: where each distinct one begins, and the number of the group that each row is in."""
     is_first = np.ones(len(keys), np.bool_)
     is_first[1:] = keys[1:] != keys[:-1]
     return np.flatnonzero(is_first), np.cumsum(is_first) - 1
 
 
-def _state(live: npt.NDArray[np.void]) -> npt.NDArray[np.uint8]:
+def _state(live: Columns) -> npt.NDArray[np.uint8]:
     """The state in which conntrack would be (enum tcp_conntrack); of other protocols 0."""
     both, either = live["sent"] & live["answered"], live["sent"] | live["answered"]
-    is_asking = ~live["is_replied"] & ((live["sent"] & SYN) != 0)
-    state = np.select(
-        [(either & RST) != 0, (both & FIN) != 0, (either & FIN) != 0, is_asking],
-        [_CLOSE, _TIME_WAIT, _FIN_WAIT, _SYN_SENT],
-        _ESTABLISHED,
-    )
-    return np.where(live["protocol"] == _TCP, state, 0).astype(np.uint8)
+    state = np.where(~live["is_replied"] & ((live["sent"] & SYN) != 0), np.uint8(_SYN_SENT), np.uint8(_ESTABLISHED))
+    state[(either & FIN) != 0] = _FIN_WAIT
+    state[(both & FIN) != 0] = _TIME_WAIT
+    state[(either & RST) != 0] = _CLOSE
+    state[live["protocol"] != _TCP] = 0
+    return state
 
 
-def _is_done(live: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
-    return np.isin(_state(live), (_TIME_WAIT, _CLOSE))
-
-
-def _idle_limit(live: npt.NDArray[np.void]) -> npt.NDArray[np.int64]:
+def _idle_limit(live: Columns) -> npt.NDArray[np.int64]:
     """After how much silence a connection whose end was not seen counts as ended, in ns."""
-    is_tcp, is_replied = live["protocol"] == _TCP, live["is_replied"]
-    limits = [TCP_IDLE_NS, TCP_UNREPLIED_IDLE_NS, REPLIED_IDLE_NS]
-    return np.select([is_tcp & is_replied, is_tcp, is_replied], limits, UNREPLIED_IDLE_NS)
+    kind = (live["protocol"] == _TCP).view(np.uint8) * np.uint8(2) + live["is_replied"]
+    limits: npt.NDArray[np.int64] = _LIMITS[kind]
+    return limits
 
 
-def _outcome(
-    live: npt.NDArray[np.void], state: npt.NDArray[np.uint8], ended: npt.NDArray[np.bool_], now_ns: int
-) -> npt.NDArray[np.uint8]:
+_LIMITS: Final = np.array([UNREPLIED_IDLE_NS, REPLIED_IDLE_NS, TCP_UNREPLIED_IDLE_NS, TCP_IDLE_NS], np.int64)
+
+
+def _outcome(live: Columns, state: npt.NDArray[np.uint8], ended: Flags, now_ns: int) -> npt.NDArray[np.uint8]:
     """As `outcome.judge` judges a conntrack entry in the same state."""
     is_assured = ((live["sent"] & ACK) != 0) & ((live["answered"] & (ACK | SYN_ACK)) != 0)
-    entries = np.zeros(len(live), ENTRY)
-    for name in ("protocol", "dst_hi", "dst_lo"):
-        entries[name] = live[name]
+    entries = {name: live[name] for name in ("protocol", "dst_hi", "dst_lo")}
     entries["start"], entries["tcp_state"], entries["reply_packets"] = live["first"], state, live["is_replied"]
     entries["status"] = np.where(live["is_replied"], _SEEN_REPLY, 0) | np.where(is_assured, _ASSURED, 0)
     return judge(entries, ended, now_ns)
+
+
+def _numbered(seen: Columns, starts: Rows, group: Rows, is_after: Flags) -> npt.NDArray[np.int64]:
+    """The epoch of each sighting, where some tuples begin several connections."""
+    isns = group[starts].astype(np.uint64) << np.uint64(32) | seen["isn"][starts]
+    number, which = np.unique(isns, return_inverse=True)
+    begun = np.full(len(number), NEVER, np.int64)
+    np.minimum.at(begun, which, seen["first"][starts])
+    of = (number >> np.uint64(32)).astype(np.int64)
+    epoch = is_after.astype(np.int64)
+    for several in np.flatnonzero(np.bincount(of) > 1):
+        rows = slice(*np.searchsorted(group, (several, several + 1)))
+        epoch[rows] = np.searchsorted(np.sort(begun[of == several]), seen["first"][rows], side="right")
+    return epoch

@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ..connections import mixed
-from ..ebpf.layout import ACK, BEGINS, FIN, FLOW, RST, SUM, SYN, SYN_ACK
+from ..ebpf.layout import ACK, BEGINS, FIN, RST, SYN, SYN_ACK
 from .decoder import Decoded, decode
 from .kinds import Kind
 from .octets import Octets, Positions
+from .oneway import FLOW, SUM
 from .ring import Captured
 
 _ICMP, _TCP, _UDP, _ICMPV6 = 1, 6, 17, 58

@@ -10,10 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from ..ebpf.interfaces import Interfaces
 from ..ebpf.program import MissingError, Program
@@ -69,21 +65,17 @@ class EbpfSource:
             raise TransientError("ebpf: not started")
         wall_ns = time.time_ns() - time.monotonic_ns()
         try:
-            flows, sums = self._program.take()
+            flows, counts = self._program.take()
             missed = self._program.take_missed()
         except OSError as error:
             raise TransientError(f"ebpf: {error}") from error
         self._count_missed(missed)
-        seen = sight(flows, sums, self._interfaces.uplinks, self._connections.holds)
+        seen = sight(flows, counts, self._interfaces.uplinks, self._connections.holds)
         rows = self._connections.update(seen, now_ns - wall_ns, wall_ns, final=final)
         self._metrics.set("tracked_flows", len(self._connections))
-        return _columns(rows)
+        return {name: rows[name] for name in FLOWS.columns_of(1)}
 
     def _count_missed(self, missed: Mapping[str, tuple[int, int]]) -> None:
         for reason, (packets, size) in missed.items():
             self._metrics.add("missed_packets_total", packets, reason=reason)
             self._metrics.add("missed_bytes_total", size, reason=reason)
-
-
-def _columns(rows: npt.NDArray[Any]) -> Columns:
-    return {name: np.ascontiguousarray(rows[name]) for name in FLOWS.columns_of(1)}

@@ -19,13 +19,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ..connections import ENTRY, MESSAGE_DELETE, MESSAGE_GET, MESSAGE_NEW, Entries, decode
-from ..ebpf.layout import CT_ORIGINAL, CT_REPLY, EGRESS, FLOW, SUM
+from ..ebpf.layout import EGRESS
 from ..ebpf.sightings import keys, sight
 from ..ebpf.tracking import Connections
 from ..errors import ConfigError, TransientError
 from ..links import capture_points
 from ..metrics import Metrics
 from ..netlink import NETLINK_NETFILTER, NETLINK_ROUTE, dump, in_namespace, open_socket, receive_pending
+from ..packets.oneway import CT_ORIGINAL, CT_REPLY, FLOW, SUM, conversations
 from ..packets.ring import Ring
 from ..packets.sums import merged, points_of, sums_of
 from ..schema import FLOWS
@@ -150,10 +151,10 @@ class PacketSource:
         flows, sums = merged(parts)
         if self._conntrack is not None and len(flows):
             tell_translations(flows, sums, self._entries(), wall_ns)
-        seen = sight(flows, sums, self._uplinks, self._connections.holds)
+        seen = sight(*conversations(flows, sums), self._uplinks, self._connections.holds)
         rows = self._connections.update(seen, now_ns - wall_ns, wall_ns, final=final)
         self._metrics.set("tracked_flows", len(self._connections))
-        return {name: np.ascontiguousarray(rows[name]) for name in FLOWS.columns_of(1)}
+        return {name: rows[name] for name in FLOWS.columns_of(1)}
 
     def _entries(self) -> Entries:
         """What conntrack knows, and what it knew until a short while ago; nothing where it does not answer."""

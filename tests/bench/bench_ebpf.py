@@ -22,7 +22,7 @@ from statistics import median
 import numpy as np
 
 from collector.ebpf import libbpf
-from collector.ebpf.layout import BEGINS, FLOW, SUM, SYN
+from collector.ebpf.layout import BEGINS, CONVERSATION, COUNTS, CT_LOCAL_OPENS, EGRESS_SHIFT, SYN, SYN_ACK
 from collector.ebpf.program import Program
 from collector.ebpf.sightings import sight
 from collector.ebpf.tracking import Connections
@@ -44,23 +44,29 @@ def main() -> None:
     if os.geteuid() != 0:
         print("bench_ebpf needs root; skipped", file=sys.stderr)
         return
-    drain(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000)
+    for both_ways in (True, False):
+        drain(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000, both_ways=both_ways)
     with routed_network() as network:
         rates(network)
         cost(network)
 
 
-def drain(flows: int) -> None:
-    """From a full table in the kernel to encoded batches, each flow a connection of its own."""
-    program = Program(1 << max(10, flows.bit_length()))
-    keys, values = np.zeros(flows, FLOW), np.zeros(flows, SUM)
-    number = np.arange(flows, dtype=np.uint64)
-    keys["source"][:, 1] = 0xFFFF_0A00_0000 + number // 20_000
-    keys["destination"][:, 1] = 0xFFFF_0A60_000A
-    keys["source_port"], keys["destination_port"], keys["protocol"], keys["ifindex"] = number % 20_000, 80, 6, 2
-    values["packets"], values["bytes"], values["flags"], values["isn"] = 1, 60, SYN | BEGINS, 1
+def drain(flows: int, *, both_ways: bool) -> None:
+    """From a full table in the kernel to encoded batches: one-way flows, two a connection where it is answered."""
+    entries = flows // 2 if both_ways else flows
+    program = Program(1 << max(10, entries.bit_length()))
+    keys, values = np.zeros(entries, CONVERSATION), np.zeros(entries, COUNTS)
+    number = np.arange(entries, dtype=np.uint64)
+    keys["local"][:, 1] = values["other_destination"][:, 1] = 0xFFFF_0A00_0000 + number // 20_000
+    keys["remote"][:, 1] = values["other_source"][:, 1] = 0xFFFF_0A60_000A
+    keys["local_port"] = values["other_destination_port"] = number % 20_000
+    keys["remote_port"] = values["other_source_port"] = 80
+    keys["protocol"], keys["ifindex"] = 6, 2
+    values["packets"][:, : 1 + both_ways], values["bytes"][:, : 1 + both_ways] = 1, 60
+    values["flags"] = SYN | BEGINS | both_ways * (SYN_ACK << EGRESS_SHIFT)
+    values["isn"], values["conntrack"] = 1, both_ways * CT_LOCAL_OPENS
     values["first"] = values["last"] = time.monotonic_ns() - 10**9
-    count = ctypes.c_uint32(flows)
+    count = ctypes.c_uint32(entries)
     update = libbpf.library().bpf_map_update_batch
     update.argtypes = (ctypes.c_int, *[ctypes.c_void_p] * 4)
     assert update(program._tables[1], keys.ctypes.data, values.ctypes.data, ctypes.byref(count), None) == 0
@@ -74,14 +80,15 @@ def drain(flows: int) -> None:
     oriented = time.perf_counter()
     rows = connections.update(seen, time.monotonic_ns(), 0)
     tracked = time.perf_counter()
-    for first in range(0, len(rows), MAX_ROWS):
-        part = rows[first : first + MAX_ROWS]
-        encode(FLOWS, filled(FLOWS, {name: np.ascontiguousarray(part[name]) for name in FLOWS.columns_of(1)}))
+    for first in range(0, entries, MAX_ROWS):
+        encode(FLOWS, filled(FLOWS, {name: rows[name][first : first + MAX_ROWS] for name in FLOWS.columns_of(1)}))
     done = time.perf_counter()
-    assert len(rows) == flows
+    assert len(rows["time"]) == entries
     program.close()
     steps = {"read": read - began, "sight": oriented - read, "track": tracked - oriented, "encode": done - tracked}
-    show("ebpf_drain", done - began, "s", {"flows": flows, **{name: round(took, 3) for name, took in steps.items()}})
+    name = "ebpf_drain_two_way" if both_ways else "ebpf_drain_one_way"
+    against = {"flows": flows, "connections": entries, **{step: round(took, 3) for step, took in steps.items()}}
+    show(name, done - began, "s", against)
 
 
 @contextlib.contextmanager

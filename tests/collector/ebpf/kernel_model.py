@@ -10,18 +10,22 @@ import numpy.typing as npt
 
 from collector.ebpf.layout import (
     ACK,
+    BEGAN_EGRESS,
     BEGINS,
-    CT_ORIGINAL,
-    CT_REPLY,
+    CONVERSATION,
+    COUNTS,
+    CT_LOCAL_OPENS,
+    CT_REMOTE_OPENS,
     EGRESS,
+    EGRESS_SHIFT,
     FIN,
-    FLOW,
     INGRESS,
     RST,
-    SUM,
+    SPOKE_EGRESS,
     SYN,
     SYN_ACK,
 )
+from collector.packets.oneway import CT_ORIGINAL, CT_REPLY, FLOW, SUM, conversations
 
 End = tuple[int, int]
 """Address (a small number, made IPv4) and port."""
@@ -104,7 +108,74 @@ def _address(end: End) -> tuple[int, int]:
 
 
 class Kernel:
-    """The table of flows."""
+    """The table of conversations."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[Any, ...], dict[str, Any]] = {}
+        self._newest: dict[tuple[Any, ...], int] = {}
+
+    def see(self, packet: Packet) -> None:
+        """Count one packet."""
+        way = packet.direction
+        ends = (packet.source, packet.destination) if way == INGRESS else (packet.destination, packet.source)
+        base = *ends, packet.ifindex, packet.protocol
+        generation = self._newest.get(base, 0)
+        found = self._found.get((*base, generation))
+        if found and self._begins_anew(packet, found):
+            generation += 1
+            found = None
+        self._newest[base] = generation
+        if found is None:
+            found = self._found[*base, generation] = {
+                "packets": [0, 0],
+                "bytes": [0, 0],
+                "first": packet.time,
+                "flags": [0, 0],
+                "isn": [0, 0],
+                "began": way,
+                "other": None,
+            }
+            found["flags"][way] = BEGINS if packet.flags & (SYN | SYN_ACK) else 0
+        found["packets"][way] += 1
+        found["bytes"][way] += packet.size
+        found["last"] = packet.time
+        found["flags"][way] |= packet.flags
+        found["isn"][way] = found["isn"][way] or packet.isn
+        if packet.other and not found["other"] and not (way == INGRESS and packet.flags & SYN):
+            found["other"] = packet.other
+            found["conntrack"] = CT_LOCAL_OPENS if packet.is_reply == (way == EGRESS) else CT_REMOTE_OPENS
+
+    @staticmethod
+    def _begins_anew(packet: Packet, found: dict[str, Any]) -> bool:
+        way = packet.direction
+        is_repeated = found["isn"][way] == packet.isn and found["flags"][way] & (SYN | SYN_ACK)
+        if not packet.flags & (SYN | SYN_ACK) or is_repeated:
+            return False
+        return not (packet.flags & SYN_ACK and found["flags"][1 - way] & SYN)
+
+    def take(self) -> tuple[npt.NDArray[np.void], npt.NDArray[np.void]]:
+        """The table's content, which is forgotten."""
+        keys, counts = np.zeros(len(self._found), CONVERSATION), np.zeros(len(self._found), COUNTS)
+        for row, ((local, remote, ifindex, protocol, generation), told) in enumerate(self._found.items()):
+            keys[row]["local"], keys[row]["remote"] = _address(local), _address(remote)
+            keys[row]["local_port"], keys[row]["remote_port"] = local[1], remote[1]
+            keys[row]["ifindex"], keys[row]["protocol"], keys[row]["generation"] = ifindex, protocol, generation
+            for name in ("packets", "bytes", "first", "last", "isn"):
+                counts[row][name] = told[name]
+            goes_out = BEGAN_EGRESS | SPOKE_EGRESS if told["began"] == EGRESS else 0
+            counts[row]["flags"] = told["flags"][INGRESS] | told["flags"][EGRESS] << EGRESS_SHIFT | goes_out
+            counts[row]["first_payload"] = told["first"]
+            counts[row]["conntrack"] = told.get("conntrack", 0)
+            other = told["other"] or (remote, local)
+            (counts[row]["other_source"], counts[row]["other_destination"]) = map(_address, other)
+            counts[row]["other_source_port"], counts[row]["other_destination_port"] = (end[1] for end in other)
+        self._found.clear()
+        self._newest.clear()
+        return keys, counts
+
+
+class OneWayKernel:
+    """The table of flows of a capture, each direction apart."""
 
     def __init__(self) -> None:
         self._flows: dict[tuple[Any, ...], dict[str, Any]] = {}
@@ -162,4 +233,4 @@ class Kernel:
                 sums[row]["conntrack"] = CT_REPLY if told["is_reply"] else CT_ORIGINAL
         self._flows.clear()
         self._newest.clear()
-        return flows, sums
+        return conversations(flows, sums)

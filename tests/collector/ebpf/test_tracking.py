@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +13,15 @@ from hypothesis import strategies as st
 from collector.ebpf.sightings import sight
 from collector.ebpf.tracking import KEPT_NS, SECOND_NS, TCP_IDLE_NS, Connections
 from collector.schema import OUTCOMES
-from tests.collector.ebpf.kernel_model import CLIENT_SIDE, UDP, UPLINK, Connection, Kernel, Packet
+from tests.collector.ebpf.kernel_model import (
+    CLIENT_SIDE,
+    UDP,
+    UPLINK,
+    Connection,
+    Kernel,
+    OneWayKernel,
+    Packet,
+)
 
 CLIENT, SERVICE, BACKEND = (1, 40000), (96, 80), (2, 8080)
 S = SECOND_NS
@@ -32,17 +39,25 @@ SCRIPTS = {
 }
 
 
-def look(connections: Connections, kernel: Kernel, now_ns: int, *, final: bool = False) -> list[dict[str, Any]]:
+KERNELS = pytest.mark.parametrize("model", [Kernel, OneWayKernel])
+Model = type[Kernel] | type[OneWayKernel]
+
+
+def look(
+    connections: Connections, kernel: Kernel | OneWayKernel, now_ns: int, *, final: bool = False
+) -> list[dict[str, Any]]:
     flows, sums = kernel.take()
     seen = sight(flows, sums, {UPLINK}, connections.holds)
     rows = connections.update(seen, now_ns, WALL, final=final)
-    assert rows.dtype.names is not None
-    return [{name: int(row[name]) for name in rows.dtype.names} | {"outcome": OUTCOMES[row["outcome"]]} for row in rows]
+    told = [
+        dict(zip(rows, row, strict=True)) for row in zip(*(column.tolist() for column in rows.values()), strict=True)
+    ]
+    return [row | {"outcome": OUTCOMES[row["outcome"]]} for row in told]
 
 
-def replay(packets: Iterable[Packet], cuts: set[int]) -> list[dict[str, Any]]:
+def replay(packets: Iterable[Packet], cuts: set[int], model: Model = Kernel) -> list[dict[str, Any]]:
     """Show packets in order of time, look after those whose number is in `cuts`, then until nothing lives."""
-    kernel, connections = Kernel(), Connections()
+    kernel, connections = model(), Connections()
     rows: list[dict[str, Any]] = []
     now = 0
     for number, packet in enumerate(sorted(packets, key=lambda p: p.time)):
@@ -86,12 +101,13 @@ def is_right(rows: list[dict[str, Any]], connection: Connection, outcome: str) -
             assert (row["nat_src_lo"] & 0xFFFF, row["nat_src_port"]) == connection.client
 
 
+@KERNELS
 @pytest.mark.parametrize("script", SCRIPTS)
 @pytest.mark.parametrize("backend", [BACKEND, SERVICE], ids=["translated", "direct"])
-def test_every_outcome_whatever_the_moment_of_a_look(script: str, backend: tuple[int, int]) -> None:
+def test_every_outcome_whatever_the_moment_of_a_look(script: str, backend: tuple[int, int], model: Model) -> None:
     connection = Connection(CLIENT, SERVICE, backend, S, script)
     for cut in range(-1, len(connection.packets())):
-        (rows,) = by_connection(replay(connection.packets(), {cut}))
+        (rows,) = by_connection(replay(connection.packets(), {cut}, model))
         is_right(rows, connection, SCRIPTS[script])
 
 
@@ -107,22 +123,24 @@ def test_what_is_dropped_behind_the_first_interface_is_seen_there() -> None:
     is_right(replay(connection.packets(), {0}), connection, "no_reply")
 
 
-def test_a_question_and_an_answer_of_one_packet_keep_their_service() -> None:
+@KERNELS
+def test_a_question_and_an_answer_of_one_packet_keep_their_service(model: Model) -> None:
     connection = Connection(CLIENT, SERVICE, BACKEND, S, "> <", protocol=UDP)
     for cut in range(-1, 4):
-        rows = replay(connection.packets(), {cut})
+        rows = replay(connection.packets(), {cut}, model)
         assert sum(row["opened"] for row in rows) == 1
         assert {(row["dst_lo"] & 0xFFFF, row["backend_lo"] & 0xFFFF) for row in rows} == {(96, 2)}
         assert (sum(row["bytes"] for row in rows), sum(row["reply_bytes"] for row in rows)) == (100, 101)
         assert {row["outcome"] for row in rows} == {"open"}
 
 
-def test_a_port_used_again_between_two_looks_is_another_connection() -> None:
+@KERNELS
+def test_a_port_used_again_between_two_looks_is_another_connection(model: Model) -> None:
     script = ">S <SA >A >A <A >FA <FA >A"
     several = [Connection(CLIENT, SERVICE, BACKEND, S * n, script, isn=n) for n in (1, 2, 3)]
     packets = [packet for connection in several for packet in connection.packets()]
     for cut in range(-1, len(packets)):
-        groups = by_connection(replay(packets, {cut}))
+        groups = by_connection(replay(packets, {cut}, model))
         assert len(groups) == 3
         for rows, connection in zip(groups, several, strict=True):
             is_right(rows, connection, "closed")
@@ -157,8 +175,9 @@ def test_sums_are_those_of_the_openers_interface(data: st.DataObject) -> None:
         for number, script in enumerate(scripts)
     ]
     packets = [packet for connection in several for packet in connection.packets()]
+    model: Model = OneWayKernel if data.draw(st.booleans()) else Kernel
     cuts = data.draw(st.sets(st.integers(0, len(packets) - 1), max_size=6))
-    groups = by_connection(replay(packets, cuts))
+    groups = by_connection(replay(packets, cuts, model))
     assert len(groups) == len(several)
     for rows, connection in zip(groups, several, strict=True):
         is_right(rows, connection, SCRIPTS[connection.script])
@@ -179,4 +198,3 @@ def test_many_connections_come_and_go() -> None:
         closed += sum(row["closed"] for row in rows)
     assert (opened, closed) == (4000, 4000)
     assert len(connections) <= 600
-    assert np.all(np.diff(connections._keys.astype(np.float64)) >= 0)

@@ -14,8 +14,9 @@ from scapy.layers.l2 import Ether
 from scapy.layers.vxlan import VXLAN
 from scapy.packet import Packet, Raw
 
-from collector.ebpf.layout import ACK, BEGINS, EGRESS, FIN, FLOW, INGRESS, SUM, SYN, SYN_ACK
+from collector.ebpf.layout import ACK, BEGINS, EGRESS, FIN, INGRESS, SYN, SYN_ACK
 from collector.packets.octets import Octets
+from collector.packets.oneway import FLOW, SUM
 from collector.packets.ring import Captured
 from collector.packets.sums import merged, sums_of
 

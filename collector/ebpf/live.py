@@ -1,0 +1,111 @@
+"""The columns in which live connections are kept: slots to read and write together, and which slot a key has. Pure.
+
+The invariant: a slot is free or has one key. What is noted and released takes effect at `settle`: within one look at
+the kernel each key is looked up once, before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+Columns = dict[str, npt.NDArray[Any]]
+Rows = npt.NDArray[np.int64]
+Keys = npt.NDArray[np.uint64]
+Flags = npt.NDArray[np.bool_]
+
+NEVER: Final = np.iinfo(np.int64).max
+_SLOTS: Final = 1024
+
+
+class Live:
+    """Columns of the given names and dtypes, and `due`: when to look at a slot although nothing came; NEVER if free."""
+
+    def __init__(self, dtypes: Mapping[str, str]) -> None:
+        self._dtypes = dtypes
+        self._columns: Columns = {name: np.zeros(_SLOTS, kind) for name, kind in dtypes.items()}
+        self.due: Rows = np.full(_SLOTS, NEVER, np.int64)
+        self._free: Rows = np.arange(_SLOTS)
+        self._keys: Keys = np.empty(0, np.uint64)  # sorted
+        self._slots: Rows = np.empty(0, np.int64)  # of each key
+        self._noted: list[tuple[Keys, Rows]] = []
+        self._released: list[Rows] = []
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def find(self, keys: Keys) -> tuple[Rows, Flags]:
+        """Where each key is or would be among the sorted keys, and whether it is there."""
+        place = np.searchsorted(self._keys, keys)
+        if not len(self._keys):
+            return place, np.zeros(len(keys), np.bool_)
+        return place, self._keys[np.minimum(place, len(self._keys) - 1)] == keys
+
+    def slots(self, keys: Keys) -> Rows:
+        """The slot of each key, -1 where there is none."""
+        place, found = self.find(keys)
+        if not found.any():
+            return np.full(len(keys), -1, np.int64)
+        return np.where(found, self._slots[np.minimum(place, len(self._slots) - 1)], -1)
+
+    def reserve(self, count: int) -> None:
+        """Make room for as many as will be taken."""
+        if count <= len(self._free):
+            return
+        size = len(self.due)
+        more = max(size // 2, count - len(self._free))
+        for name, column in self._columns.items():
+            self._columns[name] = np.empty(size + more, column.dtype)
+            self._columns[name][:size] = column
+        due = np.full(size + more, NEVER, np.int64)
+        due[:size], self.due = self.due, due
+        self._free = np.concatenate([self._free, np.arange(size, size + more)])
+
+    def take(self, count: int) -> Rows:
+        """Free slots, no longer so."""
+        self.reserve(count)
+        slots, self._free = self._free[:count], self._free[count:]
+        return slots
+
+    def note(self, keys: Keys, slots: Rows) -> None:
+        """From `settle` on these keys, of which none is known, have these slots. Calls give keys in ascending order."""
+        self._noted.append((keys, slots))
+
+    def release(self, slots: Rows) -> None:
+        """From `settle` on these slots are free."""
+        self._released.append(slots)
+
+    def settle(self) -> None:
+        """Let what was noted and released take effect."""
+        if self._noted:
+            keys = np.concatenate([keys for keys, _ in self._noted])
+            slots = np.concatenate([slots for _, slots in self._noted])
+            place = np.searchsorted(self._keys, keys)
+            self._keys = np.insert(self._keys, place, keys)
+            self._slots = np.insert(self._slots, place, slots)
+            self._noted = []
+        if self._released:
+            slots = np.concatenate(self._released)
+            self._released = []
+            self.due[slots] = NEVER
+            is_kept = np.ones(len(self.due), np.bool_)
+            is_kept[slots] = False
+            is_kept = is_kept[self._slots]
+            self._keys, self._slots = self._keys[is_kept], self._slots[is_kept]
+            self._free = np.concatenate([slots, self._free])
+
+    def blank(self, count: int) -> Columns:
+        """Columns for as many slots, all 0."""
+        return {name: np.zeros(count, kind) for name, kind in self._dtypes.items()}
+
+    def get(self, slots: Rows, names: Iterable[str] | None = None) -> Columns:
+        """A copy of these slots' columns, of all or of those named."""
+        return {name: self._columns[name][slots] for name in names or self._columns}
+
+    def put(self, slots: Rows, columns: Columns) -> None:
+        """Write these slots' columns."""
+        for name, column in self._columns.items():
+            column[slots] = columns[name]
