@@ -33,6 +33,9 @@ class PipelineConfig:
     """YAML file of names for ranges beyond the cluster; None knows the built-in ones alone."""
     prices: Path | None = None
     """YAML file of what a gigabyte costs, by how far it goes; None charges nothing."""
+    geo: tuple[Path, ...] = ()
+    """MaxMind databases (.mmdb) that tell country and network of addresses beyond the cluster: GeoLite2 or GeoIP2
+    Country, City, ASN and others of their shape. Read at the start; wants the extra `geo`."""
     lake: Path | None = None
     """Folder of the Parquet history; None writes none."""
     services_by: Literal["auto", "dialled", "backend"] = "auto"

@@ -32,6 +32,7 @@ from .bus import Reader, open_reader
 from .config import PipelineConfig
 from .decode import Decoded
 from .errors import PermanentError, TransientError
+from .geo import Geo, load_geo
 from .intake import Intake
 from .inventory.dataplane import services_by
 from .inventory.endpoints import UNKNOWN
@@ -72,6 +73,7 @@ class Engine:
         publication: Publication,
         lake: Lake | None = None,
         prices: Prices | None = None,
+        geo: Geo | None = None,
     ) -> None:
         self.ready = threading.Event()
         """Set once the state is loaded and the bus has answered."""
@@ -80,13 +82,14 @@ class Engine:
         self._state = state
         self._publication = publication
         self._lake = lake
+        self._geo = geo
         self._meters = Meters()
         self._awaiting = Awaiting(config.state_wait_s, config.state_settle_s)
         self._intake = Intake(self._meters)
         self._names = DnsNames()
         self._policies = LivePolicies()
         self._policy_log = PolicyLog()
-        self._flows = FlowMetrics((*families(prices), PolicyMetrics(self._policies.timeline)))
+        self._flows = FlowMetrics((*families(prices, geo), PolicyMetrics(self._policies.timeline)))
         self._interfaces = InterfaceMetrics()
         self._has_uncommitted = False
         self._missing_state: Mapping[str, int] = {}
@@ -209,6 +212,9 @@ class Engine:
             if len(self._names) and has_aliases(snapshot):
                 named = self._names.join(attributed.lazy(), snapshot)
                 attributed = join_aliases(named, snapshot).collect()
+            if self._geo is not None:
+                attributed = self._geo.join(attributed, snapshot)
+                self._meters.geo_failures = self._geo.failures
         with self._meters.stage("policies"):
             judged = self._policies.judge(attributed, snapshot, state.epochs)
             self._policy_log.take(judged, snapshot, self._policies.timeline)
@@ -219,6 +225,8 @@ class Engine:
             with self._meters.stage("attribute"):
                 if "dns_name" not in judged.columns:
                     judged = self._names.join(judged.lazy(), snapshot).collect()
+                if self._geo is not None:
+                    judged = self._geo.with_names(judged)
             with self._meters.stage("output"):
                 self._lake.add(history_of(judged, snapshot, self._policies.timeline.book))
 
@@ -304,8 +312,9 @@ def run(config: PipelineConfig) -> int:
     publication = Publication()
     lake = Lake(config.lake) if config.lake is not None else None
     state = open_state(config)
+    geo = load_geo(config.geo) if config.geo else None
     price_table = load_prices(config.prices) if config.prices is not None else None
-    engine = Engine(config, reader, state, publication, lake, price_table)
+    engine = Engine(config, reader, state, publication, lake, price_table, geo)
     with PrometheusServer(config.listen_address, publication, engine.ready.is_set) as server:
         log.info("serving /metrics on %s:%d", *server.address)
         try:

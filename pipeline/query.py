@@ -14,7 +14,7 @@ from typing import Final
 import polars as pl
 
 from .errors import ConfigError
-from .outputs.history import HISTORY
+from .outputs.history import HISTORY, filled
 from .outputs.lake import FOLDER
 
 _HOUR: Final = timedelta(hours=1)
@@ -49,7 +49,7 @@ def scan_flows(
     if namespace is not None:
         names = ("source_namespace", "destination_namespace", "service_namespace")
         flows = flows.filter(pl.any_horizontal(pl.col(*names) == namespace))
-    return flows
+    return filled(flows)
 
 
 def _hours(folder: Path, since: datetime | None, until: datetime | None) -> Iterator[Path]:

@@ -9,8 +9,10 @@ from typing import Protocol
 
 import polars as pl
 
+from ..geo import Geo
 from ..inventory.snapshot import Snapshot
 from ..prices import Prices
+from .external import ExternalMetrics
 from .ingress import IngressMetrics
 from .mesh import MeshMetrics
 from .samples import Samples
@@ -31,6 +33,8 @@ class Family(Protocol):
         """Every metric of the family with its values as they are now."""
 
 
-def families(prices: Prices | None = None) -> tuple[Family, ...]:
-    """Every family beside the flow metrics themselves; without `prices` nothing has a cost."""
-    return (IngressMetrics(), MeshMetrics(), ServiceSignals(), ZoneMetrics(prices))
+def families(prices: Prices | None = None, geo: Geo | None = None) -> tuple[Family, ...]:
+    """Every family beside the flow metrics themselves; without `prices` nothing has a cost, and without `geo`, which
+    numbers the flows before they come here, nothing is told of countries."""
+    external = () if geo is None else (ExternalMetrics(geo),)
+    return (IngressMetrics(), MeshMetrics(), ServiceSignals(), ZoneMetrics(prices), *external)

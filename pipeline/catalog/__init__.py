@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from . import collector, ingress, interfaces, mesh, pipeline, policies, services, traffic, watcher, zones
+from . import collector, external, ingress, interfaces, mesh, pipeline, policies, services, traffic, watcher, zones
 from .labels import COVERED, INTERFACE, LABEL_HELP, PAIR, POLICY, ROUTE, SERVICE, SUBSET
 from .metric import Cardinality, Exposer, Kind, Metric
 
@@ -35,6 +35,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     *traffic.METRICS,
     *services.METRICS,
     *zones.METRICS,
+    *external.METRICS,
     *ingress.METRICS,
     *policies.METRICS,
     *mesh.METRICS,

@@ -52,6 +52,13 @@ METRICS: Final = (
         ("node",),
         "Time of the newest observation applied, by node.",
     ),
+    Metric(
+        "flowatlas_pipeline_geo_failures_total",
+        "counter",
+        "",
+        (),
+        "Look-ups of an address that the bytes of a MaxMind database did not allow.",
+    ),
     Metric("flowatlas_pipeline_series", "gauge", "", (), "Series of flow and counter metrics exposed."),
     Metric("flowatlas_state_objects", "gauge", "", ("kind",), "Kubernetes objects known, by kind."),
     Metric(

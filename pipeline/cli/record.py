@@ -125,7 +125,7 @@ def _flows(arguments: argparse.Namespace, cluster: Snapshot) -> tuple[pl.LazyFra
     import polars as pl
 
     from ..attribution import offline
-    from ..outputs.history import HISTORY
+    from ..outputs.history import HISTORY, filled
     from ..policy.files import history_like
     from ..query import scan_flows
     from . import flow_input
@@ -139,7 +139,7 @@ def _flows(arguments: argparse.Namespace, cluster: Snapshot) -> tuple[pl.LazyFra
         try:
             whole = pl.scan_parquet(path)
             if {"role", "source_kind", "backend_ip"} <= set(whole.collect_schema().names()):
-                return whole.match_to_schema(HISTORY, extra_columns="ignore", missing_columns="insert"), ()
+                return filled(whole.match_to_schema(HISTORY, extra_columns="ignore", missing_columns="insert")), ()
         except (OSError, pl.exceptions.PolarsError) as error:
             raise ConfigError(f"flows: {path}: {error}") from None
     found = flow_input.read(path)

@@ -33,6 +33,7 @@ def add(commands: Subparsers) -> None:
     )
     command.add_argument("--listen", metavar="HOST:PORT", help="where to serve (default: 127.0.0.1:9464)")
     command.add_argument("--lake", metavar="DIR", help="write the attributed flows there as Parquet (default: off)")
+    command.add_argument("--geo", metavar="FILE[,FILE]", help="MaxMind databases of the outside (default: none)")
     command.add_argument("--group", metavar="NAME", help="consumer group (default: flowatlas)")
     command.set_defaults(run=run)
 
@@ -41,7 +42,7 @@ def configuration(arguments: argparse.Namespace) -> PipelineConfig:
     """The pipeline's settings from all layers."""
     from ..config import PipelineConfig
 
-    names = ("bus", "state", "listen", "lake", "group")
+    names = ("bus", "state", "listen", "lake", "geo", "group")
     return settings.load(
         "pipeline",
         PipelineConfig,

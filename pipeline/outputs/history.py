@@ -20,6 +20,8 @@ from ..inventory.snapshot import Snapshot
 from .verdicts import VERDICTS, with_verdicts
 
 _TIME: Final = pl.Datetime("ns", "UTC")
+_ENDS: Final = ("source", "destination")
+_GEO: Final = {"country": pl.String(), "asn": pl.UInt32()}
 _SIDE: Final = ("kind", "namespace", "name", "workload_kind", "workload", "node", "zone")
 
 HISTORY: Final = pl.Schema(
@@ -65,9 +67,13 @@ HISTORY: Final = pl.Schema(
         "locality": pl.String(),  # how far apart the ends are: `attribution.zones.LOCALITIES`
         "dns_name": pl.String(),  # what DNS had given the client for the destination's address beyond the cluster
         "dns_given": pl.String(),  # exact or inferred, as `attribution.dnsnames.GIVEN` tells
+        **{f"{side}_{field}": dtype for side in _ENDS for field, dtype in _GEO.items()},  # of ends beyond the cluster
     }
 )
 """Columns of the flow history. Text is "" where there is none, and a list empty."""
+
+LATER: Final = tuple(HISTORY)[tuple(HISTORY).index("reason") :]
+"""Columns that files of the first version lack."""
 
 _OUTCOME_TEXT: Final = pl.Series(OUTCOMES, dtype=pl.String)
 
@@ -78,11 +84,12 @@ def history_of(flows: pl.DataFrame, snapshot: Snapshot, answers: AnswerBook | No
     `answers` says what their policy answers mean; without it nothing was judged. What DNS said is there where the flows
     have `dns_name` and `dns_given`.
     """
-    names = [name for name in ("dns_name", "dns_given") if name not in flows.columns]
+    told = ("dns_name", "dns_given", *(f"{side}_{field}" for side in _ENDS for field in _GEO))
+    absent = {name: HISTORY[name] for name in told if name not in flows.columns}
     ips = [addresses.text(f"{end}_hi", f"{end}_lo").alias(f"{end}_ip") for end in ("src", "dst", "backend", "nat_src")]
     return (
         with_verdicts(with_labels(with_locality(flows.lazy(), snapshot), snapshot), answers)
-        .with_columns(pl.lit("").alias(name) for name in names)
+        .with_columns(_blank(dtype).alias(name) for name, dtype in absent.items())
         .with_columns(
             *ips,
             pl.from_epoch("time", time_unit="ns").dt.replace_time_zone("UTC"),
@@ -96,3 +103,14 @@ def history_of(flows: pl.DataFrame, snapshot: Snapshot, answers: AnswerBook | No
         .match_to_schema(HISTORY)
         .collect()
     )
+
+
+def filled(flows: pl.LazyFrame) -> pl.LazyFrame:
+    """Rows of files of any version, whose missing columns are null, with what HISTORY promises in their place."""
+    return flows.with_columns(pl.col(name).fill_null(_blank(HISTORY[name])) for name in LATER)
+
+
+def _blank(dtype: pl.DataType) -> pl.Expr:
+    if isinstance(dtype, pl.List):
+        return pl.lit([], dtype=dtype)
+    return pl.lit("" if dtype == pl.String else 0, dtype=dtype)

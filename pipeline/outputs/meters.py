@@ -35,6 +35,8 @@ class Meters:
         """Flow rows that wait for the cluster's state."""
         self.late_rows = 0
         """Flow rows that were judged before the cluster's state was known of their time."""
+        self.geo_failures = 0
+        """Look-ups that a MaxMind database's bytes did not allow."""
         self._version = metadata.version("flowatlas")
         self._batches: Counter[tuple[str, ...]] = Counter()
         self._rows: Counter[tuple[str, ...]] = Counter()
@@ -83,6 +85,7 @@ class Meters:
             "flowatlas_pipeline_missing_batches_total": self._gaps,
             "flowatlas_pipeline_stage_seconds_total": self._seconds,
             "flowatlas_pipeline_last_observation_timestamp_seconds": newest,
+            "flowatlas_pipeline_geo_failures_total": {(): self.geo_failures},
             "flowatlas_pipeline_series": {(): series},
             "flowatlas_state_objects": _keyed(self.objects),
             "flowatlas_state_refused_objects": _keyed(self.refused_objects),

@@ -22,6 +22,7 @@ from pipeline.catalog import BY_NAME
 from pipeline.config import PipelineConfig
 from pipeline.engine import Engine
 from pipeline.errors import PermanentError, TransientError
+from pipeline.geo import Geo, load_geo
 from pipeline.inventory.models import Resource, convert
 from pipeline.inventory.policy_history import PolicyEpoch
 from pipeline.inventory.spans import BEGINNING
@@ -30,6 +31,7 @@ from pipeline.outputs.publication import Publication
 from pipeline.prices import Prices
 from pipeline.query import scan_flows
 from pipeline.state import ClusterState
+from tests.pipeline import mmdb
 from tests.pipeline.attribution import dns_answers
 from tests.pipeline.shipments import NOW, SECOND, batch, flow, interface, message
 from tests.pipeline.small_cluster import OBJECTS, pod, service, small_cluster
@@ -89,6 +91,7 @@ class Bench:
         lake: Lake | None = None,
         flush_rows: int = 10**6,
         wait_s: float = 2.0,
+        geo: Geo | None = None,
         kind: type[ScriptedReader] = ScriptedReader,
     ) -> None:
         self.reader = kind(*polls)
@@ -104,7 +107,7 @@ class Bench:
         )
         if lake is not None:
             lake.start()
-        self.engine = Engine(config, self.reader, lambda _: self.state, self.publication, lake)
+        self.engine = Engine(config, self.reader, lambda _: self.state, self.publication, lake, geo=geo)
 
     def drain(self) -> None:
         assert self.engine.drain(timeout_s=30)
@@ -341,6 +344,33 @@ def test_a_service_that_has_only_a_dns_name_is_counted_by_it(tmp_path: Path, *, 
         assert sorted(rows) == [(site, 25, "mail", own, "dns_alias"), (site, 443, "", own, ""), (other, 25, "", "", "")]
 
 
+@pytest.mark.parametrize("has_geo", [True, False])
+def test_country_and_network_are_in_metric_and_history(tmp_path: Path, *, has_geo: bool) -> None:
+    site, unknown = "203.0.113.7", "198.51.100.1"
+    record = {**mmdb.country("DE"), **mmdb.system(64500, "Example Net")}
+    geo = load_geo([mmdb.write(tmp_path / "all.mmdb", {"203.0.113.0/24": record})]) if has_geo else None
+    rows = [flow(FRONT_A, site, 443), flow(site, FRONT_A, 80), flow(FRONT_A, unknown, 443), flow(FRONT_A, FRONT_B, 80)]
+    bench = Bench([message(batch("node-a", 0, rows))], lake=Lake(tmp_path), geo=geo)
+    bench.drain()
+    found = bench.values("flowatlas_external_bytes_total", "workload", "direction", "country", "asn", "organisation")
+    history = scan_flows(tmp_path).select("source_country", "source_asn", "destination_country", "destination_asn")
+    if not has_geo:
+        assert found == {}
+        assert set(history.collect().rows()) == {("", 0, "", 0)}
+        return
+    sent = bench.values("flowatlas_external_bytes_total", "workload", "direction")
+    known, nothing = ("DE", "64500", "Example Net"), ("", "", "")
+    assert found == {
+        ("front", direction, *network): total
+        for direction in ("egress", "ingress")
+        for network, total in ((known, 2000), (nothing, 1000))
+    }
+    assert sent == {("front", "egress"): 3000, ("front", "ingress"): 3000}
+    told = sorted(history.collect().rows())
+    assert told == [("", 0, "", 0), ("", 0, "", 0), ("", 0, "DE", 64500), ("DE", 64500, "", 0)]
+    assert bench.values("flowatlas_pipeline_geo_failures_total") == {(): 0}
+
+
 def test_a_connection_waits_for_the_dns_name_that_may_tell_its_service() -> None:
     """The answer is on the bus a poll after the connection; one that no alias has the port of does not wait for it."""
     site, now_s = "203.0.113.7", NOW // SECOND
@@ -414,7 +444,8 @@ def test_every_metric_of_the_catalogue_is_exposed_with_its_labels_and_no_other()
         for sample in family.samples
     }
     catalogue = {m.name: set(m.labels) for m in BY_NAME.values() if m.exposer == "pipeline"}
-    of_families = {samples.metric.name for family in families(Prices("USD", {})) for samples in family.samples()}
+    told = (samples for family in families(Prices("USD", {}), Geo(())) for samples in family.samples())
+    of_families = {samples.metric.name for samples in told}
     assert exposed.items() <= catalogue.items()
     assert catalogue.keys() - exposed.keys() <= of_families  # which have series only where there is what they are about
 

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from pipeline.errors import ConfigError
-from pipeline.outputs.history import HISTORY
+from pipeline.outputs.history import HISTORY, LATER
 from pipeline.outputs.lake import Lake
 from pipeline.query import scan_flows
 
@@ -47,6 +47,19 @@ def ids(flows: pl.LazyFrame) -> list[int]:
 def test_an_empty_lake_has_every_column(tmp_path: Path) -> None:
     assert scan_flows(tmp_path).collect_schema() == HISTORY
     assert scan_flows(tmp_path, namespace="shop").collect().height == 0
+
+
+def test_a_file_that_lacks_columns_has_what_the_history_promises(lake: Path) -> None:
+    """Of text, lists and numbers; and one folder may hold files of several versions."""
+    (path, *_) = sorted(lake.rglob("part-*.parquet"))
+    whole = pl.read_parquet(path)
+    whole.drop(LATER).write_parquet(path.with_name("part-0-first.parquet"))
+    whole.drop("source_asn").with_columns(dns_name=pl.lit("site.example")).write_parquet(path)
+    old, new = scan_flows(lake).filter(pl.col("flow_id") == whole["flow_id"][0]).sort("dns_name").collect().to_dicts()
+    promised = {pl.String: "", pl.List: [], pl.UInt32: 0}
+    assert {name: old[name] for name in LATER} == {name: promised[HISTORY[name].base_type()] for name in LATER}
+    assert (new["dns_name"], new["source_asn"]) == ("site.example", 0)
+    assert scan_flows(lake).collect_schema() == HISTORY
 
 
 def test_a_lake_that_does_not_exist_is_said_so(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from pipeline.aggregate.flows import FlowMetrics
 from pipeline.attribution.confidence import CERTAINTY, EXACT, REASON, REASONS
 from pipeline.attribution.roles import ROLES
 from pipeline.catalog import BY_NAME
+from pipeline.geo import Geo
 from pipeline.inventory.services import VIAS
 from pipeline.inventory.snapshot import Snapshot
 from pipeline.prices import Prices
@@ -163,7 +164,7 @@ def test_every_flow_metric_of_the_catalogue_is_there() -> None:
         "container_network_",
     )
     wanted = {m.name for m in BY_NAME.values() if m.exposer == "pipeline" and not m.name.startswith(prefixes)}
-    assert {samples.metric.name for samples in FlowMetrics(families(Prices("USD", {}))).samples()} == wanted
+    assert {samples.metric.name for samples in FlowMetrics(families(Prices("USD", {}), Geo(()))).samples()} == wanted
 
 
 def test_labels_stay_the_same_object_while_no_series_is_new() -> None:

@@ -10,7 +10,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from pipeline.errors import ConfigError, TransientError
-from pipeline.outputs.history import HISTORY
+from pipeline.outputs.history import HISTORY, filled
 from pipeline.outputs.lake import Lake
 from pipeline.query import scan_flows
 
@@ -27,7 +27,7 @@ def rows(*times: datetime) -> pl.DataFrame:
         name: pl.repeat("" if dtype == pl.String else None, len(times), dtype=dtype, eager=True)
         for name, dtype in HISTORY.items()
     }
-    return pl.DataFrame({**blank, **columns}, schema=HISTORY)
+    return filled(pl.DataFrame({**blank, **columns}, schema=HISTORY).lazy()).collect()
 
 
 @pytest.fixture
