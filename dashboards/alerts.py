@@ -55,6 +55,11 @@ _WATCHERS: Final = (
 )
 """Names on the bus that tell of the cluster and of no traffic: FlowatlasStateStale is theirs."""
 
+_CARRIED: Final = (
+    "sum by (node, namespace, pod) (rate(container_network_receive_bytes_total[10m])"
+    " + rate(container_network_transmit_bytes_total[10m]))"
+)
+
 ALERTS: Final = (
     Alert(
         "FlowatlasPolicyNotEnforced",
@@ -123,5 +128,15 @@ ALERTS: Final = (
         "Rows of table {{ $labels.table }} lost at {{ $labels.instance }}: {{ $labels.reason }}",
         "Within the last 10 minutes the collector {{ $labels.instance }} lost rows of table {{ $labels.table }} with "
         "reason {{ $labels.reason }}: metrics and history lack them.",
+    ),
+    Alert(
+        "FlowatlasCaptureIncomplete",
+        "flowatlas-pipeline",
+        f"flowatlas_capture_coverage_ratio < 0.98 and on (node, namespace, pod) {_CARRIED} > 1000",
+        "10m",
+        "warning",
+        "Only {{ $value | humanizePercentage }} of the traffic of {{ $labels.namespace }}/{{ $labels.pod }} is in flows",
+        "For more than 10 minutes flows have told of {{ $value | humanizePercentage }} of the bytes that the interfaces "
+        "of {{ $labels.namespace }}/{{ $labels.pod }} on node {{ $labels.node }} carried.",
     ),
 )

@@ -19,6 +19,7 @@ import polars as pl
 
 from collector.schema import COUNTERS, DNS, FLOWS, SCOPES, TABLES
 
+from .aggregate.coverage import Coverage
 from .aggregate.families import families
 from .aggregate.flows import FlowMetrics
 from .aggregate.interfaces import InterfaceMetrics
@@ -91,6 +92,7 @@ class Engine:
         self._policy_log = PolicyLog()
         self._flows = FlowMetrics((*families(prices, geo), PolicyMetrics(self._policies.timeline)))
         self._interfaces = InterfaceMetrics()
+        self._coverage = Coverage()
         self._has_uncommitted = False
         self._missing_state: Mapping[str, int] = {}
         self._settled_at = self._published_at = time.monotonic()
@@ -156,7 +158,7 @@ class Engine:
         self._interfaces.expire(time.time_ns())
         self._meters.missing({**self._intake.missing(), **self._missing_state})
         self._meters.held_rows = self._awaiting.rows
-        traffic = [*self._flows.samples(), *self._interfaces.samples()]
+        traffic = [*self._flows.samples(), *self._interfaces.samples(), *self._coverage.samples()]
         series = sum(len(samples.values) for samples in traffic)
         self._publication.publish([*traffic, *self._meters.samples(series)])
         self._published_at = time.monotonic()
@@ -221,6 +223,7 @@ class Engine:
         with self._meters.stage("aggregate"):
             self._flows.use(snapshot)
             self._flows.add(judged)
+            self._coverage.add_flows(judged, snapshot)
         if self._lake is not None:
             with self._meters.stage("attribute"):
                 if "dns_name" not in judged.columns:
@@ -242,6 +245,7 @@ class Engine:
             )
         with self._meters.stage("aggregate"):
             self._interfaces.add(named, time.time_ns())
+            self._coverage.add_counters(named)
 
     def _refresh_state(self) -> ClusterState:
         state = self._state(self._meters)

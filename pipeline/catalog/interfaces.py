@@ -1,4 +1,4 @@
-"""The counters of pods' interfaces, under the names that people already alert on."""
+"""The counters of pods' interfaces, under the names that people already alert on, and how much of them is in flows."""
 
 from __future__ import annotations
 
@@ -7,20 +7,39 @@ from typing import Final
 from .labels import INTERFACE
 from .metric import Metric
 
-METRICS: Final = tuple(
+_DONE: Final = {"receive": "received", "transmit": "transmitted"}
+
+METRICS: Final = (
+    *(
+        Metric(
+            f"container_network_{direction}_{what}_total",
+            "counter",
+            "bytes" if what == "bytes" else "",
+            INTERFACE,
+            f"{text} {_DONE[direction]} by the pod's interface, as the pod sees it.",
+            "careful",
+        )
+        for direction in ("receive", "transmit")
+        for what, text in (
+            ("bytes", "Bytes"),
+            ("packets", "Packets"),
+            ("errors", "Errors while packets were"),
+            ("packets_dropped", "Packets dropped while being"),
+        )
+    ),
     Metric(
-        f"container_network_{direction}_{what}_total",
-        "counter",
-        "bytes" if what == "bytes" else "",
-        INTERFACE,
-        f"{text} {'received' if direction == 'receive' else 'transmitted'} by the pod's interface, as the pod sees it.",
+        "flowatlas_capture_coverage_ratio",
+        "gauge",
+        "ratio",
+        ("node", "namespace", "pod"),
+        "Bytes of flows at the pod, with link headers, over what its interfaces counted in the last 10 minutes.",
         "careful",
-    )
-    for direction in ("receive", "transmit")
-    for what, text in (
-        ("bytes", "Bytes"),
-        ("packets", "Packets"),
-        ("errors", "Errors while packets were"),
-        ("packets_dropped", "Packets dropped while being"),
-    )
+    ),
+    Metric(
+        "flowatlas_node_capture_coverage_ratio",
+        "gauge",
+        "ratio",
+        ("node",),
+        "The same of all pods of the node together.",
+    ),
 )

@@ -55,6 +55,12 @@ def mismatch(kind: str, values: str, **more: str) -> dict[str, str]:
     return {f'{MISMATCH}{{mismatch="{kind}",{PAIR}{labels}}}': values}
 
 
+def covered(share: str, carried: str) -> dict[str, str]:
+    pod = 'node="n1",namespace="shop",pod="cart-1"'
+    counters = {f'container_network_{way}_bytes_total{{{pod},interface="eth0"}}' for way in ("receive", "transmit")}
+    return {f"flowatlas_capture_coverage_ratio{{{pod}}}": share, **dict.fromkeys(sorted(counters), carried)}
+
+
 DENIED, DROPPED = "established_denied", "dropped_allowed"
 CASES = [
     *(
@@ -147,6 +153,11 @@ CASES = [
     Case("FlowatlasLosses", "more", {LOST_FLOWS: "7x20 9x40"}, 25, 1),
     Case("FlowatlasLosses", "a new series that is 0", {LOST_FLOWS: "_x20 0x40"}, 23, 0),
     Case("FlowatlasLosses", "no more", {LOST_FLOWS: "7x60"}, 30, 0),
+    Case("FlowatlasCaptureIncomplete", "a share is missed", covered("1x10 0.97x50", carried="0+60000x60"), 25, 1),
+    Case("FlowatlasCaptureIncomplete", "not for long", covered("1x10 0.97x5 1x45", carried="0+60000x60"), 25, 0),
+    Case("FlowatlasCaptureIncomplete", "at the bound", covered("0.98x60", carried="0+60000x60"), 30, 0),
+    Case("FlowatlasCaptureIncomplete", "of next to nothing", covered("0.5x60", carried="0+60x60"), 30, 0),
+    Case("FlowatlasCaptureIncomplete", "more than all", covered("1.5x60", carried="0+60000x60"), 30, 0),
 ]
 
 
@@ -159,17 +170,18 @@ def labels_of(alert: Alert) -> dict[str, str]:
         "FlowatlasStateStale": {"instance": "a:1"},
         "FlowatlasCollectorSilent": {"node": "n1"},
         "FlowatlasLosses": {"instance": "a:1", "table": "flows", "reason": "bus_full"},
+        "FlowatlasCaptureIncomplete": {"node": "n1", "namespace": "shop", "pod": "cart-1"},
     }.get(alert.name, service if alert.group == "flowatlas-services" else pair)
 
 
 def rendered(text: str, labels: dict[str, str], value: str) -> str:
     """An annotation as Prometheus would render it."""
-    text = text.replace("{{ $value | humanizeDuration }}", value)
+    text = re.sub(r"\{\{ \$value \| humanize\w+ \}\}", value, text)
     return re.sub(r"\{\{ \$labels\.(\w+) \}\}", lambda match: labels[match[1]], text)
 
 
-VALUES = {"FlowatlasStateStale": "5m 1s", "FlowatlasCollectorSilent": "6m 0s"}
-"""How old the thing is in the first firing case, as Prometheus tells durations."""
+VALUES = {"FlowatlasStateStale": "5m 1s", "FlowatlasCollectorSilent": "6m 0s", "FlowatlasCaptureIncomplete": "97%"}
+"""How old the thing is in the first firing case, or how large the share, as Prometheus tells them."""
 
 
 def expected(case: Case, value: str) -> dict[str, Any]:

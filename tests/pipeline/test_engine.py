@@ -423,6 +423,8 @@ def everything() -> Iterable[Message]:
     yield message(batch("node-a", 2, []), value=b"")
     yield message(batch("node-a", 3, []))
     yield counters(0, FRONT_A)
+    later = interface(FRONT_A, time=NOW + 20 * SECOND, receive_bytes=900, receive_packets=9)
+    yield message(batch("node-a", 1, [later], COUNTERS))
 
 
 def policies() -> tuple[Resource, ...]:

@@ -1,0 +1,154 @@
+"""How much of what the pods' interfaces carried is in the flows: 1 where the collectors miss nothing.
+
+On its node, a flow passes the interface of each of its ends that is a pod there: a pod that calls itself through a
+Service, twice. What an interface counts above a flow's bytes is the link header of each packet. Requests over TCP that
+nothing answered may have been dropped on the way and are not expected at the other end.
+
+Interfaces count frames without IP too, which are in no flow: above all ARP, of `_ARP_BYTES`. Nobody tells how many
+they were, so frames that are in no flow are taken for ARP as far as they are together shorter than so many of the
+shortest segments of TCP. Larger packets that were missed leave no room for that, so they always show.
+
+Both sides are sums since the same moment: counters come with the time when they were read, flows with the time until
+when they count. The invariant: all flows between the first and the last reading of a window are in its sum, and none
+else, whatever the order in which both come.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import polars as pl
+
+from ..catalog import BY_NAME
+from ..inventory.snapshot import Snapshot
+from .samples import Samples
+
+_LINK_BYTES: Final = 14  # an Ethernet header, as a veth counts it; no checksum
+_ARP_BYTES: Final = _LINK_BYTES + 28
+_SHORTEST_SEGMENT_BYTES: Final = _LINK_BYTES + 20 + 20
+_TCP: Final = 6
+_SECOND_NS: Final = 1_000_000_000
+
+_POD: Final = ("node", "namespace", "pod")
+_FLOWS: Final = pl.Schema(
+    {**dict.fromkeys(_POD, pl.String()), "time": pl.Int64(), "bytes": pl.Int64(), "packets": pl.Int64()}
+)
+_READINGS: Final = pl.Schema({**_FLOWS, "netns": pl.UInt64()})
+_SUMS: Final = ("bytes", "packets")
+
+
+class Coverage:
+    """Flows and counters of the last `window_s`; readings are kept about one a `step_s`."""
+
+    def __init__(self, window_s: float = 600.0, step_s: float = 60.0, shortest_s: float = 10.0) -> None:
+        self._window_ns = int(window_s * _SECOND_NS)
+        self._step_ns = int(step_s * _SECOND_NS)
+        self._shortest_ns = int(shortest_s * _SECOND_NS)
+        self._flows = pl.DataFrame(schema=_FLOWS)
+        self._readings = pl.DataFrame(schema=_READINGS)
+
+    def add_flows(self, flows: pl.DataFrame, snapshot: Snapshot) -> None:
+        """Add flows of every role, attributed under the snapshot."""
+        arrived = _at_pods(flows, snapshot)
+        if arrived.height:
+            self._flows = pl.concat([self._flows, arrived])
+
+    def add_counters(self, counters: pl.DataFrame) -> None:
+        """Add readings of pods' interfaces: COUNTERS with `node`, `namespace` and `pod` as String."""
+        both_ways = [
+            pl.sum_horizontal(f"receive_{what}", f"transmit_{what}").cast(pl.Int64).sum().alias(what) for what in _SUMS
+        ]
+        read = counters.group_by(*_POD, "time", "netns").agg(*both_ways).select(_READINGS.names())
+        self._readings = pl.concat([self._readings, read])
+
+    def samples(self) -> list[Samples]:
+        """The share of each pod, and of each node's pods together, over the window up to the last reading."""
+        self._tidy()
+        pods = self._compared().sort(_POD)
+        nodes = pods.group_by("node").agg(pl.col("flow_bytes", "expected_bytes").sum()).sort("node")
+        shares = (("flowatlas_capture_coverage_ratio", pods), ("flowatlas_node_capture_coverage_ratio", nodes))
+        return [_samples(metric, compared) for metric, compared in shares]
+
+    def _tidy(self) -> None:
+        """Forget what is out of the window, and put together what will be asked for together."""
+        newest = pl.col("time").max()
+        is_same_pod = pl.col("netns") == pl.col("netns").sort_by("time").last().over(_POD)
+        readings = self._readings.filter(newest.over(_POD) > newest - self._window_ns).filter(is_same_pod)
+        readings = readings.filter(pl.col("time") >= newest.over(_POD) - self._window_ns)
+        is_first_of_step = pl.col("time") == pl.col("time").min().over(*_POD, pl.col("time") // self._step_ns)
+        self._readings = readings.filter(is_first_of_step | (pl.col("time") == newest.over(_POD))).unique(
+            [*_POD, "time"], keep="any"
+        )
+        since = self._readings.group_by(_POD).agg(since=pl.col("time").min())
+        counted = (
+            self._flows.filter(pl.col("time") > newest - self._window_ns)
+            .join(since, on=_POD, how="left")
+            .filter(pl.col("since").is_null() | (pl.col("time") > pl.col("since")))
+            .sort("time")
+            .join_asof(
+                self._readings.select(*_POD, "time", read="time").sort("time"),
+                on="time",
+                by=_POD,
+                strategy="forward",
+                check_sortedness=False,  # it is sorted; Polars cannot tell with `by`
+            )
+            .with_columns(time=pl.coalesce("read", "time"))
+        )
+        self._flows = counted.group_by(*_POD, "time").agg(pl.col(_SUMS).sum()).select(_FLOWS.names())
+
+    def _compared(self) -> pl.DataFrame:
+        """`flow_bytes` and `expected_bytes` of each pod whose interface was read for long enough and carried any."""
+        grown = [(pl.col(name).last() - pl.col(name).first()).alias(f"read_{name}") for name in (*_SUMS, "time")]
+        read = (
+            self._readings.sort("time")
+            .group_by(_POD)
+            .agg(*grown, until=pl.col("time").last())
+            .filter(pl.col("read_time") >= self._shortest_ns, pl.col("read_bytes") > 0, pl.col("read_packets") >= 0)
+        )
+        told = (
+            self._flows.join(read.select(*_POD, "until"), on=_POD)
+            .filter(pl.col("time") <= pl.col("until"))
+            .group_by(_POD)
+            .agg(pl.col("bytes").sum().alias("flow_bytes"), pl.col("packets").sum().alias("flow_packets"))
+        )
+        missed_packets = pl.col("read_packets") - pl.col("flow_packets")
+        missed_bytes = pl.col("read_bytes") - pl.col("flow_bytes")
+        room = (_SHORTEST_SEGMENT_BYTES * missed_packets - missed_bytes) // (_SHORTEST_SEGMENT_BYTES - _ARP_BYTES)
+        arp = pl.min_horizontal(room, missed_packets).clip(lower_bound=0)
+        return (
+            read.join(told, on=_POD, how="left")
+            .with_columns(pl.col("flow_bytes", "flow_packets").fill_null(0))
+            .with_columns(expected_bytes=pl.col("read_bytes") - _ARP_BYTES * arp)
+            .filter(pl.col("expected_bytes") > 0)
+        )
+
+
+def _at_pods(flows: pl.DataFrame, snapshot: Snapshot) -> pl.DataFrame:
+    """What flows come to at the interfaces of the pods that are their ends and live where they were seen."""
+    packets = pl.col("packets") + pl.col("reply_packets")
+    counted = flows.lazy().select(
+        *("node", "time", "src_id", "dst_id"),
+        (pl.col("protocol") != _TCP) | (pl.col("reply_packets") > 0),
+        bytes=(pl.col("bytes") + pl.col("reply_bytes") + _LINK_BYTES * packets).cast(pl.Int64),
+        packets=packets.cast(pl.Int64),
+    )
+    ends = [
+        counted.select("node", "time", pl.col("src_id").alias("id"), *_SUMS),
+        counted.filter("protocol").select("node", "time", pl.col("dst_id").alias("id"), *_SUMS),
+    ]
+    endpoints = snapshot.endpoints.lazy().filter(pl.col("kind") == "Pod")
+    return (
+        pl.concat(ends)
+        .group_by("node", "time", "id")
+        .agg(pl.col(_SUMS).sum())
+        .join(endpoints.select("id", "namespace", pod="name", home="node"), on="id")
+        .with_columns(pl.col("node").cast(pl.String))
+        .filter(pl.col("node") == pl.col("home"))
+        .select(_FLOWS.names())
+        .collect()
+    )
+
+
+def _samples(name: str, compared: pl.DataFrame) -> Samples:
+    metric = BY_NAME[name]
+    return Samples(metric, compared.select(metric.labels), compared["flow_bytes"] / compared["expected_bytes"])
