@@ -24,6 +24,7 @@ ADDED: Final = ("connect_us", "srtt_us", "retransmits")
 _TCP: Final = 6
 _WAITING: Final = np.dtype(
     [
+        ("since", "u8"),
         ("there", "u8"),  # hash of the connection where the socket is the opener's
         ("back", "u8"),  # where it is the answerer's
         ("connect_us", "u4"),
@@ -68,7 +69,7 @@ class TcpHealth:
 
 def _waiting(observations: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
     waiting = np.zeros(len(observations), _WAITING)
-    for name in (*ADDED, "role"):
+    for name in (*ADDED, "role", "since"):
         waiting[name] = observations[name]
     local, remote = (
         (observations[end][:, 0], observations[end][:, 1], observations[f"{end}_port"]) for end in ("local", "remote")
@@ -85,28 +86,49 @@ def _key(opener: tuple[Any, Any, Any], answerer: tuple[Any, Any, Any]) -> _Keys:
 
 
 def _rows_of(waiting: npt.NDArray[np.void], flows: _Columns) -> npt.NDArray[np.int64]:
-    """For each observation the row of its connection, the last where there are several, or -1."""
+    """For each observation the row of its connection, or -1."""
     tcp = np.flatnonzero(flows["protocol"] == _TCP)
     src, dst, nat_src, backend = (
         (flows[f"{end}_hi"][tcp], flows[f"{end}_lo"][tcp], flows[f"{end}_port"][tcp])
         for end in ("src", "dst", "nat_src", "backend")
     )
-    as_opener = _last(waiting["there"], _key(src, dst))
-    as_answerer = _last(waiting["back"], _key(nat_src, backend))
+    start, since = flows["start"][tcp], waiting["since"]
+    as_opener = _matched(waiting["there"], since, _key(src, dst), start)
+    as_answerer = _matched(waiting["back"], since, _key(nat_src, backend), start)
     as_opener[waiting["role"] == ANSWERER] = -1
     as_answerer[waiting["role"] == OPENER] = -1
     at = np.where(as_opener >= 0, as_opener, as_answerer)
     return np.where(at >= 0, tcp[at], -1) if len(tcp) else at
 
 
-def _last(wanted: _Keys, among: _Keys) -> npt.NDArray[np.int64]:
-    """For each wanted key the last position among the keys that has it, or -1."""
-    if not len(among):
+def _matched(
+    wanted: _Keys, since: npt.NDArray[np.uint64], among: _Keys, start: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """For each wanted key the position among the keys that has it, or -1.
+
+    Several connections of the same ends follow each other: the latest is matched with the latest, and so on backwards.
+    """
+    if not len(among) or not len(wanted):
         return np.full(len(wanted), -1)
-    order = np.argsort(among, kind="stable")
-    place = np.searchsorted(among[order], wanted, side="right") - 1
-    position = order[np.maximum(place, 0)]
-    return np.where((place >= 0) & (among[position] == wanted), position, -1)
+    order = np.lexsort((start, among))
+    ordered = among[order]
+    first = np.searchsorted(ordered, wanted, side="left")
+    last = np.searchsorted(ordered, wanted, side="right") - 1
+    position = order[np.maximum(last - _later(wanted, since), np.minimum(first, len(order) - 1))]
+    return np.where(first <= last, position, -1)
+
+
+def _later(keys: _Keys, since: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+    """For each key how many later instants the same key has."""
+    order = np.lexsort((since, keys))[::-1]
+    is_first = np.ones(len(order), np.bool_)
+    is_first[1:] = keys[order[1:]] != keys[order[:-1]]
+    is_other = is_first.copy()
+    is_other[1:] |= since[order[1:]] != since[order[:-1]]
+    number = np.cumsum(is_other)
+    later = np.empty(len(order), np.int64)
+    later[order] = number - np.maximum.accumulate(np.where(is_first, number, 0))
+    return later
 
 
 def _tell(told: Mapping[str, Any], joined: npt.NDArray[np.void], at: npt.NDArray[np.int64]) -> None:

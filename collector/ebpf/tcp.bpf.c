@@ -51,11 +51,11 @@ static struct tcp_sock *(*const to_tcp_sock)(void *sk) = (void *)137;
 static struct socket *(*const sock_from_file)(struct file *file) = (void *)162;
 
 struct connection {
-	u64 opened; /* CLOCK_MONOTONIC ns of the first SYN; 0 where it was not seen */
+	u64 since; /* CLOCK_MONOTONIC ns of the opener's SYN, or when the answerer's handshake was done; 0: not seen */
 	u32 counted; /* of the kernel's count of segments sent again, what is in `resent` or was */
 	u32 resent, connect_us; /* not told yet */
 	u32 segments; /* received when it was last told of */
-	u32 role, zero;
+	u8 role, is_connecting, zero[2];
 };
 struct {
 	NUMBER(type, MAP_SK_STORAGE);
@@ -65,6 +65,7 @@ struct {
 } connections SEC(".maps");
 
 struct observation { /* IPv4 as ::ffff:a.b.c.d, ports in network order */
+	u64 since;
 	u8 local[16], remote[16];
 	u16 local_port, remote_port;
 	u32 netns;
@@ -180,6 +181,7 @@ int states(u64 *context)
 		if (c) {
 			count_resent(c, tcp);
 			o.role = c->role;
+			o.since = c->since;
 			o.connect_us = taken(&c->connect_us);
 			o.retransmits = taken(&c->resent);
 			storage_delete(&connections, sk);
@@ -195,8 +197,9 @@ int states(u64 *context)
 	if (now == SYN_SENT) {
 		if (c) /* another attempt by the same socket */
 			storage_delete(&connections, sk);
-		fresh.opened = ktime_ns();
+		fresh.since = ktime_ns();
 		fresh.role = OPENER;
+		fresh.is_connecting = 1;
 		fresh.counted = tcp->total_retrans;
 		if (!storage_get(&connections, sk, &fresh, CREATE))
 			miss(MISSED_STORAGE);
@@ -206,6 +209,7 @@ int states(u64 *context)
 		if (read_ends(tcp, &o))
 			return 0;
 		fresh.role = before == SYN_RECV ? ANSWERER : UNKNOWN;
+		fresh.since = ktime_ns();
 		c = storage_get(&connections, sk, &fresh, CREATE);
 		if (!c) {
 			miss(MISSED_STORAGE);
@@ -213,11 +217,11 @@ int states(u64 *context)
 		}
 	}
 	count_resent(c, tcp); /* SYNs of this socket, or SYN-ACKs of its predecessor */
-	if (c->opened) {
-		u64 took = (ktime_ns() - c->opened) / 1000;
+	if (c->is_connecting) {
+		u64 took = (ktime_ns() - c->since) / 1000;
 
 		c->connect_us = took == 0 ? 1 : took > 0xFFFFFFFF ? 0xFFFFFFFF : took;
-		c->opened = 0;
+		c->is_connecting = 0;
 	}
 	return 0;
 }
@@ -271,6 +275,7 @@ int look(struct bpf_iter__bpf_sk_storage_map *context)
 	seq = context->meta->seq;
 	o.srtt_us = srtt(tcp);
 	o.role = c->role;
+	o.since = c->since;
 	if (seq->count + sizeof(o) <= seq->size) { /* else the kernel asks again for this one, with room */
 		o.connect_us = taken(&c->connect_us);
 		o.retransmits = taken(&c->resent);

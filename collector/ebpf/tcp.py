@@ -27,6 +27,7 @@ UNKNOWN, OPENER, ANSWERER = 0, 1, 2
 
 OBSERVATION: Final = np.dtype(
     [
+        ("since", "u8"),  # CLOCK_MONOTONIC ns: tells connections of the same ends apart; 0 where unknown
         ("local", ">u8", (2,)),  # as the socket has it: an opener's remote end is what it dialled
         ("remote", ">u8", (2,)),
         ("local_port", ">u2"),

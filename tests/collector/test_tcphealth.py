@@ -15,9 +15,15 @@ CLIENT, SERVICE, BACKEND, NODE = range(1, 5)
 
 
 def observed(
-    local: tuple[int, int], remote: tuple[int, int], role: int, connect_us: int = 0, srtt_us: int = 0, resent: int = 0
+    local: tuple[int, int],
+    remote: tuple[int, int],
+    role: int,
+    connect_us: int = 0,
+    srtt_us: int = 0,
+    resent: int = 0,
+    since: int = 1,
 ) -> tuple[Any, ...]:
-    return ((0, local[0]), (0, remote[0]), local[1], remote[1], 1, connect_us, srtt_us, resent, role, 0, 0)
+    return (since, (0, local[0]), (0, remote[0]), local[1], remote[1], 1, connect_us, srtt_us, resent, role, 0, 0)
 
 
 def observations(*rows: tuple[Any, ...]) -> np.ndarray[Any, Any]:
@@ -26,7 +32,7 @@ def observations(*rows: tuple[Any, ...]) -> np.ndarray[Any, Any]:
 
 def flows(*ends: tuple[tuple[int, int], tuple[int, int], tuple[int, int], tuple[int, int]], protocol: int = 6) -> Any:
     """Rows of (src, dst, backend, nat_src), each an address and a port."""
-    columns: dict[str, Any] = {"protocol": np.full(len(ends), protocol, np.uint8)}
+    columns: dict[str, Any] = {"protocol": np.full(len(ends), protocol, np.uint8), "start": np.arange(len(ends))}
     for at, end in enumerate(("src", "dst", "backend", "nat_src")):
         columns[f"{end}_hi"] = np.zeros(len(ends), np.uint64)
         columns[f"{end}_lo"] = np.array([row[at][0] for row in ends], np.uint64)
@@ -67,6 +73,21 @@ def test_a_role_is_not_taken_for_the_other() -> None:
     health = TcpHealth()
     joined = health.join(flows(DIRECT), observations(observed((CLIENT, 4001), (BACKEND, 8080), ANSWERER, 0, 70, 1)))
     assert joined["srtt_us"].tolist() == [0]
+
+
+def test_connections_that_reuse_their_ends_keep_their_order() -> None:
+    """Three in one read, two of which the sockets told of, in any order."""
+    ends = ((CLIENT, 4000), (SERVICE, 80))
+    joined = TcpHealth().join(
+        flows(TRANSLATED, DIRECT, TRANSLATED, TRANSLATED),
+        observations(
+            observed(*ends, OPENER, 900, 50, since=30),
+            observed(*ends, OPENER, 700, 40, since=20),
+            observed(*ends, OPENER, 0, 60, since=30),
+        ),
+    )
+    assert joined["connect_us"].tolist() == [0, 0, 700, 900]
+    assert joined["srtt_us"].tolist() == [0, 0, 40, 60]
 
 
 def test_what_comes_before_its_flow_waits_for_it() -> None:
