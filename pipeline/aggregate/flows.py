@@ -66,7 +66,7 @@ class FlowMetrics:
 
     def use(self, snapshot: Snapshot) -> None:
         """Take ids to be those of `snapshot` from now on; they mean what they did while it shares the numbering."""
-        before, self._snapshot = self._snapshot, snapshot
+        before = self._snapshot
         if snapshot is before:
             return
         if before is None or snapshot.endpoints is not before.endpoints:
@@ -74,6 +74,7 @@ class FlowMetrics:
         if before is None or snapshot.numbering is not before.numbering:
             for totals in (self._conversations, self._services, self._dials, self._endpoints):
                 totals.forget_ids()
+        self._snapshot = snapshot
         for family in self._families:
             family.use(snapshot)
 

@@ -51,16 +51,17 @@ class PolicyMetrics:
         """Take ids to be those of `snapshot` from now on."""
         if snapshot is self._snapshot:
             return
+        if self._snapshot is None or snapshot.numbering is not self._snapshot.numbering:
+            self._coverage.forget_ids()
+            self._mismatches.forget_ids()
         self._snapshot = snapshot
         self._workloads = workload_ids(snapshot)
-        self._coverage.forget_ids()
-        self._mismatches.forget_ids()
 
     def add(self, flows: pl.DataFrame) -> None:
         """Add flows that were judged and marked under the snapshot in use."""
         if self._book is not self._policies.book:
-            self._book = self._policies.book
             self._by_policy.forget_ids()
+            self._book = self._policies.book
         workload = pl.lit(self._workloads)
         is_counted = pl.col("role") == "canonical"
         *sides, mismatches = pl.collect_all(
@@ -106,7 +107,8 @@ class PolicyMetrics:
         return [*(view.samples() for view in self._views), *self._state.samples(self._snapshot)]
 
     def _name_policies(self, ids: pl.DataFrame) -> pl.DataFrame:
-        named = pl.lit(self._policies.book.references.to_struct())
+        assert self._book is not None  # noqa: S101 - `add` has set it
+        named = pl.lit(self._book.references.to_struct())
         return ids.select(
             pl.col("verdict").cast(SIDE_VERDICT).cast(pl.String), named.gather("reference").alias("named")
         ).select(

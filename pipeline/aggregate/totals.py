@@ -1,7 +1,8 @@
 """Cumulative totals of one metric family: exact integers by label set, which only grow.
 
-Deltas come by ids (rows of a snapshot's frames), since ids are cheap to group and join; totals are kept by label text,
-since ids mean something else in the next snapshot. The invariant: a label set keeps its row, and its totals never fall.
+Deltas come by ids (rows of a snapshot's frames), since ids are cheap to number and names are not: sums are kept by ids
+until somebody asks for series, and only then are ids that are new given their label text. The invariant: a label set
+keeps its row, and its totals never fall.
 """
 
 from __future__ import annotations
@@ -13,72 +14,127 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ..attribution.keyindex import GrowingIndex
+from .idwords import IdWords
+
 Name = Callable[[pl.DataFrame], pl.DataFrame]
 """Turns rows of ids into rows of label text, in the same order."""
 
 _SERIES: Final = "series"
 _MOST: Final = np.uint64(2**64 - 1)
 """Where a total stays that nonsense on the wire would drive beyond 64 bits."""
+_HALF: Final = 2.0**63
+"""What wrapped is less than it should be by a multiple of twice this."""
+
+_Sums = NDArray[np.uint64]
 
 
 class Totals:
-    """Totals of `measures` by `labels`. Row i of `labels` belongs to element i of each measure.
-
-    `labels` is replaced when series are added and otherwise stays the same object, which readers may take as a sign.
-    """
+    """Totals of `measures` by `labels`. Row i of `labels` belongs to element i of each measure."""
 
     def __init__(self, ids: tuple[str, ...], labels: tuple[str, ...], measures: tuple[str, ...]) -> None:
-        self.labels = pl.DataFrame(schema=dict.fromkeys(labels, pl.String))
         self._ids = list(ids)
-        self._values: dict[str, NDArray[np.uint64]] = {name: np.zeros(0, np.uint64) for name in measures}
-        self._known: pl.DataFrame | None = None
+        self._labels = pl.DataFrame(schema=dict.fromkeys(labels, pl.String))
+        self._values: dict[str, _Sums] = {name: np.zeros(0, np.uint64) for name in measures}
+        self._forget()
 
     def __len__(self) -> int:
         return self.labels.height
 
-    def forget_ids(self) -> None:
-        """Ids mean something else from now on: the snapshot has changed."""
-        self._known = None
-
-    def add(self, deltas: pl.DataFrame, name: Name) -> None:
-        """Add rows of ids and measures (UInt64); ids that were not met since `forget_ids` are named by `name`."""
-        if deltas.is_empty():
-            return
-        series = self._series_of(deltas, name).to_numpy()
-        # Arrays are replaced, never changed in place: what `measure` gave out stays what it was.
-        for measure, before in self._values.items():
-            added = np.zeros(len(before), np.uint64)
-            np.add.at(added, series, deltas[measure].to_numpy())
-            total = before + added
-            self._values[measure] = np.where(total < before, _MOST, total)
+    @property
+    def labels(self) -> pl.DataFrame:
+        """Replaced when series are added, and otherwise the same object, which readers may take as a sign."""
+        self._settle()
+        return self._labels
 
     def measure(self, name: str) -> pl.Series:
         """The totals of one measure as they are now; later additions do not change them."""
+        self._settle()
         return pl.Series(name, self._values[name], dtype=pl.UInt64)
 
-    def _series_of(self, deltas: pl.DataFrame, name: Name) -> pl.Series:
-        if self._known is None:
-            self._known = deltas.select(self._ids).clear().with_columns(pl.lit(None, pl.UInt32).alias(_SERIES))
-        series = self._look_up(deltas, self._known)
-        if series.null_count():
-            unknown = deltas.filter(series.is_null()).select(self._ids).unique()
-            learnt = unknown.with_columns(self._register(name(unknown)))
-            self._known = pl.concat([self._known, learnt])
-            series = self._look_up(deltas, self._known)
-        return series
+    def forget_ids(self) -> None:
+        """Ids mean something else from now on. What `name` functions name by must still be what it was."""
+        self._settle()
+        self._forget()
 
-    def _look_up(self, deltas: pl.DataFrame, known: pl.DataFrame) -> pl.Series:
-        joined = deltas.select(self._ids).join(known, on=self._ids, how="left", nulls_equal=True, maintain_order="left")
-        return joined[_SERIES]
+    def add(self, deltas: pl.DataFrame, name: Name) -> None:
+        """Add rows of ids and measures (UInt64), best one row a combination of ids.
+
+        Ids that were not met since `forget_ids` are named by `name` when series are next asked for, so it must go on
+        naming them alike until `forget_ids`.
+        """
+        if deltas.is_empty():
+            return
+        slots = self._index.numbers(self._words.of(deltas))
+        self._grow(deltas, slots, name)
+        for measure, sums in self._sums.items():
+            before = sums[slots]
+            np.add.at(sums, slots, deltas[measure].to_numpy())
+            sums[slots[sums[slots] < before]] = _MOST
+        self._is_settled = False
+
+    def _forget(self) -> None:
+        self._index = GrowingIndex()
+        self._words = IdWords(self._ids)
+        self._series = np.zeros(0, np.int64)
+        """By slot, a number of the index: its series. Slots that are not named yet are at the end and not here."""
+        self._unnamed: list[tuple[Name, pl.DataFrame]] = []
+        self._sums: dict[str, _Sums] = {name: np.zeros(0, np.uint64) for name in self._values}
+        """By slot, with room for more: what came since the last `_settle`."""
+        self._is_settled = True
+
+    def _grow(self, deltas: pl.DataFrame, slots: NDArray[np.int32], name: Name) -> None:
+        """Make room for new slots, and keep their ids until they are named."""
+        known = len(self._series) + sum(ids.height for _, ids in self._unnamed)
+        if len(self._index) == known:
+            return
+        new = np.flatnonzero(slots >= known)
+        order, first = np.unique(slots[new], return_index=True)
+        assert len(order) == len(self._index) - known  # noqa: S101 - slots are numbered without a gap
+        self._unnamed.append((name, deltas.select(self._ids)[new[first]]))
+        room = len(next(iter(self._sums.values())))
+        if len(self._index) > room:
+            more = np.zeros(2 * len(self._index) - room, np.uint64)
+            self._sums = {measure: np.concatenate([sums, more]) for measure, sums in self._sums.items()}
+
+    def _settle(self) -> None:
+        """Name what is new, and bring what came since the last time to the series."""
+        if self._is_settled:
+            return
+        for name, ids in _joined(self._unnamed):
+            self._series = np.concatenate([self._series, self._register(name(ids)).to_numpy().astype(np.int64)])
+        self._unnamed = []
+        size = len(self._series)
+        # Arrays are replaced, never changed in place: what `measure` gave out stays what it was.
+        for measure, before in self._values.items():
+            sums = self._sums[measure]
+            added = np.zeros(len(before), np.uint64)
+            np.add.at(added, self._series, sums[:size])
+            roughly = np.bincount(self._series, sums[:size], len(before)) + before
+            total = before + added
+            self._values[measure] = np.where(roughly - total > _HALF, _MOST, total)
+            sums[:size] = 0
+        self._is_settled = True
 
     def _register(self, labelled: pl.DataFrame) -> pl.Series:
         """The series of rows of label text; those of new label sets are appended, in the order of their text."""
-        names = self.labels.columns
+        names = self._labels.columns
         distinct = labelled.select(names).unique()
-        new = distinct.join(self.labels, on=names, how="anti").sort(names)
+        new = distinct.join(self._labels, on=names, how="anti").sort(names)
         if new.height:
-            self.labels = pl.concat([self.labels, new], rechunk=True)
+            self._labels = pl.concat([self._labels, new], rechunk=True)
             grown = np.zeros(new.height, np.uint64)
             self._values = {measure: np.concatenate([values, grown]) for measure, values in self._values.items()}
-        index = self.labels.with_row_index(_SERIES)
+        index = self._labels.with_row_index(_SERIES)
         return labelled.join(index, on=names, how="left", maintain_order="left")[_SERIES]
+
+
+def _joined(unnamed: list[tuple[Name, pl.DataFrame]]) -> list[tuple[Name, pl.DataFrame]]:
+    """Neighbours that are named alike as one."""
+    joined: list[tuple[Name, list[pl.DataFrame]]] = []
+    for name, ids in unnamed:
+        if joined and joined[-1][0] == name:
+            joined[-1][1].append(ids)
+        else:
+            joined.append((name, [ids]))
+    return [(name, pl.concat(frames)) for name, frames in joined]

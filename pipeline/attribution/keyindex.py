@@ -108,3 +108,40 @@ class KeyIndex:
         for key, column in zip(self.keys, columns, strict=True):
             differs |= key[numbers] != column
         return differs
+
+
+class GrowingIndex:
+    """The same for keys that come a few at a time: what was given a number keeps it.
+
+    It is a short row of tables, each at least twice as large as the next, so that whatever is added costs its own size
+    and hardly ever that of what is there.
+    """
+
+    def __init__(self) -> None:
+        self._tables: list[KeyIndex] = []
+
+    def __len__(self) -> int:
+        return sum(map(len, self._tables))
+
+    def numbers(self, columns: Sequence[Column]) -> NDArray[np.int32]:
+        """The number of the key in each row of the columns (unsigned 64-bit); keys that are new get the next ones."""
+        found = np.full(len(columns[0]), -1, np.int32)
+        missing = np.arange(len(found))
+        first = 0
+        for table in self._tables:
+            places = table.find([column[missing] for column in columns])
+            is_here = places >= 0
+            found[missing[is_here]] = places[is_here] + first
+            missing = missing[~is_here]
+            first += len(table)
+        if missing.size:
+            added = KeyIndex([column[missing] for column in columns])
+            found[missing] = added.numbers + first
+            self._add(added)
+        return found
+
+    def _add(self, table: KeyIndex) -> None:
+        self._tables.append(table)
+        while len(self._tables) > 1 and 2 * len(self._tables[-1]) > len(self._tables[-2]):
+            late, early = self._tables.pop(), self._tables.pop()
+            self._tables.append(KeyIndex([np.concatenate(pair) for pair in zip(early.keys, late.keys, strict=True)]))

@@ -53,6 +53,31 @@ def test_a_total_that_nonsense_would_overflow_stays_at_the_most() -> None:
     assert found(totals) == {"name-0": 2**64 - 1}
 
 
+def test_of_several_ids_of_one_name_the_sum_stays_at_the_most() -> None:
+    totals = Totals(("id",), ("name",), ("value",))
+    totals.add(deltas([(0, 2**64 - 1), (5, 2**64 - 1), (10, 7), (1, 3)]), letters)
+    assert found(totals) == {"name-0": 2**64 - 1, "name-1": 3}
+    totals.add(deltas([(5, 1), (1, 1)]), letters)
+    assert found(totals) == {"name-0": 2**64 - 1, "name-1": 4}
+
+
+def test_ids_are_named_once_and_only_when_somebody_asks() -> None:
+    named: list[int] = []
+
+    def counted(ids: pl.DataFrame) -> pl.DataFrame:
+        named.append(ids.height)
+        return letters(ids)
+
+    totals = Totals(("id",), ("name",), ("value",))
+    totals.add(deltas([(0, 1), (1, 1)]), counted)
+    totals.add(deltas([(1, 1), (2, 1)]), counted)
+    assert named == []
+    assert found(totals) == {"name-0": 1, "name-1": 2, "name-2": 1}
+    totals.add(deltas([(2, 1)]), counted)
+    assert found(totals)["name-2"] == 2
+    assert named == [3]
+
+
 def test_forgotten_ids_are_named_anew() -> None:
     """After the snapshot has changed the same id may mean another name."""
     totals = Totals(("id",), ("name",), ("value",))
@@ -75,5 +100,6 @@ def test_new_series_come_in_the_order_of_their_names() -> None:
     """The exposition's order does not depend on how a group-by happens to run."""
     totals = Totals(("id",), ("name",), ("value",))
     totals.add(deltas([(3, 1), (1, 1), (2, 1)]), letters)
+    assert len(totals) == 3
     totals.add(deltas([(0, 1)]), letters)
     assert totals.labels["name"].to_list() == ["name-1", "name-2", "name-3", "name-0"]

@@ -1,0 +1,37 @@
+"""Ids of every kind have the same words where, and only where, they are the same."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.aggregate.idwords import IdWords
+from pipeline.attribution.keyindex import GrowingIndex
+
+KINDS = pl.Enum(["request", "reply"])
+SCHEMA = pl.Schema({"id": pl.UInt32, "protocol": pl.UInt8, "same": pl.Boolean, "kind": KINDS, "reason": pl.String})
+ROWS = st.tuples(
+    st.none() | st.sampled_from([0, 1, 2**31, 2**32 - 2]),
+    st.none() | st.sampled_from([0, 1, 255]),
+    st.none() | st.booleans(),
+    st.none() | st.sampled_from(["request", "reply"]),
+    st.none() | st.sampled_from(["", "other", "reply"]),
+)
+
+
+@settings(deadline=None)  # a shared machine may pause
+@given(st.lists(st.lists(ROWS, min_size=1, max_size=30), max_size=8))
+def test_numbers_follow_ids_from_frame_to_frame(frames: list[list[tuple[object, ...]]]) -> None:
+    words, index = IdWords(SCHEMA.names()), GrowingIndex()
+    known: dict[tuple[object, ...], int] = {}
+    for rows in frames:
+        numbers = index.numbers(words.of(pl.DataFrame(rows, schema=SCHEMA, orient="row")))
+        assert [known.setdefault(row, len(known)) for row in rows] == numbers.tolist()
+    assert len(index) == len(known)
+
+
+def test_what_has_no_width_is_refused() -> None:
+    with pytest.raises(TypeError, match="share"):
+        IdWords(["share"]).of(pl.DataFrame({"share": [0.5]}))
