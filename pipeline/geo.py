@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol
 import polars as pl
 
 from .errors import ConfigError
+from .inventory.addresses import halves_of
 from .inventory.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
@@ -96,6 +97,20 @@ class Geo:
             for side, end, _ in _SIDES
             for field, blank in (("country", ""), ("asn", 0))
         )
+
+    def in_structs(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Rows of `attribution.offline.attribute_rows`, whose `source` and `destination` get the fields of NETWORKS,
+        null where nothing is known."""
+        for side, ip in (("source", "src_ip"), ("destination", "dst_ip")):
+            halves = halves_of(rows[ip])
+            is_beyond = (rows[side].struct.field("kind") == "External").fill_null(value=False)
+            number = self.numbers(halves["hi"], halves["lo"], is_beyond)
+            told = self.networks.select(
+                pl.when(pl.col(field) != blank).then(field).gather(number).alias(field)
+                for field, blank in (("country", ""), ("asn", 0), ("organisation", ""))
+            )
+            rows = rows.with_columns(pl.col(side).struct.with_fields(*told))
+        return rows
 
     def numbers(self, hi: pl.Series, lo: pl.Series, is_asked: pl.Series) -> pl.Series:
         """The number of what is known of each address that is asked for; null for the others."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from . import Subparsers
+from .flow_input import add_geo
 
 RULE: Final = re.compile(r'\{"kind":"NetworkPolicy","namespace":"[^"]*","name":"[^"]*","rule":[^}]*\}')
 """A NetworkPolicy among the responsible policies, as Polars writes it."""
@@ -36,6 +37,7 @@ def add(commands: Subparsers) -> None:
     command.add_argument(
         "--flows", type=Path, required=True, metavar="FILE", help="JSON Lines, .parquet, pcap or pcapng"
     )
+    add_geo(command)
     command.add_argument(
         "-o",
         "--output",
@@ -60,6 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from ..attribution import offline
     from ..attribution.policies import compile_policies
+    from ..geo import load_geo
     from ..inventory import manifests, snapshot
     from . import flow_input, output
 
@@ -69,6 +72,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"flowatlas attribute: {problem}", file=sys.stderr)
     cluster = snapshot.build(objects)
     rows = offline.attribute_rows(flows.rows, cluster, compile_policies(objects, cluster))
+    if arguments.geo:
+        rows = load_geo(arguments.geo).in_structs(rows)
     rows = rows.with_columns(pl.when(~flows.is_reply).then(pl.col(name)).alias(name) for name in offline.JUDGED)
     output.write(rows, arguments.output, mend_json=with_rule_numbers)
     return 1 if refusals or flows.problems else 0

@@ -108,6 +108,19 @@ def test_only_ends_beyond_the_cluster_are_asked_for() -> None:
     assert named.select(names).rows() == [("", 0, "DE", 64500), ("DE", 64500, "", 0), ("", 0, "", 0)]
 
 
+def test_structs_of_ends_beyond_the_cluster_say_where_they_are() -> None:
+    ends = {"src_ip": [FRONT, SITE, FRONT], "dst_ip": [SITE, FRONT, "no address"]}
+    inside, beyond = {"kind": "Pod", "name": "front"}, {"kind": "External", "name": "outside"}
+    rows = pl.DataFrame({**ends, "source": [inside, beyond, inside], "destination": [beyond, inside, beyond]})
+    told = Geo([Counting(mmdb.system(64500, "Example Net"))]).in_structs(rows)
+    where, nowhere = (
+        {"country": None, "asn": asn, "organisation": name} for asn, name in ((64500, "Example Net"), (None, None))
+    )
+    assert told["source"].to_list() == [inside | nowhere, beyond | where, inside | nowhere]
+    assert told["destination"].to_list() == [beyond | where, inside | nowhere, beyond | nowhere]
+    assert told.columns == rows.columns
+
+
 @pytest.mark.parametrize(
     "record",
     [

@@ -14,6 +14,7 @@ import pytest
 
 from pipeline.cli import output
 from pipeline.cli.main import main
+from tests.pipeline import mmdb
 
 MANIFESTS = Path(__file__).resolve().parents[3] / "deploy" / "lab" / "manifests"
 FLOW = {"src_ip": "10.244.1.13", "dst_ip": "10.96.0.10", "dst_port": 53, "protocol": "UDP"}
@@ -45,6 +46,29 @@ def test_attribute_writes_each_flow_in_order_as_json_lines(tmp_path: Path) -> No
     }
     assert second["destination"]["kind"] == "External"
     assert second["service"] is None
+
+
+@pytest.fixture
+def geo(tmp_path: Path) -> str:
+    record = {**mmdb.country("DE"), **mmdb.system(64500, "Example Net")}
+    return str(mmdb.write(tmp_path / "all.mmdb", {"203.0.113.0/24": record}))
+
+
+def test_attribute_tells_where_ends_beyond_the_cluster_are(tmp_path: Path, geo: str) -> None:
+    flows = flows_file(tmp_path, json.dumps(FLOW), json.dumps(FLOW | {"dst_ip": "203.0.113.9"}))
+    done = run("attribute", "--state", str(MANIFESTS), "--flows", flows, "--geo", geo)
+    inside, beyond = (json.loads(line)["destination"] for line in done.stdout.splitlines())
+    names = ("country", "asn", "organisation")
+    assert [inside[name] for name in names] == [None, None, None]
+    assert [beyond[name] for name in names] == ["DE", 64500, "Example Net"]
+
+
+def test_a_wrong_database_is_named(tmp_path: Path, geo: str) -> None:
+    flows, broken = flows_file(tmp_path, json.dumps(FLOW)), tmp_path / "broken.mmdb"
+    broken.write_text("nothing")
+    done = run("attribute", "--state", str(MANIFESTS), "--flows", flows, "--geo", f"{geo},{broken}")
+    assert done.returncode == 2
+    assert f"pipeline.geo: {broken} is no MaxMind database" in done.stderr
 
 
 def test_attribute_tells_the_policies_and_numbers_their_rules(tmp_path: Path) -> None:
