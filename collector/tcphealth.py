@@ -14,14 +14,33 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from .connections import mixed
-
 WAIT_READS: Final = 10
 MOST_WAITING: Final = 65_536
 OPENER, ANSWERER = 1, 2
 
 ADDED: Final = ("connect_us", "srtt_us", "retransmits")
 _TCP: Final = 6
+_FACTORS: Final = tuple(
+    map(
+        np.uint64,
+        (
+            0x9E3779B97F4A7C15,
+            0xBF58476D1CE4E5B9,
+            0x94D049BB133111EB,
+            0xD6E8FEB86659FD93,
+            0xA0761D6478BD642F,
+            0xE7037ED1A0B428DB,
+        ),
+    )
+)
+_WAITING: Final = 65_536
+OPENER, ANSWERER = 1, 2
+
+ADDED: Final = ("connect_us", "srtt_us", "retransmits")
+_TCP: Final = 6
+_FACTORS: Final = np.random.Generator(np.random.PCG64(6)).integers(0, 1 << 63, 6, np.uint64) * np.uint64(2) + np.uint64(
+    1
+)
 _WAITING: Final = np.dtype(
     [
         ("since", "u8"),
@@ -80,25 +99,33 @@ def _waiting(observations: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
 
 
 def _key(opener: tuple[Any, Any, Any], answerer: tuple[Any, Any, Any]) -> _Keys:
-    ports = opener[2].astype(np.uint64) << np.uint64(16) | answerer[2]
-    halves = (half.astype(np.uint64) for end in (opener, answerer) for half in end[:2])
-    return mixed(len(ports), *halves, ports)
+    """A hash of a connection's ends: their words, each times an odd number of its own. The sum wraps around."""
+    key = np.zeros(len(opener[0]), np.uint64)
+    for word, factor in zip((*opener, *answerer), _FACTORS, strict=True):
+        key += word.astype(np.uint64) * factor
+    return key
 
 
 def _rows_of(waiting: npt.NDArray[np.void], flows: _Columns) -> npt.NDArray[np.int64]:
     """For each observation the row of its connection, or -1."""
+    at = np.full(len(waiting), -1)
     tcp = np.flatnonzero(flows["protocol"] == _TCP)
+    if not len(tcp) or not len(waiting):
+        return at
     src, dst, nat_src, backend = (
         (flows[f"{end}_hi"][tcp], flows[f"{end}_lo"][tcp], flows[f"{end}_port"][tcp])
         for end in ("src", "dst", "nat_src", "backend")
     )
-    start, since = flows["start"][tcp], waiting["since"]
-    as_opener = _matched(waiting["there"], since, _key(src, dst), start)
-    as_answerer = _matched(waiting["back"], since, _key(nat_src, backend), start)
-    as_opener[waiting["role"] == ANSWERER] = -1
-    as_answerer[waiting["role"] == OPENER] = -1
-    at = np.where(as_opener >= 0, as_opener, as_answerer)
-    return np.where(at >= 0, tcp[at], -1) if len(tcp) else at
+    start, role = flows["start"][tcp], waiting["role"]
+    for part, name, ends in (
+        (role != ANSWERER, "there", (src, dst)),
+        (role != OPENER, "back", (nat_src, backend)),
+    ):
+        open_ = np.flatnonzero(part & (at < 0))
+        if len(open_):
+            row = _matched(waiting[name][open_], waiting["since"][open_], _key(*ends), start)
+            at[open_] = np.where(row >= 0, tcp[row], -1)
+    return at
 
 
 def _matched(
@@ -108,14 +135,15 @@ def _matched(
 
     Several connections of the same ends follow each other: the latest is matched with the latest, and so on backwards.
     """
-    if not len(among) or not len(wanted):
-        return np.full(len(wanted), -1)
-    order = np.lexsort((start, among))
+    order = np.argsort(among)
     ordered = among[order]
-    first = np.searchsorted(ordered, wanted, side="left")
-    last = np.searchsorted(ordered, wanted, side="right") - 1
-    position = order[np.maximum(last - _later(wanted, since), np.minimum(first, len(order) - 1))]
-    return np.where(first <= last, position, -1)
+    first = np.minimum(np.searchsorted(ordered, wanted), len(order) - 1)
+    is_there = ordered[first] == wanted
+    if (ordered[1:] == ordered[:-1]).any():
+        order = np.lexsort((start, among))
+        last = np.searchsorted(ordered, wanted, side="right") - 1
+        first = np.maximum(last - _later(wanted, since), first)
+    return np.where(is_there, order[first], -1)
 
 
 def _later(keys: _Keys, since: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
