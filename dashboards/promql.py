@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import promql_parser as ast
 
-from pipeline.catalog import BY_NAME
+from pipeline.catalog import SERIES
 
 Labels = frozenset[str]
 
@@ -73,14 +73,13 @@ def _labels(node: Any, reading: Reading) -> Labels:
 
 
 def _selector(node: Any, reading: Reading) -> Labels:
-    metric = BY_NAME.get(node.name or "")
-    if metric is None:
+    if node.name not in SERIES:
         reading.problems.append(f"no metric {node.name or '(unnamed)'} in the catalogue")
         return frozenset()
-    reading.metrics.add(metric.name)
-    labels = frozenset(metric.labels)
+    reading.metrics.add(node.name)
+    labels = frozenset(SERIES[node.name])
     matched = {matcher.name for matcher in node.matchers.matchers}
-    _require(labels, matched, f"{metric.name} has no label", reading)
+    _require(labels, matched, f"{node.name} has no label", reading)
     return labels
 
 
@@ -131,6 +130,9 @@ def _call(node: Any, reading: Reading) -> Labels:
         )
         _require(found[0], sources, f"{name} reads a label that is not there:", reading, optional="")
         return found[0] | {target}
+    if name == "histogram_quantile":
+        _require(found[1], ("le",), "histogram_quantile reads a label that is not there:", reading)
+        return found[1] - {"le"}
     if name in ("absent", "scalar", "vector", "time"):
         return frozenset()
     return frozenset().union(*found)

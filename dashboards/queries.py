@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from pipeline.catalog import BY_NAME
+from pipeline.catalog import SERIES
 
 RATE_WINDOW: Final = "$__rate_interval"
 """Grafana's own: at least four scrapes long, whatever the zoom."""
@@ -24,11 +24,9 @@ ALL_SERIES: Final[Filter] = {}
 
 def select(metric: str, where: Filter = ALL_SERIES) -> str:
     """The selector of the metric's series that match every label of `where`."""
-    for label in where:
-        _require(metric, label)
+    _require(metric, *where)
     matchers = ", ".join(f'{label}=~"{pattern}"' for label, pattern in where.items())
-    name = BY_NAME[metric].name
-    return f"{name}{{{matchers}}}" if matchers else name
+    return f"{metric}{{{matchers}}}" if matchers else metric
 
 
 def rate(metric: str, by: Iterable[str] = (), where: Iterable[Filter] = (ALL_SERIES,)) -> str:
@@ -44,6 +42,11 @@ def increase(metric: str, by: Iterable[str] = (), where: Iterable[Filter] = (ALL
 def total(gauge: str, by: Iterable[str] = (), where: Iterable[Filter] = (ALL_SERIES,)) -> str:
     """The gauge's present value, summed by `by`."""
     return _sum(gauge, "{}", by, where)
+
+
+def quantile(q: float, histogram: str, by: Iterable[str] = (), where: Iterable[Filter] = (ALL_SERIES,)) -> str:
+    """The value that a share `q` of the histogram's observations did not exceed lately, by `by`."""
+    return f"histogram_quantile({q}, {rate(f'{histogram}_bucket', by=('le', *by), where=where)})"
 
 
 def age(gauge: str, by: Iterable[str]) -> str:
@@ -103,11 +106,12 @@ def _sum(metric: str, function: str, by: Iterable[str], where: Iterable[Filter])
 
 def _by(metric: str, labels: Iterable[str]) -> str:
     names = tuple(labels)
-    for name in names:
-        _require(metric, name)
+    _require(metric, *names)
     return f" by ({', '.join(names)})" if names else ""
 
 
-def _require(metric: str, label: str) -> None:
-    if label not in BY_NAME[metric].labels:
-        raise KeyError(f"{metric} has no label {label}; it has {', '.join(BY_NAME[metric].labels) or 'none'}")
+def _require(metric: str, *labels: str) -> None:
+    have = SERIES[metric]
+    for label in labels:
+        if label not in have:
+            raise KeyError(f"{metric} has no label {label}; it has {', '.join(have) or 'none'}")

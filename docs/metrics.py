@@ -15,7 +15,8 @@ packets, IP headers included and link headers not. Counters begin at 0 when thei
 `container_network_*`: they are the interfaces' own and began when the interface appeared.
 
 How many series a metric has is marked: **fine** grows with Services or nodes, **careful** with pairs of workloads or
-with pods, **costly** faster than that.
+with pods, **costly** faster than that. A **histogram** NAME is read as `NAME_bucket`, which has the label `le` (the
+bucket's upper bound) too, as `NAME_sum` and as `NAME_count`; that many series has each of its label sets.
 """
 
 _EXPOSERS: dict[Exposer, str] = {
@@ -38,7 +39,8 @@ def page() -> str:
 
 def _row(metric: Metric) -> tuple[str, ...]:
     labels = ", ".join(f"`{label}`" for label in metric.labels)
-    return f"`{metric.name}`", metric.kind, metric.unit, metric.cardinality, labels, metric.help
+    bounds = f" Buckets: {', '.join(f'{bound:g}' for bound in metric.buckets)}." if metric.buckets else ""
+    return f"`{metric.name}`", metric.kind, metric.unit, metric.cardinality, labels, metric.help + bounds
 
 
 def _table(headings: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

@@ -159,7 +159,7 @@ class Engine:
         self._meters.missing({**self._intake.missing(), **self._missing_state})
         self._meters.held_rows = self._awaiting.rows
         traffic = [*self._flows.samples(), *self._interfaces.samples(), *self._coverage.samples()]
-        series = sum(len(samples.values) for samples in traffic)
+        series = sum(samples.series for samples in traffic)
         self._publication.publish([*traffic, *self._meters.samples(series)])
         self._published_at = time.monotonic()
 

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import polars as pl
 
 from ..catalog import Metric
+
+SUM: Final = "sum"
+"""The field of a histogram's values that holds what its observations come to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +25,22 @@ class Samples:
     metric: Metric
     labels: pl.DataFrame
     values: pl.Series
-    """UInt64 for what is counted, Float64 for times and shares."""
+    """UInt64 for what is counted, Float64 for times and shares. Of a histogram: a struct of how many observations are
+    at or under each bound (UInt64, named as `Metric.le`), and what all come to (`sum`, Float64, in the metric's unit).
+    """
 
     def __post_init__(self) -> None:
         if tuple(self.labels.columns) != self.metric.labels:
             raise ValueError(f"{self.metric.name}: labels {self.labels.columns} are not {list(self.metric.labels)}")
         if self.metric.labels and self.labels.height != len(self.values):
             raise ValueError(f"{self.metric.name}: {self.labels.height} label rows, {len(self.values)} values")
+        if self.metric.le and self.values.struct.fields != [*self.metric.le, SUM]:
+            raise ValueError(f"{self.metric.name}: values {self.values.dtype} are not of buckets {self.metric.le}")
+
+    @property
+    def series(self) -> int:
+        """How many time series these are to Prometheus: a histogram's have one a bucket, a sum and a count."""
+        return len(self.values) * (len(self.metric.le) + 2 if self.metric.le else 1)
 
 
 def samples_of(metric: Metric, values: Mapping[tuple[str, ...], int | float]) -> Samples:

@@ -9,12 +9,12 @@ Source: prometheus.io, "Exposition formats", text-based format.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import polars as pl
 
-from ..aggregate.samples import Samples
+from ..aggregate.samples import SUM, Samples
 from ..catalog import Metric
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -48,20 +48,42 @@ class Renderer:
 
 
 def line_prefixes(metric: Metric, labels: pl.DataFrame) -> pl.Series:
-    """What stands before the value in each series' line: the name, and the labels in braces with their text escaped."""
-    if not metric.labels:
-        return pl.Series([metric.name + " "])
-    parts: list[pl.Expr] = []
-    for i, label in enumerate(metric.labels):
-        parts.append(pl.lit((f"{metric.name}{{" if i == 0 else '",') + f'{label}="'))
-        parts.append(pl.col(label).str.replace_many(list(_ESCAPES), list(_ESCAPES.values())))
-    return labels.select(pl.concat_str(*parts, pl.lit('"} '))).to_series()
+    """What stands before the value in each line: the name, and the labels in braces with their text escaped.
+
+    A histogram has several lines for each row of `labels`, one after the other: its buckets, the sum and the count.
+    """
+    if metric.kind != "histogram":
+        return _prefixes(metric.name, labels)
+    buckets = [_prefixes(f"{metric.name}_bucket", labels, f'le="{bound}"') for bound in metric.le]
+    return _interleaved([*buckets, *(_prefixes(f"{metric.name}_{total}", labels) for total in (SUM, "count"))])
 
 
 def value_texts(values: pl.Series) -> pl.Series:
     """Numbers as the format writes them: integers exactly, floats so that they read back equal."""
+    if isinstance(values.dtype, pl.Struct):
+        fields = {field: value_texts(values.struct.field(field)) for field in values.struct.fields}
+        total = fields.pop(SUM)
+        *_, count = fields.values()
+        return _interleaved([*fields.values(), total, count])
     text = values.cast(pl.String)
     return text.replace(_SPECIAL_FLOATS) if values.dtype.is_float() else text
+
+
+def _prefixes(name: str, labels: pl.DataFrame, last: str = "") -> pl.Series:
+    """The name and labels of one line for each row of `labels`; `last` is a label more, as text."""
+    if not labels.columns:
+        return pl.Series([f"{name}{{{last}}} " if last else f"{name} "])
+    parts: list[pl.Expr] = []
+    for i, label in enumerate(labels.columns):
+        parts.append(pl.lit((f"{name}{{" if i == 0 else '",') + f'{label}="'))
+        parts.append(pl.col(label).str.replace_many(list(_ESCAPES), list(_ESCAPES.values())))
+    return labels.select(pl.concat_str(*parts, pl.lit(f'",{last}}} ' if last else '"} '))).to_series()
+
+
+def _interleaved(columns: Sequence[pl.Series]) -> pl.Series:
+    """The first element of each, then the second of each, and so on."""
+    rows = pl.DataFrame([column.alias(str(place)) for place, column in enumerate(columns)])
+    return rows.select(pl.concat_list(pl.all())).to_series().explode()
 
 
 def _head(metric: Metric) -> bytes:

@@ -20,8 +20,11 @@ def exposition(growth: int, without: frozenset[str] = frozenset()) -> str:
 def _family(metric: Metric, growth: int) -> str:
     lines = [f"# HELP {metric.name} {metric.help}", f"# TYPE {metric.name} {metric.kind}"]
     for series in range(SERIES if metric.labels else 1):
-        labels = ",".join(f'{label}="{label}-{series}"' for label in metric.labels)
-        lines.append(f"{metric.name}{{{labels}}} {(series + 1) * growth}")
+        labels = [f'{label}="{label}-{series}"' for label in metric.labels]
+        for name, bounds in ((name, metric.le if "le" in have else ("",)) for name, have in metric.series.items()):
+            for bound in bounds:
+                inside = ",".join([*labels, *([f'le="{bound}"'] if bound else [])])
+                lines.append(f"{name}{{{inside}}} {(series + 1) * growth}")
     return "\n".join(lines) + "\n"
 
 

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from dashboards.promql import read
-from dashboards.queries import increase, label_values, named, rate, share, total, zero_while
+from dashboards.promql import BUILT_IN, read, substitute
+from dashboards.queries import increase, label_values, named, quantile, rate, share, total, zero_while
+from pipeline.catalog import SERIES, Metric
 
 
 def test_rate_sums_over_the_union_of_filters() -> None:
@@ -30,6 +31,33 @@ def test_increase_covers_the_time_shown() -> None:
 
 def test_total_reads_a_gauge_as_it_is() -> None:
     assert total("flowatlas_state_objects", by=("kind",)) == "sum by (kind) (flowatlas_state_objects)"
+
+
+@pytest.fixture
+def latency(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A histogram that the catalogue has for one test."""
+    metric = Metric("flowatlas_example_seconds", "histogram", "seconds", ("node",), "An example.", buckets=(0.5,))
+    for name, labels in metric.series.items():
+        monkeypatch.setitem(SERIES, name, labels)
+    return metric.name
+
+
+def test_a_quantile_is_read_from_the_buckets_and_loses_their_bounds(latency: str) -> None:
+    query = quantile(0.99, latency, by=("node",), where=({"node": "a"},))
+    assert query == (
+        "histogram_quantile(0.99, sum by (le, node) "
+        '(rate(flowatlas_example_seconds_bucket{node=~"a"}[$__rate_interval])))'
+    )
+    reading = read(substitute(query, BUILT_IN))
+    assert reading.problems == []
+    assert reading.labels == {"node"}
+    without_bounds = read(substitute(query.replace("by (le, node)", "by (node)"), BUILT_IN))
+    assert "not there: le" in without_bounds.problems[0]
+
+
+def test_a_histogram_has_no_series_of_its_own_name(latency: str) -> None:
+    with pytest.raises(KeyError, match=latency):
+        rate(latency)
 
 
 def test_a_metric_that_does_not_exist_is_refused() -> None:

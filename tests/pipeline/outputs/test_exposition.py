@@ -19,6 +19,7 @@ from pipeline.outputs.exposition import Renderer
 PAIR = Metric("flowatlas_example_bytes_total", "counter", "bytes", ("source", "target"), 'A "help" with \\ and\nline.')
 PLAIN = Metric("flowatlas_example_series", "gauge", "", (), "No labels.")
 TIME = Metric("flowatlas_example_timestamp_seconds", "gauge", "seconds", ("node",), "A time.")
+SPREAD = Metric("flowatlas_example_seconds", "histogram", "seconds", ("node",), "A spread.", buckets=(0.5,))
 
 HOSTILE = ['"', "\\", "\n", "\r", "\0", "\u2028", '"} 1\nevil', "\\n", '\\"', "a\\", "", "é😀", "\x85\x1b[2J", "\t"]
 
@@ -104,6 +105,9 @@ def test_promtool_accepts_hostile_labels() -> None:
     values: dict[tuple[str, ...], int] = {
         (a, b): i for i, (a, b) in enumerate((a, b) for a in HOSTILE for b in HOSTILE)
     }
-    text = Renderer().render([samples_of(PAIR, values), samples_of(PLAIN, {(): 1}), samples_of(TIME, {("n",): 1e20})])
+    fields = pl.DataFrame({"0.5": [1, 0], "+Inf": [1, 2], "sum": [0.25, 7.0]})
+    spread = Samples(SPREAD, pl.DataFrame({"node": ["n", '"\\\n']}), fields.to_struct("value"))
+    simple = (samples_of(PLAIN, {(): 1}), samples_of(TIME, {("n",): 1e20}))
+    text = Renderer().render([samples_of(PAIR, values), *simple, spread])
     done = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")

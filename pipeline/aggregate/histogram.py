@@ -1,0 +1,68 @@
+"""How often a measured value falls under each bound, by labels: what a metric of kind `histogram` exposes.
+
+    Metric("flowatlas_x_seconds", "histogram", "seconds", LABELS, "...", buckets=(0.001, 0.01, 0.1))  # the catalogue
+    latency = Histogram("flowatlas_x_seconds", ids=("src_id",), value="latency_ns", per_unit=10**9)
+    latency.add(frame, name)   # one row an observation: the ids and the value; `name` as for `Totals`
+    latency.samples()          # beside the other families' samples; `outputs.exposition` renders them
+
+Which rows are observations is the caller's affair: filter those out that measured nothing. The invariant: counts and
+sums are exact integers of the wire's unit, and an observation is in every bucket whose bound it does not exceed.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from ..catalog import BY_NAME
+from .samples import SUM, Samples
+from .totals import Name, Totals
+
+_BUCKET: Final = "bucket"
+_COUNT: Final = "count"
+
+
+class Histogram:
+    """The histogram `metric` of the column `value`, whose numbers are whole and `per_unit` to the metric's unit.
+
+    `ids` are the columns that tell series apart, as in `Totals`: `name` turns them into the metric's labels.
+    """
+
+    def __init__(self, metric: str, ids: tuple[str, ...], value: str, per_unit: int) -> None:
+        self._metric = BY_NAME[metric]
+        self._ids = list(ids)
+        self._value = value
+        self._per_unit = per_unit
+        self._bounds = np.array([round(bound * per_unit) for bound in self._metric.buckets], np.uint64)
+        self._totals = Totals(ids, self._metric.labels, (*self._metric.le, SUM))
+
+    def __len__(self) -> int:
+        return len(self._totals)
+
+    def forget_ids(self) -> None:
+        """Ids mean something else from now on: the snapshot has changed."""
+        self._totals.forget_ids()
+
+    def add(self, observations: pl.DataFrame, name: Name) -> None:
+        """Add one observation a row: the ids and the value (any unsigned integer); other columns are passed over."""
+        values = observations[self._value].cast(pl.UInt64)
+        bucket = pl.Series(_BUCKET, np.searchsorted(self._bounds, values.to_numpy(), side="left"), dtype=pl.UInt32)
+        counted = (
+            observations.select(self._ids)
+            .with_columns(values.alias(SUM), bucket)
+            .group_by(*self._ids, _BUCKET)
+            .agg(pl.len().cast(pl.UInt64).alias(_COUNT), pl.col(SUM).sum())
+        )
+        under = (
+            pl.col(_COUNT).filter(pl.col(_BUCKET) <= place).sum().alias(bound)
+            for place, bound in enumerate(self._metric.le)
+        )
+        self._totals.add(counted.group_by(self._ids).agg(*under, pl.col(SUM).sum()), name)
+
+    def samples(self) -> Samples:
+        """The metric's series now."""
+        counts = [self._totals.measure(bound) for bound in self._metric.le]
+        total = (self._totals.measure(SUM) / self._per_unit).alias(SUM)
+        return Samples(self._metric, self._totals.labels, pl.DataFrame([*counts, total]).to_struct("value"))
