@@ -33,14 +33,6 @@ _FACTORS: Final = tuple(
         ),
     )
 )
-_WAITING: Final = 65_536
-OPENER, ANSWERER = 1, 2
-
-ADDED: Final = ("connect_us", "srtt_us", "retransmits")
-_TCP: Final = 6
-_FACTORS: Final = np.random.Generator(np.random.PCG64(6)).integers(0, 1 << 63, 6, np.uint64) * np.uint64(2) + np.uint64(
-    1
-)
 _WAITING: Final = np.dtype(
     [
         ("since", "u8"),
