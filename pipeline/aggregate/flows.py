@@ -6,7 +6,7 @@ The invariant: every canonical flow is in each metric family once, whatever happ
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Protocol, runtime_checkable
 
 import polars as pl
 
@@ -23,6 +23,14 @@ PROTOCOLS: Final = {1: "ICMP", 6: "TCP", 17: "UDP", 58: "ICMPv6", 132: "SCTP"}
 """Names of IANA protocol numbers as the `protocol` label has them; any other is its number."""
 
 _PROTOCOL_TEXT: Final = pl.Series([PROTOCOLS.get(number, str(number)) for number in range(256)], dtype=pl.String)
+
+
+@runtime_checkable
+class OfSums(Protocol):
+    """What a family has besides where sums of canonical flows do for it: it is told these first."""
+
+    def add_sums(self, sums: pl.DataFrame) -> None:
+        """Add `rollups.summed` of the flows that come next."""
 
 
 class FlowMetrics:
@@ -80,13 +88,14 @@ class FlowMetrics:
 
     def add(self, flows: pl.DataFrame) -> None:
         """Add flows attributed under the snapshot in use."""
-        nodes = self._require_snapshot().endpoints["node"]
+        snapshot = self._require_snapshot()
+        sums = rollups.summed(flows, snapshot)
         conversations, services, observers, overlays, unattributed = pl.collect_all(
             [
-                rollups.conversations(flows.lazy(), self._workloads),
-                rollups.service_endpoints(flows.lazy()),
+                rollups.conversations(sums.lazy(), self._workloads),
+                rollups.service_endpoints(sums.lazy()),
                 rollups.observers(flows.lazy()),
-                rollups.overlays(flows.lazy(), nodes),
+                rollups.overlays(flows.lazy(), snapshot.endpoints["node"]),
                 rollups.unattributed(flows.lazy()),
             ]
         )
@@ -98,6 +107,8 @@ class FlowMetrics:
         self._overlays.add(overlays, self._name)
         self._unattributed.add(unattributed, self._name)
         for family in self._families:
+            if isinstance(family, OfSums):
+                family.add_sums(sums)
             family.add(flows)
 
     def samples(self) -> list[Samples]:

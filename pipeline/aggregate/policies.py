@@ -58,47 +58,50 @@ class PolicyMetrics:
         self._workloads = workload_ids(snapshot)
 
     def add(self, flows: pl.DataFrame) -> None:
-        """Add flows that were judged and marked under the snapshot in use."""
+        """Add the mismatches among flows that were judged and marked under the snapshot in use."""
+        if flows["mismatch"].null_count() == flows.height:
+            return
+        workload = pl.lit(self._workloads)
+        mismatches = (
+            flows.lazy()
+            .filter(pl.col("mismatch").is_not_null())
+            .group_by("mismatch", *(workload.gather(pl.col(end)).alias(end) for end in ("src_id", "dst_id")))
+            .agg(connections=pl.len().cast(pl.UInt64))
+            .collect()
+        )
+        self._mismatches.add(mismatches, self._name_pairs)
+
+    def add_sums(self, sums: pl.DataFrame) -> None:
+        """Add sums of flows that were judged under the snapshot in use; or flows, of which the canonical ones count."""
         if self._book is not self._policies.book:
             self._by_policy.forget_ids()
             self._book = self._policies.book
         workload = pl.lit(self._workloads)
-        is_counted = pl.col("role") == "canonical"
-        *sides, mismatches = pl.collect_all(
-            [
-                *(
-                    flows.lazy()
-                    .group_by(
-                        workload.gather(pl.col(end)).alias("src_id"), pl.when(is_counted).then(column).alias("answer")
-                    )
-                    .agg(
-                        bytes=(pl.col("bytes") + pl.col("reply_bytes")).sum().cast(pl.UInt64),
-                        connections=pl.col("opened").sum().cast(pl.UInt64),
-                    )
-                    .drop_nulls("answer")
-                    for end, column in _SIDES.values()
-                ),
-                flows.lazy()
-                .filter(pl.col("mismatch").is_not_null())
-                .group_by("mismatch", *(workload.gather(pl.col(end)).alias(end) for end in ("src_id", "dst_id")))
-                .agg(connections=pl.len().cast(pl.UInt64)),
-            ]
+        sides = pl.collect_all(
+            sums.lazy()
+            .filter(pl.col("role") == "canonical")
+            .group_by(workload.gather(pl.col(end)).alias("src_id"), pl.col(column).alias("answer"))
+            .agg(
+                bytes=(pl.col("bytes") + pl.col("reply_bytes")).sum().cast(pl.UInt64),
+                connections=pl.col("opened").sum().cast(pl.UInt64),
+            )
+            .drop_nulls("answer")
+            for end, column in _SIDES.values()
         )
         answers = self._policies.book.answers.drop("texts").lazy().with_row_index("answer")
-        sums = pl.concat(sides).lazy().join(answers, on="answer", how="left")
+        told = pl.concat(sides).lazy().join(answers, on="answer", how="left")
         is_pod = pl.lit(self._require_snapshot().endpoints["kind"] == "Pod").gather(pl.col("src_id"))
         by_policy, coverage = pl.collect_all(
             [
-                sums.explode("references")
+                told.explode("references")
                 .drop_nulls("references")
                 .group_by(pl.col("references").alias("reference"), "verdict")
                 .agg(pl.col(*_MEASURES).sum()),
-                sums.filter(is_pod).group_by("src_id", "direction", "coverage").agg(pl.col("bytes").sum()),
+                told.filter(is_pod).group_by("src_id", "direction", "coverage").agg(pl.col("bytes").sum()),
             ]
         )
         self._by_policy.add(by_policy, self._name_policies)
         self._coverage.add(coverage, self._name_workloads)
-        self._mismatches.add(mismatches, self._name_pairs)
 
     def samples(self) -> list[Samples]:
         """Every policy metric with its values as they are now."""

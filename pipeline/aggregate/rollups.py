@@ -1,7 +1,7 @@
 """Roll-ups of attributed flows: one function a metric family, grouped on ids.
 
-Each takes flows as `pipeline.attribution` leaves them and gives ids and UInt64 measures; names come later, for few
-rows.
+Each takes flows as `pipeline.attribution` leaves them, or their sums, and gives ids and UInt64 measures; names come
+later, for few rows. What sums canonical flows without looking at one alone does so over `summed`, a tenth of the rows.
 The invariant: what a metric sums, it sums once: canonical, observer and overlay rows never meet in one roll-up.
 """
 
@@ -14,6 +14,7 @@ import polars as pl
 
 from collector.schema import OUTCOMES
 
+from ..attribution.roles import ROLES
 from ..inventory.snapshot import Snapshot
 
 FAILURES: Final = ("refused", "reset", "no_reply")
@@ -22,6 +23,9 @@ FAILURES: Final = ("refused", "reset", "no_reply")
 CONVERSATION_MEASURES: Final = ("bytes", "reply_bytes", "packets", "reply_packets", "opened", *FAILURES)
 SERVICE_MEASURES: Final = ("bytes", "reply_bytes", "opened", *FAILURES)
 
+_SUMMED_BY: Final = ("dst_id", "service_id", "via", "protocol")
+_ANSWERS: Final = ("egress", "ingress_policy")
+_SITE: Final = ("kind", "namespace", "workload", "workload_kind", "node", "zone", "region")
 _IS_CANONICAL: Final = pl.col("role") == "canonical"
 _BOTH_WAYS: Final = (pl.col("bytes") + pl.col("reply_bytes")).sum().alias("bytes")
 
@@ -51,30 +55,46 @@ def _workloads_of(numbering: object) -> _Workloads:
     return _Workloads()
 
 
-def conversations(flows: pl.LazyFrame, workloads: pl.Series) -> pl.LazyFrame:
-    """CONVERSATION_MEASURES by src_id, dst_id (each standing for its workload), service_id and protocol."""
-    table = pl.lit(workloads)
+def summed(flows: pl.DataFrame, snapshot: Snapshot) -> pl.DataFrame:
+    """CONVERSATION_MEASURES of canonical flows, by src_id (standing for its workload on its node), dst_id, service_id,
+    via, protocol and, where flows have them, their policies' answers: all that sums depend on."""
+    answers = [name for name in _ANSWERS if name in flows.columns]
     return (
-        flows.filter(_IS_CANONICAL)
-        .group_by(
-            table.gather(pl.col("src_id")).alias("src_id"),
-            table.gather(pl.col("dst_id")).alias("dst_id"),
-            "service_id",
-            "protocol",
-        )
+        flows.lazy()
+        .filter(_IS_CANONICAL)
+        .group_by(pl.lit(site_ids(snapshot)).gather(pl.col("src_id")).alias("src_id"), *_SUMMED_BY, *answers)
         .agg(*(measured(measure) for measure in CONVERSATION_MEASURES))
+        .with_columns(role=pl.lit("canonical", dtype=ROLES))
+        .collect()
     )
 
 
-def service_endpoints(flows: pl.LazyFrame) -> pl.LazyFrame:
-    """SERVICE_MEASURES of flows that dialled a Service, by service_id, dst_id, via and protocol.
+@lru_cache(maxsize=2)
+def site_ids(snapshot: Snapshot) -> pl.Series:
+    """By endpoint id, the least id of an endpoint of the same workload in the same place."""
+    return snapshot.endpoints.select(pl.col("id").min().over(_SITE))["id"]
+
+
+def conversations(sums: pl.LazyFrame, workloads: pl.Series) -> pl.LazyFrame:
+    """CONVERSATION_MEASURES of `summed` by src_id, dst_id (each standing for its workload), service_id and protocol."""
+    table = pl.lit(workloads)
+    return sums.group_by(
+        table.gather(pl.col("src_id")).alias("src_id"),
+        table.gather(pl.col("dst_id")).alias("dst_id"),
+        "service_id",
+        "protocol",
+    ).agg(pl.col(CONVERSATION_MEASURES).sum())
+
+
+def service_endpoints(sums: pl.LazyFrame) -> pl.LazyFrame:
+    """SERVICE_MEASURES of `summed` that dialled a Service, by service_id, dst_id, via and protocol.
 
     The Service metrics are small sums of this one frame.
     """
     return (
-        flows.filter(_IS_CANONICAL & pl.col("service_id").is_not_null())
+        sums.filter(pl.col("service_id").is_not_null())
         .group_by("service_id", "dst_id", "via", "protocol")
-        .agg(*(measured(measure) for measure in SERVICE_MEASURES))
+        .agg(pl.col(SERVICE_MEASURES).sum())
     )
 
 

@@ -44,14 +44,17 @@ class ZoneMetrics:
         self._snapshot = snapshot
 
     def add(self, flows: pl.DataFrame) -> None:
-        """Add flows attributed under the snapshot in use."""
+        """Nothing here depends on one flow alone."""
+
+    def add_sums(self, sums: pl.DataFrame) -> None:
+        """Add sums of flows attributed under the snapshot in use; or flows, of which the canonical ones count."""
         if self._snapshot is None:
-            raise RuntimeError("use(snapshot) comes before add(flows)")
+            raise RuntimeError("use(snapshot) comes before add_sums(sums)")
         zones = zones_of(self._snapshot)
         namespaces = namespace_ids(self._snapshot) if self._charges is not None else None
         payers = [] if namespaces is None else _payers(namespaces)
         grouped = (
-            flows.lazy()
+            sums.lazy()
             .filter(pl.col("role") == "canonical")
             .group_by(*zones.pair(), *payers)
             .agg(pl.col(_BYTES).sum().cast(pl.UInt64))

@@ -19,7 +19,7 @@ import polars as pl
 
 from collector.schema import OUTCOMES
 from pipeline.aggregate.policies import PolicyMetrics
-from pipeline.aggregate.rollups import conversations, service_endpoints, workload_ids
+from pipeline.aggregate.rollups import conversations, service_endpoints, summed, workload_ids
 from pipeline.attribution import attribute
 from pipeline.attribution.policies import PAIR, Policies, PolicyTimeline, compile_policies
 from pipeline.attribution.policies.live import LivePolicies
@@ -101,11 +101,14 @@ def live_path(rows: int) -> None:
 
         def without(flows: pl.DataFrame = chunk) -> pl.DataFrame:
             attributed = attribute(flows.lazy(), picture).collect()
-            pl.collect_all([conversations(attributed.lazy(), workloads), service_endpoints(attributed.lazy())])
+            sums = summed(attributed, picture).lazy()
+            pl.collect_all([conversations(sums, workloads), service_endpoints(sums)])
             return attributed
 
         def policies_of(attributed: pl.DataFrame) -> None:
-            metrics.add(policies.judge(attributed, picture, epochs))
+            judged = policies.judge(attributed, picture, epochs)
+            metrics.add_sums(summed(judged, picture))
+            metrics.add(judged)
 
         attributed, plain_s = timed(without)
         policies_s = timed(lambda flows=attributed: policies_of(flows))[1]  # type: ignore[misc]  # bound now

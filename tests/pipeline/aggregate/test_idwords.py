@@ -11,7 +11,9 @@ from pipeline.aggregate.idwords import IdWords
 from pipeline.attribution.keyindex import GrowingIndex
 
 KINDS = pl.Enum(["request", "reply"])
-SCHEMA = pl.Schema({"id": pl.UInt32, "protocol": pl.UInt8, "same": pl.Boolean, "kind": KINDS, "reason": pl.String})
+SCHEMA = pl.Schema(
+    {"id": pl.UInt32(), "protocol": pl.UInt8(), "same": pl.Boolean(), "kind": KINDS, "reason": pl.String()}
+)
 ROWS = st.tuples(
     st.none() | st.sampled_from([0, 1, 2**31, 2**32 - 2]),
     st.none() | st.sampled_from([0, 1, 255]),

@@ -96,6 +96,7 @@ def test_metrics_equal_a_count_by_hand() -> None:
         expected: Counts = {}
         for window in range(2):
             flows = seen(policies.judge(flows_of(cluster, [0] * 60, seed + window)), seed + window)
+            metrics.add_sums(flows)
             metrics.add(flows)
             for name, counts in counted(objects, cluster, flows).items():
                 expected.setdefault(name, Counter()).update(counts)
@@ -108,6 +109,7 @@ def test_coverage_is_every_byte_of_pods_once_a_direction() -> None:
     objects = [convert(item["apiVersion"], item["kind"], item) for item in Draw(5).objects()]
     policies, metrics, cluster = metrics_of(objects)
     flows = seen(policies.judge(flows_of(cluster, [0] * 200, 5)), 5)
+    metrics.add_sums(flows)
     metrics.add(flows)
     is_pod = pl.lit(cluster.endpoints["kind"] == "Pod")
     counted_rows = flows.filter(pl.col("role") == "canonical")

@@ -71,7 +71,7 @@ def test_bytes_and_costs_equal_a_count_by_hand(history: list[tuple[Snapshot, lis
     for snapshot, rows in history:
         metrics.use(snapshot)
         frame = pl.DataFrame(rows, schema=SCHEMA)
-        metrics.add(frame)
+        metrics.add_sums(frame)
         endpoints = snapshot.endpoints.rows(named=True)
         far = with_locality(frame.lazy(), snapshot).collect()["locality"].to_list()
         for row, locality in zip(rows, far, strict=True):
@@ -105,7 +105,7 @@ def test_without_prices_there_is_no_cost() -> None:
 
 def test_flows_need_a_snapshot() -> None:
     with pytest.raises(RuntimeError, match="use"):
-        ZoneMetrics().add(pl.DataFrame(schema=SCHEMA))
+        ZoneMetrics().add_sums(pl.DataFrame(schema=SCHEMA))
 
 
 def test_labels_stay_the_same_object_while_no_series_is_new() -> None:
@@ -114,9 +114,9 @@ def test_labels_stay_the_same_object_while_no_series_is_new() -> None:
     known = dict(SNAPSHOTS[0].endpoints.select("name", "id").iter_rows())
     row = {"src_id": known["on-a1"], "dst_id": known["on-b1"], "service_id": None, "role": "canonical"}
     frame = pl.DataFrame([{**row, "bytes": 10**9, "reply_bytes": 0}], schema=SCHEMA)
-    metrics.add(frame)
+    metrics.add_sums(frame)
     before = metrics.samples()
-    metrics.add(frame)
+    metrics.add_sums(frame)
     after = metrics.samples()
     assert all(a.labels is b.labels for a, b in zip(before, after, strict=True))
     assert exposed(after[1]) == pytest.approx(
