@@ -17,9 +17,10 @@ from typing import Final, cast
 
 import polars as pl
 
-from collector.schema import COUNTERS, DNS, FLOWS, SCOPES, TABLES
+from collector.schema import COUNTERS, DNS, DROPS, FLOWS, SCOPES, TABLES
 
 from .aggregate.coverage import Coverage
+from .aggregate.drops import DropMetrics
 from .aggregate.families import families
 from .aggregate.flows import FlowMetrics
 from .aggregate.interfaces import InterfaceMetrics
@@ -27,6 +28,7 @@ from .aggregate.policies import PolicyMetrics
 from .attribution import attribute, attribute_counters
 from .attribution.aliases import has_aliases, join_aliases, may_be_alias
 from .attribution.dnsnames import DnsNames
+from .attribution.drops import attribute_drops
 from .attribution.policies.live import LivePolicies
 from .awaiting import Awaiting
 from .bus import Reader, open_reader
@@ -93,6 +95,7 @@ class Engine:
         self._flows = FlowMetrics((*families(prices, geo), PolicyMetrics(self._policies.timeline)))
         self._interfaces = InterfaceMetrics()
         self._coverage = Coverage()
+        self._drops = DropMetrics()
         self._has_uncommitted = False
         self._missing_state: Mapping[str, int] = {}
         self._settled_at = self._published_at = time.monotonic()
@@ -158,7 +161,12 @@ class Engine:
         self._interfaces.expire(time.time_ns())
         self._meters.missing({**self._intake.missing(), **self._missing_state})
         self._meters.held_rows = self._awaiting.rows
-        traffic = [*self._flows.samples(), *self._interfaces.samples(), *self._coverage.samples()]
+        traffic = [
+            *self._flows.samples(),
+            *self._interfaces.samples(),
+            *self._coverage.samples(),
+            *self._drops.samples(),
+        ]
         series = sum(samples.series for samples in traffic)
         self._publication.publish([*traffic, *self._meters.samples(series)])
         self._published_at = time.monotonic()
@@ -186,6 +194,9 @@ class Engine:
         counters = [batch.frame for batch in batches if batch.name.table == COUNTERS.name]
         if counters:
             self._apply_counters(pl.concat(counters), state.snapshot)
+        drops = [batch.frame for batch in batches if batch.name.table == DROPS.name]
+        if drops:
+            self._apply_drops(pl.concat(drops), state.snapshot)
 
     def _release(self) -> None:
         """See what has become of the cluster, and apply the rows that wait for that no more."""
@@ -246,6 +257,12 @@ class Engine:
         with self._meters.stage("aggregate"):
             self._interfaces.add(named, time.time_ns())
             self._coverage.add_counters(named)
+
+    def _apply_drops(self, drops: pl.DataFrame, state: Snapshot) -> None:
+        with self._meters.stage("attribute"):
+            attributed = attribute_drops(drops.lazy(), state).collect()
+        with self._meters.stage("aggregate"):
+            self._drops.add(attributed, state)
 
     def _refresh_state(self) -> ClusterState:
         state = self._state(self._meters)

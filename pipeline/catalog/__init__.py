@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from . import collector, external, ingress, interfaces, mesh, pipeline, policies, services, traffic, watcher, zones
+from . import collector, external, ingress, interfaces, mesh, pipeline, policies, services, tcp, traffic, watcher, zones
 from .labels import COVERED, INTERFACE, LABEL_HELP, PAIR, POLICY, ROUTE, SERVICE, SUBSET
 from .metric import Cardinality, Exposer, Kind, Metric
 
@@ -34,6 +34,7 @@ __all__ = [
 METRICS: Final[tuple[Metric, ...]] = (
     *traffic.METRICS,
     *services.METRICS,
+    *tcp.METRICS,
     *zones.METRICS,
     *external.METRICS,
     *ingress.METRICS,

@@ -68,23 +68,27 @@ HISTORY: Final = pl.Schema(
         "dns_name": pl.String(),  # what DNS had given the client for the destination's address beyond the cluster
         "dns_given": pl.String(),  # exact or inferred, as `attribution.dnsnames.GIVEN` tells
         **{f"{side}_{field}": dtype for side in _ENDS for field, dtype in _GEO.items()},  # of ends beyond the cluster
+        "connect_us": pl.UInt32(),  # from SYN to SYN-ACK at the opener's socket; on one row of a connection, else 0
+        "srtt_us": pl.UInt32(),  # smoothed round-trip time then; 0 where no socket told
+        "retransmits": pl.UInt32(),  # segments that ends on this node sent again since the previous observation
     }
 )
-"""Columns of the flow history. Text is "" where there is none, and a list empty."""
+"""Columns of the flow history. Where there is nothing to tell, text is "", a list empty and a number 0."""
 
 LATER: Final = tuple(HISTORY)[tuple(HISTORY).index("reason") :]
 """Columns that files of the first version lack."""
 
+_TCP_HEALTH: Final = ("connect_us", "srtt_us", "retransmits")
 _OUTCOME_TEXT: Final = pl.Series(OUTCOMES, dtype=pl.String)
 
 
 def history_of(flows: pl.DataFrame, snapshot: Snapshot, answers: AnswerBook | None = None) -> pl.DataFrame:
     """Flows attributed under `snapshot` as rows of HISTORY, in the same order.
 
-    `answers` says what their policy answers mean; without it nothing was judged. What DNS said is there where the flows
-    have `dns_name` and `dns_given`.
+    `answers` says what their policy answers mean; without it nothing was judged. What DNS and MaxMind databases said is
+    there where the flows have the columns.
     """
-    told = ("dns_name", "dns_given", *(f"{side}_{field}" for side in _ENDS for field in _GEO))
+    told = ("dns_name", "dns_given", *(f"{side}_{field}" for side in _ENDS for field in _GEO), *_TCP_HEALTH)
     absent = {name: HISTORY[name] for name in told if name not in flows.columns}
     ips = [addresses.text(f"{end}_hi", f"{end}_lo").alias(f"{end}_ip") for end in ("src", "dst", "backend", "nat_src")]
     return (

@@ -50,6 +50,14 @@ def interface(address: str, **more: Any) -> dict[str, Any]:
     return {**blank, "time": NOW, "netns": 7, "ifindex": 2, "interface": "eth0", "addr_hi": hi, "addr_lo": lo, **more}
 
 
+def drop(src: str, dst: str, port: int, reason: str, packets: int = 1) -> dict[str, Any]:
+    """One DROPS row: TCP packets of 60 bytes."""
+    row: dict[str, Any] = {"time": NOW, "src_port": 40000, "dst_port": port, "protocol": 6, "reason": reason}
+    for end, text in (("src", src), ("dst", dst)):
+        row[f"{end}_hi"], row[f"{end}_lo"] = parse(text)
+    return {**row, "packets": packets, "bytes": 60 * packets}
+
+
 def batch(node: str, seq: int, rows: Sequence[Mapping[str, Any]], table: Table = FLOWS, epoch: int = 1) -> Batch:
     columns = {
         name: [row.get(name, "") for row in rows]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from collector.schema import COUNTERS, OUTCOMES
+from collector.schema import COUNTERS, DROPS, OUTCOMES
 from pipeline import engine as engine_module
 from pipeline.aggregate.families import families
 from pipeline.bus import Message
@@ -33,7 +33,7 @@ from pipeline.query import scan_flows
 from pipeline.state import ClusterState
 from tests.pipeline import mmdb
 from tests.pipeline.attribution import dns_answers
-from tests.pipeline.shipments import NOW, SECOND, batch, flow, interface, message
+from tests.pipeline.shipments import NOW, SECOND, batch, drop, flow, interface, message
 from tests.pipeline.small_cluster import OBJECTS, pod, service, small_cluster
 
 FRONT_A, FRONT_B, DATABASE = "10.0.1.5", "10.0.2.5", "10.0.2.7"
@@ -425,6 +425,29 @@ def everything() -> Iterable[Message]:
     yield counters(0, FRONT_A)
     later = interface(FRONT_A, time=NOW + 20 * SECOND, receive_bytes=900, receive_packets=9)
     yield message(batch("node-a", 1, [later], COUNTERS))
+    yield message(batch("node-a", 0, [drop(FRONT_A, DATABASE, 5432, "netfilter_drop")], DROPS))
+
+
+def test_tcp_health_and_drops_are_told_by_the_ends() -> None:
+    """A retransmit counts on whatever row it is; a round trip on the canonical one."""
+    opened = flow(FRONT_A, DATABASE_VIP, 5432, backend=DATABASE, connect_us=200, srtt_us=90, retransmits=2)
+    seen = flow(FRONT_A, DATABASE, 5432, srtt_us=70, retransmits=3)  # by the node of the answerer
+    drops = [drop(FRONT_A, DATABASE, 5432, "netfilter_drop", 4), drop(FRONT_A, FRONT_B, 80, "no_socket")]
+    shipped = (batch("node-a", 0, [opened]), batch("node-b", 0, [seen]), batch("node-a", 0, drops, DROPS))
+    bench = Bench([message(one) for one in shipped])
+    bench.drain()
+    labels = ("source_namespace", "source_workload", "destination_namespace", "destination_workload")
+    ends = ("shop", "front", "shop", "database")
+    assert bench.values("flowatlas_tcp_retransmits_total", *labels) == {ends: 5}
+    assert bench.values("flowatlas_drops_total", *labels, "reason") == {
+        (*ends, "netfilter_drop"): 4,
+        ("shop", "front", "shop", "front", "no_socket"): 1,
+    }
+    assert bench.values("flowatlas_dropped_bytes_total", *labels, "reason")[*ends, "netfilter_drop"] == 240
+    connects = bench.values("flowatlas_tcp_connect_seconds_bucket", "source_namespace", "service", "le")
+    assert connects["shop", "database", "0.0001"] == 0
+    assert connects["shop", "database", "0.00025"] == 1
+    assert bench.values("flowatlas_tcp_rtt_seconds_sum", "service") == {("database",): pytest.approx(0.00009)}
 
 
 def policies() -> tuple[Resource, ...]:

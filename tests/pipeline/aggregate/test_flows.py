@@ -161,6 +161,7 @@ def test_every_flow_metric_of_the_catalogue_is_there() -> None:
         "flowatlas_policy_",
         "flowatlas_state_",
         "flowatlas_build_",
+        "flowatlas_drop",
         "container_network_",
     )
     wanted = {m.name for m in BY_NAME.values() if m.exposer == "pipeline" and not m.name.startswith(prefixes)}

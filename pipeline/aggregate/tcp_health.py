@@ -1,0 +1,94 @@
+"""TCP health of attributed flows: connect and round-trip times as histograms, segments sent again as sums.
+
+A connection's times are told by the opener's node and, where that has no collector, the round-trip time by the
+answerer's; what was sent again is told by the node of each end. So the invariant: a connect time and a segment count
+once, on whatever row they are; of round-trip times those on canonical rows count.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import polars as pl
+
+from ..attribution import with_labels
+from ..catalog import PAIR
+from ..inventory.snapshot import Snapshot
+from .histogram import Histogram
+from .rollups import workload_ids
+from .samples import Samples
+from .totals import Totals
+from .views import Plain
+from .zones import namespace_ids
+
+_TIMED: Final = ("src_id", "dst_id", "service_id")
+_TOLD: Final = ("connect_us", "srtt_us", "retransmits")
+_US: Final = 1_000_000
+
+
+class TcpHealthMetrics:
+    """The three families. Flows without the columns of TCP health have none."""
+
+    def __init__(self) -> None:
+        self._connects = Histogram("flowatlas_tcp_connect_seconds", _TIMED, "connect_us", _US)
+        self._round_trips = Histogram("flowatlas_tcp_rtt_seconds", _TIMED, "srtt_us", _US)
+        self._resent = Totals(("src_id", "dst_id"), PAIR, ("retransmits",))
+        self._view = Plain("flowatlas_tcp_retransmits_total", self._resent, "retransmits")
+        self._snapshot: Snapshot | None = None
+
+    def use(self, snapshot: Snapshot) -> None:
+        """Take ids to be those of `snapshot` from now on."""
+        if self._snapshot is None or snapshot.numbering is not self._snapshot.numbering:
+            for totals in (self._connects, self._round_trips, self._resent):
+                totals.forget_ids()
+        self._snapshot = snapshot
+
+    def add(self, flows: pl.DataFrame) -> None:
+        """Add flows attributed under the snapshot in use."""
+        snapshot = self._snapshot
+        if snapshot is None:
+            raise RuntimeError("use(snapshot) comes before add(flows)")
+        if not set(_TOLD) <= set(flows.columns):
+            return
+        workloads = pl.lit(workload_ids(snapshot))
+        told = (
+            flows.lazy()
+            .filter(pl.any_horizontal(pl.col(_TOLD) > 0), pl.col("role") != "overlay")
+            .select(
+                "src_id",
+                workloads.gather(pl.col("dst_id")).alias("dst_id"),
+                "service_id",
+                (pl.col("role") == "canonical").alias("is_canonical"),
+                *_TOLD,
+            )
+            .collect()
+        )
+        if told.is_empty():
+            return
+        namespaces = pl.lit(namespace_ids(snapshot))
+        timed = told.with_columns(namespaces.gather(pl.col("src_id")).alias("src_id"))
+        self._connects.add(timed.filter(pl.col("connect_us") > 0), self._name_timed)
+        self._round_trips.add(timed.filter(pl.col("srtt_us") > 0, "is_canonical"), self._name_timed)
+        resent = (
+            told.lazy()
+            .filter(pl.col("retransmits") > 0)
+            .group_by(workloads.gather(pl.col("src_id")).alias("src_id"), "dst_id")
+            .agg(pl.col("retransmits").cast(pl.UInt64).sum())
+            .collect()
+        )
+        self._resent.add(resent, self._name_pair)
+
+    def samples(self) -> list[Samples]:
+        """The three metrics as they are now."""
+        return [self._connects.samples(), self._round_trips.samples(), self._view.samples()]
+
+    def _name_timed(self, ids: pl.DataFrame) -> pl.DataFrame:
+        """`src_id` stands for its namespace; it is null beyond the cluster."""
+        assert self._snapshot is not None  # noqa: S101 - add has checked
+        named = with_labels(ids.lazy().select("dst_id", "service_id"), self._snapshot).collect()
+        namespace = pl.lit(self._snapshot.endpoints["namespace"].cast(pl.String)).gather(pl.col("src_id"))
+        return named.with_columns(source_namespace=ids.select(namespace.fill_null(""))["namespace"])
+
+    def _name_pair(self, ids: pl.DataFrame) -> pl.DataFrame:
+        assert self._snapshot is not None  # noqa: S101 - add has checked
+        return with_labels(ids.lazy(), self._snapshot).collect()
