@@ -15,8 +15,11 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
+from .attribution.keyindex import Column, GrowingIndex
 from .errors import ConfigError
 from .inventory.addresses import halves_of
 from .inventory.snapshot import Snapshot
@@ -24,7 +27,7 @@ from .inventory.snapshot import Snapshot
 log = logging.getLogger(__name__)
 
 MAX_ADDRESSES: Final = 200_000
-"""Addresses that are remembered, some 4 MB; when there are more, all but the newest are forgotten."""
+"""Addresses that are remembered, some 8 MB; once there are more, all are forgotten."""
 MAX_ORGANISATION: Final = 80
 """Characters of an organisation's name that are kept."""
 
@@ -38,7 +41,6 @@ NETWORKS: Final = pl.Schema(
 """What is told of an address. Addresses of which the same is told are one network here."""
 
 _COUNTRY: Final = re.compile(r"[A-Z]{2}\Z")
-_ADDRESS: Final = ("hi", "lo")
 _SIDES: Final = (("source", "src", "src"), ("destination", "dst", "backend"))
 _BROKEN: Final = (ValueError, LookupError, TypeError, ArithmeticError, RecursionError, MemoryError, struct.error)
 """What the reader raises on bytes that are no database, besides its own error, which is none of these."""
@@ -64,7 +66,9 @@ class Geo:
         """Look-ups that a database's bytes did not allow."""
         self._databases = tuple(databases)
         self._max_addresses = max_addresses
-        self._known = pl.DataFrame(schema={"hi": pl.UInt64, "lo": pl.UInt64, "network": pl.UInt32})
+        self._addresses = GrowingIndex()
+        self._known = np.zeros(0, np.uint32)
+        """By number of the address: its network."""
         self._numbers: dict[Network, int] = {("", 0, ""): 0}
         self._networks = pl.DataFrame(schema=NETWORKS)
 
@@ -114,23 +118,23 @@ class Geo:
 
     def numbers(self, hi: pl.Series, lo: pl.Series, is_asked: pl.Series) -> pl.Series:
         """The number of what is known of each address that is asked for; null for the others."""
-        addresses = pl.DataFrame({"hi": hi, "lo": lo})
-        asked = addresses.filter(is_asked).unique(maintain_order=True).drop_nulls()
-        known = self._look_up(asked)
-        told = addresses.join(known, on=_ADDRESS, how="left", maintain_order="left")
-        return told.select(pl.when(is_asked).then("network")).to_series()
+        is_asked = is_asked & hi.is_not_null()
+        asked = is_asked.to_numpy()
+        numbers = np.zeros(len(asked), np.uint32)
+        numbers[asked] = self._of_addresses(hi.filter(is_asked).to_numpy(), lo.filter(is_asked).to_numpy())
+        return pl.select(pl.when(is_asked).then(pl.Series(numbers))).to_series()
 
-    def _look_up(self, asked: pl.DataFrame) -> pl.DataFrame:
-        """`asked` with its `network`."""
-        new = asked.join(self._known, on=_ADDRESS, how="anti", maintain_order="left")
-        if new.height:
-            found = [self._number(*self._network(hi, lo)) for hi, lo in new.iter_rows()]
-            learnt = new.with_columns(pl.Series("network", found, dtype=pl.UInt32))
-            self._known = pl.concat([self._known, learnt], rechunk=True)
-        told = asked.join(self._known, on=_ADDRESS)
-        if self._known.height > self._max_addresses:
-            self._known = told.head(self._max_addresses)
-        return told
+    def _of_addresses(self, hi: Column, lo: Column) -> NDArray[np.uint32]:
+        if len(self._addresses) > self._max_addresses:
+            self._addresses, self._known = GrowingIndex(), np.zeros(0, np.uint32)
+        places = self._addresses.numbers([hi, lo])
+        new = np.flatnonzero(places >= len(self._known))
+        if new.size:
+            _, first = np.unique(places[new], return_index=True)
+            asked = zip(hi[new[first]].tolist(), lo[new[first]].tolist(), strict=True)
+            found = [self._number(*self._network(*halves)) for halves in asked]
+            self._known = np.concatenate([self._known, np.array(found, np.uint32)])
+        return self._known[places]
 
     def _number(self, *network: Any) -> int:
         return self._numbers.setdefault(network, len(self._numbers))
