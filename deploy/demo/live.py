@@ -94,7 +94,8 @@ def run(options: Options) -> Outcome:
             _wait_for_lake(lake, metrics)
         else:
             pipeline.stop()
-        outcome = judge(lab.truth(), lab.cluster, lake, metrics, began_ns=began_ns, panels=panels)
+        sees_all = options.source in {"ebpf", "packets"}
+        outcome = judge(lab.truth(), lab.cluster, lake, metrics, began_ns=began_ns, panels=panels, sees_all=sees_all)
         if options.keep:
             outcome.print(options.output)
             _serve(lab, listen, server)

@@ -22,6 +22,8 @@ from .verify import Report, compare, connections, truth_frame
 
 SHOWN_ROWS = 30
 SHOWN_FAULTS = 10
+NEAR = 0.01
+"""How far from 1 a pod's coverage may be, which is what one connection that is counted late comes to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +36,18 @@ class Outcome:
     """Sums that differ between the metrics and the history."""
     policies: PolicyReport = field(default_factory=lambda: PolicyReport(0, 0))
     panels: list[str] | None = None
+    coverage: Mapping[str, float] = field(default_factory=dict)
+    """Of each pod, the share of its interfaces' bytes that is in flows; see `pipeline.aggregate.coverage`."""
+    sees_all: bool = False
+    """Whether the flow source sees every packet, so that all shares must be 1. Conntrack does not: what a node drops
+    before tracking it is at the interface alone."""
 
     @property
     def ok(self) -> bool:
         """Whether every connection is right, and judged right, the metrics equal the history, and every panel has
-        data."""
-        return self.report.ok and not self.policies.wrong and not self.disagreements and not self.panels
+        data. And, where the source sees all, that the pods' interfaces carried what is told."""
+        is_covered = not self.sees_all or not _far_off(self.coverage)
+        return self.report.ok and not self.policies.wrong and not self.disagreements and not self.panels and is_covered
 
     def print(self, output: Path) -> None:
         """Write the table, the comparison and where to look next to the terminal."""
@@ -61,6 +69,7 @@ def judge(
     *,
     began_ns: int = 0,
     panels: list[str] | None = None,
+    sees_all: bool = False,
 ) -> Outcome:
     """Compare the truth's rows with the history, and the exposed metrics with the history's sums.
 
@@ -77,7 +86,23 @@ def judge(
         disagreements=_disagreements(everything, metrics, cluster),
         policies=compare_policies(told, judged(flows)),
         panels=panels,
+        coverage=_coverage(metrics),
+        sees_all=sees_all,
     )
+
+
+def _coverage(metrics: str) -> dict[str, float]:
+    return {
+        f"{sample.labels['namespace']}/{sample.labels['pod']}": sample.value
+        for family in text_string_to_metric_families(metrics)
+        for sample in family.samples
+        if sample.name == "flowatlas_capture_coverage_ratio"
+    }
+
+
+def _far_off(coverage: Mapping[str, float]) -> list[str]:
+    far = sorted((-abs(share - 1), pod, share) for pod, share in coverage.items() if abs(share - 1) > NEAR)
+    return [f"{pod} {share:.4f}" for _, pod, share in far]
 
 
 def _talkers(flows: pl.LazyFrame) -> pl.DataFrame:
@@ -157,6 +182,7 @@ def _verdict(outcome: Outcome) -> list[str]:
         ("WRONG BY POLICIES", outcome.policies.wrong),
         ("METRICS AND HISTORY DISAGREE", outcome.disagreements),
         ("PANELS WITHOUT DATA", outcome.panels or []),
+        ("INTERFACES CARRIED OTHER BYTES", _far_off(outcome.coverage) if outcome.sees_all else []),
     ):
         if names:
             lines += [f"{title}: {len(names)}", *(f"    {name}" for name in names[:SHOWN_FAULTS])]
@@ -164,6 +190,10 @@ def _verdict(outcome: Outcome) -> list[str]:
                 lines.append(f"    and {len(names) - SHOWN_FAULTS} more")
     if not outcome.disagreements:
         lines.append("metrics and history agree: connections, failures, packets and bytes")
+    if outcome.coverage:
+        pods = len(outcome.coverage)
+        near = pods - len(_far_off(outcome.coverage))
+        lines.append(f"the interfaces of {near} of {pods} pods carried the bytes that flows tell, within {NEAR:.0%}")
     if outcome.panels is not None and not outcome.panels:
         lines.append("every dashboard panel has data in Prometheus")
     lines.append("OK" if outcome.ok else "NOT OK")

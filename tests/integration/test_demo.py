@@ -9,7 +9,7 @@ from typing import Literal
 import pytest
 
 from deploy.demo import live, replay
-from deploy.demo.outcome import Outcome
+from deploy.demo.outcome import NEAR, Outcome
 
 TRAFFIC_S = 8.0
 
@@ -43,6 +43,9 @@ def test_over_the_file_bus_and_every_panel_has_data(tmp_path: Path, enforce: Enf
     outcome = run(tmp_path, None, enforce, source)
     is_right(outcome)
     assert outcome.panels == []
+    if source == "ebpf":  # which sees every packet
+        assert len(outcome.coverage) > 20
+        assert {pod: share for pod, share in outcome.coverage.items() if abs(share - 1) > NEAR} == {}
 
 
 @pytest.mark.root
