@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli.settings import load
+from pipeline.config import PipelineConfig
 from pipeline.errors import ConfigError
 
 
@@ -37,6 +38,23 @@ def test_text_becomes_paths_and_tuples(tmp_path: Path) -> None:
     sample = merged(tmp_path, environ=environ, node="n")
     assert sample.sources == ("conntrack", "counters")
     assert sample.netns == Path("/proc/1/ns/net")
+
+
+@pytest.mark.parametrize(
+    ("yaml", "environ", "flags"),
+    [
+        ("[/a.mmdb, /b.mmdb]", {}, {}),
+        ("[]", {"FLOWATLAS_PIPELINE_GEO": "/a.mmdb,/b.mmdb"}, {}),
+        ("[]", {"FLOWATLAS_PIPELINE_GEO": "/c.mmdb"}, {"geo": "/a.mmdb, /b.mmdb"}),
+    ],
+)
+def test_every_layer_can_list_files(
+    tmp_path: Path, yaml: str, environ: dict[str, str], flags: dict[str, object]
+) -> None:
+    file = tmp_path / "flowatlas.yaml"
+    file.write_text(f"pipeline: {{bus: 'file:///bus', state: /state, geo: {yaml}}}\n")
+    config = load("pipeline", PipelineConfig, file=file, environ=environ, flags=flags)
+    assert config.geo == (Path("/a.mmdb"), Path("/b.mmdb"))
 
 
 @pytest.mark.parametrize(
