@@ -126,27 +126,36 @@ class Coverage:
 def _at_pods(flows: pl.DataFrame, snapshot: Snapshot) -> pl.DataFrame:
     """What flows come to at the interfaces of the pods that are their ends and live where they were seen."""
     packets = pl.col("packets") + pl.col("reply_packets")
-    counted = flows.lazy().select(
-        *("node", "time", "src_id", "dst_id"),
-        (pl.col("protocol") != _TCP) | (pl.col("reply_packets") > 0),
-        bytes=(pl.col("bytes") + pl.col("reply_bytes") + _LINK_BYTES * packets).cast(pl.Int64),
-        packets=packets.cast(pl.Int64),
-    )
+    node, home = pl.col("node").to_physical(), pl.lit(_homes(snapshot).to_physical())
+    is_answered = (pl.col("protocol") != _TCP) | (pl.col("reply_packets") > 0)
     ends = [
-        counted.select("node", "time", pl.col("src_id").alias("id"), *_SUMS),
-        counted.filter("protocol").select("node", "time", pl.col("dst_id").alias("id"), *_SUMS),
+        flows.lazy()
+        .filter(home.gather(pl.col(end)) == node, *conditions)
+        .select(
+            "node",
+            "time",
+            pl.col(end).alias("id"),
+            bytes=(pl.col("bytes") + pl.col("reply_bytes") + _LINK_BYTES * packets).cast(pl.Int64),
+            packets=packets.cast(pl.Int64),
+        )
+        for end, conditions in (("src_id", ()), ("dst_id", (is_answered,)))
     ]
-    endpoints = snapshot.endpoints.lazy().filter(pl.col("kind") == "Pod")
+    names = snapshot.endpoints.lazy().select("id", "namespace", pod="name")
     return (
         pl.concat(ends)
         .group_by("node", "time", "id")
         .agg(pl.col(_SUMS).sum())
-        .join(endpoints.select("id", "namespace", pod="name", home="node"), on="id")
+        .join(names, on="id")
         .with_columns(pl.col("node").cast(pl.String))
-        .filter(pl.col("node") == pl.col("home"))
         .select(_FLOWS.names())
         .collect()
     )
+
+
+def _homes(snapshot: Snapshot) -> pl.Series:
+    """By endpoint id, the node that a pod is on (Categorical, as flows have it); null for what is no pod."""
+    is_pod = pl.col("kind") == "Pod"
+    return snapshot.endpoints.select(pl.when(is_pod).then(pl.col("node").cast(pl.String)).cast(pl.Categorical))["node"]
 
 
 def _samples(name: str, compared: pl.DataFrame) -> Samples:

@@ -11,17 +11,12 @@ sums are exact integers of the wire's unit, and an observation is in every bucke
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 import polars as pl
 
 from ..catalog import BY_NAME
 from .samples import SUM, Samples
 from .totals import Name, Totals
-
-_BUCKET: Final = "bucket"
-_COUNT: Final = "count"
 
 
 class Histogram:
@@ -47,19 +42,19 @@ class Histogram:
 
     def add(self, observations: pl.DataFrame, name: Name) -> None:
         """Add one observation a row: the ids and the value (any unsigned integer); other columns are passed over."""
-        values = observations[self._value].cast(pl.UInt64)
-        bucket = pl.Series(_BUCKET, np.searchsorted(self._bounds, values.to_numpy(), side="left"), dtype=pl.UInt32)
-        counted = (
-            observations.select(self._ids)
-            .with_columns(values.alias(SUM), bucket)
-            .group_by(*self._ids, _BUCKET)
-            .agg(pl.len().cast(pl.UInt64).alias(_COUNT), pl.col(SUM).sum())
-        )
-        under = (
-            pl.col(_COUNT).filter(pl.col(_BUCKET) <= place).sum().alias(bound)
-            for place, bound in enumerate(self._metric.le)
-        )
-        self._totals.add(counted.group_by(self._ids).agg(*under, pl.col(SUM).sum()), name)
+        if observations.is_empty():
+            return
+        values = observations[self._value].cast(pl.UInt64).to_numpy()
+        slots = self._totals.slots(observations.select(self._ids), name)
+        width = len(self._metric.le)
+        cells = slots.astype(np.int64) * width + np.searchsorted(self._bounds, values, side="left")
+        counts = np.bincount(cells, minlength=(int(slots.max()) + 1) * width).reshape(-1, width)
+        touched = np.flatnonzero(counts.any(axis=1))
+        sums = np.zeros(len(counts), np.uint64)
+        np.add.at(sums, slots, values)
+        under = np.cumsum(counts[touched], axis=1, dtype=np.uint64)
+        measures = {bound: under[:, place] for place, bound in enumerate(self._metric.le)}
+        self._totals.add_at(touched.astype(np.int32), measures | {SUM: sums[touched]})
 
     def samples(self) -> Samples:
         """The metric's series now."""

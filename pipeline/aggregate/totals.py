@@ -7,7 +7,7 @@ keeps its row, and its totals never fall.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import numpy as np
@@ -58,18 +58,25 @@ class Totals:
         self._forget()
 
     def add(self, deltas: pl.DataFrame, name: Name) -> None:
-        """Add rows of ids and measures (UInt64), best one row a combination of ids.
+        """Add rows of ids and measures (UInt64), best one row a combination of ids; `name` as for `slots`."""
+        if deltas.height:
+            self.add_at(self.slots(deltas, name), {measure: deltas[measure].to_numpy() for measure in self._sums})
 
-        Ids that were not met since `forget_ids` are named by `name` when series are next asked for, so it must go on
-        naming them alike until `forget_ids`.
+    def slots(self, rows: pl.DataFrame, name: Name) -> NDArray[np.int32]:
+        """By row of ids the number under which it is counted until `forget_ids`; numbers count from 0.
+
+        Ids that were not met before are named by `name` when series are next asked for, so it must go on naming them
+        alike until `forget_ids`.
         """
-        if deltas.is_empty():
-            return
-        slots = self._index.numbers(self._words.of(deltas))
-        self._grow(deltas, slots, name)
+        slots = self._index.numbers(self._words.of(rows))
+        self._grow(rows, slots, name)
+        return slots
+
+    def add_at(self, slots: NDArray[np.int32], measures: Mapping[str, _Sums]) -> None:
+        """Add to each measure what it has at slots, best not the same twice."""
         for measure, sums in self._sums.items():
             before = sums[slots]
-            np.add.at(sums, slots, deltas[measure].to_numpy())
+            np.add.at(sums, slots, measures[measure])
             sums[slots[sums[slots] < before]] = _MOST
         self._is_settled = False
 

@@ -18,6 +18,8 @@ Column = NDArray[Any]
 _MULTIPLIERS: Final = tuple(
     np.uint64(odd) for odd in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93)
 )
+_FIRST_ADDED: Final = 4_096
+"""So many new rows are looked at for new keys before the others are looked up among these."""
 _SPARSENESS: Final = 4
 """Slots of the table to a key, at least: most look-ups end at the first slot."""
 
@@ -124,7 +126,7 @@ class GrowingIndex:
         return sum(map(len, self._tables))
 
     def numbers(self, columns: Sequence[Column]) -> NDArray[np.int32]:
-        """The number of the key in each row of the columns (unsigned 64-bit); keys that are new get the next ones."""
+        """The number of the key (unsigned 64-bit parts) in each row; new keys get the next ones, in any order."""
         found = np.full(len(columns[0]), -1, np.int32)
         missing = np.arange(len(found))
         first = 0
@@ -134,14 +136,27 @@ class GrowingIndex:
             found[missing[is_here]] = places[is_here] + first
             missing = missing[~is_here]
             first += len(table)
-        if missing.size:
-            added = KeyIndex([column[missing] for column in columns])
-            found[missing] = added.numbers + first
-            self._add(added)
+        size = _FIRST_ADDED
+        while missing.size:  # a sample first: what is new mostly comes many times, and to find is cheaper than to add
+            step = -(-missing.size // size)
+            block, missing = missing[::step], np.delete(missing, np.s_[::step])
+            added = KeyIndex([column[block] for column in columns])
+            found[block] = added.numbers + first
+            places = added.find([column[missing] for column in columns])
+            is_here = places >= 0
+            found[missing[is_here]] = places[is_here] + first
+            missing = missing[~is_here]
+            first += len(added)
+            size *= 2
+            self._add(added.keys)
         return found
 
-    def _add(self, table: KeyIndex) -> None:
-        self._tables.append(table)
-        while len(self._tables) > 1 and 2 * len(self._tables[-1]) > len(self._tables[-2]):
-            late, early = self._tables.pop(), self._tables.pop()
-            self._tables.append(KeyIndex([np.concatenate(pair) for pair in zip(early.keys, late.keys, strict=True)]))
+    def _add(self, keys: Sequence[Column]) -> None:
+        """Add a table of new keys, and join what has become too small to be a table of its own."""
+        tables = [table.keys for table in self._tables] + [list(keys)]
+        kept = len(self._tables)
+        while len(tables) > 1 and 2 * len(tables[-1][0]) > len(tables[-2][0]):
+            late, early = tables.pop(), tables.pop()
+            tables.append([np.concatenate(pair) for pair in zip(early, late, strict=True)])
+            kept -= 1
+        self._tables = [*self._tables[:kept], KeyIndex(tables[-1])]

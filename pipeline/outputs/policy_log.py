@@ -13,6 +13,7 @@ from typing import Final
 
 import polars as pl
 
+from ..aggregate.rollups import workload_ids
 from ..attribution import with_labels
 from ..attribution.policies import PolicyTimeline
 from ..attribution.policies.answers import AnswerBook
@@ -23,8 +24,11 @@ log = logging.getLogger(__name__)
 
 PERIOD_SECONDS: Final = 60.0
 MAX_LINES: Final = 10
+MAX_HELD: Final = 50_000
+"""So many rows of ids are held at most before they are named."""
 MAX_KEPT: Final = 1_000
 """So many different mismatches are kept for the next lines."""
+_ALIKE: Final = ("mismatch", "backend_port", "verdict", "egress", "ingress_policy")
 _WORDS: Final = {
     "established_denied": "established although denied",
     "dropped_allowed": "never answered although allowed",
@@ -37,6 +41,10 @@ class PolicyLog:
     """Takes flows and writes lines now and then. Time comes in as a parameter."""
 
     def __init__(self) -> None:
+        self._held: list[pl.DataFrame] = []
+        """Mismatches by ids and their number, until there is something to tell: names are for few rows."""
+        self._meant: tuple[Snapshot, AnswerBook] | None = None
+        """What the ids of what is held mean."""
         self._seen: Counter[Key] = Counter()
         self._left_out = 0
         self._written_s = -PERIOD_SECONDS
@@ -47,12 +55,13 @@ class PolicyLog:
         """Remember the mismatches among flows that `policies` judged."""
         self._name(policies.current().not_judged)
         if flows["mismatch"].null_count() < flows.height:
-            self._remember(flows.filter(pl.col("mismatch").is_not_null()), snapshot, policies.book)
+            self._hold(flows.filter(pl.col("mismatch").is_not_null()), snapshot, policies.book)
 
     def tell(self, now_s: float, *, is_last: bool = False) -> None:
         """Write what is remembered, where it is time to or there is no later time."""
-        if self._seen and (is_last or now_s - self._written_s >= PERIOD_SECONDS):
+        if (self._held or self._seen) and (is_last or now_s - self._written_s >= PERIOD_SECONDS):
             self._written_s = now_s
+            self._remember()
             self._write()
 
     def _name(self, not_judged: Sequence[tuple[str, str | None, str]]) -> None:
@@ -66,9 +75,25 @@ class PolicyLog:
             log.warning("policies: not judged, and never called unprotected: %s", told)
         self._not_judged = kinds
 
-    def _remember(self, marked: pl.DataFrame, snapshot: Snapshot, book: AnswerBook) -> None:
-        alike = ("mismatch", "src_id", "dst_id", "backend_port", "verdict", "egress", "ingress_policy")
-        counted = marked.lazy().group_by(alike).len()  # names are for few rows
+    def _hold(self, marked: pl.DataFrame, snapshot: Snapshot, book: AnswerBook) -> None:
+        if self._meant and (self._meant[0].numbering is not snapshot.numbering or self._meant[1] is not book):
+            self._remember()
+        self._meant = snapshot, book
+        workload = pl.lit(workload_ids(snapshot))
+        ends = [workload.gather(pl.col(end)).alias(end) for end in ("src_id", "dst_id")]
+        self._held.append(marked.group_by(*ends, *_ALIKE).len())
+        if sum(frame.height for frame in self._held) > MAX_HELD:
+            self._held = [pl.concat(self._held).group_by("src_id", "dst_id", *_ALIKE).agg(pl.col("len").sum())]
+            if self._held[0].height > MAX_HELD // 2:
+                self._remember()
+
+    def _remember(self) -> None:
+        """Give names to what is held."""
+        if self._meant is None or not self._held:
+            return
+        snapshot, book = self._meant
+        counted = pl.concat(self._held).lazy().group_by("src_id", "dst_id", *_ALIKE).agg(pl.col("len").sum())
+        self._held = []
         named = with_labels(with_verdicts(counted, book), snapshot)
         key = (
             "mismatch",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -30,8 +31,22 @@ def test_numbers_follow_ids_from_frame_to_frame(frames: list[list[tuple[object, 
     known: dict[tuple[object, ...], int] = {}
     for rows in frames:
         numbers = index.numbers(words.of(pl.DataFrame(rows, schema=SCHEMA, orient="row")))
-        assert [known.setdefault(row, len(known)) for row in rows] == numbers.tolist()
-    assert len(index) == len(known)
+        assert [known.setdefault(row, number) for row, number in zip(rows, numbers.tolist(), strict=True)] == (
+            numbers.tolist()
+        )
+    assert sorted(known.values()) == list(range(len(index)))
+
+
+def test_many_new_keys_at_once_have_one_number_each() -> None:
+    random = np.random.default_rng(5)
+    index = GrowingIndex()
+    known: dict[tuple[int, int], int] = {}
+    for most in (10, 5_000, 300, 40_000):
+        columns = [random.integers(0, most, 30_000).astype(np.uint64), random.integers(0, 3, 30_000).astype(np.uint64)]
+        numbers = index.numbers(columns).tolist()
+        keys = zip(*(column.tolist() for column in columns), strict=True)
+        assert [known.setdefault(key, number) for key, number in zip(keys, numbers, strict=True)] == numbers
+    assert sorted(known.values()) == list(range(len(index)))
 
 
 def test_what_has_no_width_is_refused() -> None:
