@@ -218,10 +218,11 @@ class Engine:
             if not is_final:
                 is_unknown = (attributed["src_id"] == UNKNOWN) | (attributed["dst_id"] == UNKNOWN)
                 is_told = self._awaiting.doubt(flows, is_unknown, state.known_until, given_s)
-                attributed = attributed.filter(is_told)
+                if not is_told.all():  # a filter copies every column
+                    flows, attributed = flows.filter(is_told), attributed.filter(is_told)
                 if has_aliases(snapshot):
                     is_expected = may_be_alias(attributed, snapshot)
-                    attributed = attributed.filter(self._awaiting.expect(flows.filter(is_told), is_expected, given_s))
+                    attributed = attributed.filter(self._awaiting.expect(flows, is_expected, given_s))
             if len(self._names) and has_aliases(snapshot):
                 named = self._names.join(attributed.lazy(), snapshot)
                 attributed = join_aliases(named, snapshot).collect()
