@@ -48,8 +48,8 @@ struct counts { /* pairs: [INGRESS], [EGRESS] */
 struct flows {
 	NUMBER(type, MAP_HASH);
 	NUMBER(max_entries, 65536);
-	TYPE(key, struct conversation);
-	TYPE(value, struct counts);
+	NUMBER(key_size, sizeof(struct conversation));
+	NUMBER(value_size, sizeof(struct counts));
 };
 struct flows flows_a SEC(".maps"), flows_b SEC(".maps");
 
@@ -418,17 +418,21 @@ INLINE int begins_anew(struct packet *p, struct counts *counts)
 	return !(p->flags & SYN_ACK && other & SYN);
 }
 
-INLINE void count(struct __sk_buff *skb, struct packet *p)
+/* Not static, like `read`: the verifier then looks at each once, and not again for every way to come to it. */
+__attribute__((noinline)) int count(struct __sk_buff *skb, struct packet *p)
 {
 	u32 slot = 0;
 	void *flows = map_lookup(&active, &slot);
-	struct conversation key = {.ifindex = p->ifindex, .protocol = p->protocol};
+	struct conversation key = {};
 	struct counts *counts, *base, fresh = {};
-	u8 way = p->direction & 1;
 	u64 now = ktime_ns();
+	u8 way;
 
-	if (!flows)
-		return;
+	if (!flows || !p)
+		return 0;
+	way = p->direction & 1;
+	key.ifindex = p->ifindex;
+	key.protocol = p->protocol;
 	__builtin_memcpy(key.local, way == INGRESS ? p->source : p->destination, 16);
 	__builtin_memcpy(key.remote, way == INGRESS ? p->destination : p->source, 16);
 	key.local_port = way == INGRESS ? p->source_port : p->destination_port;
@@ -444,7 +448,7 @@ INLINE void count(struct __sk_buff *skb, struct packet *p)
 	}
 	if (counts) {
 		add(skb, p, &key, counts, now);
-		return;
+		return 0;
 	}
 	/* by constant indices: the verifier refuses others on the stack */
 	fresh.packets[INGRESS] = way == INGRESS;
@@ -472,40 +476,46 @@ INLINE void count(struct __sk_buff *skb, struct packet *p)
 	}
 	if (base)
 		base->current = key.generation;
+	return 0;
 }
 
-static __attribute__((noinline)) int see(struct __sk_buff *skb, u8 direction, u8 is_uplink)
+/* What is counted: the packet, or on an uplink the innermost one. 0 where it is none of IP or has been missed. */
+__attribute__((noinline)) int read(struct __sk_buff *skb, struct packet *p, u32 is_uplink)
 {
-	struct packet p = {};
 	u32 offset = 0;
 	u16 type = read_ethernet(skb, &offset);
 	int reason;
 
-	if (type != ETH_IPV4 && type != ETH_IPV6)
-		return NEXT;
-	p.ifindex = skb->ifindex;
-	p.direction = direction;
-	p.layer3 = offset;
-	if (read_ip(skb, &p, type)) {
+	if (!p || (type != ETH_IPV4 && type != ETH_IPV6))
+		return 0;
+	p->layer3 = offset;
+	if (read_ip(skb, p, type)) {
 		miss(MISSED_MALFORMED, skb->len - offset);
-		return NEXT;
+		return 0;
 	}
 	if (is_uplink) {
 		for (int depth = 0; depth < TUNNEL_DEPTH; depth++) {
-			type = open_tunnel(skb, &p, &offset);
+			type = open_tunnel(skb, p, &offset);
 			if (!type)
 				break;
-			p.layer3 = offset;
-			if (read_ip(skb, &p, type)) {
+			p->layer3 = offset;
+			if (read_ip(skb, p, type)) {
 				miss(MISSED_MALFORMED, skb->len - offset);
-				return NEXT;
+				return 0;
 			}
 		}
 	}
-	reason = read_ports(skb, &p);
+	reason = read_ports(skb, p);
 	if (reason >= 0)
-		miss(reason, p.bytes);
-	else
+		miss(reason, p->bytes);
+	return reason < 0;
+}
+
+INLINE int see(struct __sk_buff *skb, u8 direction, u32 is_uplink)
+{
+	struct packet p = {.ifindex = skb->ifindex, .direction = direction};
+
+	if (read(skb, &p, is_uplink))
 		count(skb, &p);
 	return NEXT;
 }

@@ -18,7 +18,8 @@ Keys = npt.NDArray[np.uint64]
 Flags = npt.NDArray[np.bool_]
 
 NEVER: Final = np.iinfo(np.int64).max
-_SLOTS: Final = 1024
+_SLOTS: Final = 1 << 18
+"""Room at first. A slot takes no memory until it is used, and those that are used are the first ones."""
 
 
 class Live:
@@ -26,7 +27,7 @@ class Live:
 
     def __init__(self, dtypes: Mapping[str, str]) -> None:
         self._dtypes = dtypes
-        self._columns: Columns = {name: np.zeros(_SLOTS, kind) for name, kind in dtypes.items()}
+        self._columns: Columns = {name: np.empty(_SLOTS, kind) for name, kind in dtypes.items()}
         self.due: Rows = np.full(_SLOTS, NEVER, np.int64)
         self._free: Rows = np.arange(_SLOTS)
         self._keys: Keys = np.empty(0, np.uint64)  # sorted

@@ -205,7 +205,7 @@ def _wire_keys(flows: npt.NDArray[np.void], rows: Rows) -> tuple[Keys, Keys, Key
 
 def _match(wanted: Keys, known: Keys) -> tuple[Rows, Flags]:
     """Which of the wanted keys are known, and for each of those where."""
-    order = np.argsort(known, kind="stable")
+    order = np.argsort(known)
     ordered = known[order]
     place = np.searchsorted(ordered, wanted)
     found = place < len(ordered)

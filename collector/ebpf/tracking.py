@@ -30,9 +30,10 @@ UNSURE_NS: Final = SECOND_NS // 5
 KEPT_NS: Final = 5 * SECOND_NS
 """How long an ended connection is remembered, so that a packet that comes late is none of a new one."""
 TCP_IDLE_NS: Final = 24 * 3600 * SECOND_NS
-UNREPLIED_IDLE_NS: Final = 30 * SECOND_NS  # as conntrack's timeouts of UDP and ICMP
+SHORT_IDLE_NS: Final = 30 * SECOND_NS  # as conntrack's timeouts of UDP and ICMP
 TCP_UNREPLIED_IDLE_NS: Final = 120 * SECOND_NS  # of SYN_SENT
-REPLIED_IDLE_NS: Final = 120 * SECOND_NS  # of UDP streams
+STREAM_IDLE_NS: Final = 120 * SECOND_NS  # of UDP that was answered and went on for more than STREAM_NS
+STREAM_NS: Final = 2 * SECOND_NS
 
 _TCP: Final = 6
 _UDP: Final = 17
@@ -321,12 +322,13 @@ def _state(live: Columns) -> npt.NDArray[np.uint8]:
 
 def _idle_limit(live: Columns) -> npt.NDArray[np.int64]:
     """After how much silence a connection whose end was not seen counts as ended, in ns."""
-    kind = (live["protocol"] == _TCP).view(np.uint8) * np.uint8(2) + live["is_replied"]
+    is_tcp, is_stream = live["protocol"] == _TCP, live["last"] - live["first"] > STREAM_NS
+    kind = is_tcp * np.uint8(2) + (live["is_replied"] & (is_tcp | is_stream))
     limits: npt.NDArray[np.int64] = _LIMITS[kind]
     return limits
 
 
-_LIMITS: Final = np.array([UNREPLIED_IDLE_NS, REPLIED_IDLE_NS, TCP_UNREPLIED_IDLE_NS, TCP_IDLE_NS], np.int64)
+_LIMITS: Final = np.array([SHORT_IDLE_NS, STREAM_IDLE_NS, TCP_UNREPLIED_IDLE_NS, TCP_IDLE_NS], np.int64)
 
 
 def _outcome(live: Columns, state: npt.NDArray[np.uint8], ended: Flags, now_ns: int) -> npt.NDArray[np.uint8]:
