@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from .errors import ConfigError
 
 _GROUP: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
+_DOMAIN: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\Z")
 _SCHEMES: Final = ("file", "kafka")
 
 
@@ -43,6 +44,8 @@ class PipelineConfig:
     (Cilium in kube-proxy's place); `auto` looks which of them the cluster runs."""
     state_wait_s: float = 2.0
     """How long a flow may wait for the cluster's state to tell of its time, and its ends."""
+    cluster_domain: str = "cluster.local"
+    """The domain of the cluster's own DNS names."""
     state_settle_s: float = 0.0
     """How far beyond a flow's start the state must be known before it is judged: what a pod's status may lag behind its
     packets. With 0 a pod that takes over an address within that time may bring its predecessor's name."""
@@ -67,6 +70,8 @@ class PipelineConfig:
             ("state_settle_s", 0.0, self.state_wait_s),
             ("window_s", 0.05, 3600.0),
             ("lake_flush_s", 0.05, 3600.0),
+        if not _DOMAIN.match(self.cluster_domain):
+            raise ConfigError(f"pipeline.cluster_domain: {self.cluster_domain!r} is no domain in lower case")
         )
         for key, least, most in limits:
             value = getattr(self, key)

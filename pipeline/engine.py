@@ -20,6 +20,7 @@ import polars as pl
 from collector.schema import COUNTERS, DNS, DROPS, FLOWS, SCOPES, TABLES
 
 from .aggregate.coverage import Coverage
+from .aggregate.dns import DnsMetrics
 from .aggregate.drops import DropMetrics
 from .aggregate.families import families
 from .aggregate.flows import FlowMetrics
@@ -28,6 +29,7 @@ from .aggregate.policies import PolicyMetrics
 from .attribution import attribute, attribute_counters
 from .attribution.aliases import has_aliases, join_aliases, may_be_alias
 from .attribution.dnsnames import DnsNames
+from .attribution.dnsqueries import asked_of, attribute_dns
 from .attribution.drops import attribute_drops
 from .attribution.policies.live import LivePolicies
 from .awaiting import Awaiting
@@ -92,6 +94,7 @@ class Engine:
         self._names = DnsNames()
         self._policies = LivePolicies()
         self._policy_log = PolicyLog()
+        self._asked = Awaiting(config.state_wait_s, config.state_settle_s)
         self._flows = FlowMetrics((*families(prices, geo), PolicyMetrics(self._policies.timeline)))
         self._interfaces = InterfaceMetrics()
         self._coverage = Coverage()
@@ -100,6 +103,7 @@ class Engine:
         self._missing_state: Mapping[str, int] = {}
         self._settled_at = self._published_at = time.monotonic()
 
+        self._dns = DnsMetrics()
     def run(self, stop: threading.Event) -> int:
         """Work until `stop` is set, then apply what the bus holds. 0, or 1 where that could not be finished in time."""
         if self._lake is not None:
@@ -128,7 +132,7 @@ class Engine:
         if self._is_settling_overdue():
             time.sleep(min(timeout_s, HELD_POLL_SECONDS))
         else:
-            messages = self._reader.poll(min(timeout_s, HELD_POLL_SECONDS) if self._awaiting.rows else timeout_s)
+            messages = self._reader.poll(min(timeout_s, HELD_POLL_SECONDS) if self._held_rows else timeout_s)
             self.ready.set()
             self._has_uncommitted |= bool(messages)
             for chunk in self._intake.take(messages):
@@ -144,7 +148,7 @@ class Engine:
 
         def finish() -> None:
             self.step(POLL_SECONDS)
-            while not self._reader.caught_up() or self._awaiting.rows:
+            while not self._reader.caught_up() or self._held_rows:
                 if time.monotonic() > deadline:
                     raise TransientError("the bus still holds messages")
                 self.step(POLL_SECONDS)
@@ -160,7 +164,7 @@ class Engine:
         self._policy_log.tell(time.monotonic())
         self._interfaces.expire(time.time_ns())
         self._meters.missing({**self._intake.missing(), **self._missing_state})
-        self._meters.held_rows = self._awaiting.rows
+        self._meters.held_rows = self._held_rows
         traffic = [
             *self._flows.samples(),
             *self._interfaces.samples(),
@@ -170,6 +174,7 @@ class Engine:
         series = sum(samples.series for samples in traffic)
         self._publication.publish([*traffic, *self._meters.samples(series)])
         self._published_at = time.monotonic()
+            *self._dns.samples(),
 
     def _await_state(self, stop: threading.Event) -> None:
         """Return when the cluster is known: what is on the bus waits there meanwhile."""
@@ -185,9 +190,12 @@ class Engine:
         exchanges = [batch.frame for batch in batches if batch.name.table == DNS.name]
         if exchanges:
             with self._meters.stage("attribute"):
-                self._names.add(pl.concat(exchanges))
+                self._names.add(answers)
+            known = self._asked.take(asked_of(answers), state.known_until, now_s)
+            self._apply_dns(known, state, now_s, is_final=False)
         flows = [batch.frame for batch in batches if batch.name.table == FLOWS.name]
         if flows:
+            answers, now_s = pl.concat(exchanges), time.monotonic()
             now_s = time.monotonic()
             known = self._awaiting.take(pl.concat(flows), state.known_until, now_s)
             self._apply_flows(known, state, now_s, is_final=False)
@@ -208,6 +216,9 @@ class Engine:
     def _apply_flows(self, flows: pl.DataFrame, state: ClusterState, given_s: float, *, is_final: bool) -> None:
         """Judge and count flows that came at `given_s`. Unless it is final, rows with an end that nothing holds yet
         are put back for as long as the state may still tell of it."""
+        for part in self._asked.release(state.known_until, time.monotonic()):
+            self._meters.late_rows += part.late
+            self._apply_dns(part.flows, state, part.given_s, is_final=part.is_final)
         if flows.is_empty():
             return
         snapshot = state.snapshot
@@ -225,7 +236,7 @@ class Engine:
                     attributed = attributed.filter(self._awaiting.expect(flows, is_expected, given_s))
             if len(self._names) and has_aliases(snapshot):
                 named = self._names.join(attributed.lazy(), snapshot)
-                attributed = join_aliases(named, snapshot).collect()
+                attributed = join_aliases(named, snapshot, self._config.cluster_domain).collect()
             if self._geo is not None:
                 attributed = self._geo.join(attributed, snapshot)
                 self._meters.geo_failures = self._geo.failures
@@ -244,6 +255,18 @@ class Engine:
                     judged = self._geo.with_names(judged)
             with self._meters.stage("output"):
                 self._lake.add(history_of(judged, snapshot, self._policies.timeline.book))
+
+    def _apply_dns(self, asked: pl.DataFrame, state: ClusterState, given_s: float, *, is_final: bool) -> None:
+        """Count exchanges that came at `given_s`; those of a client that nothing holds yet wait as flows do."""
+        if asked.is_empty():
+            return
+        with self._meters.stage("attribute"):
+            attributed = attribute_dns(asked, state.snapshot, self._config.cluster_domain)
+            if not is_final:
+                is_unknown = attributed["src_id"] == UNKNOWN
+                attributed = attributed.filter(self._asked.doubt(asked, is_unknown, state.known_until, given_s))
+        with self._meters.stage("aggregate"):
+            self._dns.add(attributed, state.snapshot)
 
     def _apply_counters(self, counters: pl.DataFrame, state: Snapshot) -> None:
         """Pods' own interfaces alone are exposed; those of pods that the state does not know cannot be named."""
@@ -277,12 +300,12 @@ class Engine:
         """Whether nothing more may be polled before the rows that wait for the state are counted: a commit is for all
         that was polled."""
         waited_s = time.monotonic() - self._settled_at
-        return self._awaiting.rows > 0 and self._has_uncommitted and waited_s >= self._config.lake_flush_s
+        return self._held_rows > 0 and self._has_uncommitted and waited_s >= self._config.lake_flush_s
 
     def _settle_what_is_due(self) -> None:
         """Set unreadable messages aside; flush and commit where it is time to, and nothing waits for the state."""
         self._set_aside()
-        if not self._has_uncommitted or self._awaiting.rows:
+        if not self._has_uncommitted or self._held_rows:
             return
         waited_s = time.monotonic() - self._settled_at
         if (
@@ -293,6 +316,11 @@ class Engine:
             self._settle()
 
     def _settle(self) -> None:
+    @property
+    def _held_rows(self) -> int:
+        """Rows that wait for the cluster's state."""
+        return self._awaiting.rows + self._asked.rows
+
         self._set_aside()
         if self._lake is not None:
             self._flush(self._lake)

@@ -9,7 +9,21 @@ from __future__ import annotations
 
 from typing import Final
 
-from . import collector, external, ingress, interfaces, mesh, pipeline, policies, services, tcp, traffic, watcher, zones
+from . import (
+    collector,
+    dns,
+    external,
+    ingress,
+    interfaces,
+    mesh,
+    pipeline,
+    policies,
+    services,
+    tcp,
+    traffic,
+    watcher,
+    zones,
+)
 from .labels import COVERED, INTERFACE, LABEL_HELP, PAIR, POLICY, ROUTE, SERVICE, SUBSET
 from .metric import Cardinality, Exposer, Kind, Metric
 
@@ -35,6 +49,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     *traffic.METRICS,
     *services.METRICS,
     *tcp.METRICS,
+    *dns.METRICS,
     *zones.METRICS,
     *external.METRICS,
     *ingress.METRICS,

@@ -54,6 +54,11 @@ LABEL_HELP: Final = {
     "policy_namespace": "Namespace of the policy; empty where it is cluster-wide.",
     "policy_kind": "NetworkPolicy, AdminNetworkPolicy, BaselineAdminNetworkPolicy or ClusterNetworkPolicy; others are "
     "not judged.",
+    "name_class": "What the name means: service; headless (a Service without an address of its own); pod; search (made "
+    "by a search list, as `www.example.com.shop.svc.cluster.local`); cluster_unknown (another of the cluster's domain "
+    "that means no object known); reverse (an address); single_label (one word); outside.",
+    "type": "Type of the question: A, AAAA, SRV, PTR, ...; `other` for rare ones.",
+    "rcode": "NOERROR, NXDOMAIN, SERVFAIL, REFUSED, FORMERR, NOTIMP, another code's number, or `no_answer`.",
     "rule": "Name of the rule, or its place among the rules counted from 1; empty where no rule decided: the policy "
     "isolates the pod.",
     "verdict": "What the direction came to: allowed, denied or not judged.",

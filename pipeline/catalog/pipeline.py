@@ -81,13 +81,13 @@ METRICS: Final = (
         "gauge",
         "",
         (),
-        "Flow rows that wait for the cluster's state to tell of their time.",
+        "Rows of flows and DNS that wait for the cluster's state to tell of their time.",
     ),
     Metric(
         "flowatlas_state_late_rows_total",
         "counter",
         "",
         (),
-        "Flow rows that had waited for `state_wait_s` and were judged by what was known, of a time before theirs.",
+        "Rows of flows and DNS that had waited for `state_wait_s` and were judged by what was known, of a time before theirs.",
     ),
 )

@@ -33,6 +33,7 @@ from pipeline.query import scan_flows
 from pipeline.state import ClusterState
 from tests.pipeline import mmdb
 from tests.pipeline.attribution import dns_answers
+from tests.pipeline.dns_cluster import dns_cluster
 from tests.pipeline.shipments import NOW, SECOND, batch, drop, flow, interface, message
 from tests.pipeline.small_cluster import OBJECTS, pod, service, small_cluster
 
@@ -426,6 +427,8 @@ def everything() -> Iterable[Message]:
     later = interface(FRONT_A, time=NOW + 20 * SECOND, receive_bytes=900, receive_packets=9)
     yield message(batch("node-a", 1, [later], COUNTERS))
     yield message(batch("node-a", 0, [drop(FRONT_A, DATABASE, 5432, "netfilter_drop")], DROPS))
+    question = dns_answers.Answer("www.example.com", NOW // SECOND, client=FRONT_A, server="203.0.113.53")
+    yield message(dns_answers.batch_of([question]))
 
 
 def test_tcp_health_and_drops_are_told_by_the_ends() -> None:
@@ -460,7 +463,7 @@ def policies() -> tuple[Resource, ...]:
 
 def test_every_metric_of_the_catalogue_is_exposed_with_its_labels_and_no_other() -> None:
     bench = Bench(list(everything()))
-    bench.state = replace(bench.state, epochs=(PolicyEpoch(BEGINNING, policies()),))
+    bench.state = replace(bench.state, snapshot=dns_cluster(), epochs=(PolicyEpoch(BEGINNING, policies()),))
     bench.state = replace(bench.state, known_until=NOW + 3600 * SECOND)
     bench.drain()
     exposed = {
@@ -513,3 +516,28 @@ def test_a_bus_that_refuses_for_good_ends_the_run_with_1(tmp_path: Path, monkeyp
     monkeypatch.setattr("signal.signal", lambda *_: None)
     assert engine_module.run(PipelineConfig(bus="file:///unused", state=tmp_path, listen="127.0.0.1:0")) == 1
     assert reader.stopped
+
+
+def test_questions_to_dns_are_counted_and_wait_for_their_client_to_be_told() -> None:
+    """The pod asks before the state tells of it; the row that only has another address counts nothing."""
+    now_s = NOW // SECOND
+    rows = [
+        dns_answers.Answer("www.example.com", now_s, client="10.0.1.9"),
+        dns_answers.Answer("www.example.com", now_s, client="10.0.1.9", address="203.0.113.8", is_first=False),
+        dns_answers.Answer("database.shop.svc.cluster.local", now_s, client=FRONT_A),
+    ]
+    bench = Bench([message(dns_answers.batch_of(rows))], wait_s=30.0)
+    bench.state = replace(bench.state, known_until=NOW - SECOND)
+    bench.engine.step(0)
+    bench.engine.publish()
+    assert bench.values("flowatlas_dns_queries_total") == {}
+    assert bench.values("flowatlas_state_held_rows") == {(): 2}
+    late = small_cluster(pod("late", "node-a", "10.0.1.9"))
+    bench.state = replace(bench.state, snapshot=late, known_until=NOW + 60 * SECOND)
+    bench.drain()
+    assert bench.values("flowatlas_dns_queries_total", "source_workload", "name_class") == {
+        ("late", "outside"): 1,
+        ("front", "service"): 1,
+    }
+    assert bench.values("flowatlas_dns_latency_seconds_count", "source_workload") == {("late",): 1, ("front",): 1}
+    assert bench.reader.committed

@@ -23,6 +23,12 @@ class Answer:
     address: str = SITE
     ttl: int = 10
     rcode: int = 0
+    server: str = "10.96.0.10"
+    kind: int = 1
+    """The question's type."""
+    latency_ns: int = 250_000
+    is_first: bool = True
+    """Whether the row is the one that counts the exchange."""
 
 
 def batch_of(answers: list[Answer], seq: int = 0) -> Batch:
@@ -32,7 +38,7 @@ def batch_of(answers: list[Answer], seq: int = 0) -> Batch:
         pairs = [parse(text) if text else NO_ADDRESS for text in texts]
         return np.array([hi for hi, _ in pairs], np.uint64), np.array([lo for _, lo in pairs], np.uint64)
 
-    client, server = halves([a.client for a in answers]), halves(["10.96.0.10"] * len(answers))
+    client, server = halves([a.client for a in answers]), halves([a.server for a in answers])
     address = halves([a.address for a in answers])
     columns: dict[str, np.ndarray | list[str]] = {
         "time": np.array([a.at * SECOND for a in answers], np.int64),
@@ -42,10 +48,10 @@ def batch_of(answers: list[Answer], seq: int = 0) -> Batch:
         "server_lo": server[1],
         "protocol": np.full(len(answers), 17, np.uint8),
         "question": [a.name for a in answers],
-        "type": np.full(len(answers), 1, np.uint16),
+        "type": np.array([a.kind for a in answers], np.uint16),
         "rcode": np.array([a.rcode for a in answers], np.uint8),
-        "latency_ns": np.full(len(answers), 250_000, np.uint64),
-        "exchanges": np.ones(len(answers), np.uint8),
+        "latency_ns": np.array([a.latency_ns for a in answers], np.uint64),
+        "exchanges": np.array([a.is_first for a in answers], np.uint8),
         "answer_hi": address[0],
         "answer_lo": address[1],
         "ttl_s": np.array([a.ttl for a in answers], np.uint32),
