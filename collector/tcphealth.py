@@ -16,6 +16,8 @@ import numpy.typing as npt
 
 WAIT_READS: Final = 10
 MOST_WAITING: Final = 65_536
+SLACK_NS: Final = 20_000_000
+"""By how much the two clocks, read one after the other on a busy node, may disagree."""
 OPENER, ANSWERER = 1, 2
 
 ADDED: Final = ("connect_us", "srtt_us", "retransmits")
@@ -35,7 +37,7 @@ _FACTORS: Final = tuple(
 )
 _WAITING: Final = np.dtype(
     [
-        ("since", "u8"),
+        ("since", "i8"),  # wall clock ns; 0 where unknown
         ("there", "u8"),  # hash of the connection where the socket is the opener's
         ("back", "u8"),  # where it is the answerer's
         ("connect_us", "u4"),
@@ -58,12 +60,13 @@ class TcpHealth:
         """Observations given up, since the start."""
         self.joined = 0
 
-    def join(self, flows: _Columns, observations: npt.NDArray[np.void]) -> dict[str, Any]:
+    def join(self, flows: _Columns, observations: npt.NDArray[np.void], wall_ns: int) -> dict[str, Any]:
         """The columns of FLOWS rows, with ADDED among them, from these observations and those that wait.
 
-        `observations` has the fields of `ebpf.tcp.OBSERVATION`, the later after the earlier of the same socket.
+        `observations` has the fields of `ebpf.tcp.OBSERVATION`, the later after the earlier of the same socket;
+        `wall_ns` is what the wall clock is ahead of the monotonic one.
         """
-        waiting = np.concatenate([self._waiting, _waiting(observations)])
+        waiting = np.concatenate([self._waiting, _waiting(observations, wall_ns)])
         rows = len(flows["src_hi"])
         told = {name: np.zeros(rows, np.uint32) for name in ADDED}
         at = _rows_of(waiting, flows)
@@ -78,10 +81,12 @@ class TcpHealth:
         return {**flows, **told}
 
 
-def _waiting(observations: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
+def _waiting(observations: npt.NDArray[np.void], wall_ns: int) -> npt.NDArray[np.void]:
     waiting = np.zeros(len(observations), _WAITING)
-    for name in (*ADDED, "role", "since"):
+    for name in (*ADDED, "role"):
         waiting[name] = observations[name]
+    since = observations["since"].astype(np.int64)
+    waiting["since"] = np.where(since > 0, since + wall_ns, 0)
     local, remote = (
         (observations[end][:, 0], observations[end][:, 1], observations[f"{end}_port"]) for end in ("local", "remote")
     )
@@ -115,40 +120,48 @@ def _rows_of(waiting: npt.NDArray[np.void], flows: _Columns) -> npt.NDArray[np.i
     ):
         open_ = np.flatnonzero(part & (at < 0))
         if len(open_):
-            row = _matched(waiting[name][open_], waiting["since"][open_], _key(*ends), start)
+            opened = role[open_] == OPENER
+            row = _matched(waiting[name][open_], waiting["since"][open_], opened, _key(*ends), start)
             at[open_] = np.where(row >= 0, tcp[row], -1)
     return at
 
 
 def _matched(
-    wanted: _Keys, since: npt.NDArray[np.uint64], among: _Keys, start: npt.NDArray[np.int64]
+    wanted: _Keys,
+    since: npt.NDArray[np.int64],
+    opened: npt.NDArray[np.bool_],
+    among: _Keys,
+    start: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.int64]:
     """For each wanted key the position among the keys that has it, or -1.
 
-    Several connections of the same ends follow each other: the latest is matched with the latest, and so on backwards.
+    Where connections follow each other between the same ends, time tells them apart. A flow begins after its opener
+    did (`opened`), so an earlier flow is none of its; and before its answerer's handshake is done.
     """
     order = np.argsort(among)
     ordered = among[order]
-    first = np.minimum(np.searchsorted(ordered, wanted), len(order) - 1)
-    is_there = ordered[first] == wanted
-    if (ordered[1:] == ordered[:-1]).any():
+    place = np.minimum(np.searchsorted(ordered, wanted), len(order) - 1)
+    is_there = ordered[place] == wanted
+    is_new = ordered[1:] != ordered[:-1]
+    if not is_new.all():
         order = np.lexsort((start, among))
+        group = np.concatenate([[0], np.cumsum(is_new)])
+        begun = _instants(group, start[order], start)
+        after = np.searchsorted(begun, _instants(group[place], since - SLACK_NS, start), side="left")
+        before = np.searchsorted(begun, _instants(group[place], since + SLACK_NS, start), side="right") - 1
         last = np.searchsorted(ordered, wanted, side="right") - 1
-        first = np.maximum(last - _later(wanted, since), first)
-    return np.where(is_there, order[first], -1)
+        place = np.where(opened, np.clip(after, place, np.maximum(last, place)), np.maximum(before, place))
+    position = order[place]
+    is_there &= ~opened | (start[position] >= since - SLACK_NS)
+    return np.where(is_there, position, -1)
 
 
-def _later(keys: _Keys, since: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
-    """For each key how many later instants the same key has."""
-    order = np.lexsort((since, keys))[::-1]
-    is_first = np.ones(len(order), np.bool_)
-    is_first[1:] = keys[order[1:]] != keys[order[:-1]]
-    is_other = is_first.copy()
-    is_other[1:] |= since[order[1:]] != since[order[:-1]]
-    number = np.cumsum(is_other)
-    later = np.empty(len(order), np.int64)
-    later[order] = number - np.maximum.accumulate(np.where(is_first, number, 0))
-    return later
+def _instants(
+    group: npt.NDArray[np.int64], instant: npt.NDArray[np.int64], start: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """Group and instant in one number, by which both are in order; us since the first of `start`, 12 days at most."""
+    instants: npt.NDArray[np.int64] = group << 40 | np.clip((instant - start.min()) // 1000, 0, (1 << 40) - 1)
+    return instants
 
 
 def _tell(told: Mapping[str, Any], joined: npt.NDArray[np.void], at: npt.NDArray[np.int64]) -> None:

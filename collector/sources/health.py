@@ -76,7 +76,8 @@ class HealthSource:
         for reason, count in missed.items():
             self._metrics.add("tcp_observations_total", count, result=reason)
         own = self._residence.is_own(observations["netns"], time.monotonic())
-        columns = self._health.join(flows, observations if own.all() else np.compress(own, observations))
+        wall_ns = time.time_ns() - time.monotonic_ns()
+        columns = self._health.join(flows, observations if own.all() else np.compress(own, observations), wall_ns)
         before, self._counted = self._counted, (self._health.joined, self._health.unmatched)
         for result, now, then in zip(("joined", "unmatched"), self._counted, before, strict=True):
             self._metrics.add("tcp_observations_total", now - then, result=result)

@@ -17,8 +17,9 @@ from deploy.lab.cluster import Lab, LabNode
 from pipeline.query import scan_flows
 
 from .exposed import settled, total
+from .health import HOOKS, working_hooks
 from .outcome import Outcome, judge
-from .processes import Process, flowatlas, free_port, prometheus, wait_for, wait_for_scrapes
+from .processes import Process, fetch, flowatlas, free_port, prometheus, wait_for, wait_for_scrapes
 from .table import Progress
 
 RATES_NEED_S = 8.0
@@ -84,6 +85,9 @@ def run(options: Options) -> Outcome:
         time.sleep(SETTLE_S)
         for process in (pipeline, *collectors):
             process.check()
+        hooks = set(HOOKS).intersection(
+            *(working_hooks(fetch(f"http://{at}/metrics") or "") for at in listen.collectors)
+        )
         panels = _panels(listen.prometheus) if server and options.duration_s >= RATES_NEED_S else None
         if not options.keep:
             for collector in collectors:
@@ -95,7 +99,10 @@ def run(options: Options) -> Outcome:
         else:
             pipeline.stop()
         sees_all = options.source in {"ebpf", "packets"}
-        outcome = judge(lab.truth(), lab.cluster, lake, metrics, began_ns=began_ns, panels=panels, sees_all=sees_all)
+        truth = lab.truth()
+        outcome = judge(
+            truth, lab.cluster, lake, metrics, began_ns=began_ns, panels=panels, sees_all=sees_all, hooks=hooks
+        )
         if options.keep:
             outcome.print(options.output)
             _serve(lab, listen, server)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from pipeline.aggregate.rollups import FAILURES
 from pipeline.query import scan_flows
 
 from .entrances import sums
+from .health import HealthReport, compare_health
 from .policies import PolicyReport, compare_policies, judged
 from .signals import signal_sums
 from .table import size, table
@@ -38,6 +39,7 @@ class Outcome:
     panels: list[str] | None = None
     coverage: Mapping[str, float] = field(default_factory=dict)
     """Of each pod, the share of its interfaces' bytes that is in flows; see `pipeline.aggregate.coverage`."""
+    health: HealthReport = field(default_factory=HealthReport)
     sees_all: bool = False
     """Whether the flow source sees every packet, so that all shares must be 1. Conntrack does not: what a node drops
     before tracking it is at the interface alone."""
@@ -47,7 +49,8 @@ class Outcome:
         """Whether every connection is right, and judged right, the metrics equal the history, and every panel has
         data. And, where the source sees all, that the pods' interfaces carried what is told."""
         is_covered = not self.sees_all or not _far_off(self.coverage)
-        return self.report.ok and not self.policies.wrong and not self.disagreements and not self.panels and is_covered
+        wrong = self.policies.wrong or self.health.wrong or self.disagreements or self.panels
+        return self.report.ok and not wrong and is_covered
 
     def print(self, output: Path) -> None:
         """Write the table, the comparison and where to look next to the terminal."""
@@ -70,11 +73,12 @@ def judge(
     began_ns: int = 0,
     panels: list[str] | None = None,
     sees_all: bool = False,
+    hooks: Set[str] = frozenset(),
 ) -> Outcome:
     """Compare the truth's rows with the history, and the exposed metrics with the history's sums.
 
     Connections older than `began_ns` are an earlier run's that a Kafka topic still held: they are in metrics and
-    history alike and in no truth of this run.
+    history alike and in no truth of this run. `hooks` are those that every collector has in the kernel.
     """
     everything = scan_flows(lake)
     flows = everything.filter(pl.col("start").cast(pl.Int64) >= began_ns)
@@ -87,6 +91,7 @@ def judge(
         policies=compare_policies(told, judged(flows)),
         panels=panels,
         coverage=_coverage(metrics),
+        health=compare_health(told, flows, metrics, hooks),
         sees_all=sees_all,
     )
 
@@ -173,6 +178,8 @@ def _verdict(outcome: Outcome) -> list[str]:
         f"{report.untracked} attempts dropped or refused on the client's own node before the kernel tracked them: not "
         "visible to the conntrack source",
         f"policies: {outcome.policies.denied} denied as told, {outcome.policies.mismatches} mismatches as told",
+        f"sockets: {outcome.health.timed} connect times within what the client measured; "
+        f"drops: {outcome.health.dropped} pairs of workloads cut by policies",
     ]
     for title, names in (
         ("MISSING", report.missing),
@@ -180,6 +187,7 @@ def _verdict(outcome: Outcome) -> list[str]:
         ("WRONG", report.wrong),
         ("NEVER GENERATED", report.never_generated),
         ("WRONG BY POLICIES", outcome.policies.wrong),
+        ("WRONG BY SOCKETS AND DROPS", outcome.health.wrong),
         ("METRICS AND HISTORY DISAGREE", outcome.disagreements),
         ("PANELS WITHOUT DATA", outcome.panels or []),
         ("INTERFACES CARRIED OTHER BYTES", _far_off(outcome.coverage) if outcome.sees_all else []),

@@ -46,6 +46,7 @@ TRUTH_SCHEMA: Final = pl.Schema(
         "tracked": pl.Boolean,
         "route": pl.String,
         "mesh": pl.String,
+        "connected_us": pl.Int64,
     }
 )
 SEVERAL: Final = "several"

@@ -129,7 +129,7 @@ def join() -> None:
     found = []
     for _ in range(ROUNDS):
         began = time.perf_counter()
-        joined = TcpHealth().join(flows, observations)
+        joined = TcpHealth().join(flows, observations, 0)
         found.append(time.perf_counter() - began)
     assert joined["srtt_us"].all()
     show("hooks_join", rows / median(found), "observations/s", {"rows": rows})

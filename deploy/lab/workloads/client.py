@@ -121,8 +121,10 @@ class Client:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             connection.bind((_own_address(address), action.get("source_port", 0)))
             row["src_ip"], row["src_port"] = connection.getsockname()
+            began_ns = time.perf_counter_ns()
             try:
                 _connect(connection, address, action["port"])
+                row["connected_us"] = (time.perf_counter_ns() - began_ns) // 1000
             except OSError as error:
                 row["outcome"] = _failure(error)
             else:
@@ -167,6 +169,7 @@ class Client:
             "tracked": action.get("tracked", True),
             "asked": action.get("host"),
             "mesh": action.get("mesh"),
+            "connected_us": None,
         }
 
     def _end(self, row: Row) -> None:
