@@ -42,10 +42,10 @@ class PipelineConfig:
     services_by: Literal["auto", "dialled", "backend"] = "auto"
     """What tells the Service of a flow: the address dialled; the backend too, where the dataplane shows no other
     (Cilium in kube-proxy's place); `auto` looks which of them the cluster runs."""
-    state_wait_s: float = 2.0
-    """How long a flow may wait for the cluster's state to tell of its time, and its ends."""
     cluster_domain: str = "cluster.local"
     """The domain of the cluster's own DNS names."""
+    state_wait_s: float = 2.0
+    """How long a flow may wait for the cluster's state to tell of its time, and its ends."""
     state_settle_s: float = 0.0
     """How far beyond a flow's start the state must be known before it is judged: what a pod's status may lag behind its
     packets. With 0 a pod that takes over an address within that time may bring its predecessor's name."""
@@ -65,13 +65,13 @@ class PipelineConfig:
         if not _GROUP.match(self.group):
             raise ConfigError(f"pipeline.group: {self.group!r} holds more than letters, digits, dot, dash, underscore")
         parse_address(self.listen, "pipeline.listen")
+        if not _DOMAIN.match(self.cluster_domain):
+            raise ConfigError(f"pipeline.cluster_domain: {self.cluster_domain!r} is no domain in lower case")
         limits = (
             ("state_wait_s", 0.0, 60.0),
             ("state_settle_s", 0.0, self.state_wait_s),
             ("window_s", 0.05, 3600.0),
             ("lake_flush_s", 0.05, 3600.0),
-        if not _DOMAIN.match(self.cluster_domain):
-            raise ConfigError(f"pipeline.cluster_domain: {self.cluster_domain!r} is no domain in lower case")
         )
         for key, least, most in limits:
             value = getattr(self, key)

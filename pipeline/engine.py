@@ -90,20 +90,20 @@ class Engine:
         self._geo = geo
         self._meters = Meters()
         self._awaiting = Awaiting(config.state_wait_s, config.state_settle_s)
+        self._asked = Awaiting(config.state_wait_s, config.state_settle_s)
         self._intake = Intake(self._meters)
         self._names = DnsNames()
         self._policies = LivePolicies()
         self._policy_log = PolicyLog()
-        self._asked = Awaiting(config.state_wait_s, config.state_settle_s)
         self._flows = FlowMetrics((*families(prices, geo), PolicyMetrics(self._policies.timeline)))
         self._interfaces = InterfaceMetrics()
         self._coverage = Coverage()
         self._drops = DropMetrics()
+        self._dns = DnsMetrics()
         self._has_uncommitted = False
         self._missing_state: Mapping[str, int] = {}
         self._settled_at = self._published_at = time.monotonic()
 
-        self._dns = DnsMetrics()
     def run(self, stop: threading.Event) -> int:
         """Work until `stop` is set, then apply what the bus holds. 0, or 1 where that could not be finished in time."""
         if self._lake is not None:
@@ -170,11 +170,11 @@ class Engine:
             *self._interfaces.samples(),
             *self._coverage.samples(),
             *self._drops.samples(),
+            *self._dns.samples(),
         ]
         series = sum(samples.series for samples in traffic)
         self._publication.publish([*traffic, *self._meters.samples(series)])
         self._published_at = time.monotonic()
-            *self._dns.samples(),
 
     def _await_state(self, stop: threading.Event) -> None:
         """Return when the cluster is known: what is on the bus waits there meanwhile."""
@@ -189,13 +189,13 @@ class Engine:
             self._meters.applied(batch.name.table, batch.name.node, batch.name.rows, newest_ns)
         exchanges = [batch.frame for batch in batches if batch.name.table == DNS.name]
         if exchanges:
+            answers, now_s = pl.concat(exchanges), time.monotonic()
             with self._meters.stage("attribute"):
                 self._names.add(answers)
             known = self._asked.take(asked_of(answers), state.known_until, now_s)
             self._apply_dns(known, state, now_s, is_final=False)
         flows = [batch.frame for batch in batches if batch.name.table == FLOWS.name]
         if flows:
-            answers, now_s = pl.concat(exchanges), time.monotonic()
             now_s = time.monotonic()
             known = self._awaiting.take(pl.concat(flows), state.known_until, now_s)
             self._apply_flows(known, state, now_s, is_final=False)
@@ -212,13 +212,13 @@ class Engine:
         for part in self._awaiting.release(state.known_until, time.monotonic()):
             self._meters.late_rows += part.late
             self._apply_flows(part.flows, state, part.given_s, is_final=part.is_final)
+        for part in self._asked.release(state.known_until, time.monotonic()):
+            self._meters.late_rows += part.late
+            self._apply_dns(part.flows, state, part.given_s, is_final=part.is_final)
 
     def _apply_flows(self, flows: pl.DataFrame, state: ClusterState, given_s: float, *, is_final: bool) -> None:
         """Judge and count flows that came at `given_s`. Unless it is final, rows with an end that nothing holds yet
         are put back for as long as the state may still tell of it."""
-        for part in self._asked.release(state.known_until, time.monotonic()):
-            self._meters.late_rows += part.late
-            self._apply_dns(part.flows, state, part.given_s, is_final=part.is_final)
         if flows.is_empty():
             return
         snapshot = state.snapshot
@@ -296,6 +296,11 @@ class Engine:
         self._missing_state = state.missing
         return state
 
+    @property
+    def _held_rows(self) -> int:
+        """Rows that wait for the cluster's state."""
+        return self._awaiting.rows + self._asked.rows
+
     def _is_settling_overdue(self) -> bool:
         """Whether nothing more may be polled before the rows that wait for the state are counted: a commit is for all
         that was polled."""
@@ -316,11 +321,6 @@ class Engine:
             self._settle()
 
     def _settle(self) -> None:
-    @property
-    def _held_rows(self) -> int:
-        """Rows that wait for the cluster's state."""
-        return self._awaiting.rows + self._asked.rows
-
         self._set_aside()
         if self._lake is not None:
             self._flush(self._lake)
