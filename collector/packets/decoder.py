@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from . import ip, link, tunnels
-from .frames import Frames, Headers, Packets
-from .kinds import Kind, Reason
+from .frames import Carriage, Frames, Headers, Packets
+from .kinds import TUNNELS, Kind, Reason
 from .octets import Octets, Positions
 
 MAX_STEPS: Final = 64
@@ -62,6 +62,9 @@ HANDLERS: Final[Mapping[Kind, Callable[[Frames, Packets], None]]] = {
     Kind.L2TP: tunnels.l2tp,
     Kind.AYIYA: tunnels.ayiya,
     Kind.PIM: tunnels.pim,
+    Kind.ESP: tunnels.esp,
+    Kind.ESP_IN_UDP: tunnels.esp_in_udp,
+    Kind.WIREGUARD: tunnels.wireguard,
 }
 
 
@@ -76,6 +79,8 @@ class Decoded:
     packets: int
     outer: Headers
     inner: Headers
+    carriage: Carriage
+    """How the inner headers are carried; equally long."""
     no_flow: Mapping[str, int]
     unread: Mapping[str, int]
     rows: Packets
@@ -98,7 +103,10 @@ def decode(octets: Octets, start: Positions, end: Positions, kind: npt.NDArray[n
             break
         kinds = frames.kind[open_packets]
         for present in np.flatnonzero(np.bincount(kinds)).tolist():
-            HANDLERS[Kind(present)](frames, open_packets[kinds == present])
+            who = open_packets[kinds == present]
+            if present in TUNNELS:
+                frames.entered[who] = TUNNELS[Kind(present)]
+            HANDLERS[Kind(present)](frames, who)
     else:
         frames.stop(np.flatnonzero(frames.kind), Reason.TOO_DEEP)
     has_flow = frames.depth > 0
@@ -108,6 +116,7 @@ def decode(octets: Octets, start: Positions, end: Positions, kind: npt.NDArray[n
         packets=frames.count,
         outer=frames.outer(),
         inner=frames.inner(),
+        carriage=frames.carriage(),
         no_flow=_by_reason(frames.reason[~has_flow]),
         unread=_by_reason(unread[unread != Reason.NOT_IP]),
         rows=rows,

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from .frames import COLUMNS, Headers
+from .frames import COLUMNS, Carriage, Headers
 
 _MIX = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F))
 
@@ -35,36 +35,53 @@ class Flows:
     packets: npt.NDArray[np.uint64]
     bytes: npt.NDArray[np.uint64]
     unsized: npt.NDArray[np.uint64]
+    tunnel: npt.NDArray[np.uint8]
+    """`kinds.Tunnel` around them; the largest number where packets of one flow differ, as in the columns below."""
+    vni: npt.NDArray[np.int64]
+    opaque: npt.NDArray[np.uint8]
+    """`kinds.Opaque` in them."""
+    overhead: npt.NDArray[np.uint64]
+    """Bytes of the headers around them, from the outermost IP header on."""
 
     def __len__(self) -> int:
         return len(self.packets)
 
 
 KEY: Final = tuple(name for name in COLUMNS if name != "bytes")
-SUMS: Final = ("packets", "bytes", "unsized")
+SUMS: Final = ("packets", "bytes", "unsized", "overhead")
+LARGEST: Final = {"tunnel": np.uint8, "vni": np.int64, "opaque": np.uint8}
+_VALUES: Final = (*KEY, *SUMS, *LARGEST)
 
 
 def none() -> Flows:
     """No flows at all."""
-    columns: dict[str, npt.NDArray[Any]] = {name: np.empty(0, COLUMNS.get(name, np.uint64)) for name in (*KEY, *SUMS)}
-    return Flows(**columns)
+    dtypes: dict[str, Any] = {**dict.fromkeys(SUMS, np.uint64), **{name: COLUMNS[name] for name in KEY}, **LARGEST}
+    return Flows(**{name: np.empty(0, dtypes[name]) for name in _VALUES})
 
 
-def count(headers: Headers) -> Flows:
-    """The flows of one batch of packets."""
+def count(headers: Headers, carriage: Carriage | None = None) -> Flows:
+    """The flows of one batch of packets, and how they are carried where that is given."""
+    packets = len(headers.bytes)
+    if carriage is None:
+        blank = np.zeros(packets, np.uint8)
+        carriage = Carriage(blank, np.full(packets, -1, np.int64), np.zeros(packets, np.uint64), blank)
     return _group(
         Flows(
             **{name: getattr(headers, name) for name in KEY},
-            packets=np.ones(len(headers.bytes), np.uint64),
+            packets=np.ones(packets, np.uint64),
             bytes=headers.bytes,
             unsized=(headers.bytes == 0).astype(np.uint64),
+            tunnel=carriage.tunnel,
+            vni=carriage.vni,
+            opaque=carriage.opaque,
+            overhead=carriage.overhead,
         )
     )
 
 
 def merge(parts: Sequence[Flows]) -> Flows:
     """The flows of several batches as one. `parts` holds at least one, which may be empty."""
-    return _group(Flows(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in (*KEY, *SUMS)}))
+    return _group(Flows(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in _VALUES}))
 
 
 class Tally:
@@ -93,7 +110,8 @@ def _group(rows: Flows) -> Flows:
     by_appearance = np.argsort(first_row)
     keys = {name: getattr(rows, name)[first_row[by_appearance]] for name in KEY}
     sums = {name: np.add.reduceat(getattr(rows, name)[order], heads)[by_appearance] for name in SUMS}
-    return Flows(**keys, **sums)
+    largest = {name: np.maximum.reduceat(getattr(rows, name)[order], heads)[by_appearance] for name in LARGEST}
+    return Flows(**keys, **sums, **largest)
 
 
 def _sorted_by_key(rows: Flows) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:

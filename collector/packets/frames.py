@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from .kinds import Kind, Reason
+from .kinds import Kind, Reason, Tunnel
 from .octets import Octets, Positions
 
 Packets: TypeAlias = npt.NDArray[np.intp]
@@ -28,6 +28,10 @@ COLUMNS: Final = {
     "protocol": np.uint8,
     "bytes": np.uint64,
 }
+
+_BY_VERSIONS: Final = np.array(
+    [Tunnel.IPIP, Tunnel.SIX_IN_FOUR, Tunnel.FOUR_IN_SIX, Tunnel.SIX_IN_SIX], np.uint8
+)  # of the outer header and the inner one
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,20 @@ class Headers:
     bytes: npt.NDArray[np.uint64]
 
 
+@dataclass(frozen=True, slots=True)
+class Carriage:
+    """How the innermost IP header of each packet came to be where it is, in equal-length columns."""
+
+    tunnel: npt.NDArray[np.uint8]
+    """The innermost `Tunnel`."""
+    vni: npt.NDArray[np.int64]
+    """The network in that tunnel: of VXLAN, Geneve and NVGRE; -1 where the tunnel has none."""
+    overhead: npt.NDArray[np.uint64]
+    """Bytes from the outermost IP header to the innermost."""
+    opaque: npt.NDArray[np.uint8]
+    """The `Opaque` that the innermost IP header carries."""
+
+
 class Frames:
     """`count` packets of one buffer; `start` and `end` delimit the captured bytes of each."""
 
@@ -63,6 +81,15 @@ class Frames:
         """IP headers read so far."""
         self.network = np.zeros(self.count, np.int64)
         """Where the innermost IP header begins."""
+        self._outermost = np.zeros(self.count, np.int64)
+        """Where the outermost IP header begins."""
+        self.opaque = np.zeros(self.count, np.uint8)
+        self.entered = np.zeros(self.count, np.uint8)
+        """The `Tunnel` whose header was read since the last IP header."""
+        self.network_in = np.full(self.count, -1, np.int64)
+        """The VNI that it gave."""
+        self._tunnel = np.zeros(self.count, np.uint8)
+        self._vni = np.full(self.count, -1, np.int64)
         self._columns = {name: np.zeros(2 * self.count, dtype) for name, dtype in COLUMNS.items()}
         """First half: the outermost IP header of each packet; second half: the innermost, where it is another."""
 
@@ -87,6 +114,7 @@ class Frames:
     def open_header(self, who: Packets, length: Positions, **columns: npt.NDArray[Any]) -> None:
         """Record an IP header and close the packet after `length` bytes from here; length 0 says nothing."""
         at, end = self.at[who], self.end[who]
+        self._note_tunnel(who, at)
         self.network[who] = at
         self.end[who] = np.where(length > 0, np.minimum(end, at + length), end)
         self.depth[who] += 1
@@ -115,6 +143,28 @@ class Frames:
     def inner(self) -> Headers:
         """The innermost IP header of each packet that has one, in order."""
         return self._headers(self._row(np.flatnonzero(self.depth)))
+
+    def carriage(self) -> Carriage:
+        """How the header came that `inner` tells of."""
+        rows = np.flatnonzero(self.depth)
+        overhead = (self.network[rows] - self._outermost[rows]).astype(np.uint64)
+        return Carriage(self._tunnel[rows], self._vni[rows], overhead, self.opaque[rows])
+
+    def _note_tunnel(self, who: Packets, at: Positions) -> None:
+        """Say for an IP header at `at` what carries it."""
+        is_inner = self.depth[who] > 0
+        if not is_inner.any():
+            self._outermost[who] = at
+            return
+        self._outermost[who[~is_inner]] = at[~is_inner]
+        inside, at = who[is_inner], at[is_inner]
+        outer_is_six = self.octets.u8(self.network[inside]) >> 4 == 6
+        is_six = self.octets.u8(at) >> 4 == 6
+        entered = self.entered[inside]
+        self._tunnel[inside] = np.where(entered != Tunnel.NONE, entered, _BY_VERSIONS[outer_is_six * 2 + is_six])
+        self._vni[inside] = self.network_in[inside]
+        self.entered[inside] = Tunnel.NONE
+        self.network_in[inside] = -1
 
     def _row(self, who: Packets) -> Packets:
         return np.where(self.depth[who] > 1, who + self.count, who)

@@ -1,8 +1,8 @@
 """What a header can be, and the registries that say which header comes next.
 
 Each table maps every value of a type field to a `Kind`; what it does not name is `Kind.PAYLOAD`, where decoding ends.
-ESP, WireGuard and everything else that is encrypted or no carrier of IP is payload. So are ICMP and ICMPv6: the packet
-that an ICMP error quotes is no tunnel.
+What is no carrier of IP is payload. So are ICMP and ICMPv6: the packet that an ICMP error quotes is no tunnel. ESP and
+WireGuard do carry IP, which nobody can read: they end a packet too, and are named (`Opaque`).
 """
 
 from __future__ import annotations
@@ -59,6 +59,59 @@ class Kind(enum.IntEnum):
     L2TP = enum.auto()
     AYIYA = enum.auto()
     PIM = enum.auto()
+    ESP = enum.auto()
+    ESP_IN_UDP = enum.auto()
+    WIREGUARD = enum.auto()
+
+
+class Tunnel(enum.IntEnum):
+    """What carries an inner IP header in an outer one: the last header between them that is a tunnel's."""
+
+    NONE = 0
+    IPIP = enum.auto()  # IPv4 in IPv4
+    SIX_IN_FOUR = enum.auto()
+    FOUR_IN_SIX = enum.auto()
+    SIX_IN_SIX = enum.auto()
+    GRE = enum.auto()
+    ERSPAN = enum.auto()
+    WCCP = enum.auto()
+    ETHERIP = enum.auto()
+    MPLS = enum.auto()
+    VXLAN = enum.auto()
+    VXLAN_GPE = enum.auto()
+    GENEVE = enum.auto()
+    GTP = enum.auto()
+    TEREDO = enum.auto()
+    L2TP = enum.auto()
+    AYIYA = enum.auto()
+    PIM = enum.auto()
+
+
+TUNNELS: Final[Mapping[Kind, Tunnel]] = {
+    Kind.GRE: Tunnel.GRE,
+    Kind.ERSPAN_II: Tunnel.ERSPAN,
+    Kind.ERSPAN_III: Tunnel.ERSPAN,
+    Kind.WCCP: Tunnel.WCCP,
+    Kind.ETHERIP: Tunnel.ETHERIP,
+    Kind.MPLS: Tunnel.MPLS,
+    Kind.VXLAN: Tunnel.VXLAN,
+    Kind.VXLAN_GPE: Tunnel.VXLAN_GPE,
+    Kind.GENEVE: Tunnel.GENEVE,
+    Kind.GTP: Tunnel.GTP,
+    Kind.TEREDO: Tunnel.TEREDO,
+    Kind.L2TP: Tunnel.L2TP,
+    Kind.AYIYA: Tunnel.AYIYA,
+    Kind.PIM: Tunnel.PIM,
+}
+"""The kinds that are tunnels, inside an IP header; one IP header right in another is told by their versions."""
+
+
+class Opaque(enum.IntEnum):
+    """What carries packets that cannot be read."""
+
+    NONE = 0
+    ESP = enum.auto()
+    WIREGUARD = enum.auto()
 
 
 class Reason(enum.IntEnum):
@@ -120,6 +173,7 @@ IP_PROTOCOLS: Final = _table(
         33: Kind.PORTS,
         41: Kind.IPV6,
         47: Kind.GRE,
+        50: Kind.ESP,
         51: Kind.AUTHENTICATION,
         97: Kind.ETHERIP,
         103: Kind.PIM,
@@ -142,17 +196,31 @@ UDP_SERVERS: Final = _table(
         2152: Kind.GTP,
         3544: Kind.TEREDO,
         4789: Kind.VXLAN,
+        4500: Kind.ESP_IN_UDP,
         4790: Kind.VXLAN_GPE,
         5072: Kind.AYIYA,
         6081: Kind.GENEVE,
         6635: Kind.MPLS,
         6784: Kind.VXLAN,  # Weave's fast datapath
         8472: Kind.VXLAN,  # Linux's default, and so Flannel's
+        51820: Kind.WIREGUARD,
+        51821: Kind.WIREGUARD,  # Calico's for IPv6
+        51871: Kind.WIREGUARD,  # Cilium's
     },
 )
 """By destination port."""
 
-UDP_PEERS: Final = _table(1 << 16, {1701: Kind.L2TP, 2152: Kind.GTP, 3544: Kind.TEREDO, 5072: Kind.AYIYA})
+UDP_PEERS: Final = _table(
+    1 << 16,
+    {
+        1701: Kind.L2TP,
+        2152: Kind.GTP,
+        3544: Kind.TEREDO,
+        4500: Kind.ESP_IN_UDP,
+        5072: Kind.AYIYA,
+        **dict.fromkeys((51820, 51821, 51871), Kind.WIREGUARD),
+    },
+)
 """By source port, where the destination port is none of those: tunnels that answer from their port."""
 
 GPE_PROTOCOLS: Final = _table(1 << 8, {1: Kind.IP, 2: Kind.IPV6, 3: Kind.ETHERNET, 5: Kind.MPLS})

@@ -9,12 +9,37 @@ from __future__ import annotations
 import numpy as np
 
 from .frames import Frames, Packets
-from .kinds import ETHERTYPES, GPE_PROTOCOLS, GRE_PROTOCOLS, IP_PROTOCOLS, Kind, Reason
+from .kinds import ETHERTYPES, GPE_PROTOCOLS, GRE_PROTOCOLS, IP_PROTOCOLS, Kind, Opaque, Reason, Tunnel
 from .octets import Positions
 
 
+def esp(f: Frames, who: Packets) -> None:
+    """ESP (RFC 4303): what it carries cannot be read."""
+    f.opaque[who] = Opaque.ESP
+    f.kind[who] = Kind.PAYLOAD
+
+
+def esp_in_udp(f: Frames, who: Packets) -> None:
+    """ESP on the port of IKE (RFC 3948): a first word of 0 is IKE's, a single byte keeps a NAT's entry alive."""
+    f.kind[who] = Kind.PAYLOAD
+    who = who[f.at[who] + 8 <= f.end[who]]
+    f.opaque[who[f.octets.u32(f.at[who]) != 0]] = Opaque.ESP
+
+
+def wireguard(f: Frames, who: Packets) -> None:
+    """WireGuard: a message's type, from 1 to 4, and three bytes of 0. It is on other ports too, where none can tell."""
+    f.kind[who] = Kind.PAYLOAD
+    who = who[f.at[who] + 4 <= f.end[who]]
+    message = f.octets.u32(f.at[who]) >> np.uint64(24)
+    is_one = (f.octets.u32(f.at[who]) & np.uint64(0xFFFFFF) == 0) & (message >= 1) & (message <= 4)
+    f.opaque[who[is_one]] = Opaque.WIREGUARD
+
+
 def gre(f: Frames, who: Packets) -> None:
-    """GRE (RFC 2784, 2890) and PPTP's version of it (RFC 2637). ERSPAN without a sequence number has no header."""
+    """GRE (RFC 2784, 2890), NVGRE (RFC 7637) and PPTP's version of it (RFC 2637).
+
+    ERSPAN without a sequence number has no header.
+    """
     who = f.require(who, 4)
     at = f.at[who]
     flags, protocol = f.octets.u16(at), f.octets.u16(at + 2)
@@ -23,7 +48,12 @@ def gre(f: Frames, who: Packets) -> None:
     for is_present in (flags & 0xC000, flags & 0x2000, flags & 0x1000, is_pptp & (flags & 0x0080 != 0)):
         size += np.where(is_present, 4, 0)
     kind = GRE_PROTOCOLS[protocol]
-    kind[(kind == Kind.ERSPAN_II) & (flags & 0x1000 == 0)] = Kind.ETHERNET
+    has_network = (flags & 0xB000 == 0x2000) & (protocol == 0x6558)  # NVGRE has a key, and no other option
+    has_network &= at + size <= f.end[who]
+    f.network_in[who[has_network]] = f.octets.u32(at[has_network] + 4).astype(np.int64) >> 8
+    is_first_erspan = (kind == Kind.ERSPAN_II) & (flags & 0x1000 == 0)
+    kind[is_first_erspan] = Kind.ETHERNET
+    f.entered[who[is_first_erspan]] = Tunnel.ERSPAN
     kind[is_pptp & (at + size == f.end[who])] = Kind.PAYLOAD  # an acknowledgement alone
     f.enter(who, at + size, kind)
 
@@ -59,6 +89,7 @@ def vxlan(f: Frames, who: Packets) -> None:
     who = f.require(who, 8)
     at = f.at[who]
     is_vxlan = f.octets.u8(at) & 8 != 0
+    f.network_in[who] = _vni(f, at)
     f.enter(who, at + 8, np.where(is_vxlan, Kind.ETHERNET, Kind.PAYLOAD).astype(np.uint8))
 
 
@@ -66,6 +97,7 @@ def vxlan_gpe(f: Frames, who: Packets) -> None:
     """VXLAN with a protocol field."""
     who = f.require(who, 8)
     at = f.at[who]
+    f.network_in[who] = _vni(f, at)
     f.enter(who, at + 8, GPE_PROTOCOLS[f.octets.u8(at + 3)])
 
 
@@ -74,8 +106,14 @@ def geneve(f: Frames, who: Packets) -> None:
     who = f.require(who, 8)
     at = f.at[who]
     first = f.octets.u8(at)
+    f.network_in[who] = _vni(f, at)
     kind = np.where(first >> 6 == 0, ETHERTYPES[f.octets.u16(at + 2)], Kind.PAYLOAD)
     f.enter(who, at + 8 + (first & 63) * 4, kind.astype(np.uint8))
+
+
+def _vni(f: Frames, at: Positions) -> Positions:
+    """The network of VXLAN and Geneve alike: 24 bits behind the first word."""
+    return f.octets.u32(at + 4).astype(np.int64) >> 8
 
 
 def gtp(f: Frames, who: Packets) -> None:

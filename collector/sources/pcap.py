@@ -68,7 +68,7 @@ def contents(data: Capture, name: str) -> Contents:
         for part in decoded(data, name):
             packets += part.packets
             outer.add(flows.count(part.outer))
-            inner.add(flows.count(part.inner))
+            inner.add(flows.count(part.inner, part.carriage))
             no_flow.update(part.no_flow)
             unread.update(part.unread)
     except CutShortError as error:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
+from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from . import Subparsers
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     from collector.packets.flows import Flows
     from collector.sources.pcap import Contents
+
+WORDS: Final[Mapping[str | None, str]] = {"six_in_four": "6in4", "four_in_six": "4in6", "six_in_six": "6in6"}
 
 
 def add(commands: Subparsers) -> None:
@@ -26,7 +29,9 @@ def add(commands: Subparsers) -> None:
         "order in which the flows began. Bytes are those of the IP packets. Fragments are not put together: later "
         "ones count under ports 0. What is no flow is counted by reason on standard error. The exit code is 1 where "
         "the file is damaged or cut short, after the flows before that point.",
-        epilog="example: flowatlas flows --layer outer capture.pcap -o table",
+        epilog="Flows in tunnels have `tunnel` (vxlan, geneve, gre, ipip, ...), `vni` and `overhead_bytes`, which are "
+        "the headers around them; those whose inside cannot be read have `opaque` (esp, wireguard). Columns that no "
+        "flow has are left out. example: flowatlas flows --layer outer capture.pcap -o table",
     )
     command.add_argument("capture", type=Path, metavar="CAPTURE", help="pcap or pcapng, whatever its name ends in")
     command.add_argument(
@@ -68,7 +73,7 @@ def rows(flows: Flows) -> pl.DataFrame:
 
     from ..inventory.addresses import text_of
 
-    return pl.DataFrame(
+    frame = pl.DataFrame(
         {
             "src_ip": text_of(pl.Series(flows.src_hi), pl.Series(flows.src_lo)),
             "dst_ip": text_of(pl.Series(flows.dst_hi), pl.Series(flows.dst_lo)),
@@ -79,6 +84,27 @@ def rows(flows: Flows) -> pl.DataFrame:
             "bytes": flows.bytes,
         }
     )
+    return frame.with_columns(carried(flows))
+
+
+def carried(flows: Flows) -> list[pl.Series]:
+    """What is known of the tunnels around flows and in them; columns that would be empty are left out."""
+    import polars as pl
+
+    from collector.packets.kinds import Opaque, Tunnel
+
+    is_tunnelled = pl.Series(flows.tunnel != Tunnel.NONE)
+    columns = (
+        pl.Series("tunnel", [WORDS.get(name, name) for name in map(_word, map(Tunnel, flows.tunnel.tolist()))]),
+        pl.Series("vni", flows.vni).set(pl.Series(flows.vni < 0), None),
+        pl.Series("overhead_bytes", flows.overhead).set(~is_tunnelled, None),
+        pl.Series("opaque", list(map(_word, map(Opaque, flows.opaque.tolist())))),
+    )
+    return [column for column in columns if column.null_count() < len(column)]
+
+
+def _word(member: IntEnum) -> str | None:
+    return member.name.lower() if member else None
 
 
 def remarks(contents: Contents, *, unsized: int) -> list[str]:

@@ -31,6 +31,8 @@ from scapy.layers.sctp import SCTP
 from scapy.layers.vxlan import VXLAN
 from scapy.packet import Padding, Raw
 
+from collector.packets.kinds import Opaque
+
 Flow: TypeAlias = tuple[str, str, int, int, int, int]
 """Source, destination, ports, protocol, bytes."""
 
@@ -43,6 +45,7 @@ class Case:
     frame: bytes
     flows: tuple[Flow, ...]
     link_type: int = 1
+    opaque: Opaque = Opaque.NONE
 
 
 ETHER: Final = Ether(dst="02:00:00:00:00:02", src="02:00:00:00:00:01")
@@ -137,12 +140,35 @@ def headers() -> list[Case]:
         ),
         "ESP is opaque": (IP(src="10.0.0.1", dst="10.0.0.2") / ESP(data=b"\0" * 8), TCP4_FLOW, 50, 36),
     }
+    opaque = {
+        "ESP in UDP": (4500, raw("00000001 00000001") / Raw(bytes(16)), Opaque.ESP),
+        "IKE on ESP's port": (4500, raw("00000000 00000001") / Raw(bytes(16)), Opaque.NONE),
+        "a NAT's entry kept alive": (4500, raw("ff"), Opaque.NONE),
+        "WireGuard": (51820, raw("04000000 01000000") / Raw(bytes(24)), Opaque.WIREGUARD),
+        "another's data on WireGuard's port": (51820, raw("04000001 01000000"), Opaque.NONE),
+        "nothing on WireGuard's port": (51820, raw(""), Opaque.NONE),
+    }
     sctp = IP(src="10.0.0.1", dst="10.0.0.2") / SCTP(sport=1, dport=2)
     return [
         *(Case(n, bytes(ETHER / frame), ((*flow[:5], size),)) for n, (frame, flow, size) in frames.items()),
         *(
-            Case(n, bytes(ETHER / frame), ((*flow[:2], 0, 0, protocol, size),))
+            Case(
+                n,
+                bytes(ETHER / frame),
+                ((*flow[:2], 0, 0, protocol, size),),
+                opaque=Opaque.ESP if protocol == 50 else Opaque.NONE,
+            )
             for n, (frame, flow, protocol, size) in portless.items()
+        ),
+        *(
+            Case(
+                name,
+                bytes(ETHER / IP(src="10.0.0.1", dst="10.0.0.2") / UDP(sport=port, dport=dport) / inside),
+                (("10.0.0.1", "10.0.0.2", port, dport, 17, 28 + len(inside)),),
+                opaque=kind,
+            )
+            for name, (port, inside, kind) in opaque.items()
+            for dport in (port, 33333)
         ),
         Case("SCTP", bytes(ETHER / sctp), (("10.0.0.1", "10.0.0.2", 1, 2, 132, 32),)),
         Case("ARP", bytes(ETHER / ARP(hwsrc=ETHER.src, psrc="10.0.0.1", pdst="10.0.0.2")), ()),

@@ -8,15 +8,16 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from scapy.contrib.geneve import GENEVE
 from scapy.layers.inet import IP, UDP
-from scapy.layers.l2 import Ether
+from scapy.layers.l2 import GRE, Ether
 from scapy.layers.vxlan import VXLAN
 from scapy.packet import Packet
 
 from collector.packets import decoder
 from collector.packets.decoder import HANDLERS, Decoded, decode
 from collector.packets.frames import Frames, Headers, Packets
-from collector.packets.kinds import LINK_TYPES, Kind
+from collector.packets.kinds import LINK_TYPES, Kind, Tunnel
 from collector.packets.octets import Octets
 from tests.collector.packets import frames
 from tests.collector.packets.frames import CASES, ETHER, OUTER, TCP4, Case
@@ -47,6 +48,37 @@ def test_outer_and_inner_flow_of_each_encapsulation(case: Case) -> None:
     assert rows(found.inner) == list(case.flows[-1:])
     assert found.unread == {}
     assert found.no_flow == ({} if case.flows else {"not_ip": 1})
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.flows], ids=lambda case: case.name)
+def test_what_is_around_and_in_each_is_known(case: Case) -> None:
+    carriage = decoded(case.frame, case.link_type).carriage
+    assert carriage.opaque.tolist() == [case.opaque]
+    assert carriage.overhead.tolist() == [case.flows[0][-1] - case.flows[-1][-1]]
+    is_tunnelled = len(case.flows) > 1
+    named = {"AH, then IPIP": "IPIP", "6in4": "SIX_IN_FOUR", "4in6": "FOUR_IN_SIX", "6in6": "SIX_IN_SIX"}
+    named |= {"4in6 in VXLAN": "FOUR_IN_SIX", "PPTP": "GRE", "VXLAN-GPE": "VXLAN_GPE", "NVGRE": "GRE"}
+    word = named.get(case.name, case.name.replace(",", " ").split(" ")[0].upper())
+    assert carriage.tunnel.tolist() == [Tunnel[word] if is_tunnelled else Tunnel.NONE]
+
+
+@pytest.mark.parametrize(
+    ("inside", "vni"),
+    [
+        (UDP(sport=1, dport=4789) / VXLAN(flags=8, vni=0xABCDEF) / ETHER / TCP4, 0xABCDEF),
+        (UDP(sport=1, dport=6081) / GENEVE(vni=0xABCDEF) / ETHER / TCP4, 0xABCDEF),
+        (GRE(key_present=1, key=0xABCDEF01, proto=0x6558) / ETHER / TCP4, 0xABCDEF),
+        (GRE(key_present=1, key=7) / TCP4, -1),
+        (GRE(proto=0x6558) / ETHER / TCP4, -1),
+        (UDP(sport=1, dport=4789) / VXLAN(flags=8, vni=5) / ETHER / OUTER / TCP4, -1),
+        (UDP(sport=1, dport=4789) / VXLAN(flags=8, vni=5) / ETHER / OUTER / GRE() / TCP4, -1),
+        (UDP(sport=1, dport=9) / TCP4, -1),
+    ],
+)
+def test_the_innermost_tunnel_gives_the_network(inside: Packet, vni: int) -> None:
+    protocol = 47 if isinstance(inside, GRE) else 17
+    frame = bytes(ETHER / IP(src=OUTER.src, dst=OUTER.dst, proto=protocol) / inside)
+    assert decoded(frame).carriage.vni.tolist() == [vni]
 
 
 def test_packets_of_different_kinds_are_decoded_together_as_they_are_alone() -> None:

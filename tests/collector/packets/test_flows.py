@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.packets import flows
-from collector.packets.frames import COLUMNS, Headers
+from collector.packets.frames import COLUMNS, Carriage, Headers
+from collector.packets.kinds import Opaque, Tunnel
 
 Packet = tuple[int, int, int, int, int, int, int, int]
 
@@ -25,7 +26,7 @@ def headers(packets: list[Packet]) -> Headers:
 
 
 def summed(packets: list[Packet]) -> list[tuple[int, ...]]:
-    sums: dict[tuple[int, ...], list[int]] = defaultdict(lambda: [0, 0, 0])
+    sums: dict[tuple[int, ...], list[int]] = defaultdict(lambda: [0, 0, 0, 0])
     for *key, size in packets:
         total = sums[tuple(key)]
         total[0] += 1
@@ -56,6 +57,21 @@ def test_a_tally_of_batches_is_the_sum_of_all_and_does_not_grow_with_their_numbe
         tally.add(flows.count(headers(batch)))
         assert sum(map(len, tally._parts)) <= 2 * len(tally.total())
     assert rows(tally.total()) == summed([packet for batch in batches for packet in batch] * 3)
+
+
+def test_how_flows_are_carried_is_told_of_all_their_packets() -> None:
+    packets = [(0, 1, 0, 2, 1, 2, 6, 40)] * 3 + [(0, 3, 0, 2, 1, 2, 6, 40)]
+    carriage = Carriage(
+        tunnel=np.array([Tunnel.NONE, Tunnel.VXLAN, Tunnel.VXLAN, Tunnel.NONE], np.uint8),
+        vni=np.array([-1, 7, 7, -1]),
+        overhead=np.array([0, 50, 50, 0], np.uint64),
+        opaque=np.array([0, 0, 0, Opaque.ESP], np.uint8),
+    )
+    found = flows.merge([flows.none(), flows.count(headers(packets), carriage)])
+    assert found.tunnel.tolist() == [Tunnel.VXLAN, Tunnel.NONE]
+    assert found.vni.tolist() == [7, -1]
+    assert found.overhead.tolist() == [100, 0]
+    assert found.opaque.tolist() == [Opaque.NONE, Opaque.ESP]
 
 
 def test_flows_that_share_a_hash_stay_apart(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,19 @@ def capture(tmp_path: Path, *frames: bytes, cut: int = 0) -> str:
     return str(path)
 
 
+def test_flows_in_tunnels_say_so(tmp_path: Path) -> None:
+    vxlan = FRAMES["VXLAN, Linux's port"]
+    file = capture(tmp_path, vxlan, vxlan, FRAMES["IPIP"], FRAMES["ESP is opaque"])
+    rows = [json.loads(line) for line in run(file).stdout.splitlines()]
+    extra = [{key: row[key] for key in ("tunnel", "vni", "overhead_bytes", "opaque")} for row in rows]
+    assert extra == [
+        {"tunnel": "vxlan", "vni": 1, "overhead_bytes": 120, "opaque": None},
+        {"tunnel": None, "vni": None, "overhead_bytes": None, "opaque": "esp"},
+    ]
+    outer = [json.loads(line) for line in run(file, "--layer", "outer").stdout.splitlines()]
+    assert all(row.keys() == {*rows[0]} - {"tunnel", "vni", "overhead_bytes", "opaque"} for row in outer)
+
+
 def test_flows_are_json_lines_in_the_order_in_which_they_began(tmp_path: Path) -> None:
     done = run(capture(tmp_path, FRAMES["IPv6"], FRAMES["ethernet, IPv4"], FRAMES["IPv6"]))
     assert done.returncode == 0, done.stderr
