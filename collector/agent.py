@@ -22,7 +22,7 @@ import numpy as np
 from .config import CollectorConfig
 from .errors import TransientError
 from .metrics import Metrics, MetricsServer
-from .schema import MAX_MESSAGE_BYTES, MAX_ROWS, TABLES, Batch, Table, encode, filled
+from .schema import MAX_MESSAGE_BYTES, MAX_ROWS, TABLES, Batch, Table, encode, filled, ordered
 from .sinks import Settled, Sink
 from .sources import Columns, Source
 from .sources.auto import AutoSource
@@ -95,7 +95,8 @@ class Agent:
     def _batches(self, table: Table, columns: Columns) -> Iterator[Batch]:
         rows = len(columns[next(iter(table.columns))])
         for first in range(0, rows, MAX_ROWS):
-            yield from self._encode(table, {name: column[first : first + MAX_ROWS] for name, column in columns.items()})
+            part = {name: column[first : first + MAX_ROWS] for name, column in columns.items()}
+            yield from self._encode(table, ordered(table, part))
 
     def _encode(self, table: Table, columns: Columns) -> Iterator[Batch]:
         """One batch, or halves where rows compress so badly that they would not fit into a message."""
