@@ -9,7 +9,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import polars as pl
 
@@ -100,9 +100,8 @@ def run(options: Options) -> Outcome:
             pipeline.stop()
         sees_all = options.source in {"ebpf", "packets"}
         truth = lab.truth()
-        outcome = judge(
-            truth, lab.cluster, lake, metrics, began_ns=began_ns, panels=panels, sees_all=sees_all, hooks=hooks
-        )
+        seen: dict[str, Any] = {"sees_all": sees_all, "hooks": hooks, "has_dns": True}
+        outcome = judge(truth, lab.cluster, lake, metrics, began_ns=began_ns, panels=panels, **seen)
         if options.keep:
             outcome.print(options.output)
             _serve(lab, listen, server)

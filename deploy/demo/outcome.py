@@ -17,6 +17,7 @@ from pipeline.query import scan_flows
 from .entrances import sums
 from .health import HealthReport, compare_health
 from .policies import PolicyReport, compare_policies, judged
+from .questions import QuestionReport, compare_questions
 from .signals import signal_sums
 from .table import size, table
 from .verify import Report, compare, connections, truth_frame
@@ -36,6 +37,7 @@ class Outcome:
     disagreements: list[str] = field(default_factory=list)
     """Sums that differ between the metrics and the history."""
     policies: PolicyReport = field(default_factory=lambda: PolicyReport(0, 0))
+    questions: QuestionReport = field(default_factory=QuestionReport)
     panels: list[str] | None = None
     coverage: Mapping[str, float] = field(default_factory=dict)
     """Of each pod, the share of its interfaces' bytes that is in flows; see `pipeline.aggregate.coverage`."""
@@ -49,7 +51,7 @@ class Outcome:
         """Whether every connection is right, and judged right, the metrics equal the history, and every panel has
         data. And, where the source sees all, that the pods' interfaces carried what is told."""
         is_covered = not self.sees_all or not _far_off(self.coverage)
-        wrong = self.policies.wrong or self.health.wrong or self.disagreements or self.panels
+        wrong = self.policies.wrong or self.health.wrong or self.questions.wrong or self.disagreements or self.panels
         return self.report.ok and not wrong and is_covered
 
     def print(self, output: Path) -> None:
@@ -74,14 +76,18 @@ def judge(
     panels: list[str] | None = None,
     sees_all: bool = False,
     hooks: Set[str] = frozenset(),
+    has_dns: bool = False,
 ) -> Outcome:
     """Compare the truth's rows with the history, and the exposed metrics with the history's sums.
 
     Connections older than `began_ns` are an earlier run's that a Kafka topic still held: they are in metrics and
-    history alike and in no truth of this run. `hooks` are those that every collector has in the kernel.
+    history alike and in no truth of this run. `hooks` are those that every collector has in the kernel,
+    `has_dns` says whether they read DNS.
     """
     everything = scan_flows(lake)
-    flows = everything.filter(pl.col("start").cast(pl.Int64) >= began_ns)
+    is_ours = pl.col("start").cast(pl.Int64) >= began_ns
+    flows = everything.filter(is_ours)
+    is_shared = not everything.filter(~is_ours).limit(1).collect().is_empty()
     host_pods = {f"{pod.namespace}/{pod.name}": pod.node for pod in cluster.pods.values() if pod.host_network}
     told = truth_frame(truth, host_pods, cluster.routes)
     return Outcome(
@@ -89,6 +95,7 @@ def judge(
         talkers=_talkers(flows),
         disagreements=_disagreements(everything, metrics, cluster),
         policies=compare_policies(told, judged(flows)),
+        questions=compare_questions(truth, cluster, metrics) if has_dns and not is_shared else QuestionReport(),
         panels=panels,
         coverage=_coverage(metrics),
         health=compare_health(told, flows, metrics, hooks),
@@ -180,6 +187,7 @@ def _verdict(outcome: Outcome) -> list[str]:
         f"policies: {outcome.policies.denied} denied as told, {outcome.policies.mismatches} mismatches as told",
         f"sockets: {outcome.health.timed} connect times within what the client measured; "
         f"drops: {outcome.health.dropped} pairs of workloads cut by policies",
+        f"DNS: {outcome.questions.counted} answered questions counted by client, class of name and answer as asked",
     ]
     for title, names in (
         ("MISSING", report.missing),
@@ -188,6 +196,7 @@ def _verdict(outcome: Outcome) -> list[str]:
         ("NEVER GENERATED", report.never_generated),
         ("WRONG BY POLICIES", outcome.policies.wrong),
         ("WRONG BY SOCKETS AND DROPS", outcome.health.wrong),
+        ("WRONG BY QUESTIONS TO DNS", outcome.questions.wrong),
         ("METRICS AND HISTORY DISAGREE", outcome.disagreements),
         ("PANELS WITHOUT DATA", outcome.panels or []),
         ("INTERFACES CARRIED OTHER BYTES", _far_off(outcome.coverage) if outcome.sees_all else []),

@@ -109,4 +109,11 @@ def denials(p: Plan) -> None:
         p.add(reports, "denied-egress", at, "http", path="/bytes/10", denied_by=DENY_ALL, **cut, **outside)
 
 
-THEMES = (failures, reuse, denials)
+def searches(p: Plan) -> None:
+    """What ndots:5 makes of a name with fewer dots: the whole search list in vain before the name itself."""
+    for at in p.times(3):
+        for step, search in enumerate((".default.svc.cluster.local", ".svc.cluster.local", ".cluster.local", "")):
+            p.add(p.debugger, "search-list", at + step * 0.02, "lookup", host=API_HOST + search)
+
+
+THEMES = (failures, reuse, denials, searches)
