@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from . import Subparsers
-from .flow_input import add_geo
+from .places import add_geo
 
 RULE: Final = re.compile(r'\{"kind":"NetworkPolicy","namespace":"[^"]*","name":"[^"]*","rule":[^}]*\}')
 """A NetworkPolicy among the responsible policies, as Polars writes it."""

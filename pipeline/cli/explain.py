@@ -6,12 +6,13 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
 from . import Subparsers
+from .places import add_geo, places
 from .record import moment
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def add(commands: Subparsers) -> None:
     command.add_argument("--time", type=moment, metavar="WHEN", help="when it began (default: at the end of the state)")
     command.add_argument("--flows", type=Path, metavar="FILE", help="take the connection from a file of flows")
     command.add_argument("--row", type=int, metavar="N", help="which of the file's flows, counted from 1")
+    add_geo(command)
     command.add_argument("-o", "--output", choices=("text", "json"), default="text", help="default: %(default)s")
     command.set_defaults(run=run)
 
@@ -60,7 +62,10 @@ def run(arguments: argparse.Namespace) -> int:
     for problem in refusals:
         print(f"flowatlas explain: {problem}", file=sys.stderr)
     cluster = snapshot.build(objects)
-    explanation = explain(objects, cluster, compile_policies(objects, cluster), _dialled(arguments, cluster))
+    dialled = _dialled(arguments, cluster)
+    explanation = explain(objects, cluster, compile_policies(objects, cluster), dialled)
+    if arguments.geo:
+        explanation = _with_places(explanation, arguments.geo, dialled, cluster)
     if arguments.output == "json":
         print(json.dumps(dataclasses.asdict(explanation), indent=2))
     else:
@@ -104,6 +109,17 @@ def _dialled(arguments: argparse.Namespace, cluster: Snapshot) -> Dialled:
     if not pairs:
         raise ConfigError("--from, --to: they have no address of one family")
     return Dialled(*pairs[0], arguments.port, protocol, at)
+
+
+def _with_places(explanation: Explanation, files: Sequence[Path], dialled: Dialled, cluster: Snapshot) -> Explanation:
+    """The explanation, and what MaxMind databases tell of the ends beyond the cluster."""
+    import polars as pl
+
+    from ..policy.explanation import LookUp
+
+    asked = {"src_ip": dialled.src_ip, "dst_ip": dialled.dst_ip, "dst_port": dialled.port, "protocol": dialled.protocol}
+    told = [LookUp(*place) for place in places(files, pl.DataFrame([asked]), cluster)]
+    return dataclasses.replace(explanation, look_ups=[*explanation.look_ups, *told])
 
 
 def lines(explanation: Explanation) -> Iterator[str]:

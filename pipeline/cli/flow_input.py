@@ -6,7 +6,6 @@ one that began first is the connection's, and the other its reply.
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,16 +26,6 @@ class FlowInput:
     """What could not be read: somebody should look at it."""
     remarks: tuple[str, ...]
     """What a reader of the flows should know."""
-
-
-def add_geo(command: argparse.ArgumentParser) -> None:
-    """The option of sub-commands that tell where an end beyond the cluster is."""
-    command.add_argument(
-        "--geo",
-        type=lambda text: [Path(part) for part in text.split(",") if part],
-        metavar="FILE[,FILE]",
-        help="MaxMind databases: add country, asn and organisation to ends beyond the cluster",
-    )
 
 
 def read(path: Path) -> FlowInput:

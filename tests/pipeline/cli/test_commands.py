@@ -63,6 +63,16 @@ def test_attribute_tells_where_ends_beyond_the_cluster_are(tmp_path: Path, geo: 
     assert [beyond[name] for name in names] == ["DE", 64500, "Example Net"]
 
 
+def test_explain_tells_where_ends_beyond_the_cluster_are(geo: str) -> None:
+    to = ("--to", "203.0.113.9", "--port", "443", "--geo", geo)
+    done = run("explain", "--state", str(MANIFESTS), "--from", "default/netshoot", *to)
+    assert "country and network of 203.0.113.9: DE, AS64500 Example Net\n" in done.stdout
+    assert "country and network of 10." not in done.stdout
+    done = run("explain", "--state", str(MANIFESTS), "--from", "198.51.100.1", *to, "-o", "json")
+    look_ups = {each["asked"]: each["answer"] for each in json.loads(done.stdout)["look_ups"]}
+    assert look_ups["country and network of 198.51.100.1"] == "not known"
+
+
 def test_a_wrong_database_is_named(tmp_path: Path, geo: str) -> None:
     flows, broken = flows_file(tmp_path, json.dumps(FLOW)), tmp_path / "broken.mmdb"
     broken.write_text("nothing")
