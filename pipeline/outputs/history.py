@@ -6,6 +6,8 @@ of any version sees the columns of `HISTORY`; columns may be added at its end an
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 import polars as pl
@@ -15,8 +17,8 @@ from collector.schema import OUTCOMES
 from ..attribution import with_labels
 from ..attribution.policies.answers import AnswerBook
 from ..attribution.zones import with_locality
-from ..inventory import addresses
 from ..inventory.snapshot import Snapshot
+from .coding import addresses_told, coded_schema, told_of
 from .verdicts import VERDICTS, with_verdicts
 
 _TIME: Final = pl.Datetime("ns", "UTC")
@@ -78,35 +80,78 @@ HISTORY: Final = pl.Schema(
 LATER: Final = tuple(HISTORY)[tuple(HISTORY).index("reason") :]
 """Columns that files of the first version lack."""
 
-_TCP_HEALTH: Final = ("connect_us", "srtt_us", "retransmits")
 _OUTCOME_TEXT: Final = pl.Series(OUTCOMES, dtype=pl.String)
 
 
-def history_of(flows: pl.DataFrame, snapshot: Snapshot, answers: AnswerBook | None = None) -> pl.DataFrame:
+def history_of(
+    flows: pl.DataFrame,
+    snapshot: Snapshot,
+    answers: AnswerBook | None = None,
+    categories: pl.Categories | None = None,
+) -> pl.DataFrame:
     """Flows attributed under `snapshot` as rows of HISTORY, in the same order.
 
     `answers` says what their policy answers mean; without it nothing was judged. What DNS and MaxMind databases said is
-    there where the flows have the columns.
+    there where the flows have the columns. With `categories` text is codes of these, as `coding.coded_schema` tells.
     """
-    told = ("dns_name", "dns_given", *(f"{side}_{field}" for side in _ENDS for field in _GEO), *_TCP_HEALTH)
-    absent = {name: HISTORY[name] for name in told if name not in flows.columns}
-    ips = [addresses.text(f"{end}_hi", f"{end}_lo").alias(f"{end}_ip") for end in ("src", "dst", "backend", "nat_src")]
-    return (
-        with_verdicts(with_labels(with_locality(flows.lazy(), snapshot), snapshot), answers)
-        .with_columns(_blank(dtype).alias(name) for name, dtype in absent.items())
-        .with_columns(
-            *ips,
-            pl.from_epoch("time", time_unit="ns").dt.replace_time_zone("UTC"),
-            pl.from_epoch("start", time_unit="ns").dt.replace_time_zone("UTC"),
-            pl.col("node", "role", "attribution", "reason", "locality").cast(pl.String),
-            pl.col("via", "dns_name", "dns_given").cast(pl.String).fill_null(""),
-            pl.col("mesh").cast(pl.String).replace("none", ""),
-            outcome=pl.lit(_OUTCOME_TEXT).gather(pl.col("outcome")),
-        )
-        .select(HISTORY.names())
-        .match_to_schema(HISTORY)
-        .collect()
+    codes = categories or pl.Categories.random()
+    placed = with_locality(flows.lazy(), snapshot).collect().rechunk()
+    parts = [_plain(placed), addresses_told(placed, ("src", "dst", "backend", "nat_src"), codes)]
+    for ids, texts in _TEXTS.items():
+        parts.append(told_of(placed, ids, partial(texts, snapshot), codes))
+    if answers is not None:
+        parts.append(told_of(placed, _JUDGED, partial(_verdicts, answers), codes))
+    rows = pl.concat(parts, how="horizontal")
+    wanted = coded_schema(HISTORY, codes)
+    absent = [
+        _blank(HISTORY[name]).cast(dtype).alias(name) for name, dtype in wanted.items() if name not in rows.columns
+    ]
+    coded = rows.with_columns(absent).select(HISTORY.names())
+    return coded.cast(wanted if categories is not None else HISTORY)
+
+
+def _plain(flows: pl.DataFrame) -> pl.DataFrame:
+    """The columns that flows have as the history has them, or nearly so."""
+    coded = {*_WORDS, *_JUDGED}
+    known = [name for name in flows.columns if name in HISTORY and name not in coded]
+    known = [name for name in known if flows[name].null_count() < flows.height or flows.is_empty()]
+    return flows.select(known).with_columns(
+        *(pl.from_epoch(name, time_unit="ns").dt.replace_time_zone("UTC") for name in ("time", "start")),
+        *(pl.col(name).cast(pl.String).fill_null("") for name in known if HISTORY[name] == pl.String),
     )
+
+
+def _verdicts(answers: AnswerBook, ids: pl.LazyFrame) -> pl.LazyFrame:
+    return with_verdicts(ids, answers).select(VERDICTS.names())
+
+
+def _labels(snapshot: Snapshot, ids: pl.LazyFrame) -> pl.LazyFrame:
+    """Whatever of HISTORY the ids have the names of."""
+    named = with_labels(ids, snapshot)
+    return named.select(name for name in named.collect_schema().names() if name in HISTORY)
+
+
+def _words(_: Snapshot, ids: pl.LazyFrame) -> pl.LazyFrame:
+    """Text in place of what has a few values."""
+    return ids.select(
+        pl.col("node", "role", "attribution", "reason", "locality").cast(pl.String),
+        pl.col("mesh").cast(pl.String).replace("none", ""),
+        pl.col("via").cast(pl.String).fill_null(""),
+        outcome=pl.lit(_OUTCOME_TEXT).gather(pl.col("outcome")),
+    )
+
+
+_WORDS: Final = ("node", "role", "attribution", "reason", "locality", "mesh", "via", "outcome")
+_JUDGED: Final = ("verdict", "egress", "ingress_policy", "mismatch")
+_TEXTS: Final[Mapping[tuple[str, ...], Callable[[Snapshot, pl.LazyFrame], pl.LazyFrame]]] = {
+    ("src_id",): _labels,
+    ("dst_id",): _labels,
+    ("service_id",): _labels,
+    ("route_id", "route_set"): _labels,
+    ("subset_id",): _labels,
+    _WORDS: _words,
+}
+"""What text depends on, and how it is made of that."""
 
 
 def filled(flows: pl.LazyFrame) -> pl.LazyFrame:
