@@ -254,7 +254,8 @@ class Engine:
                 if self._geo is not None:
                     judged = self._geo.with_names(judged)
             with self._meters.stage("output"):
-                self._lake.add(history_of(judged, snapshot, self._policies.timeline.book))
+                book = self._policies.timeline.book
+                self._lake.add(history_of(judged, snapshot, book, self._lake.categories))
 
     def _apply_dns(self, asked: pl.DataFrame, state: ClusterState, given_s: float, *, is_final: bool) -> None:
         """Count exchanges that came at `given_s`; those of a client that nothing holds yet wait as flows do."""
