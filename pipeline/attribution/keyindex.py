@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 from numpy.typing import NDArray
 
 Column = NDArray[Any]
@@ -18,8 +19,6 @@ Column = NDArray[Any]
 _MULTIPLIERS: Final = tuple(
     np.uint64(odd) for odd in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93)
 )
-_FIRST_ADDED: Final = 4_096
-"""So many new rows are looked at for new keys before the others are looked up among these."""
 _SPARSENESS: Final = 4
 """Slots of the table to a key, at least: most look-ups end at the first slot."""
 
@@ -112,6 +111,24 @@ class KeyIndex:
         return differs
 
 
+def distinct(columns: Sequence[Column]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """By row the number of its key (unsigned 64-bit parts) in the order of first appearance, and by number the first
+    row that has it."""
+    numbers = _encoded(columns[0])
+    for column in columns[1:]:
+        part = _encoded(column)
+        numbers = _encoded(numbers * (part.max(initial=0) + 1) + part)
+    rows = np.empty(numbers.max(initial=-1) + 1, np.int64)
+    rows[numbers[::-1]] = np.arange(len(numbers))[::-1]
+    return numbers, rows
+
+
+def _encoded(column: Column) -> NDArray[np.int64]:
+    """By row the number of its value, in the order of first appearance."""
+    numbers: NDArray[np.int64] = pa.array(column).dictionary_encode().indices.to_numpy().astype(np.int64)
+    return numbers
+
+
 class GrowingIndex:
     """The same for keys that come a few at a time: what was given a number keeps it.
 
@@ -136,19 +153,10 @@ class GrowingIndex:
             found[missing[is_here]] = places[is_here] + first
             missing = missing[~is_here]
             first += len(table)
-        size = _FIRST_ADDED
-        while missing.size:  # a sample first: what is new mostly comes many times, and to find is cheaper than to add
-            step = -(-missing.size // size)
-            block, missing = missing[::step], np.delete(missing, np.s_[::step])
-            added = KeyIndex([column[block] for column in columns])
-            found[block] = added.numbers + first
-            places = added.find([column[missing] for column in columns])
-            is_here = places >= 0
-            found[missing[is_here]] = places[is_here] + first
-            missing = missing[~is_here]
-            first += len(added)
-            size *= 2
-            self._add(added.keys)
+        if missing.size:
+            numbers, rows = distinct([column[missing] for column in columns])
+            found[missing] = numbers + first
+            self._add([column[missing[rows]] for column in columns])
         return found
 
     def _add(self, keys: Sequence[Column]) -> None:

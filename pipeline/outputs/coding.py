@@ -8,18 +8,13 @@ something among frames of the same categories alone, and these are forgotten whe
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from ..aggregate.idwords import IdWords
-from ..attribution.keyindex import GrowingIndex
+from ..attribution.keyindex import distinct
 from ..inventory.addresses import text_of
-
-_NULL: Final = (1 << 32) - 1
-_MOST_COMPACT: Final = 1 << 20
 
 
 def coded_schema(schema: pl.Schema, categories: pl.Categories) -> pl.Schema:
@@ -38,7 +33,7 @@ def told_of(
     `texts` gives a row for each that it is given, in order, and no column of the flows.
     """
     keys = flows.select(pl.col(name).to_physical() if _is_category(flows, name) else name for name in ids)
-    numbers, first = _distinct(IdWords(ids).of(keys))
+    numbers, first = distinct(IdWords(ids).of(keys))
     told = texts(flows.lazy().select(ids).select(pl.all().gather(first))).collect()
     return told.cast(coded_schema(told.schema, categories))[numbers]
 
@@ -46,32 +41,10 @@ def told_of(
 def addresses_told(flows: pl.DataFrame, ends: tuple[str, ...], categories: pl.Categories) -> pl.DataFrame:
     """`{end}_ip` of each end, as codes, from the halves of its address."""
     halves = [pl.concat([flows[f"{end}_{half}"] for end in ends]) for half in ("hi", "lo")]
-    numbers, first = _distinct([half.to_numpy() for half in halves if (half != 0).any()] or [halves[1].to_numpy()])
+    numbers, first = distinct([half.to_numpy() for half in halves if (half != 0).any()] or [halves[1].to_numpy()])
     texts = text_of(*(half.gather(first) for half in halves)).cast(pl.Categorical(categories))
     parts = np.split(numbers, len(ends))
     return pl.DataFrame([texts.gather(part).alias(f"{end}_ip") for end, part in zip(ends, parts, strict=True)])
-
-
-def _distinct(words: list[NDArray[np.uint64]]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """By row the number of its key, and by number a row that has it."""
-    numbers = _compact(words[0]) if len(words) == 1 else None
-    if numbers is None:
-        numbers = GrowingIndex().numbers(words)
-    rows = np.empty(int(numbers.max(initial=-1)) + 1, np.int64)
-    rows[numbers] = np.arange(len(numbers))
-    return numbers, rows
-
-
-def _compact(ids: NDArray[np.uint64]) -> NDArray[np.int32] | None:
-    """Numbers of ids that are small, where that takes no index; the null of `IdWords` is one of them."""
-    is_null = ids == np.uint64(_NULL)
-    most = int(ids.max(initial=0, where=~is_null))
-    if most > _MOST_COMPACT:
-        return None
-    places = np.where(is_null, most + 1, ids).astype(np.int64)
-    is_there = np.zeros(most + 2, np.bool_)
-    is_there[places] = True
-    return (np.cumsum(is_there) - 1).astype(np.int32)[places]
 
 
 def _is_category(flows: pl.DataFrame, name: str) -> bool:
