@@ -60,6 +60,18 @@ _CARRIED: Final = (
     " + rate(container_network_transmit_bytes_total[10m]))"
 )
 
+_CLIENT: Final = "{{ $labels.source_namespace }}/{{ $labels.source_workload }}"
+_DNS_FAILED: Final = '{rcode=~"SERVFAIL|REFUSED|FORMERR|NOTIMP|no_answer|[0-9]+"}'
+_DNS_SEARCHED: Final = '{name_class="search"}'
+_DNS_LATENCY: Final = "flowatlas_dns_latency_seconds"
+_DNS_BYPASS: Final = "flowatlas_dns_bypass_queries_total"
+
+
+def _asked(matchers: str, window: str) -> str:
+    """Questions to DNS within the window, by the client's workload."""
+    return f"sum by (source_namespace, source_workload) (increase(flowatlas_dns_queries_total{matchers}[{window}]))"
+
+
 ALERTS: Final = (
     Alert(
         "FlowatlasPolicyNotEnforced",
@@ -135,8 +147,49 @@ ALERTS: Final = (
         f"flowatlas_capture_coverage_ratio < 0.98 and on (node, namespace, pod) {_CARRIED} > 1000",
         "10m",
         "warning",
-        "Only {{ $value | humanizePercentage }} of the traffic of {{ $labels.namespace }}/{{ $labels.pod }} is in flows",
-        "For more than 10 minutes flows have told of {{ $value | humanizePercentage }} of the bytes that the interfaces "
-        "of {{ $labels.namespace }}/{{ $labels.pod }} on node {{ $labels.node }} carried.",
+        "Only {{ $value | humanizePercentage }} of the traffic of {{ $labels.namespace }}/{{ $labels.pod }} is in "
+        "flows",
+        "For more than 10 minutes flows have told of {{ $value | humanizePercentage }} of the bytes that the "
+        "interfaces of {{ $labels.namespace }}/{{ $labels.pod }} on node {{ $labels.node }} carried.",
+    ),
+    Alert(
+        "FlowatlasDnsErrors",
+        "flowatlas-dns",
+        f"({_asked(_DNS_FAILED, '10m')} / {_asked('', '10m')}) > 0.05 and {_asked('', '10m')} > 50",
+        "5m",
+        "warning",
+        f"{{{{ $value | humanizePercentage }}}} of DNS questions of {_CLIENT} fail",
+        f"For more than 5 minutes {{{{ $value | humanizePercentage }}}} of what {_CLIENT} asked of DNS in 10 minutes "
+        "was not answered, or answered with a failure of the server.",
+    ),
+    Alert(
+        "FlowatlasDnsSlow",
+        "flowatlas-dns",
+        f"histogram_quantile(0.99, sum by (source_namespace, le) (rate({_DNS_LATENCY}_bucket[10m]))) > 0.5 "
+        f"and sum by (source_namespace) (increase({_DNS_LATENCY}_count[10m])) > 100",
+        "10m",
+        "warning",
+        "DNS takes {{ $value | humanizeDuration }} for namespace {{ $labels.source_namespace }}",
+        "For more than 10 minutes one of 100 answers to pods of namespace {{ $labels.source_namespace }} has taken "
+        "{{ $value | humanizeDuration }} or longer.",
+    ),
+    Alert(
+        "FlowatlasDnsSearchWaste",
+        "flowatlas-dns",
+        f"({_asked(_DNS_SEARCHED, '1h')} / {_asked('', '1h')}) > 0.5 and {_asked('', '1h')} > 3600",
+        "1h",
+        "warning",
+        f"{{{{ $value | humanizePercentage }}}} of DNS questions of {_CLIENT} are its search list's",
+        f"For more than an hour {{{{ $value | humanizePercentage }}}} of what {_CLIENT} asked of DNS were names that "
+        "only a search list makes, at more than one question a second.",
+    ),
+    Alert(
+        "FlowatlasDnsBypass",
+        "flowatlas-dns",
+        f"sum by ({_PAIR}) ({_events(_DNS_BYPASS, '10m')})",
+        "1m",
+        "warning",
+        f"DNS past the cluster's: {_FROM_TO}",
+        f"Within the last 10 minutes DNS questions went from {_FROM_TO}, which is not the cluster's DNS.",
     ),
 )

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from . import overview, services
+from . import dns, overview, services
 from .normalize import Json, normalize, to_text
 
 GENERATED: Final = Path(__file__).parent / "generated"
 """The committed files; tests prove them equal to what the programs build."""
 
-_PROGRAMS: Final = {"overview": overview.dashboard, "services": services.dashboard}
+_PROGRAMS: Final = {"dns": dns.dashboard, "overview": overview.dashboard, "services": services.dashboard}
 
 
 def documents() -> dict[str, Json]:

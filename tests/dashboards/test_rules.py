@@ -34,6 +34,7 @@ NO_ENDPOINT = "flowatlas_service_no_endpoint_connections_total"
 AGE = "flowatlas_state_age_seconds"
 NEWEST = "flowatlas_pipeline_last_observation_timestamp_seconds"
 ROWS = "flowatlas_pipeline_rows_total"
+BYPASS = "flowatlas_dns_bypass_queries_total"
 LOST = "flowatlas_collector_lost_rows_total"
 ONE = 'instance="a:1"'
 LOST_FLOWS = f'{LOST}{{table="flows",reason="bus_full",{ONE}}}'
@@ -59,6 +60,25 @@ def covered(share: str, carried: str) -> dict[str, str]:
     pod = 'node="n1",namespace="shop",pod="cart-1"'
     counters = {f'container_network_{way}_bytes_total{{{pod},interface="eth0"}}' for way in ("receive", "transmit")}
     return {f"flowatlas_capture_coverage_ratio{{{pod}}}": share, **dict.fromkeys(sorted(counters), carried)}
+
+
+def asked(**values: str) -> dict[str, str]:
+    """Questions of one workload by response code, or by class of name where that is what tells them apart."""
+    client = 'source_namespace="shop",source_workload="web"'
+    told = {name: (name, "NOERROR") if name in {"outside", "search"} else ("service", name) for name in values}
+    return {
+        f'flowatlas_dns_queries_total{{{client},name_class="{told[name][0]}",rcode="{told[name][1]}"}}': rate
+        for name, rate in values.items()
+    }
+
+
+def took(fast: str, all_of_them: str) -> dict[str, str]:
+    """Answers that came within half a second, and all; those that are slower came within a second."""
+    client = 'source_namespace="shop",source_workload="web"'
+    latency = "flowatlas_dns_latency_seconds"
+    bounds = {"0.5": fast, "1.0": all_of_them, "+Inf": all_of_them}
+    buckets = {f'{latency}_bucket{{{client},le="{bound}"}}': values for bound, values in bounds.items()}
+    return {**buckets, f"{latency}_count{{{client}}}": all_of_them}
 
 
 DENIED, DROPPED = "established_denied", "dropped_allowed"
@@ -158,6 +178,26 @@ CASES = [
     Case("FlowatlasCaptureIncomplete", "at the bound", covered("0.98x60", carried="0+60000x60"), 30, 0),
     Case("FlowatlasCaptureIncomplete", "of next to nothing", covered("0.5x60", carried="0+60x60"), 30, 0),
     Case("FlowatlasCaptureIncomplete", "more than all", covered("1.5x60", carried="0+60000x60"), 30, 0),
+    Case(
+        "FlowatlasDnsErrors",
+        "failures and silence together are one of ten",
+        asked(NOERROR="0+90x60", SERVFAIL="0+5x60", no_answer="0+5x60"),
+        30,
+        1,
+    ),
+    Case("FlowatlasDnsErrors", "at the bound", asked(NOERROR="0+95x60", SERVFAIL="0+5x60"), 30, 0),
+    Case("FlowatlasDnsErrors", "names that are not there", asked(NOERROR="0+50x60", NXDOMAIN="0+50x60"), 30, 0),
+    Case("FlowatlasDnsErrors", "of next to nothing", asked(NOERROR="0x60", SERVFAIL="0+4x60"), 30, 0),
+    Case("FlowatlasDnsErrors", "over within five minutes", asked(NOERROR="0+90x60", SERVFAIL="0x20 60x40"), 23, 0),
+    Case("FlowatlasDnsSlow", "two of 100 are slow", took("0+98x60", "0+100x60"), 40, 1),
+    Case("FlowatlasDnsSlow", "one of 200 is slow", took("0+199x60", "0+200x60"), 40, 0),
+    Case("FlowatlasDnsSlow", "of next to nothing", took("0x60", "0+1x60"), 40, 0),
+    Case("FlowatlasDnsSearchWaste", "three of four", asked(outside="0+30x200", search="0+90x200"), 190, 1),
+    Case("FlowatlasDnsSearchWaste", "half", asked(outside="0+60x200", search="0+60x200"), 190, 0),
+    Case("FlowatlasDnsSearchWaste", "less than one a second", asked(outside="0+10x200", search="0+30x200"), 190, 0),
+    Case("FlowatlasDnsBypass", "the first ever", {f"{BYPASS}{{{PAIR}}}": "_x20 1x40"}, 23, 1),
+    Case("FlowatlasDnsBypass", "one more", {f"{BYPASS}{{{PAIR}}}": "3x20 4x40"}, 25, 1),
+    Case("FlowatlasDnsBypass", "no more than there were", {f"{BYPASS}{{{PAIR}}}": "3x60"}, 30, 0),
 ]
 
 
@@ -171,6 +211,9 @@ def labels_of(alert: Alert) -> dict[str, str]:
         "FlowatlasCollectorSilent": {"node": "n1"},
         "FlowatlasLosses": {"instance": "a:1", "table": "flows", "reason": "bus_full"},
         "FlowatlasCaptureIncomplete": {"node": "n1", "namespace": "shop", "pod": "cart-1"},
+        "FlowatlasDnsErrors": {"source_namespace": "shop", "source_workload": "web"},
+        "FlowatlasDnsSearchWaste": {"source_namespace": "shop", "source_workload": "web"},
+        "FlowatlasDnsSlow": {"source_namespace": "shop"},
     }.get(alert.name, service if alert.group == "flowatlas-services" else pair)
 
 
@@ -180,7 +223,14 @@ def rendered(text: str, labels: dict[str, str], value: str) -> str:
     return re.sub(r"\{\{ \$labels\.(\w+) \}\}", lambda match: labels[match[1]], text)
 
 
-VALUES = {"FlowatlasStateStale": "5m 1s", "FlowatlasCollectorSilent": "6m 0s", "FlowatlasCaptureIncomplete": "97%"}
+VALUES = {
+    "FlowatlasStateStale": "5m 1s",
+    "FlowatlasCollectorSilent": "6m 0s",
+    "FlowatlasCaptureIncomplete": "97%",
+    "FlowatlasDnsErrors": "10%",
+    "FlowatlasDnsSlow": "750ms",
+    "FlowatlasDnsSearchWaste": "75%",
+}
 """How old the thing is in the first firing case, or how large the share, as Prometheus tells them."""
 
 
