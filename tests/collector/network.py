@@ -56,6 +56,15 @@ class Network:
         subprocess.run(["nsenter", f"--net={self.netns(name)}", *command], check=True, input=stdin, text=True)
 
 
+def proc_of(network: Network, folder: Path, *names: str) -> Path:
+    """A /proc that shows the processes of these namespaces, or of all three, and of no other network on this kernel."""
+    for name in names or tuple(network.pids):
+        namespaces = folder / str(network.pids[name]) / "ns"
+        namespaces.mkdir(parents=True)
+        (namespaces / "net").symlink_to(network.netns(name))
+    return folder
+
+
 def pin_neighbours(network: Network, name: str, number: int) -> None:
     """Neighbours that never need resolving, so that none of it is among what is measured."""
     for at, device, peer, peer_device, host in (

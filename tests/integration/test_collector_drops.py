@@ -16,7 +16,7 @@ import pytest
 from collector.metrics import Metrics
 from collector.netlink import in_namespace
 from collector.sources.drops import DropSource
-from tests.collector.network import Network, connected, echo_all, routed_network, serving, text, transfer
+from tests.collector.network import Network, connected, echo_all, proc_of, routed_network, serving, text, transfer
 
 pytestmark = pytest.mark.root
 
@@ -34,14 +34,19 @@ def network() -> Iterator[Network]:
 
 
 @contextlib.contextmanager
-def drops(network: Network, metrics: Metrics | None = None, table_drops: int = 4096) -> Iterator[DropSource]:
-    source = DropSource(metrics or Metrics(), Path("/proc"), table_drops)
+def drops(proc: Path, metrics: Metrics | None = None, table_drops: int = 4096) -> Iterator[DropSource]:
+    source = DropSource(metrics or Metrics(), proc, table_drops)
     source.start()
     try:
         source.read(time.time_ns())
         yield source
     finally:
         source.stop()
+
+
+@pytest.fixture
+def proc(network: Network, tmp_path: Path) -> Path:
+    return proc_of(network, tmp_path / "proc")
 
 
 def taken(source: DropSource) -> dict[Drop, tuple[int, int]]:
@@ -57,10 +62,10 @@ def taken(source: DropSource) -> dict[Drop, tuple[int, int]]:
     return found
 
 
-def test_what_a_policy_denies_is_dropped_by_netfilter(network: Network) -> None:
+def test_what_a_policy_denies_is_dropped_by_netfilter(network: Network, proc: Path) -> None:
     """As often as the opener has asked: its first SYN and the ones that followed."""
     network.run("node", "nft", "-f", "-", stdin=DENY)
-    with drops(network) as source:
+    with drops(proc) as source:
         sock = in_namespace(network.netns("client"), lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM))
         with sock:
             sock.settimeout(1.5)  # a second after the first SYN comes another
@@ -74,10 +79,12 @@ def test_what_a_policy_denies_is_dropped_by_netfilter(network: Network) -> None:
 
 
 @pytest.mark.parametrize(("family", "address", "size"), [(2, "10.2.0.2", 33), (10, "fd02::2", 53)])
-def test_a_port_without_a_socket_is_a_reason(network: Network, family: int, address: str, size: int) -> None:
+def test_a_port_without_a_socket_is_a_reason(
+    network: Network, proc: Path, family: int, address: str, size: int
+) -> None:
     """Bytes as the IP header tells them."""
     client = network.netns("client")
-    with drops(network) as source, in_namespace(client, lambda: socket.socket(family, socket.SOCK_DGRAM)) as sock:
+    with drops(proc) as source, in_namespace(client, lambda: socket.socket(family, socket.SOCK_DGRAM)) as sock:
         sock.sendto(b"hello", (address, 999))
         deadline = time.monotonic() + 5
         found = taken(source)
@@ -89,19 +96,17 @@ def test_a_port_without_a_socket_is_a_reason(network: Network, family: int, addr
     assert found == {(source_address, address, 999, 17, "no_socket"): (1, size)}
 
 
-def test_traffic_that_arrives_is_no_drop(network: Network) -> None:
-    with serving(network, "10.2.0.2", echo_all), drops(network) as source:
+def test_traffic_that_arrives_is_no_drop(network: Network, proc: Path) -> None:
+    with serving(network, "10.2.0.2", echo_all), drops(proc) as source:
         with connected(network, "10.96.0.10", 80) as sock:
             transfer(sock, 500_000)
         time.sleep(0.2)
         assert taken(source) == {}
 
 
-def test_namespaces_of_other_nodes_are_left_out(network: Network, tmp_path: Path) -> None:
-    (tmp_path / "1" / "ns").mkdir(parents=True)
-    (tmp_path / "1" / "ns" / "net").symlink_to(network.netns("client"))
+def test_namespaces_of_other_nodes_are_left_out(network: Network, proc: Path, tmp_path: Path) -> None:
     metrics = Metrics()
-    own, foreign = DropSource(metrics, Path("/proc")), DropSource(metrics, tmp_path)
+    own, foreign = DropSource(metrics, proc), DropSource(metrics, proc_of(network, tmp_path / "foreign", "client"))
     for source in (own, foreign):
         source.start()
     try:
@@ -117,9 +122,9 @@ def test_namespaces_of_other_nodes_are_left_out(network: Network, tmp_path: Path
         foreign.stop()
 
 
-def test_what_has_no_place_in_the_table_is_counted(network: Network) -> None:
+def test_what_has_no_place_in_the_table_is_counted(network: Network, proc: Path) -> None:
     metrics = Metrics()
-    with drops(network, metrics, table_drops=4) as source:
+    with drops(proc, metrics, table_drops=4) as source:
         with in_namespace(network.netns("client"), lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sock:
             for port in range(1000, 1050):
                 sock.sendto(b"hello", ("10.2.0.2", port))

@@ -20,7 +20,7 @@ from collector.sources.conntrack import ConntrackSource
 from collector.sources.ebpf import EbpfSource
 from collector.sources.health import HealthSource
 from collector.sources.packets import PacketSource
-from tests.collector.network import Network, connected, echo_all, records, routed_network, serving, transfer
+from tests.collector.network import Network, connected, echo_all, proc_of, records, routed_network, serving, transfer
 
 pytestmark = pytest.mark.root
 
@@ -126,10 +126,9 @@ def test_a_socket_that_was_open_before_is_taken_in(network: Network) -> None:
 
 def test_sockets_of_other_nodes_are_not_told(network: Network, tmp_path: Path) -> None:
     """One kernel, several nodes: only namespaces with a process in the node's /proc count."""
-    (tmp_path / "1" / "ns").mkdir(parents=True)
-    (tmp_path / "1" / "ns" / "net").symlink_to(network.netns("server"))
     metrics = Metrics()
-    flows = HealthSource(EbpfSource(metrics, network.netns("node")), metrics, tmp_path, 4096)
+    own = proc_of(network, tmp_path, "server")
+    flows = HealthSource(EbpfSource(metrics, network.netns("node")), metrics, own, 4096)
     flows.start()
     try:
         with serving(network, "10.2.0.2", echo_all):
