@@ -1,6 +1,6 @@
 # The two commands that matter are `make demo` and `make test`; both set up whatever they need first.
 .DEFAULT_GOAL := help
-.PHONY: help setup apiserver demo test lint format bench docs lock clean
+.PHONY: help setup apiserver demo test lint format bench fuzz docs lock clean
 SHELL := /bin/sh
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):/usr/sbin:/sbin:$(PATH)
@@ -39,6 +39,9 @@ format: .venv/.ready ## put the code into the house format
 
 bench: setup ## print one JSON line a figure, and the machine it ran on
 	@$(BIN)/python -m tests.bench
+
+fuzz: .venv/.ready ## what foreign bytes come to, a minute a target; ARGS='600 capture' is longer and one
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 docs: .venv/.ready ## write what is generated: dashboards, rules, reference pages, notebooks
 	$(BIN)/flowatlas dashboards build

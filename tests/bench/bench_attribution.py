@@ -10,7 +10,9 @@ line a figure. The history is made between the measurements and is in none of th
 from __future__ import annotations
 
 import sys
+import tarfile
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice, pairwise
@@ -19,7 +21,8 @@ from statistics import median
 import polars as pl
 from msgspec import structs
 
-from collector.schema import Batch
+from collector.schema import FLOWS, MAX_ROWS, UTF8, Batch, encode, ordered, unpack_records
+from deploy.demo.replay import RECORDING
 from pipeline.attribution import attribute
 from pipeline.bus import Message
 from pipeline.decode import decode
@@ -39,6 +42,16 @@ def main() -> None:
     rows = int(sys.argv[1]) if len(sys.argv) > 1 else 5_000_000
     started = time.perf_counter()
     dump = snapshot.build(history.cluster())
+    for size in (2_000, MAX_ROWS):
+        batch = next(history.batches(size))
+        show("wire_bytes_per_flow", len(batch.value) / size, "bytes", f"{size} rows a batch, most with health and head")
+    rows_sent, bytes_sent = recorded()
+    show(
+        "wire_bytes_per_lab_flow",
+        bytes_sent / rows_sent,
+        "bytes",
+        f"{rows_sent} rows of the demo's lab, a batch a node",
+    )
     show("snapshot_build_seconds", time.perf_counter() - started, "s", "5,000 pods, 800 Services, 200 nodes")
     measure(dump, rows, "")
 
@@ -48,6 +61,28 @@ def main() -> None:
     first = median(attributed(few, replace(state)) for _ in range(20))
     show("lookups_seconds", first - again, "s", "what a changed snapshot costs; 10,000 spans of 5,000 addresses")
     measure(state, rows, "as_of_")
+
+
+def recorded() -> tuple[int, int]:
+    """How many flows the demo's recording has, and how many bytes they take, each node's in one batch."""
+    by_node: dict[str, list[pl.DataFrame]] = defaultdict(list)
+    with tarfile.open(RECORDING) as archive:
+        segments = [member for member in archive if FLOWS.topic in member.name and member.isfile()]
+        for member in segments:
+            file = archive.extractfile(member)
+            for headers, value in unpack_records(file.read() if file else b""):
+                node = headers["node"].decode()
+                by_node[node].append(decode(Message(FLOWS.topic, node, 0, headers["node"], headers, value)).frame)
+    rows = size = 0
+    for frames in by_node.values():
+        flows = pl.concat(frames)
+        columns = {
+            name: flows[name].to_list() if kind == UTF8 else flows[name].to_numpy()
+            for name, kind in FLOWS.columns.items()
+        }
+        rows += flows.height
+        size += len(encode(FLOWS, ordered(FLOWS, columns)))
+    return rows, size
 
 
 def watched() -> Snapshot:
