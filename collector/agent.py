@@ -21,6 +21,7 @@ import numpy as np
 
 from .config import CollectorConfig
 from .errors import TransientError
+from .journal import Journal
 from .metrics import Metrics, MetricsServer
 from .schema import MAX_MESSAGE_BYTES, MAX_ROWS, TABLES, Batch, Table, encode, filled, ordered
 from .sinks import Settled, Sink
@@ -37,11 +38,19 @@ _VALUE_BYTES: Final = MAX_MESSAGE_BYTES - 4096  # leaves room for the key, the h
 class Agent:
     """Sources, a sink, and the names of the batches between them. Inert until `run`."""
 
-    def __init__(self, config: CollectorConfig, metrics: Metrics, sources: Sequence[Source], sink: Sink) -> None:
+    def __init__(
+        self,
+        config: CollectorConfig,
+        metrics: Metrics,
+        sources: Sequence[Source],
+        sink: Sink,
+        journal: Journal | None = None,
+    ) -> None:
         self._config = config
         self._metrics = metrics
         self._sources = sources
         self._sink = sink
+        self._journal = journal
         self._epoch = 0
         self._sequence: Counter[str] = Counter()
 
@@ -49,12 +58,17 @@ class Agent:
         """Read and ship until `stop` is set, then once more; returns when everything is flushed or counted as lost."""
         self._epoch = time.time_ns()
         with contextlib.ExitStack() as stack:
+            if self._journal is not None:
+                stack.callback(self._journal.close)
             for source in self._sources:
                 stack.callback(source.stop)
                 source.start()
             stack.callback(self._sink.stop)
             if not self._connect(stop):
                 return
+            if self._journal is not None:
+                for batch in self._journal.left.batches:  # may have been sent: their names tell
+                    self._sink.send(batch)
             _log.info("collector of %s: %s to %s", self._config.node, self._config.sources, self._config.bus)
             due = time.monotonic()
             while not stop.wait(max(0.0, due - time.monotonic())):
@@ -89,8 +103,17 @@ class Agent:
             table = TABLES[source.table]
             batches = list(self._batches(table, filled(table, columns)))
             self._metrics.add("cycle_seconds_total", time.perf_counter() - began)
+            if self._journal is None or source.table != self._journal.table:
+                for batch in batches:
+                    self._sink.send(batch)
+                continue
+            try:
+                self._journal.commit(batches)
+            except OSError as error:
+                _log.warning("journal: not written, a killed agent would leave a gap here: %s", error)
             for batch in batches:
                 self._sink.send(batch)
+            self._journal.shipped()
 
     def _batches(self, table: Table, columns: Columns) -> Iterator[Batch]:
         rows = len(columns[next(iter(table.columns))])
@@ -118,7 +141,8 @@ def run(config: CollectorConfig) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())
     metrics = Metrics()
-    agent = Agent(config, metrics, open_sources(config, metrics), open_sink(config, metrics))
+    journal = Journal(config.journal) if config.journal else None
+    agent = Agent(config, metrics, open_sources(config, metrics, journal), open_sink(config, metrics), journal)
     with contextlib.ExitStack() as stack:
         if config.metrics_address is not None:
             server = stack.enter_context(MetricsServer(metrics, config.metrics_address))
@@ -127,16 +151,16 @@ def run(config: CollectorConfig) -> int:
     return 0
 
 
-def open_sources(config: CollectorConfig, metrics: Metrics) -> list[Source]:
+def open_sources(config: CollectorConfig, metrics: Metrics, journal: Journal | None = None) -> list[Source]:
     """The sources that the settings name, inert; what a source needs is imported only where it is asked for."""
     flows: dict[str, Callable[[], Source]] = {
-        "ebpf": lambda: _ebpf(config, metrics),
+        "ebpf": lambda: _ebpf(config, metrics, journal),
         "conntrack": lambda: _conntrack(config, metrics),
         "packets": lambda: _packets(config, metrics),
     }
     every: dict[str, Callable[[], Source]] = {**flows, "auto": lambda: AutoSource(metrics, flows)}
     build: dict[str, Callable[[], Source]] = {
-        **{name: functools.partial(_with_health, source, config, metrics) for name, source in every.items()},
+        **{name: functools.partial(_with_heads, source, config, metrics) for name, source in every.items()},
         "counters": lambda: _counters(config, metrics),
         "drops": lambda: _drops(config, metrics),
         "dns": lambda: _dns(config, metrics),
@@ -144,6 +168,15 @@ def open_sources(config: CollectorConfig, metrics: Metrics) -> list[Source]:
     for name in set(config.sources) & flows.keys():
         metrics.set("source_info", 1, source=name, reason="")
     return [build[name]() for name in config.sources]
+
+
+def _with_heads(flows: Callable[[], Source], config: CollectorConfig, metrics: Metrics) -> Source:
+    source = _with_health(flows, config, metrics)
+    if not config.heads:
+        return source
+    from .sources.heads import HeadSource
+
+    return HeadSource(source, metrics, config.netns, config.heads_one_in, config.heads_path_segments)
 
 
 def _with_health(flows: Callable[[], Source], config: CollectorConfig, metrics: Metrics) -> Source:
@@ -154,10 +187,10 @@ def _with_health(flows: Callable[[], Source], config: CollectorConfig, metrics: 
     return HealthSource(flows(), metrics, config.proc if config.netns else None, config.table_flows // 4)
 
 
-def _ebpf(config: CollectorConfig, metrics: Metrics) -> Source:
+def _ebpf(config: CollectorConfig, metrics: Metrics, journal: Journal | None) -> Source:
     from .sources.ebpf import EbpfSource
 
-    return EbpfSource(metrics, config.netns, config.table_flows)
+    return EbpfSource(metrics, config.netns, config.table_flows, config.pin, journal)
 
 
 def _conntrack(config: CollectorConfig, metrics: Metrics) -> Source:

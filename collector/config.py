@@ -41,8 +41,20 @@ class CollectorConfig:
     """kafka://: what may wait for the broker's answer."""
     tcp_health: bool = True
     """Whether flows have connect times, round-trip times and retransmits, told by the TCP sockets of the node."""
+    heads: bool = False
+    """Whether flows have the names at the head of what they carry: TLS server name; HTTP host, method and path."""
+    heads_one_in: int = 1
+    """Of how many heads one is read, by chance."""
+    heads_path_segments: int = 2
+    """How much of a path is kept, 64 characters at most and never its query; 0: no path."""
     table_flows: int = 131_072
     """ebpf: conversations at interfaces that the kernel keeps between two reads, in twice 29 MB; more are missed."""
+
+    pin: Path | None = None
+    """ebpf: folder of a bpffs, like /sys/fs/bpf/flowatlas: the kernel's tables and hooks stay there when the collector
+    goes, and the next one ships what was counted meanwhile. With `journal` alone."""
+    journal: Path | None = None
+    """ebpf: folder, best on a tmpfs like /run/flowatlas, of what a killed collector knew. With `pin` alone."""
 
     def __post_init__(self) -> None:
         if not NODE_NAME.match(self.node):
@@ -56,6 +68,14 @@ class CollectorConfig:
             raise ConfigError(f"sources: {','.join(self.sources)!r} would count every flow twice")
         if not 1024 <= self.table_flows <= 1 << 24:
             raise ConfigError(f"table_flows: {self.table_flows} is not between 1024 and {1 << 24}")
+        if (self.pin is None) != (self.journal is None):
+            raise ConfigError("pin: needs `journal`, and that needs `pin`")
+        for key, value, least, most in (
+            ("heads_one_in", self.heads_one_in, 1, 1 << 20),
+            ("heads_path_segments", self.heads_path_segments, 0, 64),
+        ):
+            if not least <= value <= most:
+                raise ConfigError(f"{key}: {value} is not between {least} and {most}")
         if not 0.05 <= self.interval_s <= 3600 or not math.isfinite(self.interval_s):
             raise ConfigError(f"interval_s: {self.interval_s} is not between 0.05 and 3600")
         for key, value in (("spool_bytes", self.spool_bytes), ("in_flight_bytes", self.in_flight_bytes)):

@@ -33,6 +33,16 @@ _SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
         c_int,
         (c_int, c_void_p, c_void_p, c_void_p, c_void_p, POINTER(c_uint32), c_void_p),
     ),
+    "bpf_map_lookup_batch": (
+        c_int,
+        (c_int, c_void_p, c_void_p, c_void_p, c_void_p, POINTER(c_uint32), c_void_p),
+    ),
+    "bpf_map_delete_batch": (c_int, (c_int, c_void_p, POINTER(c_uint32), c_void_p)),
+    "bpf_map__set_pin_path": (c_int, (c_void_p, c_char_p)),
+    "bpf_obj_pin": (c_int, (c_int, c_char_p)),
+    "bpf_obj_get": (c_int, (c_char_p,)),
+    "bpf_obj_get_info_by_fd": (c_int, (c_int, c_void_p, POINTER(c_uint32))),
+    "bpf_link_update": (c_int, (c_int, c_int, c_void_p)),
     "bpf_link_create": (c_int, (c_int, c_int, c_int, c_void_p)),
     "bpf_raw_tracepoint_open": (c_int, (c_char_p, c_int)),
     "bpf_iter_create": (c_int, (c_int,)),
@@ -107,13 +117,15 @@ def find(name: str, *arguments: object) -> c_void_p:
 
 
 def take_all(
-    map_fd: int, key: np.dtype[Any], value: np.dtype[Any], chunk: int, room: int = 0
+    map_fd: int, key: np.dtype[Any], value: np.dtype[Any], chunk: int, room: int = 0, *, keep: bool = False
 ) -> tuple[npt.NDArray[np.void], npt.NDArray[np.void]]:
     """Look up and delete every element of a hash map, `chunk` at a time; returns keys and values of equal length.
 
-    With `room` for as many elements as may be there none is moved afterwards. Raises OSError. The map must not be
-    written to meanwhile.
+    With `room` for as many elements as may be there none is moved afterwards; with `keep` they stay in the map. Raises
+    OSError. The map must not be written to meanwhile.
     """
+    name = "bpf_map_lookup_batch" if keep else "bpf_map_lookup_and_delete_batch"
+    read = getattr(library(), name)
     keys, values = np.empty(room + chunk, key), np.empty(room + chunk, value)  # takes memory where it is written to
     places = (ctypes.c_uint64 * 2)(), (ctypes.c_uint64 * 2)()
     before, taken = None, 0
@@ -122,12 +134,23 @@ def take_all(
             keys, values = (np.concatenate([part, np.empty_like(part)]) for part in (keys, values))
         count = c_uint32(chunk)
         after = places[0] if before is not places[0] else places[1]
-        answer = library().bpf_map_lookup_and_delete_batch(
-            map_fd, before, after, keys[taken:].ctypes.data, values[taken:].ctypes.data, byref(count), None
-        )
+        answer = read(map_fd, before, after, keys[taken:].ctypes.data, values[taken:].ctypes.data, byref(count), None)
         if answer < 0 and answer != -2:  # ENOENT: that was the last of them
-            raise OSError(-answer, os.strerror(-answer), "bpf_map_lookup_and_delete_batch")
+            raise OSError(-answer, os.strerror(-answer), name)
         taken += count.value
         if answer < 0:
             return keys[:taken], values[:taken]
         before = after
+
+
+def delete_all(map_fd: int, keys: npt.NDArray[np.void]) -> None:
+    """Delete these elements of a hash map, which it has. Raises OSError."""
+    if len(keys):
+        call("bpf_map_delete_batch", map_fd, keys.ctypes.data, byref(c_uint32(len(keys))), None)
+
+
+def map_id(map_fd: int) -> int:
+    """The kernel's number of a map. Raises OSError."""
+    info = (c_uint32 * 64)()  # struct bpf_map_info begins with type and id
+    call("bpf_obj_get_info_by_fd", map_fd, byref(info), byref(c_uint32(ctypes.sizeof(info))))
+    return int(info[1])

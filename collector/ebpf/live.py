@@ -34,6 +34,7 @@ class Live:
         self._slots: Rows = np.empty(0, np.int64)  # of each key
         self._noted: list[tuple[Keys, Rows]] = []
         self._released: list[Rows] = []
+        self._touched: list[Rows] | None = None
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -91,6 +92,8 @@ class Live:
         if self._released:
             slots = np.concatenate(self._released)
             self._released = []
+            if self._touched is not None:
+                self._touched.append(slots)
             self.due[slots] = NEVER
             is_kept = np.ones(len(self.due), np.bool_)
             is_kept[slots] = False
@@ -108,5 +111,41 @@ class Live:
 
     def put(self, slots: Rows, columns: Columns) -> None:
         """Write these slots' columns."""
+        if self._touched is not None:
+            self._touched.append(slots)
         for name, column in self._columns.items():
             column[slots] = columns[name]
+
+    def watch(self) -> None:
+        """From now on remember which slots were written, for `changed`."""
+        self._touched = []
+
+    def changed(self, *, everything: bool) -> Columns:
+        """The slots written since the last call, or all in use, as `slot`; of those `used`, `due` and all columns."""
+        written, self._touched = self._touched or [], []
+        slots = np.sort(self._slots) if everything else np.unique(np.concatenate([np.empty(0, np.int64), *written]))
+        is_used = np.zeros(len(self.due), np.bool_)
+        is_used[self._slots] = True
+        used = is_used[slots]
+        slots = np.concatenate([slots[used], slots[~used]])
+        kept = slots[: int(used.sum())]
+        return {"slot": slots, "used": kept, "due": self.due[kept], **self.get(kept)}
+
+    def restore(self, changes: Iterable[Mapping[str, npt.NDArray[Any]]]) -> None:
+        """Be as another was, by all that it told in `changed`, in order, the first time everything."""
+        used = np.empty(0, np.int64)
+        for part in changes:
+            slots = part["used"]
+            if len(part["slot"]) and (most := int(part["slot"].max()) + 1) > len(self.due):
+                self.reserve(len(self._free) + most - len(self.due))
+            used = np.union1d(np.setdiff1d(used, part["slot"]), slots)
+            for name, column in self._columns.items():
+                column[slots] = part[name]
+            self.due[part["slot"]] = NEVER
+            self.due[slots] = part["due"]
+        order = np.argsort(self._columns["key"][used])
+        self._slots = used[order]
+        self._keys = self._columns["key"][self._slots]
+        is_free = np.ones(len(self.due), np.bool_)
+        is_free[used] = False
+        self._free = np.flatnonzero(is_free)

@@ -3,6 +3,9 @@
 Whatever it holds in the kernel goes when the process goes: programs hang on TCX links, which end with their file
 descriptors. Kernels before 6.6 have none: there the programs are clsact filters, which stay after a crash and are
 replaced by the next start. The invariant: `take` returns every packet counted before it was called, and none twice.
+
+With a folder of a bpffs to pin them in, tables and links stay when the process goes: programs count on, and the next
+collector takes them over. Then a table that was taken stays full until `forget`; until then `take` returns it again.
 """
 
 from __future__ import annotations
@@ -10,9 +13,12 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import logging
 import os
 from collections.abc import Mapping, Set
+from ctypes import byref
 from importlib import resources
+from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -22,11 +28,14 @@ from ..errors import ConfigError
 from . import libbpf
 from .layout import CONVERSATION, COUNTS, EGRESS, INGRESS, MISSED, MISSED_REASONS
 
+_log = logging.getLogger(__name__)
+
 OBJECT: Final = "flow.bpf.o"
 CHUNK: Final = 16_384
 
 Kind = Literal["pod", "node"]
 
+_PINNED: Final = ("flows_a", "flows_b", "active", "missed")
 _TCX: Final = {INGRESS: 46, EGRESS: 47}  # BPF_TCX_INGRESS, BPF_TCX_EGRESS
 _CLSACT: Final = {INGRESS: 1, EGRESS: 2}  # BPF_TC_INGRESS, BPF_TC_EGRESS
 _CLSACT_HANDLE, _CLSACT_PRIORITY, _CLSACT_REPLACE = 1, 0xF10A, 1
@@ -51,8 +60,10 @@ def object_code() -> bytes:
 class Program:
     """The loaded programs and their two tables. Constructing loads. Raises MissingError where that cannot be done."""
 
-    def __init__(self, table_flows: int) -> None:
+    def __init__(self, table_flows: int, pin: Path | None = None) -> None:
         code = object_code()
+        self._pin = pin
+        self._taken: npt.NDArray[np.void] | None = None
         try:
             libbpf.library()
         except OSError as error:
@@ -60,7 +71,16 @@ class Program:
         self._object: ctypes.c_void_p | None = None
         self._links: dict[int, tuple[int, ...]] = {}
         try:
-            self._load(code, table_flows)
+            if pin is not None:
+                pin.mkdir(parents=True, exist_ok=True)
+            try:
+                self._load(code, table_flows)
+            except OSError:
+                if pin is None or not (pin / _PINNED[0]).exists():
+                    raise
+                _log.warning("ebpf: what is pinned in %s is of other settings or another version: counting anew", pin)
+                self._unpin_all()
+                self._load(code, table_flows)
         except OSError as error:
             self.close()
             denied = error.errno in (errno.EPERM, errno.EACCES)
@@ -76,12 +96,19 @@ class Program:
         for table in tables:
             libbpf.call("bpf_map__set_max_entries", table, table_flows)
         self._room = table_flows
+        for name in _PINNED if self._pin else ():
+            libbpf.call("bpf_map__set_pin_path", self._map(name), str(self._pin / name).encode())  # type: ignore[operator]
         libbpf.call("bpf_object__load", self._object)
         self._tables = [libbpf.call("bpf_map__fd", table) for table in tables]
         self._active = libbpf.call("bpf_map__fd", self._map("active"))
         self._missed = libbpf.call("bpf_map__fd", self._map("missed"))
-        self._missed_before = np.zeros(len(MISSED_REASONS), MISSED)
-        self._switch()
+        self.missed = np.zeros(len(MISSED_REASONS), MISSED)
+        slot, active = ctypes.c_uint32(0), ctypes.c_uint32(0)
+        self._is_left = libbpf.library().bpf_map_lookup_elem(self._active, byref(slot), byref(active)) == 0
+        if not self._is_left:  # no collector was here
+            self._switch()
+        elif active.value == libbpf.map_id(self._tables[0]):
+            self._tables.reverse()
 
     def _map(self, name: str) -> ctypes.c_void_p:
         return libbpf.find("bpf_object__find_map_by_name", self._object, name.encode())
@@ -89,13 +116,35 @@ class Program:
     def _switch(self) -> None:
         """Put the other table in place. Returns when no program uses the one before: the kernel waits for them."""
         slot, table = ctypes.c_uint32(0), ctypes.c_uint32(self._tables[0])
-        libbpf.call("bpf_map_update_elem", self._active, ctypes.byref(slot), ctypes.byref(table), 0)
+        libbpf.call("bpf_map_update_elem", self._active, byref(slot), byref(table), 0)
         self._tables.reverse()
+
+    @property
+    def taken_id(self) -> int:
+        """The kernel's number of the table that is not in use: the one that `take` returned last."""
+        return libbpf.map_id(self._tables[0])
+
+    def forget(self) -> None:
+        """Empty the table that was taken, or that an earlier collector has taken. Raises OSError."""
+        if self._taken is None:
+            libbpf.take_all(self._tables[0], CONVERSATION, COUNTS, CHUNK)
+        else:
+            libbpf.delete_all(self._tables[0], self._taken)
+        self._taken, self._is_left = None, False
 
     def take(self) -> tuple[npt.NDArray[np.void], npt.NDArray[np.void]]:
         """Everything counted since the last call: arrays of CONVERSATION and COUNTS of equal length. Raises OSError."""
-        self._switch()
-        return libbpf.take_all(self._tables[0], CONVERSATION, COUNTS, CHUNK, self._room)
+        if not self._is_left:
+            self._switch()
+        self._is_left = True
+        flows, counts = libbpf.take_all(
+            self._tables[0], CONVERSATION, COUNTS, CHUNK, self._room, keep=self._pin is not None
+        )
+        if self._pin is None:
+            self._is_left = False
+        else:
+            self._taken = flows
+        return flows, counts
 
     def take_missed(self) -> Mapping[str, tuple[int, int]]:
         """Packets and bytes that came into no flow since the last call, by reason. Raises OSError."""
@@ -103,9 +152,9 @@ class Program:
         per_cpu = np.zeros(libbpf.call("libbpf_num_possible_cpus"), MISSED)
         for index in range(len(total)):
             slot = ctypes.c_uint32(index)
-            libbpf.call("bpf_map_lookup_elem", self._missed, ctypes.byref(slot), per_cpu.ctypes.data)
+            libbpf.call("bpf_map_lookup_elem", self._missed, byref(slot), per_cpu.ctypes.data)
             total[index] = int(per_cpu["packets"].sum()), int(per_cpu["bytes"].sum())
-        before, self._missed_before = self._missed_before, total
+        before, self.missed = self.missed, total
         return {
             reason: (int(now["packets"] - then["packets"]), int(now["bytes"] - then["bytes"]))
             for reason, now, then in zip(MISSED_REASONS, total, before, strict=True)
@@ -124,40 +173,80 @@ class Program:
             for direction, name in ((INGRESS, f"{kind}_ingress"), (EGRESS, f"{kind}_egress")):
                 found = libbpf.find("bpf_object__find_program_by_name", self._object, name.encode())
                 program = libbpf.call("bpf_program__fd", found)
-                links += self._attach(program, ifindex, direction)
+                links += self._attached_again(program, ifindex, direction) or self._attach(program, ifindex, direction)
         except OSError:
             for link in links:
                 os.close(link)
             raise
         self._links[ifindex] = tuple(links)
 
+    def _attached_again(self, program: int, ifindex: int, direction: int) -> list[int]:
+        """The link that an earlier collector has pinned, now with this program in place of its own; none if it died."""
+        path = self._link_path(ifindex, direction)
+        if path is None or not path.exists():
+            return []
+        link = libbpf.call("bpf_obj_get", str(path).encode())
+        try:
+            libbpf.call("bpf_link_update", link, program, None)
+        except OSError:  # its interface has gone, and another one has the number
+            os.close(link)
+            path.unlink()
+            return []
+        return [link]
+
+    def _link_path(self, ifindex: int, direction: int) -> Path | None:
+        return self._pin / f"{ifindex}-{direction}" if self._pin else None
+
     def _attach(self, program: int, ifindex: int, direction: int) -> list[int]:
         try:
-            return [libbpf.call("bpf_link_create", program, ifindex, _TCX[direction], None)]
+            link = libbpf.call("bpf_link_create", program, ifindex, _TCX[direction], None)
         except OSError as error:
             if error.errno != errno.EINVAL:  # EINVAL: the kernel knows no TCX
                 raise
+        else:
+            path = self._link_path(ifindex, direction)
+            if path is not None:
+                libbpf.call("bpf_obj_pin", link, str(path).encode())
+            return [link]
         hook = _hook(ifindex, direction)
         with contextlib.suppress(FileExistsError):  # another program's, or the other direction's
-            libbpf.call("bpf_tc_hook_create", ctypes.byref(hook))
+            libbpf.call("bpf_tc_hook_create", byref(hook))
         options = _options(prog_fd=program, flags=_CLSACT_REPLACE)
-        libbpf.call("bpf_tc_attach", ctypes.byref(hook), ctypes.byref(options))
+        libbpf.call("bpf_tc_attach", byref(hook), byref(options))
         return []
 
     def detach(self, ifindex: int) -> None:
         """Stop counting at an interface, also at one that has gone. In the namespace that it was attached in."""
         links = self._links.pop(ifindex, ())
+        for path in filter(None, (self._link_path(ifindex, direction) for direction in _TCX)):
+            path.unlink(missing_ok=True)
         for link in links:
             os.close(link)
         if not links:
             for direction in _CLSACT:
                 hook, options = _hook(ifindex, direction), _options()
-                libbpf.library().bpf_tc_detach(ctypes.byref(hook), ctypes.byref(options))
+                libbpf.library().bpf_tc_detach(byref(hook), byref(options))
 
     def detach_all(self) -> None:
-        """Stop counting everywhere. In the namespace that was attached in."""
-        for ifindex in list(self._links):
-            self.detach(ifindex)
+        """Stop counting everywhere; with pins leave it to the next collector. In the namespace that was attached in."""
+        if self._pin is None:
+            for ifindex in list(self._links):
+                self.detach(ifindex)
+        for links in self._links.values():
+            for link in links:
+                os.close(link)
+        self._links = {}
+
+    def unpin_gone(self) -> None:
+        """Drop the pins of interfaces that are not attached to."""
+        for path in self._pin.iterdir() if self._pin else ():
+            number, _, direction = path.name.partition("-")
+            if direction and int(number) not in self._links:
+                path.unlink()
+
+    def _unpin_all(self) -> None:
+        for path in self._pin.iterdir() if self._pin else ():
+            path.unlink()
 
     def close(self) -> None:
         """Unload; safe to call twice. Detach first."""

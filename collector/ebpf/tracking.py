@@ -84,6 +84,11 @@ class Connections:
     def __len__(self) -> int:
         return len(self._live)
 
+    @property
+    def live(self) -> Live:
+        """The columns that they are kept in, to be saved and restored."""
+        return self._live
+
     def holds(self, keys: Keys) -> Flags:
         """Which of the keys are live."""
         return self._live.find(keys)[1]

@@ -45,6 +45,8 @@ class FileSink:
     def send(self, batch: Batch) -> None:
         """Write one segment and sync it; what the disk refuses is counted as lost."""
         folder = self._folders[batch.topic]
+        if folder.has(segment_name(batch.epoch, batch.seq)):  # a killed agent has put it there
+            return
         record = pack_record(batch.headers(), batch.value)
         try:
             folder.write(segment_name(batch.epoch, batch.seq), record)

@@ -42,6 +42,10 @@ class SegmentFolder:
         """The segments' names, oldest first."""
         return list(self._sizes)
 
+    def has(self, name: str) -> bool:
+        """Whether there is such a segment."""
+        return name in self._sizes
+
     def _note(self, name: str, size: int) -> None:
         self._sizes[name] = size
         self.size_bytes += size

@@ -69,6 +69,8 @@ class SpoolSink:
         """Put one batch on the disk, synced."""
         key = (batch.table, segment_name(batch.epoch, batch.seq))
         with self._changed:
+            if self._segments[batch.table].has(key[1]):  # a killed agent has put it there
+                return
             try:
                 self._segments[batch.table].write(key[1], pack_record(batch.headers(), batch.value))
             except OSError as error:

@@ -3,6 +3,8 @@
 Each read empties the kernel's table and puts the two directions of each connection together. It sees what connection
 tracking does not: packets that are dropped before a connection is confirmed, and traffic that is not tracked. It does
 not see what never leaves the node's own namespace (its loopback).
+
+With a journal and a place to pin the kernel's tables and hooks, it goes on where a killed collector was: see `journal`.
 """
 
 from __future__ import annotations
@@ -10,15 +12,19 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from ..ebpf.interfaces import Interfaces
 from ..ebpf.program import MissingError, Program
 from ..ebpf.sightings import sight
 from ..ebpf.tracking import Connections
 from ..errors import TransientError
+from ..journal import Journal, Left, Part
 from ..metrics import Metrics
 from ..schema import FLOWS
 from . import Columns
+
+_OWN_NETNS: Final = Path("/proc/self/ns/net")
 
 
 class EbpfSource:
@@ -26,23 +32,36 @@ class EbpfSource:
 
     table = "flows"
 
-    def __init__(self, metrics: Metrics, netns: Path | None = None, table_flows: int = 131_072) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        netns: Path | None = None,
+        table_flows: int = 131_072,
+        pin: Path | None = None,
+        journal: Journal | None = None,
+    ) -> None:
         self._metrics = metrics
         self._netns = netns
         self._table_flows = table_flows
+        self._pin = pin / str((netns or _OWN_NETNS).stat().st_ino) if pin and journal else None
+        self._journal = journal if pin else None
         self._connections = Connections()
         self._program: Program | None = None
         self._interfaces: Interfaces | None = None
 
     def start(self) -> None:
         """Load the program and put it on the interfaces. Raises MissingError, a ConfigError, where that cannot be."""
-        self._program = Program(self._table_flows)
+        left = self._journal.open() if self._journal else Left()
+        self._program = Program(self._table_flows, self._pin)
+        if self._journal is not None:
+            self._resume(self._program, left)
         self._interfaces = Interfaces(self._program, self._metrics, self._netns)
         try:
             self._interfaces.start()
         except (OSError, TransientError) as error:
             self.stop()
             raise MissingError("netns", f"the interfaces of {self._netns or 'here'} cannot be read: {error}") from error
+        self._program.unpin_gone()
 
     def read(self, now_ns: int) -> Columns:
         """What was counted since the last call. Raises TransientError where the kernel does not answer."""
@@ -60,6 +79,29 @@ class EbpfSource:
             self._program.close()
         self._interfaces = self._program = None
 
+    def _resume(self, program: Program, left: Left) -> None:
+        """Go on where an earlier collector was: what it has committed of a table is not read again."""
+        self._connections.live.restore(part.arrays for part in left.parts)
+        self._connections.live.watch()
+        if left.parts:
+            told = left.parts[-1].values
+            program.missed[:] = [tuple(pair) for pair in told["missed"]]
+            if told["taken"] == program.taken_id:
+                program.forget()
+
+    def changes(self) -> Part:
+        """For the journal: what the last read has changed."""
+        return self._part(everything=False)
+
+    def everything(self) -> Part:
+        """For the journal: all that the next collector needs."""
+        return self._part(everything=True)
+
+    def _part(self, *, everything: bool) -> Part:
+        program = self._program
+        values = {"taken": program.taken_id, "missed": program.missed.tolist()} if program else {}
+        return Part(values, self._connections.live.changed(everything=everything))
+
     def _read(self, now_ns: int, *, final: bool) -> Columns:
         if self._program is None or self._interfaces is None:
             raise TransientError("ebpf: not started")
@@ -73,6 +115,8 @@ class EbpfSource:
         seen = sight(flows, counts, self._interfaces.uplinks, self._connections.holds)
         rows = self._connections.update(seen, now_ns - wall_ns, wall_ns, final=final)
         self._metrics.set("tracked_flows", len(self._connections))
+        if self._journal is not None:
+            self._journal.stage(self, self._program.forget)
         return {name: rows[name] for name in FLOWS.columns_of(1)}
 
     def _count_missed(self, missed: Mapping[str, tuple[int, int]]) -> None:

@@ -1,0 +1,130 @@
+"""The journal: whole records or none, changes since everything, batches of the last read, one writer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from collector.errors import ConfigError
+from collector.journal import FRAME, Journal, Left, Part
+from collector.schema import Batch
+
+
+@dataclass
+class Counting:
+    """A state of which each change is a number."""
+
+    told: list[int] = field(default_factory=list)
+
+    def changes(self) -> Part:
+        return Part({"is_all": False}, {"numbers": np.array(self.told[-1:], np.int64)})
+
+    def everything(self) -> Part:
+        return Part({"is_all": True}, {"numbers": np.array(self.told, np.int64)})
+
+
+def batch(seq: int) -> Batch:
+    return Batch("flows", "node", 7, seq, 1, 2, b"value %d" % seq)
+
+
+def write(journal: Journal, state: Counting, seq: int, shipped: Callable[[], None] = lambda: None) -> None:
+    state.told.append(seq)
+    journal.stage(state, shipped)
+    journal.commit([batch(seq)])
+    journal.shipped()
+
+
+def numbers(parts: Sequence[Part]) -> list[int]:
+    return [int(n) for part in parts for n in part.arrays["numbers"]]
+
+
+def left_in(folder: Path) -> Left:
+    journal = Journal(folder)
+    try:
+        return journal.open()
+    finally:
+        journal.close()
+
+
+def test_the_next_agent_has_all_that_was_told_and_the_last_batches(tmp_path: Path) -> None:
+    journal, state = Journal(tmp_path / "j"), Counting()
+    assert not journal.open().parts
+    for seq in range(4):
+        write(journal, state, seq)
+    journal.close()
+    left = left_in(tmp_path / "j")
+    assert numbers(left.parts) == [0, 1, 2, 3]
+    assert [part.values["is_all"] for part in left.parts] == [True, False, False, False]
+    assert left.batches == [batch(3)]
+
+
+def test_a_record_is_whole_or_was_never_there(tmp_path: Path) -> None:
+    """Cut anywhere, and with any byte of the last record changed, what came before it is left."""
+    journal, state = Journal(tmp_path / "j"), Counting()
+    journal.open()
+    path = tmp_path / "j" / "journal"
+    write(journal, state, 0)
+    write(journal, state, 1)
+    whole = len(path.read_bytes())
+    write(journal, state, 2)
+    journal.close()
+    content = path.read_bytes()
+    for cut in range(whole, len(content)):
+        path.write_bytes(content[:cut])
+        left = left_in(tmp_path / "j")
+        assert (numbers(left.parts), left.batches) == ([0, 1], [batch(1)])
+    for place in range(whole + FRAME.size, len(content), 7):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        assert numbers(left_in(tmp_path / "j").parts) == [0, 1]
+
+
+def test_it_begins_anew_before_it_is_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collector.journal.ANEW_BYTES", 2000)
+    journal, state = Journal(tmp_path / "j"), Counting()
+    journal.open()
+    sizes = []
+    for seq in range(100):
+        write(journal, state, seq)
+        sizes.append((tmp_path / "j" / "journal").stat().st_size)
+    journal.close()
+    assert max(sizes) < 5000
+    assert numbers(left_in(tmp_path / "j").parts) == list(range(100))
+
+
+def test_what_is_from_before_the_machine_started_is_no_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel has forgotten what it was about; batches that may not have been sent are still good."""
+    journal, state = Journal(tmp_path / "j"), Counting()
+    journal.open()
+    write(journal, state, 5)
+    journal.close()
+    boot = tmp_path / "boot_id"
+    boot.write_text("another\n")
+    monkeypatch.setattr("collector.journal._BOOT", boot)
+    left = left_in(tmp_path / "j")
+    assert (list(left.parts), left.batches) == ([], [batch(5)])
+
+
+def test_the_original_is_forgotten_once_all_is_shipped(tmp_path: Path) -> None:
+    journal, state, forgotten = Journal(tmp_path / "j"), Counting([1]), []
+    journal.open()
+    journal.stage(state, lambda: forgotten.append(1))
+    journal.commit([])
+    assert forgotten == []
+    journal.shipped()
+    journal.shipped()
+    assert forgotten == [1]
+    journal.close()
+
+
+def test_two_agents_do_not_share_one(tmp_path: Path) -> None:
+    first = Journal(tmp_path / "j")
+    first.open()
+    second = Journal(tmp_path / "j")
+    with pytest.raises(ConfigError, match="journal: another agent"):
+        second.open()
+    second.close()
+    first.close()
