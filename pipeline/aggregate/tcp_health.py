@@ -65,10 +65,13 @@ class TcpHealthMetrics:
         )
         if told.is_empty():
             return
-        namespaces = pl.lit(namespace_ids(snapshot))
-        timed = told.with_columns(namespaces.gather(pl.col("src_id")).alias("src_id"))
-        self._connects.add(timed.filter(pl.col("connect_us") > 0), self._name_timed)
-        self._round_trips.add(timed.filter(pl.col("srtt_us") > 0, "is_canonical"), self._name_timed)
+        namespace = pl.lit(namespace_ids(snapshot)).gather(pl.col("src_id")).alias("src_id")
+        connects, round_trips = (
+            told.lazy().filter(pl.col(us) > 0, *conditions).select(namespace, *_TIMED[1:], us)
+            for us, conditions in (("connect_us", ()), ("srtt_us", ("is_canonical",)))
+        )
+        self._connects.add(connects.collect(), self._name_timed)
+        self._round_trips.add(round_trips.collect(), self._name_timed)
         resent = (
             told.lazy()
             .filter(pl.col("retransmits") > 0)

@@ -55,7 +55,8 @@ class PolicyLog:
         """Remember the mismatches among flows that `policies` judged."""
         self._name(policies.current().not_judged)
         if flows["mismatch"].null_count() < flows.height:
-            self._hold(flows.filter(pl.col("mismatch").is_not_null()), snapshot, policies.book)
+            marked = flows.select("src_id", "dst_id", *_ALIKE).filter(pl.col("mismatch").is_not_null())
+            self._hold(marked, snapshot, policies.book)
 
     def tell(self, now_s: float, *, is_last: bool = False) -> None:
         """Write what is remembered, where it is time to or there is no later time."""
