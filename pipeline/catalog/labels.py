@@ -18,6 +18,7 @@ ROUTE: Final = ("route_kind", "route_namespace", "route", "route_host", "route_p
 POLICY: Final = ("policy", "policy_namespace", "policy_kind", "rule", "verdict", "direction")
 COVERED: Final = ("namespace", "workload", "workload_kind", "direction", "coverage")
 INTERFACE: Final = ("namespace", "pod", "interface", "node")
+NODE_INTERFACE: Final = ("node", "interface", "scope")
 
 LABEL_HELP: Final = {
     "source_namespace": "Namespace of the workload that opened the connection; empty where it has none.",
@@ -71,9 +72,11 @@ LABEL_HELP: Final = {
     "endpoint": "Name of the pod that the connection was sent to; empty where it was none.",
     "namespace": "Namespace of the pod.",
     "pod": "Name of the pod.",
+    "hook": "tcp_health or drops: what the collector has the kernel tell beside flows.",
     "interface": "Name of the interface inside its network namespace.",
     "node": "Name of the node.",
-    "table": "flows, counters or state.",
+    "table": "flows, counters, dns, drops or state.",
+    "scope": "node: an uplink; overlay: a tunnel device, whose packets pass an uplink too.",
     "result": "What became of it; the values are listed with the metric.",
     "source": "Where the collector has its flows from: ebpf, conntrack, packets; none where no source can be used.",
     "stage": "decode, state, attribute, policies, aggregate or output.",
