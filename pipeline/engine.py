@@ -24,7 +24,7 @@ from .aggregate.dns import DnsMetrics
 from .aggregate.drops import DropMetrics
 from .aggregate.families import families
 from .aggregate.flows import FlowMetrics
-from .aggregate.interfaces import InterfaceMetrics
+from .aggregate.interfaces import InterfaceMetrics, node_interface_metrics, of_nodes
 from .aggregate.policies import PolicyMetrics
 from .attribution import attribute, attribute_counters
 from .attribution.aliases import has_aliases, join_aliases, may_be_alias
@@ -97,6 +97,7 @@ class Engine:
         self._policy_log = PolicyLog()
         self._flows = FlowMetrics((*families(prices, geo), PolicyMetrics(self._policies.timeline)))
         self._interfaces = InterfaceMetrics()
+        self._node_interfaces = node_interface_metrics()
         self._coverage = Coverage()
         self._drops = DropMetrics()
         self._dns = DnsMetrics()
@@ -162,12 +163,14 @@ class Engine:
     def publish(self) -> None:
         """Let readers of /metrics see everything that is counted by now."""
         self._policy_log.tell(time.monotonic())
-        self._interfaces.expire(time.time_ns())
+        for interfaces in (self._interfaces, self._node_interfaces):
+            interfaces.expire(time.time_ns())
         self._meters.missing({**self._intake.missing(), **self._missing_state})
         self._meters.held_rows = self._held_rows
         traffic = [
             *self._flows.samples(),
             *self._interfaces.samples(),
+            *self._node_interfaces.samples(),
             *self._coverage.samples(),
             *self._drops.samples(),
             *self._dns.samples(),
@@ -270,7 +273,7 @@ class Engine:
             self._dns.add(attributed, state.snapshot)
 
     def _apply_counters(self, counters: pl.DataFrame, state: Snapshot) -> None:
-        """Pods' own interfaces alone are exposed; those of pods that the state does not know cannot be named."""
+        """Pods' own interfaces and the nodes'; those of pods that the state does not know cannot be named."""
         is_pods_own = pl.col("scope") == SCOPES.index("pod")
         with self._meters.stage("attribute"):
             named = (
@@ -282,6 +285,8 @@ class Engine:
         with self._meters.stage("aggregate"):
             self._interfaces.add(named, time.time_ns())
             self._coverage.add_counters(named)
+            nodes = of_nodes(counters.lazy().filter(~is_pods_own)).collect()
+            self._node_interfaces.add(nodes, time.time_ns())
 
     def _apply_drops(self, drops: pl.DataFrame, state: Snapshot) -> None:
         with self._meters.stage("attribute"):

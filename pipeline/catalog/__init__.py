@@ -24,7 +24,7 @@ from . import (
     watcher,
     zones,
 )
-from .labels import COVERED, INTERFACE, LABEL_HELP, PAIR, POLICY, ROUTE, SERVICE, SUBSET
+from .labels import COVERED, INTERFACE, LABEL_HELP, NODE_INTERFACE, PAIR, POLICY, ROUTE, SERVICE, SUBSET
 from .metric import Cardinality, Exposer, Kind, Metric
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "INTERFACE",
     "LABEL_HELP",
     "METRICS",
+    "NODE_INTERFACE",
     "PAIR",
     "POLICY",
     "ROUTE",

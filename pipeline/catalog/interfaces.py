@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from typing import Final
 
-from .labels import INTERFACE
-from .metric import Metric
+from .labels import INTERFACE, NODE_INTERFACE
+from .metric import Cardinality, Metric
 
 _DONE: Final = {"receive": "received", "transmit": "transmitted"}
+
+_HOLDERS: Final[tuple[tuple[str, tuple[str, ...], str, Cardinality], ...]] = (
+    ("container_network", INTERFACE, "the pod's interface, as the pod sees it", "careful"),
+    ("flowatlas_node_network", NODE_INTERFACE, "the node's uplink or tunnel device", "fine"),
+)
 
 METRICS: Final = (
     *(
         Metric(
-            f"container_network_{direction}_{what}_total",
+            f"{prefix}_{direction}_{what}_total",
             "counter",
             "bytes" if what == "bytes" else "",
-            INTERFACE,
-            f"{text} {_DONE[direction]} by the pod's interface, as the pod sees it.",
-            "careful",
+            labels,
+            f"{text} {_DONE[direction]} by {whose}.",
+            cardinality,
         )
+        for prefix, labels, whose, cardinality in _HOLDERS
         for direction in ("receive", "transmit")
         for what, text in (
             ("bytes", "Bytes"),

@@ -404,11 +404,13 @@ def counters(seq: int, *addresses: str, scope: int = 0) -> Message:
 
 
 def test_interface_counters_of_known_pods_are_exposed_as_they_are() -> None:
-    """An unknown pod's and the node's own are counted as rows alone."""
+    """An unknown pod's are counted as rows alone."""
     bench = Bench([counters(0, FRONT_A, "10.0.1.77"), counters(1, FRONT_A, scope=1)])
     bench.drain()
     received = bench.values("container_network_receive_bytes_total", "namespace", "pod", "interface", "node")
     assert received == {("shop", "front-1-x", "eth0", "node-a"): 100}
+    of_node = bench.values("flowatlas_node_network_receive_bytes_total", "node", "interface", "scope")
+    assert of_node == {("node-a", "eth0", "node"): 100}
     assert bench.values("flowatlas_pipeline_rows_total", "table", "node") == {("counters", "node-a"): 3}
 
 
@@ -426,6 +428,7 @@ def everything() -> Iterable[Message]:
     yield counters(0, FRONT_A)
     later = interface(FRONT_A, time=NOW + 20 * SECOND, receive_bytes=900, receive_packets=9)
     yield message(batch("node-a", 1, [later], COUNTERS))
+    yield counters(2, FRONT_A, scope=2)
     yield message(batch("node-a", 0, [drop(FRONT_A, DATABASE, 5432, "netfilter_drop")], DROPS))
     question = dns_answers.Answer("www.example.com", NOW // SECOND, client=FRONT_A, server="203.0.113.53")
     yield message(dns_answers.batch_of([question]))

@@ -162,6 +162,9 @@ def test_every_flow_metric_of_the_catalogue_is_there() -> None:
         "flowatlas_state_",
         "flowatlas_build_",
         "flowatlas_drop",
+        "flowatlas_capture_",
+        "flowatlas_node_",
+        "flowatlas_dns_",
         "container_network_",
     )
     wanted = {m.name for m in BY_NAME.values() if m.exposer == "pipeline" and not m.name.startswith(prefixes)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from pipeline.aggregate.interfaces import VALUES, InterfaceMetrics
+from pipeline.aggregate.interfaces import NODE_VALUES, VALUES, InterfaceMetrics
 from pipeline.catalog import BY_NAME
 
 SECOND = 1_000_000_000
@@ -25,7 +25,8 @@ def received(metrics: InterfaceMetrics) -> dict[str, int]:
 
 
 def test_every_interface_metric_of_the_catalogue_is_there() -> None:
-    assert set(VALUES) == {name for name in BY_NAME if name.startswith("container_network_")}
+    for prefix, values in (("container_network_", VALUES), ("flowatlas_node_network_", NODE_VALUES)):
+        assert set(values) == {name for name in BY_NAME if name.startswith(prefix)}
 
 
 def test_each_metric_holds_its_own_counter() -> None:
