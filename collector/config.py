@@ -23,7 +23,7 @@ class CollectorConfig:
     """The node's name in the cluster."""
     bus: str
     """`file://DIR` or `kafka://HOST:PORT[,HOST:PORT]`."""
-    sources: tuple[str, ...] = ("auto", "counters", "drops")
+    sources: tuple[str, ...] = ("auto", "counters", "drops", "dns")
     """At most one of FLOW_SOURCES, `auto` being the best that works here; `counters`; `drops`; `dns`."""
     interval_s: float = 1.0
     """Time between two reads."""

@@ -82,8 +82,8 @@ FAMILIES: Final = (
         "hook_info",
         "gauge",
         ("hook", "reason"),
-        "1 where the hooks of tcp_health or drops are in the kernel, 0 where it refuses them; the reason is why: "
-        "object, libbpf, privileges, kernel.",
+        "1 where the hooks of tcp_health, drops or dns are in the kernel, 0 where it refuses them; the reason is "
+        "why: object, libbpf, privileges, kernel.",
     ),
     Family(
         "tcp_observations_total",

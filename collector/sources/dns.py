@@ -1,12 +1,14 @@
 """DNS as the node's pods speak it: questions and answers at the pods' own interfaces, over UDP and TCP.
 
 The kernel hands over only packets of port 53. At most MAX_MESSAGES are read a cycle; the others are counted as skipped.
-What is not read: anything but the header, the question and address records; DNS over TLS or HTTPS; messages that TCP
-cuts into segments. Nothing of a payload is kept.
+Where the kernel does not let us, that is said once, and there are no rows. What is not read: anything but the header,
+the question and address records; DNS over TLS or HTTPS; messages that TCP cuts into segments. Nothing of a payload is
+kept.
 """
 
 from __future__ import annotations
 
+import logging
 import struct
 import time
 from collections import Counter
@@ -17,7 +19,7 @@ import numpy as np
 
 from ..dns.exchanges import Exchanges, Party
 from ..dns.messages import MalformedError, Message, parse
-from ..errors import ConfigError, TransientError
+from ..errors import TransientError
 from ..links import capture_points
 from ..metrics import Metrics
 from ..netlink import NETLINK_ROUTE, in_namespace, open_socket
@@ -27,6 +29,9 @@ from ..packets.ring import Captured, Ring
 from ..packets.sums import points_of
 from . import Columns
 
+_log = logging.getLogger(__name__)
+
+HOOK: Final = "dns"
 PORT: Final = 53
 MAX_MESSAGES: Final = 5_000
 """Messages read in one cycle."""
@@ -50,20 +55,22 @@ class DnsSource:
         self._links: Any = None
 
     def start(self) -> None:
-        """Open the ring. Raises ConfigError where kernel or privileges refuse it."""
+        """Open the ring; never raises."""
         try:
             self._links = in_namespace(self._netns, lambda: open_socket(NETLINK_ROUTE))
             self._ring.start()
         except OSError as error:
             self.stop()
-            raise ConfigError(
-                f"sources: DNS cannot be captured in {self._netns or 'here'}: {error} (the agent needs CAP_NET_RAW)"
-            ) from error
+            reason = "privileges" if isinstance(error, PermissionError) else "kernel"
+            self._metrics.set("hook_info", 0, hook=HOOK, reason=reason)
+            _log.warning("DNS is not read in %s: %s (the agent needs CAP_NET_RAW)", self._netns or "here", error)
+        else:
+            self._metrics.set("hook_info", 1, hook=HOOK, reason="")
 
     def read(self, now_ns: int) -> Columns:
-        """Exchanges that have ended since the last call."""
+        """Exchanges that have ended since the last call. Raises TransientError where the kernel does not answer."""
         if self._links is None:
-            raise TransientError("dns: not started")
+            return self._exchanges.take(now_ns)
         counts: Counter[str] = Counter()
         try:
             flaws: Counter[str] = Counter()
@@ -80,7 +87,8 @@ class DnsSource:
 
     def finish(self, now_ns: int) -> Columns:
         """The same, and what lies in a block that is not full yet; questions that still wait are told nowhere."""
-        time.sleep(2 * _RETIRE_MS / 1000)
+        if self._links is not None:
+            time.sleep(2 * _RETIRE_MS / 1000)
         return self.read(now_ns)
 
     def stop(self) -> None:

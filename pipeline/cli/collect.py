@@ -29,7 +29,7 @@ def add(commands: Subparsers) -> None:
     sources.add_argument(
         "--source",
         choices=("auto", "ebpf", "conntrack", "packets"),
-        help="where flows come from, with counters and drops too (default: auto, the best that works here)",
+        help="where flows come from, with counters, drops and DNS too (default: auto, the best that works here)",
     )
     sources.add_argument("--sources", metavar="LIST", help="comma-separated: one of these, counters, drops, dns")
     command.add_argument(
@@ -54,7 +54,7 @@ def configuration(arguments: argparse.Namespace) -> CollectorConfig:
         flags={
             "node": arguments.node,
             "bus": arguments.bus,
-            "sources": f"{arguments.source},counters,drops" if arguments.source else arguments.sources,
+            "sources": f"{arguments.source},counters,drops,dns" if arguments.source else arguments.sources,
             "spool": arguments.spool,
             "interval_s": arguments.interval,
             "metrics_address": arguments.metrics,

@@ -40,4 +40,4 @@ def test_a_wrong_setting_is_named(key: str, value: object) -> None:
 
 
 def test_defaults_are_valid() -> None:
-    assert CollectorConfig("node-1.example", "kafka://a:9092,b:9092").sources == ("auto", "counters", "drops")
+    assert CollectorConfig("node-1.example", "kafka://a:9092,b:9092").sources == ("auto", "counters", "drops", "dns")

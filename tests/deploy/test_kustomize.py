@@ -71,7 +71,7 @@ def test_no_container_is_privileged_or_keeps_a_capability_that_it_does_not_need(
         assert context["capabilities"]["drop"] == ["ALL"], name
         added[name] = context["capabilities"].get("add", [])
     assert added == {
-        "flowatlas-collector/collector": ["BPF", "NET_ADMIN", "PERFMON", "SYS_PTRACE"],
+        "flowatlas-collector/collector": ["BPF", "NET_ADMIN", "NET_RAW", "PERFMON", "SYS_PTRACE"],
         "flowatlas-watcher/watcher": [],
         "flowatlas-pipeline/pipeline": [],
     }
