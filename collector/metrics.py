@@ -71,6 +71,14 @@ FAMILIES: Final = (
         ("result",),
         "DNS messages of pods, by result: read, malformed, skipped (more came than are read in a cycle), ring_full.",
     ),
+    Family(
+        "heads_total",
+        "counter",
+        ("result",),
+        "Heads of connections seen at pods' interfaces, by result: joined (to a flow), repeated (the flow's row told "
+        "one already), unmatched (no flow came), malformed, cut (goes on in a later segment), skipped (more came than "
+        "are read in a cycle), ring_full.",
+    ),
     Family("tracked_flows", "gauge", (), "Connections that the flow source followed at its last look."),
     Family(
         "source_info",
@@ -82,7 +90,7 @@ FAMILIES: Final = (
         "hook_info",
         "gauge",
         ("hook", "reason"),
-        "1 where the hooks of tcp_health, drops or dns are in the kernel, 0 where it refuses them; the reason is "
+        "1 where the hooks of tcp_health, drops, dns or heads are in the kernel, 0 where it refuses them; the reason is "
         "why: object, libbpf, privileges, kernel.",
     ),
     Family(

@@ -77,6 +77,16 @@ METRICS: Final = (
         exposer="collector",
     ),
     Metric(
+        "flowatlas_collector_heads_total",
+        "counter",
+        "",
+        ("result",),
+        "Heads of connections seen at pods' interfaces, by result: joined (to a flow), repeated (the flow's row told "
+        "one already), unmatched (no flow came), malformed, cut (goes on in a later segment), skipped (more came than "
+        "are read in a cycle), ring_full.",
+        exposer="collector",
+    ),
+    Metric(
         "flowatlas_collector_tracked_flows",
         "gauge",
         "",
@@ -97,7 +107,7 @@ METRICS: Final = (
         "gauge",
         "",
         ("hook", "reason"),
-        "1 where the hooks of tcp_health, drops or dns are in the kernel, 0 where it refuses them; the reason is "
+        "1 where the hooks of tcp_health, drops, dns or heads are in the kernel, 0 where it refuses them; the reason is "
         "why: object, libbpf, privileges, kernel.",
         exposer="collector",
     ),

@@ -25,6 +25,8 @@ from collector.errors import ConfigError
         ("sources", ("conntrack", "ebpf")),
         ("sources", ("auto", "ebpf", "counters")),
         ("table_flows", 0),
+        ("heads_one_in", 0),
+        ("heads_path_segments", -1),
         ("sources", ("conntrack", "conntrack")),
         ("interval_s", 0),
         ("interval_s", float("nan")),

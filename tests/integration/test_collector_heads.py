@@ -1,0 +1,167 @@
+"""Heads of connections against a real kernel: what the filter passes, and what flows tell. Needs root."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from collector.heads.segments import head_filter
+from collector.metrics import Metrics
+from collector.packets.ring import Ring
+from collector.schema import APP_PROTOCOLS, FLOWS, encode, filled
+from collector.sources import Source
+from collector.sources.conntrack import ConntrackSource
+from collector.sources.ebpf import EbpfSource
+from collector.sources.heads import HeadSource
+from collector.sources.packets import PacketSource
+from tests.collector.network import Network, connected, echo_all, routed_network, serving
+
+pytestmark = pytest.mark.root
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES: dict[str, Callable[[Metrics, Path], Source]] = {
+    "ebpf": EbpfSource,
+    "conntrack": ConntrackSource,
+    "packets": PacketSource,
+}
+ANSWERING = {"10.96.0.10": "10.2.0.2", "fd96::10": "fd02::2"}
+
+
+@pytest.fixture
+def network() -> Iterator[Network]:
+    with routed_network() as built:
+        yield built
+
+
+@contextlib.contextmanager
+def capture(network: Network, source: str, metrics: Metrics, one_in: int = 1) -> Iterator[HeadSource]:
+    netns = network.netns("node")
+    flows = HeadSource(SOURCES[source](metrics, netns), metrics, netns, one_in)
+    flows.start()
+    try:
+        flows.read(time.time_ns())
+        yield flows
+    finally:
+        flows.stop()
+
+
+def read_until(flows: HeadSource, is_enough: Callable[[list[dict[str, Any]]], bool]) -> list[dict[str, Any]]:
+    """Every TCP row until they are enough; fails after ten seconds."""
+    rows: list[dict[str, Any]] = []
+    deadline = time.monotonic() + 10
+    while not is_enough(rows):
+        assert time.monotonic() < deadline, rows
+        time.sleep(0.1)
+        columns = filled(FLOWS, flows.read(time.time_ns()))
+        encode(FLOWS, columns)  # it is a batch
+        new = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        rows += [row for row in new if row["protocol"] == 6]
+    return rows
+
+
+def said(network: Network, address: str, *messages: bytes) -> None:
+    """One connection to a Service's address that sends these, each after the echo of the one before."""
+    with connected(network, address, 80) as sock:
+        for message in messages:
+            sock.sendall(message)
+            left = len(message)
+            while left:
+                left -= len(sock.recv(65536))
+
+
+def told(rows: list[dict[str, Any]]) -> list[tuple[str, str, str, str]]:
+    return [
+        (APP_PROTOCOLS[row["app_protocol"]], row["server_name"], row["method"], row["path"])
+        for row in rows
+        if row["app_protocol"]
+    ]
+
+
+def hello(name: str) -> bytes:
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    channel = ssl.create_default_context().wrap_bio(incoming, outgoing, server_hostname=name)
+    with pytest.raises(ssl.SSLWantReadError):
+        channel.do_handshake()
+    return outgoing.read()
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("dialled", ANSWERING)
+def test_the_first_row_of_a_connection_has_its_head(network: Network, source: str, dialled: str) -> None:
+    """Through a Service's address, short connections too; the echo of a head is none of the answerer's."""
+    metrics = Metrics()
+    with serving(network, ANSWERING[dialled], echo_all), capture(network, source, metrics) as flows:
+        said(network, dialled, b"GET /cart/items/7?card=4242 HTTP/1.1\r\nHost: Shop.Example:80\r\n\r\n")
+        said(network, dialled, hello("tls.example"))
+        said(network, dialled, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        said(network, dialled, b"SSH-2.0-x\r\n", b"nothing to see")
+        rows = read_until(flows, lambda rows: sum(row["opened"] for row in rows) == 4 and len(told(rows)) == 3)
+    assert sorted(told(rows)) == [
+        ("http1", "shop.example", "GET", "/cart/items/…"),
+        ("http2", "", "", ""),
+        ("tls", "tls.example", "", ""),
+    ]
+    assert metrics.value("hook_info", hook="heads", reason="") == 1
+    assert metrics.value("heads_total", result="joined") == 3
+    assert metrics.value("heads_total", result="malformed") == 0
+
+
+def test_the_kernel_hands_over_nothing_but_heads(network: Network) -> None:
+    ring = Ring(network.netns("node"), program=head_filter(4096), blocks=8, block_bytes=1 << 17, retire_ms=10)
+    with serving(network, "10.2.0.2", echo_all):
+        ring.start()
+        try:
+            said(network, "10.96.0.10", b"user=me&password=GET /", b"DELETE /x HTTP/1.1\r\n\r\n", bytes(30_000))
+            time.sleep(0.1)  # blocks of the ring are handed over after 10 ms
+            kept = [
+                captured.octets.part(start, end)
+                for captured in ring.blocks(1)
+                for start, end in zip(captured.start.tolist(), captured.end.tolist(), strict=True)
+            ]
+        finally:
+            ring.stop()
+    assert len(kept) == 4  # into the node and out of it, there and echoed
+    assert all(frame[14 + 20 :].endswith(b"DELETE /x HTTP/1.1\r\n\r\n") for frame in kept)
+
+
+def test_of_many_heads_some_are_read(network: Network) -> None:
+    metrics = Metrics()
+    with serving(network, "10.2.0.2", echo_all), capture(network, "ebpf", metrics, one_in=4) as flows:
+        for number in range(100):
+            said(network, "10.96.0.10", f"GET /{number} HTTP/1.1\r\n\r\n".encode())
+        heads = told(read_until(flows, lambda rows: sum(row["closed"] for row in rows) == 100))
+    assert 10 <= len(heads) < 90  # at either of two interfaces: 44 of 100 are expected
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs util-linux's setpriv")
+def test_heads_need_one_capability(network: Network) -> None:
+    """CAP_NET_RAW is enough for the capture; without it the flows come all the same, and the reason is told."""
+    program = """
+from collector.metrics import Metrics
+from collector.sources.heads import HeadSource
+
+class Nothing:
+    def start(self): pass
+    def stop(self): pass
+
+metrics = Metrics()
+source = HeadSource(Nothing(), metrics)
+source.start()
+source.stop()
+reasons = [labels[1] for name, labels in metrics._values if name == "hook_info"]
+print({"": "captures", "privileges": "is refused"}[reasons[0]])
+"""
+    for capabilities, expected in (("-all,+net_raw", "captures"), ("-all", "is refused")):
+        command = ["setpriv", f"--bounding-set={capabilities}", "--inh-caps=-all", sys.executable, "-c", program]
+        run = ["nsenter", f"--net={network.netns('node')}", *command]
+        done = subprocess.run(run, capture_output=True, text=True, cwd=ROOT, check=True)
+        assert done.stdout == expected + "\n", (capabilities, done)
