@@ -90,8 +90,8 @@ FAMILIES: Final = (
         "hook_info",
         "gauge",
         ("hook", "reason"),
-        "1 where the hooks of tcp_health, drops, dns or heads are in the kernel, 0 where it refuses them; the reason is "
-        "why: object, libbpf, privileges, kernel.",
+        "1 where the hooks of tcp_health, drops, dns or heads are in the kernel, 0 where it refuses them; the reason "
+        "is why: object, libbpf, privileges, kernel.",
     ),
     Family(
         "tcp_observations_total",

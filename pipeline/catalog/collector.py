@@ -107,8 +107,8 @@ METRICS: Final = (
         "gauge",
         "",
         ("hook", "reason"),
-        "1 where the hooks of tcp_health, drops, dns or heads are in the kernel, 0 where it refuses them; the reason is "
-        "why: object, libbpf, privileges, kernel.",
+        "1 where the hooks of tcp_health, drops, dns or heads are in the kernel, 0 where it refuses them; the reason "
+        "is why: object, libbpf, privileges, kernel.",
         exposer="collector",
     ),
     Metric(
