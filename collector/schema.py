@@ -129,6 +129,15 @@ FLOWS: Final = Table(
     order=("dst_lo", "src_lo"),
 )
 
+TCP_STATES: Final = (
+    *("established", "synsent", "synrecv", "finwait1", "finwait2", "timewait"),
+    *("close", "closewait", "lastack", "listen", "closing"),
+)
+"""States of TCP sockets as cAdvisor spells them, in the order of the kernel's numbers, from 1 (net/tcp_states.h)."""
+
+SOCKET_COLUMNS: Final = tuple(f"{family}_{state}" for family in ("tcp", "tcp6") for state in TCP_STATES)
+"""Columns of COUNTERS that count sockets: of IPv4, and of IPv6, which may speak IPv4 too."""
+
 COUNTERS: Final = Table(
     name="counters",
     topic="flowatlas.counters.v1",
@@ -150,8 +159,11 @@ COUNTERS: Final = Table(
         "transmit_packets": "uint64",
         "transmit_errors": "uint64",
         "transmit_packets_dropped": "uint64",
+        # sockets of the pod by family and state, on the row of its first interface; 0 elsewhere, and of nodes
+        **dict.fromkeys(SOCKET_COLUMNS, "uint32"),
     },
     bytes_columns=("receive_bytes", "transmit_bytes"),
+    added=dict.fromkeys(SOCKET_COLUMNS, 2),
 )
 
 DNS: Final = Table(

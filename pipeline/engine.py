@@ -26,6 +26,7 @@ from .aggregate.families import families
 from .aggregate.flows import FlowMetrics
 from .aggregate.interfaces import InterfaceMetrics, node_interface_metrics, of_nodes
 from .aggregate.policies import PolicyMetrics
+from .aggregate.sockets import SocketMetrics
 from .attribution import attribute, attribute_counters
 from .attribution.aliases import has_aliases, join_aliases, may_be_alias
 from .attribution.dnsnames import DnsNames
@@ -98,6 +99,7 @@ class Engine:
         self._flows = FlowMetrics((*families(prices, geo), PolicyMetrics(self._policies.timeline)))
         self._interfaces = InterfaceMetrics()
         self._node_interfaces = node_interface_metrics()
+        self._sockets = SocketMetrics()
         self._coverage = Coverage()
         self._drops = DropMetrics()
         self._dns = DnsMetrics()
@@ -163,14 +165,15 @@ class Engine:
     def publish(self) -> None:
         """Let readers of /metrics see everything that is counted by now."""
         self._policy_log.tell(time.monotonic())
-        for interfaces in (self._interfaces, self._node_interfaces):
-            interfaces.expire(time.time_ns())
+        for part in (self._interfaces, self._node_interfaces, self._sockets):
+            part.expire(time.time_ns())
         self._meters.missing({**self._intake.missing(), **self._missing_state})
         self._meters.held_rows = self._held_rows
         traffic = [
             *self._flows.samples(),
             *self._interfaces.samples(),
             *self._node_interfaces.samples(),
+            *self._sockets.samples(),
             *self._coverage.samples(),
             *self._drops.samples(),
             *self._dns.samples(),
@@ -285,6 +288,7 @@ class Engine:
         with self._meters.stage("aggregate"):
             self._interfaces.add(named, time.time_ns())
             self._coverage.add_counters(named)
+            self._sockets.add(named, time.time_ns())
             nodes = of_nodes(counters.lazy().filter(~is_pods_own)).collect()
             self._node_interfaces.add(nodes, time.time_ns())
 

@@ -18,12 +18,15 @@ from ..errors import ConfigError, TransientError
 from ..links import Counts, read_links
 from ..metrics import Metrics
 from ..netlink import NETLINK_ROUTE, in_namespace, open_socket
-from ..sandboxes import Sandbox, describe, find_sandboxes, interfaces
-from ..schema import COUNTERS, SCOPES, UTF8
+from ..sandboxes import Sandbox, describe, find_sandboxes, interfaces, tcp_sockets
+from ..schema import COUNTERS, SCOPES, SOCKET_COLUMNS, UTF8
 from . import Columns
 
 SCAN_S: Final = 5
+SOCKETS_S: Final = 15
+"""How often the sockets of a pod are counted. The pods take turns."""
 _HALF: Final = (1 << 64) - 1
+_NO_SOCKETS: Final = (0,) * len(SOCKET_COLUMNS)
 
 Row = tuple[Any, ...]
 """One interface, in the order of COUNTERS."""
@@ -42,6 +45,10 @@ class CounterSource:
         self._socket: socket.socket | None = None
         self._sandboxes: list[Sandbox] = []
         self._scan_due_ns = 0
+        self._sockets: dict[int, tuple[int, ...]] = {}
+        """Of each namespace, by inode: what was counted last."""
+        self._sockets_due: dict[int, int] = {}
+        """When to count again, in ns since the epoch."""
 
     def start(self) -> None:
         """Open a socket in the node's namespace. Raises ConfigError for a wrong `netns` or `proc`."""
@@ -89,6 +96,10 @@ class CounterSource:
 
     def _scan(self, now_ns: int) -> None:
         self._sandboxes = find_sandboxes(self._proc, self._own_inode)
+        inodes = {sandbox.inode for sandbox in self._sandboxes}
+        for known in (self._sockets, self._sockets_due):
+            for inode in known.keys() - inodes:
+                del known[inode]
         self._scan_due_ns = now_ns + SCAN_S * 1_000_000_000
 
     def _read_sandboxes(self, now_ns: int) -> tuple[list[Row], bool]:
@@ -99,18 +110,35 @@ class CounterSource:
             if not sandbox.address:  # its network was still being made
                 sandbox = self._sandboxes[position] = describe(known.inode, known.folder) or known
             try:
-                rows += [
-                    _row(now_ns, "pod", sandbox.indexes.get(name, 0), name, counts, sandbox)
-                    for name, counts in interfaces(sandbox)
-                ]
+                sockets = self._sockets_of(sandbox, now_ns)
+                for name, counts in interfaces(sandbox):
+                    rows.append(_row(now_ns, "pod", sandbox.indexes.get(name, 0), name, counts, sandbox, sockets))
+                    sockets = _NO_SOCKETS
             except OSError:
                 complete = False
         return rows, complete
 
+    def _sockets_of(self, sandbox: Sandbox, now_ns: int) -> tuple[int, ...]:
+        """What was counted in the namespace last; at first, and when its turn has come, it is counted now."""
+        if now_ns >= self._sockets_due.get(sandbox.inode, 0):
+            first = sandbox.inode not in self._sockets
+            self._sockets[sandbox.inode] = tcp_sockets(sandbox)
+            wait_s = 1 + sandbox.inode % SOCKETS_S if first else SOCKETS_S
+            self._sockets_due[sandbox.inode] = now_ns + wait_s * 1_000_000_000
+        return self._sockets[sandbox.inode]
 
-def _row(now_ns: int, scope: str, ifindex: int, name: str, counts: Counts, sandbox: Sandbox | None = None) -> Row:
+
+def _row(
+    now_ns: int,
+    scope: str,
+    ifindex: int,
+    name: str,
+    counts: Counts,
+    sandbox: Sandbox | None = None,
+    sockets: tuple[int, ...] = _NO_SOCKETS,
+) -> Row:
     netns, address, uid = (sandbox.inode, sandbox.address, sandbox.pod_uid) if sandbox else (0, 0, "")
-    return (now_ns, SCOPES.index(scope), netns, ifindex, name, address >> 64, address & _HALF, uid, *counts)
+    return (now_ns, SCOPES.index(scope), netns, ifindex, name, address >> 64, address & _HALF, uid, *counts, *sockets)
 
 
 def _columns(rows: list[Row]) -> Columns:

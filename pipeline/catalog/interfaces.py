@@ -33,6 +33,18 @@ METRICS: Final = (
             ("packets_dropped", "Packets dropped while being"),
         )
     ),
+    *(
+        Metric(
+            f"container_network_{family}_usage_total",
+            "untyped",
+            "",
+            ("namespace", "pod", "node", "tcp_state"),
+            f"TCP sockets of {ip} that the pod has, as cAdvisor calls them: it rises and falls. States without any "
+            "until now are left out.",
+            "costly",
+        )
+        for family, ip in (("tcp", "IPv4"), ("tcp6", "IPv6"))
+    ),
     Metric(
         "flowatlas_capture_coverage_ratio",
         "gauge",

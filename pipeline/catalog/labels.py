@@ -77,6 +77,8 @@ LABEL_HELP: Final = {
     "node": "Name of the node.",
     "table": "flows, counters, dns, drops or state.",
     "scope": "node: an uplink; overlay: a tunnel device, whose packets pass an uplink too.",
+    "tcp_state": "established, synsent, synrecv, finwait1, finwait2, timewait, close, closewait, lastack, listen or "
+    "closing.",
     "result": "What became of it; the values are listed with the metric.",
     "source": "Where the collector has its flows from: ebpf, conntrack, packets; none where no source can be used.",
     "stage": "decode, state, attribute, policies, aggregate or output.",

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-Kind = Literal["counter", "gauge", "histogram"]
+Kind = Literal["counter", "gauge", "histogram", "untyped"]
+"""`untyped` is for names that others have made: a gauge that ends in `_total`."""
 Cardinality = Literal["fine", "careful", "costly"]
 Exposer = Literal["pipeline", "collector", "watcher"]
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from collector.sandboxes import describe, find_sandboxes, interfaces
+from collector.sandboxes import Sandbox, describe, find_sandboxes, interfaces, tcp_sockets
+from collector.schema import SOCKET_COLUMNS
 
 HEADINGS = "bytes packets errs drop fifo frame compressed multicast"
 DEV = f"""Inter-| Receive | Transmit
@@ -130,3 +131,22 @@ def test_a_process_that_has_changed_its_namespace_is_not_read(tmp_path: Path, na
     (sandbox.folder / "ns" / "net").symlink_to(own)
     with pytest.raises(OSError, match="has left its namespace"):
         list(interfaces(sandbox))
+
+
+TCP_HEADINGS = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode"
+TCP_REST = "00000000:00000000 00:00000000 00000000     0        0 17 1 0000000000000000 100 0 0 10 0"
+
+
+def test_sockets_are_counted_by_family_and_state(tmp_path: Path) -> None:
+    (tmp_path / "net").mkdir()
+    ends = "0700F40A:1F90 0A02F40A:9C40"
+    states = ("0A", "01", "01", "06", "0B")
+    lines = [f"{number:4d}: {ends} {state} {TCP_REST}" for number, state in enumerate(states)]
+    (tmp_path / "net" / "tcp").write_text("\n".join([TCP_HEADINGS, *(line.ljust(149) for line in lines), ""]))
+    sandbox = Sandbox(1, tmp_path, 0, "")
+    found = dict(zip(SOCKET_COLUMNS, tcp_sockets(sandbox), strict=True))
+    expected = {"tcp_listen": 1, "tcp_established": 2, "tcp_timewait": 1, "tcp_closing": 1}
+    assert {name: count for name, count in found.items() if count} == expected
+    six = f"   0: {'0' * 32}:1F90 {'0' * 32}:0000 0A {TCP_REST}\n"
+    (tmp_path / "net" / "tcp6").write_text(f"{TCP_HEADINGS}\n{six}")
+    assert dict(zip(SOCKET_COLUMNS, tcp_sockets(sandbox), strict=True))["tcp6_listen"] == 1

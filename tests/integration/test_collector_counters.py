@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from collector.metrics import Metrics
-from collector.schema import SCOPES, TABLES, encode
-from collector.sources.counters import CounterSource
+from collector.schema import SCOPES, SOCKET_COLUMNS, TABLES, encode
+from collector.sources.counters import SOCKETS_S, CounterSource
 from tests.collector.network import (
     Network,
     connected,
@@ -69,6 +69,32 @@ def test_counters_are_the_pods_own_to_the_byte(network: Network, proc: Path) -> 
         assert row["netns"] == network.netns(name).stat().st_ino
         assert row["ifindex"] > 1
     assert by_address["10.1.0.2"]["transmit_bytes"] >= 123_456
+
+
+def test_sockets_of_a_pod_are_those_that_it_has(network: Network, proc: Path) -> None:
+    """They are counted when the pod is first seen, and then once in a while."""
+    source = CounterSource(Metrics(), proc, network.netns("node"))
+    source.start()
+
+    def sockets(now_ns: int) -> dict[tuple[str, str], int]:
+        columns = source.read(now_ns)
+        addresses = [text(int(hi), int(lo)) for hi, lo in zip(columns["addr_hi"], columns["addr_lo"], strict=True)]
+        return {
+            (address, name): int(count)
+            for name in SOCKET_COLUMNS
+            for address, count in zip(addresses, columns[name], strict=True)
+            if count
+        }
+
+    now_ns = time.time_ns()
+    with serving(network, "10.2.0.2", echo_all), connected(network, "10.96.0.10", 80):
+        during = sockets(now_ns)
+    assert during == sockets(now_ns + 1), "not yet counted again"
+    after = sockets(now_ns + (SOCKETS_S + 2) * 1_000_000_000)
+    source.stop()
+    assert during["10.1.0.2", "tcp_established"] == 1
+    assert during["10.2.0.2", "tcp_listen"] >= 1
+    assert ("10.1.0.2", "tcp_established") not in after
 
 
 def test_node_scope_is_the_uplink_and_the_tunnel(network: Network, proc: Path) -> None:

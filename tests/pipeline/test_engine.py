@@ -426,7 +426,9 @@ def everything() -> Iterable[Message]:
     yield message(batch("node-a", 2, []), value=b"")
     yield message(batch("node-a", 3, []))
     yield counters(0, FRONT_A)
-    later = interface(FRONT_A, time=NOW + 20 * SECOND, receive_bytes=900, receive_packets=9)
+    later = interface(
+        FRONT_A, time=NOW + 20 * SECOND, receive_bytes=900, receive_packets=9, tcp_listen=1, tcp6_listen=2
+    )
     yield message(batch("node-a", 1, [later], COUNTERS))
     yield counters(2, FRONT_A, scope=2)
     yield message(batch("node-a", 0, [drop(FRONT_A, DATABASE, 5432, "netfilter_drop")], DROPS))

@@ -23,7 +23,7 @@ def test_no_two_metrics_have_a_time_series_name_in_common() -> None:
 def test_a_name_says_the_kind_and_the_unit(metric: Metric) -> None:
     """As Prometheus names metrics: counters end in _total, and before that (or last) comes the unit."""
     assert re.fullmatch(r"[a-z][a-z0-9_]*", metric.name)
-    assert metric.name.endswith("_total") == (metric.kind == "counter")
+    assert metric.name.endswith("_total") == (metric.kind in {"counter", "untyped"})
     if metric.unit in ("bytes", "seconds"):
         assert f"_{metric.unit}" in metric.name
     assert len(set(metric.labels)) == len(metric.labels)
