@@ -7,7 +7,7 @@
  */
 #include "kernel.h"
 
-enum { TCP = 6, UDP = 17, SCTP = 132, UDPLITE = 136, DCCP = 33 };
+enum { HOP_BY_HOP = 0, TCP = 6, UDP = 17, SCTP = 132, UDPLITE = 136, DCCP = 33 };
 enum { MAP_ARRAY = 2, REASONS = 256, MISSED_FULL = 0, MISSED_REASONS };
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
@@ -91,7 +91,7 @@ INLINE u32 read_packet(struct sk_buff *skb, struct drop *drop)
 	u32 held = skb->tail - skb->network_header, headers, bytes;
 	struct ipv4 v4;
 	struct ipv6 v6;
-	u8 version;
+	u8 version, extension[2];
 
 	if (skb->network_header == 0xFFFF || held < sizeof(v4) || held > 0x10000 || read_kernel(&version, 1, ip))
 		return 0;
@@ -112,6 +112,10 @@ INLINE u32 read_packet(struct sk_buff *skb, struct drop *drop)
 		__builtin_memcpy(drop->destination, v6.destination, 16);
 		drop->protocol = v6.next;
 		headers = sizeof(v6);
+		if (v6.next == HOP_BY_HOP && held >= headers + 8 && !read_kernel(extension, sizeof(extension), ip + headers)) {
+			drop->protocol = extension[0];
+			headers += (extension[1] + 1) * 8;
+		}
 		bytes = NETWORK16(v6.payload) ? NETWORK16(v6.payload) + sizeof(v6) : 0;
 	} else {
 		return 0;
