@@ -23,6 +23,7 @@ from .errors import TransientError
 from .inventory import manifests, outside_file, snapshot
 from .inventory.feed import MAX_REFUSALS_LOGGED, Feed
 from .inventory.history import History
+from .inventory.models import Resource
 from .inventory.outside import BUILTIN, NamedRange
 from .inventory.policy_history import KINDS, PolicyEpoch
 from .inventory.snapshot import Snapshot
@@ -110,6 +111,10 @@ class BusState:
             self._history.policy_epochs(),
             self._feed.missing,
         )
+
+    def objects(self) -> list[Resource]:
+        """All objects that there are now."""
+        return self._history.objects()
 
     def stop(self) -> None:
         """Leave the bus; safe to call twice."""

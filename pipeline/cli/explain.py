@@ -6,19 +6,27 @@ import argparse
 import dataclasses
 import json
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from ..errors import ConfigError
+from ..errors import ConfigError, TransientError
 from . import Subparsers
 from .places import add_geo, places
 from .record import moment
 
 if TYPE_CHECKING:
+    from ..inventory.models import Resource
+    from ..inventory.policy_history import PolicyEpoch
     from ..inventory.snapshot import Snapshot
+    from ..policy.evidence import Used
     from ..policy.explanation import Dialled, Explanation, Judged
     from ..policy.walk import PolicyStep, RuleStep, SideWalk
+
+BUS_SECONDS: Final = 5.0
+"""How long a watcher's word is waited for."""
+BUS_PAUSE_SECONDS: Final = 0.1
 
 
 def add(commands: Subparsers) -> None:
@@ -36,7 +44,10 @@ def add(commands: Subparsers) -> None:
         type=Path,
         required=True,
         metavar="PATH",
-        help="the cluster's objects: a folder of manifests or a `kubectl get -o yaml` file",
+        help="the cluster's objects: a folder of manifests, a `kubectl get -o yaml` file, or `bus` with --bus",
+    )
+    command.add_argument(
+        "--bus", metavar="URL", help="where a watcher tells the state, with what it was in the last quarter of an hour"
     )
     command.add_argument("--from", dest="source", metavar="WHO", help="NAMESPACE/POD or an address")
     command.add_argument(
@@ -55,22 +66,68 @@ def add(commands: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Explain the connection on standard output."""
     from ..attribution.policies import compile_policies
-    from ..inventory import manifests, snapshot
+    from ..inventory.policy_history import KINDS
     from ..policy.explanation import explain
 
-    objects, refusals = manifests.load(arguments.state)
-    for problem in refusals:
-        print(f"flowatlas explain: {problem}", file=sys.stderr)
-    cluster = snapshot.build(objects)
-    dialled = _dialled(arguments, cluster)
-    explanation = explain(objects, cluster, compile_policies(objects, cluster), dialled)
+    known = _of_the_bus(arguments) if arguments.state == Path("bus") else _of_files(arguments)
+    dialled = _dialled(arguments, known.snapshot)
+    epochs = [epoch for epoch in known.epochs if epoch.since_ns <= dialled.at]
+    objects: list[Resource] = [item for item in known.objects if not isinstance(item, KINDS)]
+    objects += epochs[-1].objects if epochs else (item for item in known.objects if isinstance(item, KINDS))
+    policies = compile_policies(objects, known.snapshot)
+    explanation = explain(objects, known.snapshot, policies, dialled, epochs)
     if arguments.geo:
-        explanation = _with_places(explanation, arguments.geo, dialled, cluster)
+        explanation = _with_places(explanation, arguments.geo, dialled, known.snapshot)
     if arguments.output == "json":
         print(json.dumps(dataclasses.asdict(explanation), indent=2))
     else:
         print("\n".join(lines(explanation)))
-    return 1 if refusals else 0
+    return 1 if known.refused else 0
+
+
+@dataclasses.dataclass(frozen=True)
+class _Known:
+    """The cluster, and how many of its objects were refused."""
+
+    objects: Sequence[Resource]
+    snapshot: Snapshot
+    epochs: Sequence[PolicyEpoch]
+    refused: int
+
+
+def _of_files(arguments: argparse.Namespace) -> _Known:
+    from ..inventory import manifests, snapshot
+
+    if arguments.bus is not None:
+        raise ConfigError("--bus: it goes with --state bus")
+    objects, refusals = manifests.load(arguments.state)
+    for problem in refusals:
+        print(f"flowatlas explain: {problem}", file=sys.stderr)
+    return _Known(objects, snapshot.build(objects), (), len(refusals))
+
+
+def _of_the_bus(arguments: argparse.Namespace) -> _Known:
+    """What a watcher has told. Raises ConfigError where none has, or the bus does not answer."""
+    from collector.schema import STATE
+
+    from ..bus import open_reader
+    from ..outputs.meters import Meters
+    from ..state import BusState
+
+    if arguments.bus is None:
+        raise ConfigError("--state bus: it wants --bus too")
+    source = BusState(open_reader(arguments.bus, None, [STATE.topic]))
+    meters, deadline = Meters(), time.monotonic() + BUS_SECONDS
+    try:
+        while not (state := source(meters)).is_synced:
+            if time.monotonic() > deadline:
+                raise ConfigError(f"--bus: no watcher has told the cluster's state on {arguments.bus}")
+            time.sleep(BUS_PAUSE_SECONDS)
+        return _Known(source.objects(), state.snapshot, state.epochs, sum(state.refused.values()))
+    except TransientError as error:
+        raise ConfigError(f"--bus: {error}") from error
+    finally:
+        source.stop()
 
 
 def _dialled(arguments: argparse.Namespace, cluster: Snapshot) -> Dialled:
@@ -115,7 +172,7 @@ def _with_places(explanation: Explanation, files: Sequence[Path], dialled: Diall
     """The explanation, and what MaxMind databases tell of the ends beyond the cluster."""
     import polars as pl
 
-    from ..policy.explanation import LookUp
+    from ..policy.look_ups import LookUp
 
     asked = {"src_ip": dialled.src_ip, "dst_ip": dialled.dst_ip, "dst_port": dialled.port, "protocol": dialled.protocol}
     told = [LookUp(*place) for place in places(files, pl.DataFrame([asked]), cluster)]
@@ -126,15 +183,27 @@ def lines(explanation: Explanation) -> Iterator[str]:
     """The explanation as a person reads it."""
     yield "Look-ups"
     for look_up in explanation.look_ups:
-        yield f"  {look_up.asked}: {look_up.answer}"
+        yield f"  {look_up.asked}: {look_up.answer}" + _since(look_up.since)
         for item in look_up.objects:
-            name = f"{item['namespace']}/{item['name']}" if item["namespace"] else item["name"]
-            yield f"    {item['kind']} {name}" + (f", uid {item['uid']}" if item["uid"] else "")
+            yield f"    {_object(item)}"
     for judged in explanation.backends:
         yield ""
         yield from _backend(judged)
     yield ""
     yield f"Verdict: {explanation.verdict}"
+
+
+def _object(item: Used) -> str:
+    name = f"{item['namespace']}/{item['name']}" if item["namespace"] else item["name"]
+    return ", ".join([f"{item['kind']} {name}", *_marks(item)])
+
+
+def _marks(item: Used) -> list[str]:
+    return [f"{key} {item[key]}" for key in ("uid", "version", "created") if item[key]]
+
+
+def _since(instant: str) -> str:
+    return f" [since {instant}]" if instant else ""
 
 
 def _backend(judged: Judged) -> Iterator[str]:
@@ -161,7 +230,9 @@ def _policy(step: PolicyStep) -> Iterator[str]:
         yield f"    {tier}{name} does not select it: {step.selects.why}"
         return
     effect = f" -> {step.effect}" if step.effect else " -> has no say"
-    yield f"    {tier}{name} selects it ({step.selects.why}){effect}"
+    yield f"    {tier}{name} selects it ({step.selects.why}){effect}" + _since(step.since)
+    for marks in filter(None, map(_marks, step.objects)):
+        yield f"      as of {', '.join(marks)}"
     if not step.rules and step.effect != "not judged":
         yield "      it has no rules in this direction"
     for rule in step.rules:

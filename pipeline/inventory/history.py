@@ -32,6 +32,7 @@ from .models import (
     ServiceCIDR,
     identity,
     identity_of,
+    is_same,
 )
 from .outside import BUILTIN, NamedRange, outside_of
 from .parts import Network
@@ -114,7 +115,7 @@ class History:
             self._unseen.discard((kind, key))
         objects = self._objects.setdefault(kind, {})
         before = objects.get(key)
-        if before != resource:
+        if not is_same(before, resource):
             self._outdate(kind, time_ns)
             objects[key] = resource
             self._apply(time_ns, key, before, resource)

@@ -357,6 +357,23 @@ def convert(api_version: str, kind: str, body: Mapping[str, Any]) -> Resource:
     return resource
 
 
+def is_same(one: Resource | None, other: Resource) -> bool:
+    """Whether both say the same of an object; their versions may differ, for what nothing reads changes them too."""
+    if one is None or isinstance(one, Other) or isinstance(other, Other):
+        return one == other
+    version = one.metadata.resource_version
+    if version == other.metadata.resource_version or type(one) is not type(other):
+        return one == other
+    metadata = msgspec.structs.replace(other.metadata, resource_version=version)
+    return one == msgspec.structs.replace(other, metadata=metadata)
+
+
+def version_of(resource: Resource | None) -> str:
+    """The resourceVersion at which the object became what is read of it; "" where it does not say."""
+    metadata = None if resource is None else resource.metadata
+    return str(metadata.resource_version or "") if isinstance(metadata, Metadata) else ""
+
+
 def namespace_of(resource: Resource | GatewayRoute) -> str:
     """The namespace of a resource of a namespaced kind: `default` where it names none, as the API server fills in."""
     return resource.metadata.namespace or "default"

@@ -69,6 +69,7 @@ class Metadata(Slim, frozen=True):
     owner_references: list[Owner] | None = None
     creation_timestamp: str | None = None  # whole seconds
     deletion_timestamp: str | None = None
+    resource_version: str | int | None = None  # text by the API; tools that rewrite dumps may make it a number
 
 
 def decode(wanted: type[Ip] | type[Cidr], value: Any) -> Ip | Cidr:

@@ -14,6 +14,7 @@ from ..attribution.policies import Policies
 from ..attribution.policies.evaluation import ALLOWED, DENIED, NOT_JUDGED, UNPROTECTED, VERDICTS
 from ..attribution.policies.side import EFFECTS
 from ..attribution.policies.terms import Action, Direction, Policy, Rule, Tier
+from .evidence import Used
 from .parties import Party
 from .wording import Met, means_peer, means_port, selects, written
 
@@ -48,6 +49,9 @@ class PolicyStep:
     effect: str = ""
     rule: str | None = None
     near_miss_rule: str | None = None
+    objects: Sequence[Used] = ()
+    """The policy's object, and since when it is as it is; "" where that is longer than is known."""
+    since: str = ""
 
     @property
     def responsible(self) -> dict[str, Any]:

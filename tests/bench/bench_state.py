@@ -102,6 +102,7 @@ def everything(pods: int) -> Iterator[dict[str, Any]]:
                 "name": f"node-{number}",
                 "uid": f"0e9d1c7e-0000-4000-8000-{number:012d}",
                 "creationTimestamp": "2026-01-01T00:00:00Z",
+                "resourceVersion": f"9{number:08}",
                 "labels": {"topology.kubernetes.io/zone": f"zone-{number % 3}", "kubernetes.io/os": "linux"},
             },
             "spec": {"podCIDR": f"10.{number // 256}.{number % 256}.0/24"},
@@ -109,7 +110,11 @@ def everything(pods: int) -> Iterator[dict[str, Any]]:
         }
     for number in range(pods // 10):
         name, namespace = f"app-{number}", f"team-{number % 50}"
-        metadata = {"namespace": namespace, "creationTimestamp": "2026-01-02T00:00:00Z"}
+        metadata = {
+            "namespace": namespace,
+            "creationTimestamp": "2026-01-02T00:00:00Z",
+            "resourceVersion": f"8{number:08}",
+        }
         yield {
             "apiVersion": "apps/v1",
             "kind": "ReplicaSet",
@@ -155,6 +160,7 @@ def pod(number: int, generation: str, created: int) -> dict[str, Any]:
             "namespace": f"team-{app % 50}",
             "uid": f"{hash(generation) & 0xFFFFFFFF:08x}-0000-4000-8000-{number:012d}",
             "creationTimestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(NOW // SECOND + created)),
+            "resourceVersion": f"7{hash((number, created)) % 10**8:08}",
             "labels": {"app": f"app-{app}", "pod-template-hash": "5f6d7c8b9", "team": f"team-{app % 50}"},
             "ownerReferences": [{"kind": "ReplicaSet", "name": f"app-{app}-5f6d7c8b9", "controller": True}],
         },

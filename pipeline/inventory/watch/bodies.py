@@ -7,7 +7,7 @@ what whoever reads the cluster does. Kinds without a model are their metadata.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
@@ -18,16 +18,29 @@ from .kinds import Served
 
 _UNREAD: Final = ("kubectl.kubernetes.io/last-applied-configuration",)
 """Annotations that hold whole objects and that nothing reads."""
+_METADATA: Final = b',"metadata":{'
+"""Behind apiVersion and kind in every body; a name follows in it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """One object as it is said on the bus."""
+    """One object as it is said on the bus. Two are equal where what is read of them is, whatever their versions."""
 
     namespace: str
     name: str
     uid: str
     body: bytes
+    """Without the version."""
+    version: str = field(default="", compare=False)
+    """`metadata.resourceVersion`."""
+
+    @property
+    def written(self) -> bytes:
+        """The body with the version."""
+        if not self.version:
+            return self.body
+        before, start, rest = self.body.partition(_METADATA)
+        return b"".join((before, start, b'"resourceVersion":', msgspec.json.encode(self.version), b",", rest))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +91,8 @@ def slim(served: Served, raw: Mapping[str, Any]) -> Known:
     annotations = fields["metadata"].get("annotations") or {}
     for name in _UNREAD:
         annotations.pop(name, None)
-    return Known(who.namespace, who.name, who.uid, msgspec.json.encode(fields))
+    fields["metadata"].pop("resourceVersion", None)
+    return Known(who.namespace, who.name, who.uid, msgspec.json.encode(fields), who.resource_version)
 
 
 def _present(model: Slim) -> dict[str, Any]:

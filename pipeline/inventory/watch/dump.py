@@ -39,7 +39,7 @@ async def _lines(api: Api, served: Served) -> list[bytes]:
             return []
         for raw in items:
             try:
-                found.append(slim(served, raw).body)
+                found.append(slim(served, raw).written)
             except msgspec.ValidationError as error:
                 log.warning("%s: one is left out: %s", served.kind.label, error)
         if not token:

@@ -118,5 +118,5 @@ def _row(change: Change) -> _Row:
         known.namespace,
         known.name,
         known.uid,
-        known.body.decode(),
+        known.written.decode(),
     )

@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 import yaml
 
+from collector.schema import STATE, pack_record
 from pipeline.cli.main import main
 from pipeline.cli.record import moment
 from pipeline.outputs.lake import Lake
 from tests.collector.packets.captures import pcap
 from tests.collector.packets.frames import CASES
 from tests.pipeline.policy.histories import IPS, LABELS, history, later, pod, seen
+from tests.pipeline.state_batches import mark, put, state, synced
 
 ROWS = [
     *(seen("web-1", "db-0", 5432, time=later(day)) for day in (0, 1, 2, 3)),
@@ -217,10 +219,35 @@ def test_explain_walks_one_connection(folder: Path, capsys: pytest.CaptureFixtur
     assert told["backends"][0]["ingress"]["verdict"] == "unprotected"
 
 
+def test_explain_reads_what_a_watcher_tells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As of a time: before the policy was there, and behind it, with versions and since when."""
+    began = 1_772_366_400_000_000_000
+    ends = [
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "shop", "resourceVersion": "5"},
+         "status": {"podIP": ip}}
+        for name, ip in IPS.items()
+    ]  # fmt: skip
+    guard = DENY_ALL | {"metadata": {"name": "deny-all", "namespace": "shop", "resourceVersion": "9"}}
+    rows = [put(began, body) for body in ends] + [synced(began), put(began + 10 * 10**9, guard), mark(began + 10**11)]
+    told = state(1, 0, rows)
+    folder = tmp_path / STATE.topic / told.node
+    folder.mkdir(parents=True)
+    (folder / f"{1:020}-{0:012}.seg").write_bytes(pack_record(told.headers(), told.value))
+    asked = ["--from", "shop/web-1", "--to", "shop/db-0", "--port", "5432"]
+    command = ["explain", "--state", "bus", "--bus", f"file://{tmp_path}", *asked]
+    assert main(command) == 0
+    text = capsys.readouterr().out
+    assert "Pod shop/web-1, version 5" in text
+    assert "-> isolates [since 2026-03-01T12:00:10.000Z]\n      as of version 9" in text
+    assert main([*command, "--time", "2026-03-01T12:00:05Z"]) == 0
+    assert capsys.readouterr().out.endswith("Verdict: allowed\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (("--from", "shop/web-1"), "--from, --to and --port"),
+        (("--bus", "file:///tmp/x", "--from", "shop/web-1"), "goes with --state bus"),
         (("--from", "shop/x", "--to", "shop/db-0", "--port", "1"), "--from: shop/x is no address"),
         (("--from", "shop/web-1", "--to", "2001:db8::1", "--port", "1"), "no address of one family"),
         (("--from", "shop/web-1", "--to", "shop/db-0", "--port", "1", "--protocol", "x"), "--protocol: x"),

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from pipeline.attribution.offline import NOW
 from pipeline.attribution.policies import Policies, compile_policies
 from pipeline.errors import ConfigError
 from pipeline.inventory import manifests, snapshot
-from pipeline.inventory.models import Resource
+from pipeline.inventory.models import Other, Resource
 from pipeline.inventory.snapshot import Snapshot
+from pipeline.policy.evidence import instant_text
 from pipeline.policy.explanation import Dialled, Explanation, explain
 from pipeline.policy.naming import addresses_of
+from tests.pipeline.inventory.changes import Told, at, made, pod, service, slices
 
 LAB = Path(__file__).parents[3] / "deploy" / "lab" / "manifests"
 BACKEND, NETSHOOT = "10.244.1.7", "10.244.1.13"
@@ -38,7 +42,7 @@ def test_a_service_leads_through_its_slices_to_every_backend(lab: tuple[list[Res
     answers = {look_up.asked.split(" ")[0]: look_up for look_up in told.look_ups}
     assert "production/database-service (ClusterIP), port postgresql" in answers["dialled"].answer
     assert [item["kind"] for item in answers["backends"].objects] == ["EndpointSlice"]
-    assert all(item["uid"] for look_up in told.look_ups for item in look_up.objects)
+    assert all(item["uid"] and item["created"] for look_up in told.look_ups for item in look_up.objects)
     (judged,) = told.backends
     assert "database-0" in judged.connection
     assert len(judged.alike) == 1
@@ -71,3 +75,46 @@ def test_names_become_addresses(lab: tuple[list[Resource], Snapshot, Policies]) 
     assert addresses_of(cluster, "2001:db8::1", "--to") == ["2001:db8::1"]
     with pytest.raises(ConfigError, match="--to: production/nothing"):
         addresses_of(cluster, "production/nothing", "--to")
+
+
+def test_each_answer_tells_at_which_version_and_since_when() -> None:
+    """What changes nothing that is read leaves the version; what does is dated by the watcher's clock."""
+    web, db = pod("web", "10.0.1.5", created=-60), pod("db", "10.0.1.6", created=-60)
+    namespace = made("v1", "Namespace", "shop")
+    told = Told(namespace, versioned(web, 3), versioned(db, 4), service("db", "10.96.0.9"))
+    told.put(10, versioned(slices("db", "10.0.1.6"), 7))
+    told.put(20, versioned(DENY_ALL, 8))
+    told.put(30, versioned(db, 9), versioned(DENY_ALL, 10), versioned(web, 11))
+    told.put(40, versioned(pod("web", "10.0.1.5", created=-60, port=81), 12), made("v1", "Namespace", "other"))
+    history, cluster = told.history, told.history.snapshot()
+    objects = history.objects()
+    asked = Dialled("10.0.1.5", "10.96.0.9", 80, 6, at(50))
+    found = explain(objects, cluster, compile_policies(objects, cluster), asked, history.policy_epochs())
+    look_ups = {look_up.asked.partition(" ")[0]: look_up for look_up in found.look_ups}
+    assert versions(look_ups["source"].objects) == [("Pod", "web", "12")]
+    assert look_ups["source"].since == instant_text(at(40))
+    assert versions(look_ups["backends"].objects) == [("EndpointSlice", "db-x", "7")]
+    assert look_ups["backends"].since == instant_text(at(10))
+    assert versions(look_ups["backend"].objects) == [("Pod", "db", "4")]
+    assert look_ups["backend"].since == instant_text(at(-60))
+    (step,) = found.backends[0].ingress.steps
+    assert (versions(step.objects), step.since) == ([("NetworkPolicy", "deny-all", "8")], instant_text(at(20)))
+
+
+DENY_ALL = made(
+    "networking.k8s.io/v1",
+    "NetworkPolicy",
+    "deny-all",
+    metadata={"namespace": "shop"},
+    spec={"podSelector": {}, "policyTypes": ["Ingress"]},
+)
+
+
+def versioned(resource: Resource, version: int) -> Resource:
+    assert not isinstance(resource, Other)
+    metadata = msgspec.structs.replace(resource.metadata, resource_version=str(version))
+    return msgspec.structs.replace(resource, metadata=metadata)
+
+
+def versions(objects: Sequence[Mapping[str, str]]) -> list[tuple[str, str, str]]:
+    return [(item["kind"], item["name"], item["version"]) for item in objects]

@@ -53,8 +53,8 @@ def equal(one: object, other: object) -> bool:
 def round_trip(one: Served, raw: dict[str, Any]) -> Known:
     known = slim(one, raw)
     args = one.api_version, one.kind.name
-    assert equal(convert(*args, msgspec.json.decode(known.body)), convert(*args, {**raw, "kind": one.kind.name}))
-    assert slim(one, msgspec.json.decode(known.body)) == known
+    assert equal(convert(*args, msgspec.json.decode(known.written)), convert(*args, {**raw, "kind": one.kind.name}))
+    assert slim(one, msgspec.json.decode(known.written)) == known
     return known
 
 
@@ -120,6 +120,20 @@ def test_a_body_holds_what_is_read_and_no_more() -> None:
         "spec": {"nodeName": "n1", "containers": [{}]},
         "status": {"podIP": "10.0.0.1"},
     }
+
+
+def test_a_version_travels_with_the_body_and_makes_no_change() -> None:
+    raw: dict[str, Any] = {
+        "metadata": {"name": "web-1", "labels": {"a": 'b"c'}, "resourceVersion": "7"},
+        "status": {"podIP": "10.0.0.1"},
+    }
+    known = slim(served("Pod"), raw)
+    again = slim(served("Pod"), {**raw, "metadata": {**raw["metadata"], "resourceVersion": "8"}})
+    assert msgspec.json.decode(known.written)["metadata"] == raw["metadata"]
+    assert msgspec.json.decode(again.written)["metadata"]["resourceVersion"] == "8"
+    assert known == again
+    other = slim(served("Pod"), {**raw, "status": {"podIP": "10.0.0.2"}})
+    assert known != other
 
 
 def test_a_kind_without_a_model_is_its_metadata() -> None:
