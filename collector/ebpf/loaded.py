@@ -118,7 +118,7 @@ def per_cpu_sums(map_fd: int, entries: int, value: np.dtype[Any]) -> npt.NDArray
 
 
 def refusal(error: OSError) -> HookError:
-    """Why the kernel refuses, in words."""
-    if error.errno in (errno.EPERM, errno.EACCES):
+    """Why the kernel refuses, in words. EACCES is its verifier's, where a hook has other arguments than ours."""
+    if error.errno == errno.EPERM:
         return HookError("privileges", f"the kernel refuses: {error} (CAP_BPF and CAP_PERFMON are needed)")
     return HookError("kernel", f"the kernel refuses: {error}")

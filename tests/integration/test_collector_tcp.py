@@ -30,7 +30,7 @@ SOURCES: dict[str, Callable[[Metrics, Path], Source]] = {
     "conntrack": ConntrackSource,
     "packets": PacketSource,
 }
-CONNECTED = 6
+FEW = 6
 
 
 @pytest.fixture
@@ -143,14 +143,14 @@ def test_sockets_of_other_nodes_are_not_told(network: Network, tmp_path: Path) -
 
 def test_more_endings_than_fit_are_counted(network: Network) -> None:
     metrics = Metrics()
-    flows = HealthSource(EbpfSource(metrics, network.netns("node")), metrics, Path("/proc"), CONNECTED)
+    flows = HealthSource(EbpfSource(metrics, network.netns("node")), metrics, Path("/proc"), FEW)
     flows.start()
     try:
         with serving(network, "10.2.0.2", echo_all):
-            for _ in range(4 * CONNECTED):
+            for _ in range(4 * FEW):
                 with connected(network, "10.96.0.10", 80) as sock:
                     transfer(sock, 10)
-            read_until(flows, lambda rows: sum(row["closed"] for row in rows) == 4 * CONNECTED)
+            read_until(flows, lambda rows: sum(row["closed"] for row in rows) == 4 * FEW)
     finally:
         flows.stop()
     assert metrics.value("tcp_observations_total", result="table_full") > 0
