@@ -6,6 +6,7 @@ Nothing is decided here: processes are started in order, stopped in order, and t
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,18 +74,20 @@ def run(options: Options) -> Outcome:
         wait_for(f"http://{listen.pipeline}/readyz", pipeline)
         for collector, address in zip(collectors, listen.collectors, strict=True):
             wait_for(f"http://{address}/metrics", collector)
-        server = _start_prometheus(stack, options, listen)
+        running = (pipeline, *collectors)
+        server = _start_prometheus(stack, options, listen, running)
         progress.step("Prometheus scrapes them" if server else "Prometheus is not installed: no scrape, no panel check")
 
         progress.step(f"traffic for {options.duration_s:.0f} s, policies {_enforced(options.enforce)}")
-        lab.traffic(
-            options.duration_s,
-            lambda seconds, connections: progress.update(f"{seconds:.0f} s, {connections} connections"),
-        )
+
+        def look(seconds: float, connections: int) -> None:
+            progress.update(f"{seconds:.0f} s, {connections} connections")
+            _check(running)
+
+        lab.traffic(options.duration_s, look)
         progress.step("traffic has ended; waiting for the last observations")
         time.sleep(SETTLE_S)
-        for process in (pipeline, *collectors):
-            process.check()
+        _check(running)
         hooks = set(HOOKS).intersection(
             *(working_hooks(fetch(f"http://{at}/metrics") or "") for at in listen.collectors)
         )
@@ -127,7 +130,15 @@ def _collector(options: Options, bus: str, node: LabNode, listen: str) -> Proces
     )
 
 
-def _start_prometheus(stack: ExitStack, options: Options, listen: Addresses) -> Process | None:
+def _check(processes: Sequence[Process]) -> None:
+    """Raise DemoError of the first that has ended by itself."""
+    for process in processes:
+        process.check()
+
+
+def _start_prometheus(
+    stack: ExitStack, options: Options, listen: Addresses, scraped: Sequence[Process]
+) -> Process | None:
     port = int(listen.prometheus.rpartition(":")[2])
     targets = {"flowatlas-pipeline": listen.pipeline}
     targets |= {f"flowatlas-collector-{i}": address for i, address in enumerate(listen.collectors, start=1)}
@@ -135,7 +146,7 @@ def _start_prometheus(stack: ExitStack, options: Options, listen: Addresses) -> 
     if server is not None:
         stack.enter_context(server)
         wait_for(f"http://{listen.prometheus}/-/ready", server)
-        wait_for_scrapes(f"http://{listen.prometheus}", server, len(targets))
+        wait_for_scrapes(f"http://{listen.prometheus}", server, scraped)
     return server
 
 

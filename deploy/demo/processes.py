@@ -18,6 +18,9 @@ from typing import Self
 
 _PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
 
+LAST_LINES = 12
+"""Of the log of a process that has failed: the end of a traceback."""
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
@@ -78,7 +81,7 @@ class Process:
 
     def _last_words(self) -> str:
         lines = self.log.read_text(errors="replace").strip().splitlines()
-        return "\n  ".join([f"its log: {self.log}", *lines[-5:]])
+        return "\n  ".join([f"its log: {self.log}", *lines[-LAST_LINES:]])
 
 
 def _end_with_parent() -> None:
@@ -119,10 +122,10 @@ def wait_for(url: str, process: Process, timeout_s: float = 30.0) -> None:
         time.sleep(0.05)
 
 
-def wait_for_scrapes(url: str, server: Process, targets: int, timeout_s: float = 30.0) -> None:
+def wait_for_scrapes(url: str, server: Process, targets: Sequence[Process], timeout_s: float = 30.0) -> None:
     """Wait until Prometheus has scraped all its targets once: it takes them up some seconds after it is ready.
 
-    Raises DemoError as `wait_for` does.
+    Raises DemoError as `wait_for` does, of the target where that has ended.
     """
     from dashboards.prometheus import Prometheus, PrometheusError
 
@@ -133,10 +136,11 @@ def wait_for_scrapes(url: str, server: Process, targets: int, timeout_s: float =
             return 0
 
     deadline = time.monotonic() + timeout_s
-    while scraped() < targets:
-        server.check()
+    while scraped() < len(targets):
+        for process in (*targets, server):
+            process.check()
         if time.monotonic() > deadline:
-            raise DemoError(f"{server.name} did not scrape {targets} targets within {timeout_s:.0f} s: {server.log}")
+            raise DemoError(f"{server.name} did not scrape all targets within {timeout_s:.0f} s: {server.log}")
         time.sleep(0.1)
 
 
