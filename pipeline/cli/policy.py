@@ -93,11 +93,18 @@ def _add_mismatches(questions: Subparsers) -> None:
     mismatches = questions.add_parser(
         "mismatches",
         help="connections that were answered although denied, or unanswered although allowed",
-        description="Recorded connections whose outcome is not what the policies say. The verdict is that of today's "
-        "policies: leave out with --since what is older than their last change.",
+        description="Recorded connections whose outcome is not what the policies say. A history that the pipeline "
+        "judged has the verdicts of the time, and they are taken; else the verdict is that of the policies in --state: "
+        "leave out with --since what is older than their last change. Which it was is said.",
         epilog="example: flowatlas policy mismatches --state state.yaml --lake lake --since 1d",
     )
     record.add_arguments(mismatches)
+    mismatches.add_argument(
+        "--by",
+        choices=("auto", "time", "state"),
+        default="auto",
+        help="policies of the time, as marked in the history; or those of --state (default: of the time where marked)",
+    )
     _add_output(mismatches)
     mismatches.set_defaults(run=_mismatches)
 
@@ -193,10 +200,37 @@ def _mismatches(arguments: argparse.Namespace) -> int:
     from ..attribution.policies import compile_policies
     from ..policy.mismatches import mismatches
 
+    if _marked(arguments):
+        return 0
     recorded = record.load(arguments)
     policies = compile_policies(recorded.objects, recorded.snapshot)
-    _write(mismatches(policies, recorded.snapshot, recorded.judged.pairs), arguments.output, record.about(recorded))
+    rows = mismatches(policies, recorded.snapshot, recorded.judged.pairs)
+    _write(rows, arguments.output, ["judged by the policies in --state, as they are now", *record.about(recorded)])
     return 0
+
+
+def _marked(arguments: argparse.Namespace) -> bool:
+    """Write what the pipeline marked when it saw it; False where the history was not judged then, or is not asked."""
+    import polars as pl
+
+    from ..policy.marked import DROPPED_ALLOWED, ESTABLISHED_DENIED, judged_then, marked
+    from ..policy.mismatches import MISMATCH
+    from ..query import scan_flows
+
+    if arguments.by == "state" or (arguments.by == "auto" and arguments.lake is None):
+        return False
+    if arguments.lake is None:
+        raise ConfigError("--by time: a file of flows has no marks; give --lake")
+    flows = scan_flows(arguments.lake, since=arguments.since, until=arguments.until)
+    judged, every = judged_then(flows)
+    if arguments.by == "auto" and not judged:
+        return False
+    named = dict(zip((ESTABLISHED_DENIED, DROPPED_ALLOWED), MISMATCH.categories, strict=True))
+    rows = marked(flows).with_columns(pl.col("mismatch").replace(named)).rename({"policies": "responsible"})
+    said = f"judged by the policies of the time: {judged} of {every} connections"
+    left = [f"not judged when they were seen: {every - judged}; --by state judges them now"] if judged < every else []
+    _write(rows, arguments.output, [said, *left])
+    return True
 
 
 def _write(rows: pl.DataFrame, form: str | None, remarks: Sequence[str]) -> None:

@@ -12,7 +12,20 @@ import polars as pl
 _WHO: Final = tuple(
     f"{side}_{field}" for side in ("source", "destination") for field in ("namespace", "workload_kind", "workload")
 )
+ESTABLISHED_DENIED: Final = "established_denied"
+DROPPED_ALLOWED: Final = "dropped_allowed"
 _DENYING: Final = "^(deny|isolates) "
+
+
+def judged_then(flows: pl.LazyFrame) -> tuple[int, int]:
+    """How many connections of the history's rows were judged when they were seen, and how many there are."""
+    opened = pl.col("opened").cast(pl.Int64)
+    was_judged = pl.col("verdict").fill_null("") != ""
+    found = flows.filter(pl.col("role") == "canonical").select(
+        judged=opened.filter(was_judged).sum(), every=opened.sum()
+    )
+    judged, every = found.collect().row(0)
+    return judged, every
 
 
 def marked(flows: pl.LazyFrame) -> pl.DataFrame:
@@ -26,7 +39,7 @@ def marked(flows: pl.LazyFrame) -> pl.DataFrame:
     return (
         flows.filter(pl.col("mismatch").fill_null("") != "")
         .with_columns(
-            policies=pl.when(pl.col("mismatch") == "established_denied").then(denying).otherwise(every),
+            policies=pl.when(pl.col("mismatch") == ESTABLISHED_DENIED).then(denying).otherwise(every),
             port=pl.col("backend_port"),
         )
         .group_by("mismatch", *_WHO, "port", "protocol", "policies")

@@ -149,6 +149,44 @@ def test_mismatches_lists_what_is_answered_although_denied(folder: Path, capsys:
     assert {(row["mismatch"], row["connections"]) for row in rows} >= {("answered although denied", 5)}
 
 
+def test_mismatches_are_of_the_time_where_the_history_was_judged(
+    tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By today's policies all five would be mismatches; when they were seen, one was."""
+    then = {"verdict": "denied", "mismatch": "established_denied", "start": later(0)}
+    rows = [
+        seen(
+            "web-1", "db-0", 5432, **then, ingress_policies=["isolates NetworkPolicy/shop/guard/"], egress_policies=[]
+        ),
+        *(seen("web-1", "db-0", 5432, verdict="allowed") for _ in range(3)),
+        seen("web-1", "db-0", 5432),
+    ]
+    lake = Lake(tmp_path / "judged")
+    lake.start()
+    lake.add(history(*rows).collect())
+    lake.flush()
+    asked = ["policy", "mismatches", "--state", str(folder / "guarded.yaml"), "--lake", str(tmp_path / "judged")]
+    assert main(asked) == 0
+    out, err = capsys.readouterr()
+    (row,) = (json.loads(line) for line in out.splitlines())
+    assert (row["mismatch"], row["connections"]) == ("answered although denied", 1)
+    assert row["responsible"] == ["isolates NetworkPolicy/shop/guard/"]
+    assert "judged by the policies of the time: 4 of 5 connections" in err
+    assert "not judged when they were seen: 1" in err
+    assert main([*asked, "--by", "state"]) == 0
+    out, err = capsys.readouterr()
+    assert [json.loads(line)["connections"] for line in out.splitlines()] == [5]
+    assert "judged by the policies in --state" in err
+
+
+def test_mismatches_of_the_time_need_a_history(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["policy", "mismatches", "--state", str(folder / "state.yaml"), "--by", "time"]
+    assert main([*asked, "--flows", str(folder / "flows.jsonl")]) == 2
+    assert "--by time: a file of flows has no marks" in capsys.readouterr().err
+    assert main([*asked, "--lake", str(folder / "lake")]) == 0
+    assert "judged by the policies of the time: 0 of 8 connections" in capsys.readouterr().err
+
+
 def test_suggest_writes_policies_that_pass_their_own_replay(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert ask(folder, "suggest", "-n", "shop", "--deny-all") == 0
     text = capsys.readouterr().out
