@@ -72,7 +72,7 @@ class MeshMetrics:
             plain = plaintext(flows.lazy(), mesh, snapshot, self._workloads)
             self._plaintext.add(plain, self._named)
         if not mesh.subset_rows.is_empty():
-            self._open.add(flows.filter(_IS_CANONICAL), mesh, snapshot)
+            self._open.add(flows.lazy().filter(_IS_CANONICAL), mesh, snapshot)
 
     def samples(self) -> list[Samples]:
         """Every metric of the mesh with its values as they are now."""

@@ -46,7 +46,7 @@ class OpenConnections:
         """Ids mean something else from now on: what is open from before is not known any more."""
         self._held = pl.DataFrame(schema=_HELD)
 
-    def add(self, flows: pl.DataFrame, mesh: MeshLookups, snapshot: Snapshot) -> None:
+    def add(self, flows: pl.LazyFrame, mesh: MeshLookups, snapshot: Snapshot) -> None:
         """Add canonical flows attributed under the snapshot."""
         bounds = mesh.subset_rows.filter((pl.col("max_connections") > 0) & (pl.col("until") == END))
         self._bounds = bounds
@@ -57,6 +57,7 @@ class OpenConnections:
             flows.filter((pl.col("protocol") == TCP) & pl.col("service_id").is_not_null() & (change != 0))
             .group_by("src_id", "service_id", "subset_id")
             .agg(change.sum().alias("held"))
+            .collect()
             .with_columns(
                 *(
                     pl.lit(snapshot.services[name]).gather(pl.col("service_id")).alias(name)
@@ -79,15 +80,15 @@ class OpenConnections:
                 (namespace, service, subset): bound
                 for namespace, service, subset, bound in self._bounds.select(*_BOUNDED, "max_connections").iter_rows()
             }
-        most = {key: self._most(*key) for key in bounds}
+        most = dict.fromkeys(bounds, 0) | {key: held for key, held in self._most().items() if key in bounds}
         return [
             samples_of(BY_NAME["flowatlas_mesh_max_connections"], bounds),
             samples_of(BY_NAME["flowatlas_mesh_concurrent_connections"], most),
         ]
 
-    def _most(self, namespace: str, service: str, subset: str) -> int:
-        """The most that one client holds of a subset, or of all of the Service where `subset` is ""."""
-        is_it = (pl.col("service_namespace") == namespace) & (pl.col("service") == service)
-        own = self._held.filter(is_it & ((pl.col("subset") == subset) | pl.lit(subset == "")))
-        most = own.group_by("src_id").agg(pl.col("held").sum())["held"].max()
-        return int(most) if isinstance(most, int) else 0
+    def _most(self) -> dict[tuple[str, ...], int]:
+        """By Service and subset, and by Service with "" for all of it, the most that one client holds."""
+        whole = self._held.with_columns(subset=pl.lit("")).group_by(_KEY).agg(pl.col("held").sum())
+        of_clients = pl.concat([self._held.filter(pl.col("subset") != ""), whole.select(self._held.columns)])
+        most = of_clients.group_by(_BOUNDED).agg(pl.col("held").max())
+        return {tuple(labels): held for *labels, held in most.iter_rows()}
