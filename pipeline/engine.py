@@ -231,7 +231,7 @@ class Engine:
         with self._meters.stage("attribute"):
             by = self._config.services_by
             by = services_by(snapshot) if by == "auto" else by
-            attributed = attribute(flows.lazy(), snapshot, by).collect()
+            attributed = attribute(flows.lazy(), snapshot, by).collect().rechunk()  # else every step does
             if not is_final:
                 is_unknown = (attributed["src_id"] == UNKNOWN) | (attributed["dst_id"] == UNKNOWN)
                 is_told = self._awaiting.doubt(flows, is_unknown, state.known_until, given_s)
