@@ -33,16 +33,19 @@ struct conversation { /* IPv4 as ::ffff:a.b.c.d, ports in network order; every b
 	u8 zero[2];
 };
 
-struct counts { /* pairs: [INGRESS], [EGRESS] */
+struct counts { /* pairs: [INGRESS], [EGRESS]; what every packet needs comes first, and is together in the cache */
 	u64 packets[2], bytes[2];
-	u64 first, last, first_payload; /* CLOCK_MONOTONIC ns; 0 where there was no payload */
-	u8 other_source[16], other_destination[16]; /* conntrack's other tuple, as it keeps it; else this one turned round */
-	u16 other_source_port, other_destination_port;
-	u32 flags;  /* of all packets: of ingress in the lowest byte, of egress in the next; BEGAN_EGRESS, SPOKE_EGRESS */
-	u32 isn[2]; /* of the SYN or SYN-ACK */
+	u64 last; /* CLOCK_MONOTONIC ns, like all times */
+	u32 flags; /* of all packets: of ingress in the lowest byte, of egress in the next; BEGAN_EGRESS, SPOKE_EGRESS */
 	u8 conntrack, attempts;
 	u8 current; /* of generation 0: the newest generation */
-	u8 zero[5];
+	u8 zero;
+	u64 first_payload; /* 0 where there was none */
+	u64 first;
+	u32 isn[2]; /* of the SYN or SYN-ACK */
+	u8 other_source[16], other_destination[16]; /* conntrack's other tuple; else this one turned round */
+	u16 other_source_port, other_destination_port;
+	u8 none[4];
 };
 
 struct flows {

@@ -34,19 +34,20 @@ COUNTS: Final = np.dtype(
     [
         ("packets", "u8", (2,)),  # of ingress and of egress, like all pairs here
         ("bytes", "u8", (2,)),  # IP headers included
-        ("first", "i8"),  # ns of CLOCK_MONOTONIC
-        ("last", "i8"),
+        ("last", "i8"),  # ns of CLOCK_MONOTONIC
+        ("flags", "u4"),
+        ("conntrack", "u1"),
+        ("attempts", "u1"),
+        ("current", "u1"),
+        ("zero", "u1"),
         ("first_payload", "i8"),  # 0 where no packet had any
+        ("first", "i8"),
+        ("isn", ">u4", (2,)),
         ("other_source", ">u8", (2,)),  # conntrack's other tuple; where it was not found, this one turned round
         ("other_destination", ">u8", (2,)),
         ("other_source_port", ">u2"),
         ("other_destination_port", ">u2"),
-        ("flags", "u4"),
-        ("isn", ">u4", (2,)),
-        ("conntrack", "u1"),
-        ("attempts", "u1"),
-        ("current", "u1"),
-        ("zero", "u1", (5,)),
+        ("none", "u1", (4,)),
     ]
 )
 MISSED: Final = np.dtype([("packets", "u8"), ("bytes", "u8")])

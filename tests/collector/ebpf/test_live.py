@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector.ebpf.live import NEVER, Live
@@ -40,6 +40,7 @@ def content(live: Live) -> dict[int, tuple[int, int, int]]:
     }
 
 
+@settings(deadline=None)
 @given(STEPS, STEPS)
 def test_what_is_told_makes_the_same_connections(
     before: list[tuple[set[int], set[int]]], after: list[tuple[set[int], set[int]]]

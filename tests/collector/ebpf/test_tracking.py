@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector.ebpf.sightings import sight
@@ -159,6 +159,7 @@ def test_a_late_packet_is_of_no_new_connection() -> None:
     assert len({row["flow_id"] for row in rows}) == 1
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_sums_are_those_of_the_openers_interface(data: st.DataObject) -> None:
     """Many connections at once, of all kinds, read at any moments: each is there once, whole."""
@@ -198,3 +199,28 @@ def test_many_connections_come_and_go() -> None:
         closed += sum(row["closed"] for row in rows)
     assert (opened, closed) == (4000, 4000)
     assert len(connections) <= 600
+
+
+def test_a_clock_that_is_set_bends_no_duration() -> None:
+    """Idle times and outcomes go by the monotonic clock; only what is told is in wall time, as it is then."""
+    connection = Connection(CLIENT, SERVICE, BACKEND, S, ">S <SA >A >A <A >FA <FA >A")
+    kernel, connections = Kernel(), Connections()
+    for packet in connection.packets()[:6]:
+        kernel.see(packet)
+    flows, counts = kernel.take()
+    before = connections.update(sight(flows, counts, {UPLINK}, connections.holds), 2 * S, WALL)
+    set_back = WALL - 3600 * S
+    for packet in connection.packets()[6:]:
+        kernel.see(packet)
+    flows, counts = kernel.take()
+    after = connections.update(sight(flows, counts, {UPLINK}, connections.holds), 3 * S, set_back)
+    assert (before["opened"].tolist(), before["start"].tolist(), before["time"].tolist()) == (
+        [1],
+        [WALL + S],
+        [WALL + 2 * S],
+    )
+    assert (after["opened"].tolist(), after["closed"].tolist()) == ([0], [1]), "the end came, an hour before or not"
+    assert after["start"].tolist() == [WALL + S]
+    assert after["time"].tolist() == [WALL + S], "no row is from before its connection began"
+    late = connections.update(sight(*kernel.take(), {UPLINK}, connections.holds), 3 * S + KEPT_NS, set_back + 7200 * S)
+    assert (len(late["time"]), len(connections)) == (0, 0)
