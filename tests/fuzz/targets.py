@@ -6,6 +6,7 @@ A target raises only what its function promises never to raise, or AssertionErro
 from __future__ import annotations
 
 import contextlib
+import ssl
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -17,11 +18,12 @@ import zstandard
 from collector import connections
 from collector.dns import messages
 from collector.errors import ConfigError
+from collector.heads.names import NoHeadError, read_head
 from collector.netlink import Messages
 from collector.packets.decoder import decode
 from collector.packets.kinds import LINK_TYPES, Kind
 from collector.packets.octets import Octets
-from collector.schema import TABLES, BatchError, frame_of
+from collector.schema import APP_PROTOCOLS, TABLES, BatchError, frame_of
 from collector.sources import pcap
 from pipeline.decode import decode as decode_batch
 from tests.collector.packets import captures, frames
@@ -64,6 +66,18 @@ def dns(data: bytes) -> None:
         assert found.name.isascii()
         assert found.name.isprintable()
         assert all(len(answer.address) in {4, 16} for answer in found.answers)
+
+
+def head(data: bytes) -> None:
+    """The beginning of what a connection carries: short, printable names, and no query."""
+    with contextlib.suppress(NoHeadError):
+        found = read_head(data, 2)
+        assert found.app_protocol < len(APP_PROTOCOLS)
+        for name in (found.server_name, found.method, found.path):
+            assert len(name) <= 253
+            assert name.isprintable()
+        assert found.server_name.isascii()
+        assert "?" not in found.path
 
 
 def netlink(data: bytes) -> None:
@@ -111,6 +125,17 @@ def _dns() -> Iterable[bytes]:
     yield header.pack(7, 0x8180, 1, 2, 0, 0) + name + struct.pack(">HH", 1, 1) + alias + answer
 
 
+def _heads() -> Iterable[bytes]:
+    yield b"GET /api/v1/items?id=1 HTTP/1.1\r\nHost: shop.example.com:8080\r\nAccept: */*\r\n\r\n"
+    yield b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+    memory = ssl.MemoryBIO()
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    with contextlib.suppress(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), memory, server_hostname="shop.example.com").do_handshake()
+    yield memory.read()
+
+
 def _netlink() -> Iterable[bytes]:
     def attribute(kind: int, body: bytes) -> bytes:
         return struct.pack("=HH", 4 + len(body), kind) + body + bytes(-len(body) % 4)
@@ -138,6 +163,7 @@ TARGETS: Final[Mapping[str, Target]] = {
     "packet": Target(packet, _packets),
     "capture": Target(capture, _captures),
     "dns": Target(dns, _dns),
+    "head": Target(head, _heads),
     "netlink": Target(netlink, _netlink),
     "stream": Target(stream, _streams),
 }
