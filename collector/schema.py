@@ -112,7 +112,7 @@ FLOWS: Final = Table(
         "app_protocol": "uint8",  # one of APP_PROTOCOLS
         "server_name": UTF8,  # TLS server name or HTTP host, without port, lower case
         "method": UTF8,  # of the first HTTP/1 request
-        "path": UTF8,  # the beginning of its path, never its query
+        "path": UTF8,  # its path, never its query; ends with PATH_CUT where it goes on
     },
     bytes_columns=("bytes", "reply_bytes"),
     added=dict.fromkeys(("connect_us", "srtt_us", "retransmits", "app_protocol", "server_name", "method", "path"), 2),
@@ -257,6 +257,9 @@ of a connection alone, so that counting rows counts failures."""
 APP_PROTOCOLS: Final = ("", "tls", "http1", "http2")
 """Values of `FLOWS.app_protocol`, by index: unknown; TLS, by its ClientHello; HTTP/1, by its request line; HTTP/2
 without TLS, by its preface."""
+
+PATH_CUT: Final = "…"
+"""Ends a value of `FLOWS.path` where the path goes on; no path holds it, for those of requests are ASCII."""
 
 SCOPES: Final = ("pod", "node", "overlay")
 """Values of `COUNTERS.scope`, by index: a pod's interface, from inside the pod; the node's uplink; a tunnel device."""

@@ -13,13 +13,11 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from ..schema import APP_PROTOCOLS
+from ..schema import APP_PROTOCOLS, PATH_CUT
 from .segments import METHODS
 
 MAX_PATH: Final = 64
 """Characters of a path, with the mark."""
-CUT: Final = "…"
-"""Ends a path that goes on; no path holds it, for those of requests are ASCII."""
 
 _PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _REQUEST: Final = re.compile(rb"([A-Z]{3,7}) ([\x21-\x7e]{1,8192}) HTTP/1\.[01]\r\n")
@@ -72,13 +70,13 @@ def host_name(text: str) -> str:
 
 
 def first_segments(target: str, segments: int) -> str:
-    """The first segments of a path, without its query; ends with CUT where it goes on. "" for none."""
+    """The first segments of a path, without its query; ends with PATH_CUT where it goes on. "" for none."""
     path = target.partition("?")[0].partition("#")[0]
     if segments == 0 or not path.startswith("/"):
         return ""
     parts = path.split("/")
-    kept = path if len(parts) <= segments + 1 else "/".join(parts[: segments + 1]) + "/" + CUT
-    return kept if len(kept) <= MAX_PATH else kept[: MAX_PATH - 1] + CUT
+    kept = path if len(parts) <= segments + 1 else "/".join(parts[: segments + 1]) + "/" + PATH_CUT
+    return kept if len(kept) <= MAX_PATH else kept[: MAX_PATH - 1] + PATH_CUT
 
 
 def _request(data: bytes, path_segments: int) -> Head:

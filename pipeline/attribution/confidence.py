@@ -61,6 +61,11 @@ REASONS: Final = (
         "The Service is told by the backend's address and port; what was dialled was not seen.",
     ),
     Reason(
+        "head",
+        "inferred",
+        "Several routes lead to the Service; the host and path of the first request that was seen tell which it is.",
+    ),
+    Reason(
         "dns_alias",
         "inferred",
         "The Service is told by the name that DNS gave the client for an address beyond the cluster.",

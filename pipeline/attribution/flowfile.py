@@ -22,7 +22,9 @@ PROTOCOL_NUMBERS: Final = {"ICMP": 1, "TCP": 6, "UDP": 17, "ICMPV6": 58, "SCTP":
 """Protocols by name, in capitals; anything else is written as its IANA number."""
 
 REQUIRED: Final = ("src_ip", "dst_ip", "dst_port", "protocol")
-OPTIONAL: Final = ("src_port", "time", "bytes", "packets")
+HEAD: Final = ("server_name", "path")
+"""What the flow's first request or ClientHello asked for."""
+OPTIONAL: Final = ("src_port", "time", "bytes", "packets", *HEAD)
 
 _UNITS: Final = ((1e11, 1_000_000_000), (1e14, 1_000_000), (1e17, 1_000), (9.2e18, 1))
 """Below which number since the epoch a unit is meant, and how many ns it has; seconds go to the year 5138."""
@@ -42,6 +44,8 @@ class _Flow(msgspec.Struct, gc=False):
     time: str | int | float | None = None
     bytes: _Count | None = None
     packets: _Count | None = None
+    server_name: str | None = None
+    path: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ _SCRATCH: Final = (
     *(f"{side}_{what}" for side in SIDES for what in ("address", "held", "end")),
     "listener_row",
     "listener_id",
+    "is_narrowed",
 )
 
 
@@ -39,7 +40,8 @@ def attribute(flows: pl.LazyFrame, snapshot: Snapshot, services_by: ServicesBy =
       Service address was dialled and no backend is known, dst is the Service itself;
     - `service_id` (UInt32, row of `snapshot.services`, null where there is none, or not one alone), `via`, and
       `service_set` (UInt32, row of `lookups.service_sets`): the Service ports that it may be where it is ambiguous;
-    - `route_id` and `route_set`, as `routes.join_routes` tells; `mesh` and `subset_id`, as `mesh` does;
+    - `route_id` and `route_set`, as `routes.join_routes` tells, by `server_name` and `path` too where the flows have
+      them; `mesh` and `subset_id`, as `mesh` does;
     - `role`, as `roles` tells;
     - `attribution` and `reason`, as `confidence` tells.
     """
@@ -84,6 +86,7 @@ def _reasons(lookups: Lookups) -> dict[str, pl.Expr]:
         "ambiguous_host_port": is_pod_on_node & pl.col("listener_id").is_null(),
         "before_status": is_before_status(lookups, "src") | is_before_status(lookups, "backend"),
         "backend_only": pl.col("via") == "backend",
+        "head": pl.col("is_narrowed"),
         "dns_alias": pl.lit(value=False),  # `aliases.join_aliases` tells
         "host_port": is_pod_on_node,
         "no_backend": pl.col("service_id").is_not_null() & _is_unanswered(),

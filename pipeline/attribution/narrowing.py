@@ -1,8 +1,9 @@
-"""Several routes that a flow may be of, and fewer of them where the flow's host, SNI or path is known.
+"""Several routes that a flow may be of, and fewer of them where its server's name or its path is known.
 
 The most specific rule wins, as in the Ingress and Gateway APIs: an exact host before the longest wildcard before every
 host; then an exact path before the longest prefix, and patterns by length too. The invariant: what is narrowed is a
-subset of the candidates; a host or path that no candidate has leaves them as they are.
+subset of the candidates; a host or path that no candidate has leaves them as they are, and so does a path whose cut
+end would decide.
 
 Source: the API references of Ingress (path types) and HTTPRoute (precedence of matches).
 """
@@ -14,11 +15,13 @@ from typing import Final
 
 import polars as pl
 
+from collector.schema import PATH_CUT
+
 from ..inventory.snapshot import Snapshot
 from .route_lookups import route_lookups_of
 
-HOSTS: Final = ("http_host", "tls_sni")
-PATH: Final = "http_path"
+HOST: Final = "server_name"
+PATH: Final = "path"
 
 
 class RouteSets:
@@ -66,29 +69,52 @@ class RouteSets:
 
 
 def narrow(flows: pl.LazyFrame, snapshot: Snapshot) -> pl.LazyFrame:
-    """Flows with `route_id` and `route_set` narrowed by what is known of host and path."""
+    """Flows with `route_id` and `route_set` narrowed by what is known of host and path.
+
+    Adds `is_narrowed`: whether several candidates became one. Few rows have both a set and a head, so these alone are
+    judged, each distinct question once.
+    """
     names = flows.collect_schema().names()
-    hosts = [pl.col(name) for name in HOSTS if name in names]
-    if not hosts:
-        return flows
-    host = pl.coalesce(hosts).str.to_lowercase().str.replace(r":\d+$", "")
-    path = pl.col(PATH) if PATH in names else pl.lit(None, pl.String)
-    flows = flows.with_columns(asked_host=host, asked_path=path)
-    asked = ("route_set", "asked_host", "asked_path")
-    questions = flows.select(asked).drop_nulls(["route_set", "asked_host"]).unique()
-    pairs = questions.join(route_sets_of(snapshot).patterns.lazy(), left_on="route_set", right_on="base")
-    best = (
-        pairs.filter(_is_host() & _is_path())
-        .sort(_host_rank(), _path_rank(), descending=True)
-        .group_by(asked, maintain_order=True)
-        .agg(pl.col("left_id", "left_set").first())
-        .with_columns(is_narrowed=pl.lit(value=True))
+    sets = route_sets_of(snapshot)
+    if HOST not in names or sets.patterns.is_empty():
+        return flows.with_columns(is_narrowed=pl.lit(value=False))
+    host = pl.col(HOST).cast(pl.String).str.to_lowercase().str.replace(r":\d+$", "")
+    path = pl.col(PATH).cast(pl.String) if PATH in names else pl.lit(None, pl.String)
+    flows = flows.with_row_index("flow_row")
+    asking = (
+        flows.filter(pl.col("route_set").is_not_null() & (pl.col(HOST) != ""))
+        .select("flow_row", "route_set", asked_host=host, asked_path=path)
+        .with_columns(pl.when(pl.col("asked_path") != "").then("asked_path"))
     )
-    joined = flows.join(best, on=asked, how="left", nulls_equal=True, maintain_order="left")
+    asked = ("route_set", "asked_host", "asked_path")
+    answers = asking.select("flow_row", *asked).join(
+        _answers(asking.select(asked).unique(), sets.patterns), on=asked, nulls_equal=True
+    )
+    told = answers.select("flow_row", "left_id", "left_set", has_answer=pl.lit(value=True))
+    joined = flows.join(told, on="flow_row", how="left", maintain_order="left")
     return joined.with_columns(
         route_id=pl.coalesce("route_id", "left_id"),
-        route_set=pl.when("is_narrowed").then("left_set").otherwise("route_set"),
-    ).drop("asked_host", "asked_path", "left_id", "left_set", "is_narrowed")
+        route_set=pl.when("has_answer").then("left_set").otherwise("route_set"),
+        is_narrowed=pl.col("left_id").is_not_null(),
+    ).drop("flow_row", "left_id", "left_set", "has_answer")
+
+
+def _answers(questions: pl.LazyFrame, patterns: pl.DataFrame) -> pl.LazyFrame:
+    """What is left of each set: of its best host, the best path, or all where it cannot be told which is the best."""
+    asked = ("route_set", "asked_host", "asked_path")
+    of_host = (
+        questions.join(patterns.lazy(), left_on="route_set", right_on="base")
+        .filter(_is_host())
+        .with_columns(host_rank=_host_rank())
+        .filter(pl.col("host_rank") == pl.col("host_rank").max().over(asked))
+        .with_columns(is_open=_is_open())
+        .filter(pl.col("path").is_null() | (_is_path() & ~pl.col("is_open").any().over(asked)))
+    )
+    return (
+        of_host.sort(_path_rank(), descending=True)
+        .group_by(asked, maintain_order=True)
+        .agg(pl.col("left_id", "left_set").first())
+    )
 
 
 def _is_host() -> pl.Expr:
@@ -98,6 +124,7 @@ def _is_host() -> pl.Expr:
 
 
 def _is_path() -> pl.Expr:
+    """Whether the rule's path is the one asked for, or above it; where the end of that was cut, above what is left."""
     path, asked = pl.col("path"), pl.col("asked_path")
     bare = path.str.strip_chars_end("/")
     is_below = (asked == bare) | asked.str.starts_with(pl.concat_str(bare, pl.lit("/"))) | (bare == "")
@@ -108,7 +135,15 @@ def _is_path() -> pl.Expr:
         .then(asked.str.contains(pl.concat_str(pl.lit("^(?:"), path, pl.lit(")")), strict=False))
         .otherwise(is_below)
     )
-    return path.is_null() | (asked.is_not_null() & matches.fill_null(value=False))
+    return asked.is_not_null() & matches.fill_null(value=False)
+
+
+def _is_open() -> pl.Expr:
+    """Whether what was cut from the path decides if the rule is its own."""
+    known = pl.col("asked_path").str.strip_suffix(PATH_CUT)
+    may_go_on = pl.col("path").str.starts_with(known) | (pl.col("path_type") == "pattern")
+    is_cut = pl.col("asked_path").str.ends_with(PATH_CUT)
+    return (pl.col("path").is_not_null() & is_cut & may_go_on).fill_null(value=False)
 
 
 def _host_rank() -> pl.Expr:

@@ -12,7 +12,7 @@ import polars as pl
 from ..inventory.addresses import halves_of
 from ..inventory.snapshot import Snapshot
 from ..inventory.spans import END
-from .flowfile import instants, protocol_numbers
+from .flowfile import HEAD, instants, protocol_numbers
 from .flows import attribute
 from .names import with_structs
 from .policies import Policies
@@ -60,6 +60,7 @@ def _as_seen(rows: pl.DataFrame) -> pl.DataFrame:
             *(rows["dst_port"].cast(pl.UInt16).alias(f"{end}_port") for end in ("dst", "backend")),
             _started(rows),
             protocol_numbers(rows["protocol"]),
+            *(rows[name].cast(pl.String, strict=False) for name in HEAD if name in rows.columns),
         ]
     )
 

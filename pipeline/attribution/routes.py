@@ -2,8 +2,8 @@
 
 The client's own leg ends at the proxy and is the proxy's; the leg from there is the application's, and charged to it.
 Where a proxy dials pods itself, its routes tell the Service too. Several routes of a proxy that lead to one Service are
-candidates, narrowed by `http_host`, `http_path` and `tls_sni` where the flows have those columns (text, null where
-unknown). The invariant: a row has a `route_id` or a `route_set`, or neither, and never both.
+candidates, narrowed by `server_name` and `path` where the flows have those columns (text; null or "" where unknown).
+The invariant: a row has a `route_id` or a `route_set`, or neither, and never both.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ _SCRATCH: Final = ("proxy", "target", "route_row", "dialled_row")
 
 
 def join_routes(flows: pl.LazyFrame, snapshot: Snapshot) -> pl.LazyFrame:
-    """Add `route_id` (UInt32, row of the tracked frame `routes`) and `route_set` (UInt32, see `narrowing`).
+    """Add `route_id` (UInt32, row of the tracked frame `routes`), `route_set` (UInt32) and `is_narrowed`, as
+    `narrowing` tells them.
 
     Where a proxy dialled a backend of its routes and no Service address, `service_id` becomes their Service, where they
     have one alone, and `via` becomes `backend`. Needs `src_id`, `service_id`, `service_set`, `via` and
@@ -30,7 +31,9 @@ def join_routes(flows: pl.LazyFrame, snapshot: Snapshot) -> pl.LazyFrame:
     """
     lookups = route_lookups_of(snapshot)
     if lookups.is_idle:
-        return flows.with_columns(route_id=pl.lit(None, pl.UInt32), route_set=pl.lit(None, pl.UInt32))
+        return flows.with_columns(
+            route_id=pl.lit(None, pl.UInt32), route_set=pl.lit(None, pl.UInt32), is_narrowed=pl.lit(value=False)
+        )
     proxy = pl.lit(lookups.proxies).gather("src_id")
     is_direct = pl.col("proxy").is_not_null() & pl.col("service_id").is_null()
     backend = packed(pl.col("backend_address"), pl.col("backend_port"), pl.col("protocol"))

@@ -20,11 +20,11 @@ def add(commands: Subparsers) -> None:
     command = commands.add_parser(
         "attribute",
         help="attribute a file of flows, without a cluster",
-        description="Read flows as JSON Lines (src_ip, dst_ip, dst_port, protocol; src_port, time, bytes, packets "
-        "where known), Parquet or a capture, and add to each its source, destination and Service, how sure that is "
-        "and why, and what the policies say of it. Flows come out in their order; a line that is no flow is named on "
-        "standard error and left out, and the exit code is then 1. Of a capture, the way back of a connection is a "
-        "flow too, of which policies say nothing.",
+        description="Read flows as JSON Lines (src_ip, dst_ip, dst_port, protocol; src_port, time, bytes, packets, "
+        "server_name, path where known), Parquet or a capture, and add to each its source, destination and Service, "
+        "how sure that is and why, and what the policies say of it. Flows come out in their order; a line that is no "
+        "flow is named on standard error and left out, and the exit code is then 1. Of a capture, the way back of a "
+        "connection is a flow too, of which policies say nothing.",
         epilog="example: flowatlas attribute --state state.yaml --flows flows.jsonl -o table",
     )
     command.add_argument(

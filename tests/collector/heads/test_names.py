@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from collector.heads.names import CUT, MAX_PATH, Head, NoHeadError, first_segments, host_name, read_head
-from collector.schema import APP_PROTOCOLS
+from collector.heads.names import MAX_PATH, Head, NoHeadError, first_segments, host_name, read_head
+from collector.schema import APP_PROTOCOLS, PATH_CUT
 
 TLS, HTTP1, HTTP2 = (APP_PROTOCOLS.index(name) for name in ("tls", "http1", "http2"))
 
@@ -81,7 +81,7 @@ def test_http2_is_told_by_its_preface() -> None:
 
 
 @pytest.mark.parametrize(
-    ("segments", "path"), [(0, ""), (1, "/a/" + CUT), (2, "/a/b/" + CUT), (3, "/a/b/c"), (4, "/a/b/c")]
+    ("segments", "path"), [(0, ""), (1, "/a/" + PATH_CUT), (2, "/a/b/" + PATH_CUT), (3, "/a/b/c"), (4, "/a/b/c")]
 )
 def test_so_many_segments_are_kept(segments: int, path: str) -> None:
     assert first_segments("/a/b/c?d", segments) == path
@@ -89,7 +89,7 @@ def test_so_many_segments_are_kept(segments: int, path: str) -> None:
 
 def test_a_long_path_is_cut_and_says_so() -> None:
     kept = first_segments("/" + "a" * 80, 2)
-    assert (len(kept), kept[-1]) == (MAX_PATH, CUT)
+    assert (len(kept), kept[-1]) == (MAX_PATH, PATH_CUT)
     assert first_segments("/" + "a" * 63, 2) == "/" + "a" * 63
 
 

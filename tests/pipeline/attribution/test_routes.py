@@ -125,15 +125,44 @@ def test_several_rules_for_one_service_are_candidates() -> None:
 )
 def test_host_and_path_narrow_to_the_most_specific_rule(host: str, path: str, expected: tuple[str, str]) -> None:
     flow = leg(PROXY, WEB_IP, WEB)
-    (row,) = judged(build([*CLUSTER, TWO_HOSTS]), flow, http_host=[host], http_path=[path])
+    (row,) = judged(build([*CLUSTER, TWO_HOSTS]), flow, server_name=[host], path=[path])
     assert (row["ingress"]["host"], row["ingress"]["path"]) == expected
     assert row["ingress_candidates"] is None
-    assert row["attribution"] == "exact"
+    assert (row["attribution"], row["reason"]) == ("inferred", "head")
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/deep/…", {"/deep"}),  # whatever follows
+        ("/deeper/…", {"/"}),
+        ("/dee…", {"/", "/deep"}),  # deep or deed
+        ("/deep…", {"/", "/deep"}),  # deep or deeper
+        ("", {"/", "/deep"}),
+    ],
+)
+def test_a_path_that_was_cut_narrows_where_its_end_cannot_matter(path: str, expected: set[str]) -> None:
+    (row,) = judged(build([*CLUSTER, TWO_HOSTS]), leg(PROXY, WEB_IP, WEB), server_name=["a.example"], path=[path])
+    told = row["ingress_candidates"] or [row["ingress"]]
+    assert {(candidate["host"], candidate["path"]) for candidate in told} == {("a.example", each) for each in expected}
+    assert row["reason"] == ("head" if len(expected) == 1 else "ambiguous_route")
+
+
+def test_what_has_one_route_anyway_is_exact_with_a_head_and_without() -> None:
+    rows = judged(
+        build([*CLUSTER, SITE]),
+        *[leg(PROXY, WEB_IP, WEB)] * 2,
+        leg(STRANGER, WEB_IP, WEB),
+        server_name=["a.example", "", "a.example"],
+        path=["/", "", "/"],
+    )
+    assert [named(row) for row in rows] == [("site", "a.example", "/")] * 2 + [None]
+    assert [(row["attribution"], row["reason"]) for row in rows] == [("exact", "")] * 3
 
 
 def test_a_host_alone_leaves_its_paths_and_an_unknown_one_leaves_everything() -> None:
     flows = [leg(PROXY, WEB_IP, WEB)] * 3
-    rows = judged(build([*CLUSTER, TWO_HOSTS]), *flows, tls_sni=["a.example", "z.example", None])
+    rows = judged(build([*CLUSTER, TWO_HOSTS]), *flows, server_name=["a.example", "z.example", None])
     told = [row["ingress_candidates"] and [(c["host"], c["path"]) for c in row["ingress_candidates"]] for row in rows]
     assert told[0] == [("a.example", "/"), ("a.example", "/deep")]
     assert told[1] is None

@@ -130,8 +130,8 @@ def matches(rule: Rule, path: str) -> bool:
 def test_candidates_are_those_of_a_reading_row_by_row(known: list[Rule], asked: list[Asked]) -> None:
     snapshot = build([*CLUSTER, *(rule.object() for rule in known)])
     frame = frame_of([item.flow() for item in asked]).with_columns(
-        http_host=pl.Series([item.host for item in asked], dtype=pl.String),
-        http_path=pl.Series([item.path for item in asked], dtype=pl.String),
+        server_name=pl.Series([item.host for item in asked], dtype=pl.String),
+        path=pl.Series([item.path for item in asked], dtype=pl.String),
     )
     for item, row in zip(
         asked, with_structs(attribute(frame.lazy(), snapshot), snapshot).collect().to_dicts(), strict=True
