@@ -12,6 +12,7 @@ import os
 import re
 import resource
 import socket
+import struct
 import sys
 import time
 from collections.abc import Iterator
@@ -41,7 +42,7 @@ def main() -> None:
     if os.geteuid() != 0:
         print("bench_hooks needs root for the rest; skipped", file=sys.stderr)
         return
-    with routed_network() as network, serving(network, "10.2.0.2", echo_all):
+    with routed_network() as network, serving(network, "10.2.0.2", answer):
         events(network)
         rates(network)
         bulk(network)
@@ -66,7 +67,7 @@ def events(network: Network) -> None:
 
 
 def rates(network: Network) -> None:
-    """Connections a second with the hooks and without, in turn."""
+    """Connections a second with the hooks and without, in turn, the best of each."""
     found: dict[bool, list[float]] = {True: [], False: []}
     for _ in range(ROUNDS):
         for on in (False, True):
@@ -77,11 +78,11 @@ def rates(network: Network) -> None:
                 began = time.perf_counter()
                 connect(network, CONNECTIONS)
                 found[on].append(CONNECTIONS / (time.perf_counter() - began))
-    show("hooks_connections", median(found[True]), "connections/s", {"without": round(median(found[False]))})
+    show("hooks_connections", max(found[True]), "connections/s", {"without": round(max(found[False]))})
 
 
 def bulk(network: Network) -> None:
-    """Bytes a second of one connection with the hooks and without, in turn: no packet runs any of them."""
+    """Throughput of one connection with the hooks and without, in turn, the best of each: no packet runs any."""
     found: dict[bool, list[float]] = {True: [], False: []}
     with connected(network, "10.96.0.10", 80) as sock:
         transfer(sock, MEGABYTE)
@@ -95,7 +96,7 @@ def bulk(network: Network) -> None:
                     for _ in range(100):
                         transfer(sock, MEGABYTE)
                     found[on].append(0.8 / (time.perf_counter() - began))
-    show("hooks_bulk", median(found[True]), "Gbit/s", {"without": float(f"{median(found[False]):.3g}")})
+    show("hooks_bulk", max(found[True]), "Gbit/s", {"without": float(f"{max(found[False]):.3g}")})
 
 
 def walk(network: Network, sockets: int) -> None:
@@ -143,13 +144,20 @@ def established(pairs: int) -> Iterator[socket.socket]:
             yield listener.accept()[0]
 
 
+def answer(connection: socket.socket) -> None:
+    """Echo until the client has gone, however it goes."""
+    with contextlib.suppress(OSError):
+        echo_all(connection)
+
+
 def connect(network: Network, connections: int) -> None:
-    """Connections one after the other, each with a byte both ways."""
+    """Connections one after the other, each with a byte both ways; reset, so that ports are free at once."""
 
     def run() -> None:
         for _ in range(connections):
             with socket.create_connection(("10.96.0.10", 80)) as sock:
                 transfer(sock, 1)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     in_namespace(network.netns("client"), run)
 
