@@ -12,7 +12,7 @@ from typing import Final
 
 import polars as pl
 
-from collector.schema import OUTCOMES
+from collector.schema import APP_PROTOCOLS, OUTCOMES
 
 from ..attribution import with_labels
 from ..attribution.policies.answers import AnswerBook
@@ -73,6 +73,10 @@ HISTORY: Final = pl.Schema(
         "connect_us": pl.UInt32(),  # from SYN to SYN-ACK at the opener's socket; on one row of a connection, else 0
         "srtt_us": pl.UInt32(),  # smoothed round-trip time then; 0 where no socket told
         "retransmits": pl.UInt32(),  # segments that ends on this node sent again since the previous observation
+        "app_protocol": pl.String(),  # tls, http1, http2: on the first row after the head was seen, else ""
+        "server_name": pl.String(),  # TLS server name or HTTP host
+        "method": pl.String(),
+        "path": pl.String(),  # ends with `…` where it goes on; never a query
     }
 )
 """Columns of the flow history. Where there is nothing to tell, text is "", a list empty and a number 0."""
@@ -81,6 +85,7 @@ LATER: Final = tuple(HISTORY)[tuple(HISTORY).index("reason") :]
 """Columns that files of the first version lack."""
 
 _OUTCOME_TEXT: Final = pl.Series(OUTCOMES, dtype=pl.String)
+_APP_PROTOCOL_TEXT: Final = pl.Series(APP_PROTOCOLS, dtype=pl.String)
 
 
 def history_of(
@@ -138,10 +143,11 @@ def _words(_: Snapshot, ids: pl.LazyFrame) -> pl.LazyFrame:
         pl.col("mesh").cast(pl.String).replace("none", ""),
         pl.col("via").cast(pl.String).fill_null(""),
         outcome=pl.lit(_OUTCOME_TEXT).gather(pl.col("outcome")),
+        app_protocol=pl.lit(_APP_PROTOCOL_TEXT).gather(pl.col("app_protocol")),
     )
 
 
-_WORDS: Final = ("node", "role", "attribution", "reason", "locality", "mesh", "via", "outcome")
+_WORDS: Final = ("node", "role", "attribution", "reason", "locality", "mesh", "via", "outcome", "app_protocol")
 _JUDGED: Final = ("verdict", "egress", "ingress_policy", "mismatch")
 _TEXTS: Final[Mapping[tuple[str, ...], Callable[[Snapshot, pl.LazyFrame], pl.LazyFrame]]] = {
     ("src_id",): _labels,

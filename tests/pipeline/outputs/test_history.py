@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from collector.schema import OUTCOMES
+from collector.schema import APP_PROTOCOLS, OUTCOMES
 from pipeline.attribution import attribute, with_labels
 from pipeline.attribution.policies.answers import AnswerBook
 from pipeline.attribution.policies.live import LivePolicies
@@ -56,6 +56,7 @@ def row_by_row(flows: pl.DataFrame, cluster: Snapshot, book: AnswerBook) -> pl.D
         pl.col("via").cast(pl.String).fill_null(""),
         pl.col("mesh").cast(pl.String).replace("none", ""),
         outcome=pl.lit(pl.Series(OUTCOMES)).gather(pl.col("outcome")),
+        app_protocol=pl.lit(pl.Series(APP_PROTOCOLS)).gather(pl.col("app_protocol")),
     )
     return filled(named.match_to_schema(HISTORY, missing_columns="insert", extra_columns="ignore")).collect()
 
@@ -65,6 +66,8 @@ def test_text_made_once_is_the_text_of_each_row(judged: tuple[pl.DataFrame, Snap
     expected = row_by_row(flows, cluster, book)
     assert expected.select(pl.col("ingress_policies").list.len().n_unique() > 1).item()
     assert set(expected["role"]) == {"canonical", "observer", "overlay"}
+    assert set(expected["app_protocol"]) == {"", "tls", "http1"}
+    assert all(expected[name].n_unique() > 1 for name in ("server_name", "path"))
     assert_frame_equal(history_of(flows, cluster, book), expected)
 
 
