@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.errors import ConfigError
 from pipeline.inventory import manifests
-from pipeline.inventory.models import Other, Pod, Service
+from pipeline.inventory.models import Other, Pod, Service, version_of
 
 LAB = Path(__file__).resolve().parents[3] / "deploy" / "lab" / "manifests"
 POD = "apiVersion: v1\nkind: Pod\nmetadata: {name: %s}\nstatus: {podIP: %s}\n"
@@ -72,6 +72,14 @@ def test_timestamps_stay_text(tmp_path: Path) -> None:
     assert refusals == []
     assert isinstance(objects[0], Pod)
     assert objects[0].metadata.deletion_timestamp == "2026-01-05T08:00:00Z"
+
+
+@pytest.mark.parametrize(("written", "version"), [('"81"', "81"), ("81", "81"), ("null", "")])
+def test_a_version_may_have_lost_its_quotes(tmp_path: Path, written: str, version: str) -> None:
+    metadata = f"metadata: {{name: a, resourceVersion: {written}}}"
+    (tmp_path / "a.yaml").write_text(f"apiVersion: v1\nkind: Pod\n{metadata}\n")
+    (pod,), refusals = manifests.load(tmp_path)
+    assert (version_of(pod), refusals) == (version, [])
 
 
 def test_a_wrong_field_is_named_with_file_document_line_and_object(tmp_path: Path) -> None:
