@@ -7,7 +7,9 @@ are is looked up every SCAN_S, and at once when a known one can no longer be rea
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any, Final
@@ -24,7 +26,10 @@ from . import Columns
 
 SCAN_S: Final = 5
 SOCKETS_S: Final = 15
-"""How often the sockets of a pod are counted. The pods take turns."""
+"""How often the sockets of a pod are counted at most. The pods take turns, one a cycle."""
+SOCKETS_SHARE: Final = 0.005
+"""How much of the time may go into that. The kernel goes through a table of the whole node for each pod, which may take
+milliseconds, so on a node with many pods their turns come less often."""
 _HALF: Final = (1 << 64) - 1
 _NO_SOCKETS: Final = (0,) * len(SOCKET_COLUMNS)
 
@@ -47,8 +52,9 @@ class CounterSource:
         self._scan_due_ns = 0
         self._sockets: dict[int, tuple[int, ...]] = {}
         """Of each namespace, by inode: what was counted last."""
-        self._sockets_due: dict[int, int] = {}
-        """When to count again, in ns since the epoch."""
+        self._sockets_ns: dict[int, int] = {}
+        """When that was, since the epoch."""
+        self._sockets_due_ns = 0
 
     def start(self) -> None:
         """Open a socket in the node's namespace. Raises ConfigError for a wrong `netns` or `proc`."""
@@ -88,6 +94,7 @@ class CounterSource:
     def _pod_rows(self, now_ns: int) -> list[Row]:
         if now_ns >= self._scan_due_ns:
             self._scan(now_ns)
+        self._count_sockets(now_ns)
         rows, complete = self._read_sandboxes(now_ns)
         if not complete:
             self._scan(now_ns)
@@ -97,7 +104,7 @@ class CounterSource:
     def _scan(self, now_ns: int) -> None:
         self._sandboxes = find_sandboxes(self._proc, self._own_inode)
         inodes = {sandbox.inode for sandbox in self._sandboxes}
-        for known in (self._sockets, self._sockets_due):
+        for known in (self._sockets, self._sockets_ns):
             for inode in known.keys() - inodes:
                 del known[inode]
         self._scan_due_ns = now_ns + SCAN_S * 1_000_000_000
@@ -110,7 +117,7 @@ class CounterSource:
             if not sandbox.address:  # its network was still being made
                 sandbox = self._sandboxes[position] = describe(known.inode, known.folder) or known
             try:
-                sockets = self._sockets_of(sandbox, now_ns)
+                sockets = self._sockets.get(sandbox.inode, _NO_SOCKETS)
                 for name, counts in interfaces(sandbox):
                     rows.append(_row(now_ns, "pod", sandbox.indexes.get(name, 0), name, counts, sandbox, sockets))
                     sockets = _NO_SOCKETS
@@ -118,14 +125,18 @@ class CounterSource:
                 complete = False
         return rows, complete
 
-    def _sockets_of(self, sandbox: Sandbox, now_ns: int) -> tuple[int, ...]:
-        """What was counted in the namespace last; at first, and when its turn has come, it is counted now."""
-        if now_ns >= self._sockets_due.get(sandbox.inode, 0):
-            first = sandbox.inode not in self._sockets
+    def _count_sockets(self, now_ns: int) -> None:
+        """Count the sockets of the pod whose turn it is, if it is time to: a small share of the time goes into that."""
+        if now_ns < self._sockets_due_ns or not self._sandboxes:
+            return
+        sandbox = min(self._sandboxes, key=lambda known: self._sockets_ns.get(known.inode, 0))
+        if now_ns < self._sockets_ns.get(sandbox.inode, 0) + SOCKETS_S * 1_000_000_000:
+            return
+        began = time.perf_counter_ns()
+        with contextlib.suppress(OSError):  # it has gone, which reading its interfaces will tell
             self._sockets[sandbox.inode] = tcp_sockets(sandbox)
-            wait_s = 1 + sandbox.inode % SOCKETS_S if first else SOCKETS_S
-            self._sockets_due[sandbox.inode] = now_ns + wait_s * 1_000_000_000
-        return self._sockets[sandbox.inode]
+        self._sockets_ns[sandbox.inode] = now_ns
+        self._sockets_due_ns = now_ns + int((time.perf_counter_ns() - began) / SOCKETS_SHARE)
 
 
 def _row(

@@ -72,7 +72,7 @@ def test_counters_are_the_pods_own_to_the_byte(network: Network, proc: Path) -> 
 
 
 def test_sockets_of_a_pod_are_those_that_it_has(network: Network, proc: Path) -> None:
-    """They are counted when the pod is first seen, and then once in a while."""
+    """They are counted a pod at a time, and once in a while."""
     source = CounterSource(Metrics(), proc, network.netns("node"))
     source.start()
 
@@ -86,11 +86,14 @@ def test_sockets_of_a_pod_are_those_that_it_has(network: Network, proc: Path) ->
             if count
         }
 
-    now_ns = time.time_ns()
+    now_ns, later_ns = time.time_ns(), (SOCKETS_S + 1) * 1_000_000_000
     with serving(network, "10.2.0.2", echo_all), connected(network, "10.96.0.10", 80):
-        during = sockets(now_ns)
-    assert during == sockets(now_ns + 1), "not yet counted again"
-    after = sockets(now_ns + (SOCKETS_S + 2) * 1_000_000_000)
+        first = sockets(now_ns)
+        assert first == sockets(now_ns + 1), "it takes its time"
+        during = sockets(now_ns + later_ns)
+    assert len({address for address, _ in first}) < len({address for address, _ in during})
+    sockets(now_ns + 2 * later_ns)
+    after = sockets(now_ns + 3 * later_ns)
     source.stop()
     assert during["10.1.0.2", "tcp_established"] == 1
     assert during["10.2.0.2", "tcp_listen"] >= 1
