@@ -12,7 +12,8 @@ send again, by the sender's own TCP_INFO; null where the sender is nginx, or hid
 (`closed`, `reset`, `refused`, `no_reply`), `opened_ns`, `closed_ns`, `denied_by` (NAMESPACE/POLICY or null), `tracked`
 (see `misbehaviour`), `asked` (the name looked up, or null), `mesh` ({namespace, host, subset} where the client chose
 it, or null), and `answer` on lookups. A client's own row has `connected_us`, how long its call to connect took, null
-where it failed. An ingress's leg has `route` too: {namespace, name, host, path} of the rule that the request matched,
+where it failed, and `head` ([protocol, server name, method, path] of what it said first, null where that was neither
+TLS nor HTTP). An ingress's leg has `route` too: {namespace, name, host, path} of the rule that the request matched,
 by what the backend was asked for.
 
 What a sidecar takes from its own pod never leaves it and is not in the truth. In its place are the connections that the

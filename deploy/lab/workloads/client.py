@@ -133,6 +133,7 @@ class Client:
 
     def _converse(self, connection: socket.socket, action: Action, row: Row) -> None:
         channel = Channel(connection)
+        row["head"] = _head(action)
         try:
             if "server_name" in action:
                 channel = TLSChannel(connection, self._context, action["server_name"])
@@ -170,6 +171,7 @@ class Client:
             "asked": action.get("host"),
             "mesh": action.get("mesh"),
             "connected_us": None,
+            "head": None,
         }
 
     def _end(self, row: Row) -> None:
@@ -245,6 +247,15 @@ KINDS: dict[str, Callable[[Channel, Action, Row], None]] = {
     "upload": converse_upload,
     "probe": converse_probe,
 }
+
+
+def _head(action: Action) -> list[str] | None:
+    """Protocol, server name, method and path of what the client says first; None where that is neither TLS nor HTTP."""
+    if "server_name" in action:
+        return ["tls", action["server_name"], "", ""]
+    if action["kind"] != "http":
+        return None
+    return ["http1", action["server"], "POST" if action.get("request_bytes") else "GET", action["path"]]
 
 
 def _expect(channel: Channel) -> bytes:
