@@ -142,26 +142,39 @@ def test_of_many_heads_some_are_read(network: Network) -> None:
     assert 10 <= len(heads) < 90  # at either of two interfaces: 44 of 100 are expected
 
 
-@pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs util-linux's setpriv")
-def test_heads_need_one_capability(network: Network) -> None:
-    """CAP_NET_RAW is enough for the capture; without it the flows come all the same, and the reason is told."""
-    program = """
+CAPTURES = {
+    "heads": "from collector.sources.heads import HeadSource; source = HeadSource(Nothing(), metrics)",
+    "dns": "from collector.sources.dns import DnsSource; source = DnsSource(metrics)",
+    "packets": "from collector.sources.packets import PacketSource; source = PacketSource(metrics)",
+}
+CAPTURE = """
+from collector.errors import ConfigError
 from collector.metrics import Metrics
-from collector.sources.heads import HeadSource
 
 class Nothing:
     def start(self): pass
     def stop(self): pass
 
 metrics = Metrics()
-source = HeadSource(Nothing(), metrics)
-source.start()
+{source}
+try:
+    source.start()
+except ConfigError as error:
+    print("refused" if "CAP_NET_RAW" in str(error) else error)
+else:
+    reasons = [labels[1] for name, labels in metrics._values if name == "hook_info"]
+    print("refused" if reasons == ["privileges"] else "captures")
 source.stop()
-reasons = [labels[1] for name, labels in metrics._values if name == "hook_info"]
-print({"": "captures", "privileges": "is refused"}[reasons[0]])
 """
-    for capabilities, expected in (("-all,+net_raw", "captures"), ("-all", "is refused")):
-        command = ["setpriv", f"--bounding-set={capabilities}", "--inh-caps=-all", sys.executable, "-c", program]
-        run = ["nsenter", f"--net={network.netns('node')}", *command]
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="no setpriv")
+@pytest.mark.parametrize("source", CAPTURES)
+def test_captures_need_one_capability(network: Network, source: str) -> None:
+    """CAP_NET_RAW alone is enough; without it the reason is told."""
+    for capabilities, expected in (("-all,+net_raw", "captures"), ("-all", "refused")):
+        program = CAPTURE.format(source=CAPTURES[source])
+        command = ["setpriv", f"--bounding-set={capabilities}", f"--inh-caps={capabilities}", "--"]
+        run = ["nsenter", f"--net={network.netns('node')}", *command, sys.executable, "-c", program]
         done = subprocess.run(run, capture_output=True, text=True, cwd=ROOT, check=True)
         assert done.stdout == expected + "\n", (capabilities, done)
