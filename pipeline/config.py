@@ -15,6 +15,7 @@ from .errors import ConfigError
 
 _GROUP: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 _DOMAIN: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\Z")
+_LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 _SCHEMES: Final = ("file", "kafka")
 
 
@@ -49,6 +50,9 @@ class PipelineConfig:
     state_settle_s: float = 0.0
     """How far beyond a flow's start the state must be known before it is judged: what a pod's status may lag behind its
     packets. With 0 a pod that takes over an address within that time may bring its predecessor's name."""
+    live: Literal["auto", "on", "off"] = "auto"
+    """Whether single flows can be followed at `listen` by `flowatlas observe` and `top`; `auto`: where only this
+    machine reaches it. Nothing there asks who is asking."""
     window_s: float = 1.0
     """Metrics are published this often."""
     lake_flush_s: float = 10.0
@@ -84,6 +88,11 @@ class PipelineConfig:
     def is_state_on_bus(self) -> bool:
         """Whether a watcher tells the state on the bus."""
         return self.state == Path("bus")
+
+    @property
+    def is_live(self) -> bool:
+        """Whether single flows can be followed."""
+        return self.live == "on" or (self.live == "auto" and self.listen_address[0] in _LOOPBACK)
 
     @property
     def listen_address(self) -> tuple[str, int]:

@@ -43,8 +43,10 @@ from .intake import Intake
 from .inventory.dataplane import services_by
 from .inventory.endpoints import UNKNOWN
 from .inventory.snapshot import Snapshot
-from .outputs.history import history_of
+from .outputs.history import HISTORY, history_of
 from .outputs.lake import Lake
+from .outputs.live import PATH as LIVE_PATH
+from .outputs.live import LiveTail
 from .outputs.meters import Meters
 from .outputs.policy_log import PolicyLog
 from .outputs.prometheus import PrometheusServer
@@ -79,6 +81,7 @@ class Engine:
         publication: Publication,
         lake: Lake | None = None,
         prices: Prices | None = None,
+        live: LiveTail | None = None,
         geo: Geo | None = None,
     ) -> None:
         self.ready = threading.Event()
@@ -89,6 +92,7 @@ class Engine:
         self._publication = publication
         self._lake = lake
         self._geo = geo
+        self._live = live
         self._meters = Meters()
         self._awaiting = Awaiting(config.state_wait_s, config.state_settle_s)
         self._asked = Awaiting(config.state_wait_s, config.state_settle_s)
@@ -253,15 +257,19 @@ class Engine:
             self._flows.use(snapshot)
             self._flows.add(judged)
             self._coverage.add_flows(judged, snapshot)
-        if self._lake is not None:
+        if self._lake is not None or (self._live is not None and self._live.is_wanted):
             with self._meters.stage("attribute"):
                 if "dns_name" not in judged.columns:
                     judged = self._names.join(judged.lazy(), snapshot).collect()
                 if self._geo is not None:
                     judged = self._geo.with_names(judged)
             with self._meters.stage("output"):
-                book = self._policies.timeline.book
-                self._lake.add(history_of(judged, snapshot, book, self._lake.categories))
+                categories = self._lake.categories if self._lake is not None else None
+                rows = history_of(judged, snapshot, self._policies.timeline.book, categories)
+                if self._lake is not None:
+                    self._lake.add(rows)
+                if self._live is not None and self._live.is_wanted:
+                    self._live.add(rows.cast(HISTORY))
 
     def _apply_dns(self, asked: pl.DataFrame, state: ClusterState, given_s: float, *, is_final: bool) -> None:
         """Count exchanges that came at `given_s`; those of a client that nothing holds yet wait as flows do."""
@@ -374,8 +382,10 @@ def run(config: PipelineConfig) -> int:
     state = open_state(config)
     geo = load_geo(config.geo) if config.geo else None
     price_table = load_prices(config.prices) if config.prices is not None else None
-    engine = Engine(config, reader, state, publication, lake, price_table, geo)
-    with PrometheusServer(config.listen_address, publication, engine.ready.is_set) as server:
+    live = LiveTail() if config.is_live else None
+    engine = Engine(config, reader, state, publication, lake, price_table, live, geo)
+    more = {LIVE_PATH: live.answer} if live is not None else {}
+    with PrometheusServer(config.listen_address, publication, engine.ready.is_set, more=more) as server:
         log.info("serving /metrics on %s:%d", *server.address)
         try:
             return engine.run(stop)

@@ -52,15 +52,43 @@ def scan_flows(
     return filled(flows)
 
 
+def last_flows(
+    lake: Path | str,
+    rows: int,
+    matching: pl.Expr | bool = True,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> pl.DataFrame:
+    """The newest observations that match, at most `rows`, oldest first.
+
+    Hours are read from the newest back until there are enough. Raises ConfigError as `scan_flows` does.
+    """
+    since, until = _aware(since), _aware(until)
+    every = scan_flows(lake, since, until)
+    found = every.clear().collect()
+    for folder in reversed(list(_hours(Path(lake) / FOLDER, since, until))):
+        hour = _hour_of(folder)
+        part = scan_flows(lake, max(hour, since or hour), min(hour + _HOUR, until or hour + _HOUR))
+        found = pl.concat([part.filter(matching).sort("time").tail(rows - found.height).collect(), found])
+        if found.height >= rows:
+            break
+    return found
+
+
 def _hours(folder: Path, since: datetime | None, until: datetime | None) -> Iterator[Path]:
     """The hour folders that may hold rows of the time asked for, oldest first."""
     for path in sorted(folder.glob("date=*/hour=*")):
         try:
-            hour = datetime.strptime(f"{path.parent.name}/{path.name}", "date=%Y-%m-%d/hour=%H").replace(tzinfo=UTC)
+            hour = _hour_of(path)
         except ValueError:
             continue
         if (since is None or hour + _HOUR > since) and (until is None or hour < until):
             yield path
+
+
+def _hour_of(folder: Path) -> datetime:
+    """The time at which a folder's hour begins. Raises ValueError where its name is none of ours."""
+    return datetime.strptime(f"{folder.parent.name}/{folder.name}", "date=%Y-%m-%d/hour=%H").replace(tzinfo=UTC)
 
 
 def _aware(time: datetime | None) -> datetime | None:

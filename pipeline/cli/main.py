@@ -15,7 +15,21 @@ from typing import cast
 from collector.errors import ConfigError as CollectorConfigError
 
 from ..errors import ConfigError
-from . import attribute, collect, configuration, dashboards, demo, explain, flows, policy, rules, serve, watch
+from . import (
+    attribute,
+    collect,
+    configuration,
+    dashboards,
+    demo,
+    explain,
+    flows,
+    observe,
+    policy,
+    rules,
+    serve,
+    top,
+    watch,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,20 +53,34 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line; building it imports nothing heavy."""
-    top = argparse.ArgumentParser(
+    whole = argparse.ArgumentParser(
         prog="flowatlas",
         description="Who talks to whom in a cluster, through which Service: flows and interface counters from the "
         "nodes' kernels, attributed, counted once, as Prometheus metrics and Grafana dashboards.",
         epilog="Start with: flowatlas demo",
     )
-    top.add_argument("--version", action="version", version=f"flowatlas {metadata.version('flowatlas')}")
-    top.add_argument(
+    whole.add_argument("--version", action="version", version=f"flowatlas {metadata.version('flowatlas')}")
+    whole.add_argument(
         "--log-level", choices=("debug", "info", "warning", "error"), default="info", help="default: %(default)s"
     )
-    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in (collect, watch, serve, flows, attribute, explain, policy, dashboards, rules, configuration, demo):
+    commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for module in (
+        collect,
+        watch,
+        serve,
+        observe,
+        top,
+        flows,
+        attribute,
+        explain,
+        policy,
+        dashboards,
+        rules,
+        configuration,
+        demo,
+    ):
         module.add(commands)
-    return top
+    return whole
 
 
 if __name__ == "__main__":

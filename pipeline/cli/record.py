@@ -122,29 +122,44 @@ def _long(record: Record) -> str:
 
 
 def _flows(arguments: argparse.Namespace, cluster: Snapshot) -> tuple[pl.LazyFrame, Sequence[str]]:
-    import polars as pl
-
     from ..attribution import offline
-    from ..outputs.history import HISTORY, filled
     from ..policy.files import history_like
     from ..query import scan_flows
-    from . import flow_input
 
     if arguments.lake is not None:
         return scan_flows(arguments.lake, since=arguments.since, until=arguments.until), ()
     if arguments.since is not None or arguments.until is not None:
         raise ConfigError("--since, --until: of a lake only; a file is read as a whole")
-    path: Path = arguments.flows
-    if path.suffix == ".parquet":
-        try:
-            whole = pl.scan_parquet(path)
-            if {"role", "source_kind", "backend_ip"} <= set(whole.collect_schema().names()):
-                return filled(whole.match_to_schema(HISTORY, extra_columns="ignore", missing_columns="insert")), ()
-        except (OSError, pl.exceptions.PolarsError) as error:
-            raise ConfigError(f"flows: {path}: {error}") from None
+    if (whole := history_file(arguments.flows)) is not None:
+        return whole, ()
+    rows, problems = connections(arguments.flows)
+    return history_like(offline.attribute_rows(rows, cluster)), problems
+
+
+def history_file(path: Path) -> pl.LazyFrame | None:
+    """The rows of a Parquet file of the history; None where it is another file. Raises ConfigError."""
+    import polars as pl
+
+    from ..outputs.history import HISTORY, filled
+
+    if path.suffix != ".parquet":
+        return None
+    try:
+        whole = pl.scan_parquet(path)
+        if not {"role", "source_kind", "backend_ip"} <= set(whole.collect_schema().names()):
+            return None
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise ConfigError(f"flows: {path}: {error}") from None
+    return filled(whole.match_to_schema(HISTORY, extra_columns="ignore", missing_columns="insert"))
+
+
+def connections(path: Path) -> tuple[pl.DataFrame, Sequence[str]]:
+    """The flows of any other file, those of a capture paired, and what a reader must be told. Raises ConfigError."""
+    from . import flow_input
+
     found = flow_input.read(path)
     rows = _paired(found) if flow_input.is_capture(path) else found.rows
-    return history_like(offline.attribute_rows(rows, cluster)), (*found.problems, *found.remarks)
+    return rows, (*found.problems, *found.remarks)
 
 
 def _paired(found: FlowInput) -> pl.DataFrame:

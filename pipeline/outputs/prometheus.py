@@ -1,4 +1,4 @@
-"""The HTTP server of the pipeline: /metrics, /healthz, /readyz.
+"""The HTTP server of the pipeline: /metrics, /healthz, /readyz, and what others answer under paths of their own.
 
 It serves what was published and computes nothing about flows. The invariant: neither slow nor many clients hold up the
 pipeline: each connection serves one request, within a time limit, and beyond a number of them the answer is 503.
@@ -10,7 +10,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -24,6 +24,9 @@ MAX_CONNECTIONS: Final = 32
 CONNECTION_SECONDS: Final = 30.0
 """A connection is cut after this time, whatever it was doing: Prometheus itself gives up a scrape after 10 s."""
 
+Response = tuple[HTTPStatus, dict[str, str], bytes]
+"""Status, headers and body."""
+
 _BUSY: Final = b"HTTP/1.0 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
 _TEXT: Final = "text/plain; charset=utf-8"
 
@@ -31,7 +34,8 @@ _TEXT: Final = "text/plain; charset=utf-8"
 class PrometheusServer:
     """Serves a publication at (host, port); no host means every IPv4 address, port 0 a free one.
 
-    `is_ready` answers /readyz.
+    `is_ready` answers /readyz. `more` answers further paths: a query in, status, headers and body out; in the
+    connection's own thread, so it may wait.
     """
 
     def __init__(
@@ -40,12 +44,14 @@ class PrometheusServer:
         publication: Publication,
         is_ready: Callable[[], bool],
         *,
+        more: Mapping[str, Callable[[str], Response]] | None = None,
         max_connections: int = MAX_CONNECTIONS,
         connection_seconds: float = CONNECTION_SECONDS,
     ) -> None:
         self._address = address
         self._publication = publication
         self._is_ready = is_ready
+        self._more = more or {}
         self._max_connections = max_connections
         self._connection_seconds = connection_seconds
         self._server: _Server | None = None
@@ -91,7 +97,7 @@ class PrometheusServer:
             self._server.server_close()
             self._server = self._thread = None
 
-    def _answer(self, path: str, takes_gzip: bool) -> tuple[HTTPStatus, dict[str, str], bytes]:
+    def _answer(self, path: str, query: str, takes_gzip: bool) -> Response:
         match path:
             case "/metrics" if takes_gzip:
                 headers = {"Content-Type": CONTENT_TYPE, "Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
@@ -105,11 +111,13 @@ class PrometheusServer:
                 return HTTPStatus.OK, {"Content-Type": _TEXT}, b"ready\n"
             case "/readyz":
                 return HTTPStatus.SERVICE_UNAVAILABLE, {"Content-Type": _TEXT}, b"not ready\n"
+            case _ if path in self._more:
+                return self._more[path](query)
             case _:
                 return HTTPStatus.NOT_FOUND, {"Content-Type": _TEXT}, b"there is /metrics, /healthz and /readyz\n"
 
 
-Answer = Callable[[str, bool], tuple[HTTPStatus, dict[str, str], bytes]]
+Answer = Callable[[str, str, bool], Response]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -121,8 +129,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer a GET."""
-        path = self.path.partition("?")[0]
-        status, headers, body = self.server.answer(path, accepts_gzip(self.headers.get("Accept-Encoding", "")))
+        path, _, query = self.path.partition("?")
+        takes_gzip = accepts_gzip(self.headers.get("Accept-Encoding", ""))
+        status, headers, body = self.server.answer(path, query, takes_gzip)
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)

@@ -14,24 +14,39 @@ from ..attribution.flowfile import instants, protocol_numbers
 from .record import FIELDS, SIDES
 
 _TIME: Final = pl.Datetime("ns", "UTC")
+_SERVICE: Final = {
+    "service_namespace": "namespace",
+    "service": "name",
+    "service_port": "port_name",
+    "service_type": "type",
+    "via": "via",
+}
+_KNOWN: Final = {"src_port": pl.UInt16, "packets": pl.UInt64}
+"""Columns that a file may have or not."""
 
 
 def history_like(attributed: pl.DataFrame) -> pl.LazyFrame:
-    """Rows of `offline.attribute_rows` with the columns of the history that `record.record_of` reads.
+    """Rows of `offline.attribute_rows` with the columns of the history that they tell something of.
 
     `outcome` may be a column of the rows; their times are read as `flowfile.instants` does.
     """
     ends = [
         pl.col(side).struct.field(field).fill_null("").alias(f"{side}_{field}") for side in SIDES for field in FIELDS
     ]
+    services = [pl.col("service").struct.field(field).fill_null("").alias(column) for column, field in _SERVICE.items()]
     present = attributed.columns
     size = pl.col("bytes").fill_null(0) if "bytes" in present else pl.lit(0)
     return attributed.lazy().select(
         *ends,
+        *services,
         pl.col("src_ip"),
         pl.col("src_ip").alias("nat_src_ip"),
+        pl.col("dst_ip"),
         pl.col("dst_ip").alias("backend_ip"),
-        pl.col("dst_port").cast(pl.UInt16).alias("backend_port"),
+        *(pl.col("dst_port").cast(pl.UInt16).alias(f"{end}_port") for end in ("dst", "backend")),
+        *(pl.col(name).cast(pl.String) for name in ("attribution", "reason")),
+        *(pl.col(name) for name in ("verdict",) if name in present),
+        *(pl.col(name).cast(kind) for name, kind in _KNOWN.items() if name in present),
         protocol_numbers(attributed["protocol"]),
         pl.lit("canonical").alias("role"),
         (pl.col("outcome") if "outcome" in present else pl.lit("open")).alias("outcome"),

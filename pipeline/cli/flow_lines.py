@@ -1,0 +1,138 @@
+"""Flows as lines: a table for people, whole rows of the history for programs.
+
+The invariant: what a flow's own text holds (a pod's, a Service's or a DNS name) never reaches a terminal as control
+characters.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+from typing import Final, TextIO
+
+import polars as pl
+
+from ..attribution.flowfile import PROTOCOL_NUMBERS
+from . import output
+
+_COLUMNS: Final = ("TIME", "FROM", "TO", "SERVICE", "PORT", "VERDICT", "OUTCOME", "SENT", "RECEIVED")
+_RIGHT: Final = {"SENT", "RECEIVED"}
+_LEAST: Final = {"TIME": 12, "FROM": 24, "TO": 24, "SERVICE": 16, "PORT": 9, "VERDICT": 7, "OUTCOME": 8, "SENT": 8,
+                 "RECEIVED": 8}  # fmt: skip
+_HEADER_EVERY: Final = 100
+_COLOURS: Final = {
+    **dict.fromkeys(("denied", "established_denied", "refused", "reset"), "\x1b[31m"),
+    **dict.fromkeys(("no_reply", "dropped_allowed"), "\x1b[33m"),
+    "allowed": "\x1b[32m",
+}
+_PLAIN: Final = "\x1b[0m"
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_PROTOCOLS: Final = {number: name.lower() for name, number in PROTOCOL_NUMBERS.items()}
+
+
+def write(rows: pl.DataFrame, form: str | None) -> None:
+    """Write a whole record to standard output."""
+    chosen = form or ("table" if sys.stdout.isatty() else "jsonl")
+    if chosen == "table":
+        FlowLines(sys.stdout, chosen).write(rows)
+        if rows.is_empty():
+            print("no flow matches", file=sys.stderr)
+    else:
+        output.write(rows, chosen)
+
+
+class FlowLines:
+    """Flows in parts, as they come. Widths of columns grow and never shrink, so that columns stay in line."""
+
+    def __init__(self, to: TextIO, form: str | None) -> None:
+        self._to = to
+        self._form = form or ("table" if to.isatty() else "jsonl")
+        self._is_coloured = to.isatty() and "NO_COLOR" not in os.environ
+        self._widths = dict(_LEAST)
+        self._lines = 0
+
+    def write(self, rows: pl.DataFrame) -> None:
+        """Write rows of the history and flush."""
+        if rows.is_empty():
+            return
+        if self._form == "jsonl":
+            self._to.write(rows.write_ndjson())
+        elif self._form == "csv":
+            self._to.write(output.flat(rows).write_csv(include_header=self._lines == 0))
+            self._lines += rows.height
+        else:
+            self._write_table([cells(row) for row in rows.iter_rows(named=True)])
+        self._to.flush()
+
+    def _write_table(self, lines: Sequence[Sequence[str]]) -> None:
+        grown = False
+        for line in lines:
+            for name, cell in zip(_COLUMNS, line, strict=True):
+                if len(cell) > self._widths[name]:
+                    self._widths[name], grown = len(cell), True
+        for line in lines:
+            if self._lines % _HEADER_EVERY == 0 or grown:
+                self._to.write(self._line(_COLUMNS))
+                grown = False
+            self._to.write(self._line(line))
+            self._lines += 1
+
+    def _line(self, line: Sequence[str]) -> str:
+        parts = []
+        for name, cell in zip(_COLUMNS, line, strict=True):
+            width = self._widths[name]
+            text = cell.rjust(width) if name in _RIGHT else cell.ljust(width)
+            colour = _COLOURS.get(cell) if self._is_coloured else None
+            parts.append(f"{colour}{text}{_PLAIN}" if colour else text)
+        return "  ".join(parts).rstrip() + "\n"
+
+
+def cells(row: dict[str, object]) -> list[str]:
+    """One row of the history as the cells of the table."""
+    time, port = row["time"], row["dst_port"]
+    protocol = row["protocol"]
+    name = _PROTOCOLS.get(protocol, str(protocol)) if isinstance(protocol, int) else "?"
+    service = f"{row['service_namespace']}/{row['service']}" if row["service"] else "-"
+    found = (
+        f"{time:%H:%M:%S.%f}"[:12] if time is not None else "-",
+        _end(row, "source", row["src_ip"]),
+        _end(row, "destination", row["backend_ip"]),
+        service,
+        f"{port}/{name}",
+        str(row["mismatch"] or row["verdict"] or "-"),
+        str(row["outcome"] or "-"),
+        size(row["bytes"]),
+        size(row["reply_bytes"]),
+    )
+    return [printable(cell) for cell in found]
+
+
+def printable(text: str) -> str:
+    """Text with what a terminal would obey replaced."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def _end(row: dict[str, object], side: str, address: object) -> str:
+    """A pod by its name, what is beyond the cluster by its DNS name where it had one, and else the address."""
+    namespace, name, kind = (row[f"{side}_{field}"] for field in ("namespace", "name", "kind"))
+    if side == "destination" and row["dns_name"]:
+        return f"{row['dns_name']} ({address})"
+    if not name:
+        return str(address or "?")
+    if namespace:
+        return f"{namespace}/{name}"
+    return f"{name} ({address})" if kind != "Node" else f"node {name}"
+
+
+def size(count: object) -> str:
+    """Bytes as people read them: 3 digits and a decimal unit."""
+    if not isinstance(count, int):
+        return "-"
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if value < 999.5 or unit == "TB":
+            return f"{value:.0f} {unit}" if unit == "B" or value >= 99.5 else f"{value:.1f} {unit}"
+        value /= 1000
+    return str(count)

@@ -1,0 +1,151 @@
+"""`flowatlas observe`: single flows, live, from the history, or from a file, picked by the words that people use."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from ..errors import ConfigError
+from . import Subparsers, flow_conditions, record
+from .following import DEFAULT_SERVER, follow
+
+if TYPE_CHECKING:
+    import polars as pl
+
+LAST: Final = 20
+"""Flows shown of a record, where nothing says how many."""
+
+
+def add(commands: Subparsers) -> None:
+    """Add the sub-command."""
+    command = commands.add_parser(
+        "observe",
+        help="show single flows: live, from the history, or from a file",
+        description="Show flows with both ends, the Service, the verdict of policies and how each went. Without --lake "
+        "or --flows it asks a running pipeline and shows flows as they come. A flow is one observation of a "
+        f"connection; one that lives long is told again as it goes on. Of a record the last {LAST} are shown, or all "
+        "from --since on.",
+        epilog="examples: flowatlas observe -f --to-service shop/backend --verdict denied; "
+        "flowatlas observe --lake lake --since 10m --from-pod shop/frontend --not --protocol udp -o jsonl; "
+        "flowatlas observe --flows capture.pcap --state state.yaml --port 443",
+    )
+    where = command.add_argument_group("where from").add_mutually_exclusive_group()
+    where.add_argument(
+        "--server", default=DEFAULT_SERVER, metavar="URL", help="a running pipeline (default: %(default)s)"
+    )
+    where.add_argument("--lake", type=Path, metavar="DIR", help="the flow history")
+    where.add_argument(
+        "--flows", type=Path, metavar="FILE", help="JSON Lines, .parquet of flows or of the history, or a capture"
+    )
+    command.add_argument("--state", type=Path, metavar="PATH", help="the cluster's objects, for --flows")
+    command.add_argument("-f", "--follow", action="store_true", help="go on as flows come; without it until --last")
+    command.add_argument("--last", type=_count, metavar="N", help="the newest N")
+    command.add_argument("--first", type=_count, metavar="N", help="the oldest N")
+    command.add_argument("--since", type=record.moment, metavar="WHEN", help="of the lake: 10m, 2h, ... ago, or a time")
+    command.add_argument("--until", type=record.moment, metavar="WHEN", help="the same for the end")
+    command.add_argument(
+        "--all", action="store_true", help="what other nodes and tunnels saw of the same connections too"
+    )
+    command.add_argument(
+        "-o",
+        "--output",
+        choices=("table", "json", "jsonl", "csv"),
+        metavar="FORMAT",
+        help="table, json, jsonl or csv (default: table on a terminal, jsonl when piped)",
+    )
+    flow_conditions.add_arguments(command)
+    command.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Show the flows."""
+    if arguments.lake is None and arguments.flows is None:
+        return _live(arguments)
+    if arguments.follow:
+        raise ConfigError("--follow: a record does not go on; leave --lake and --flows out to ask a pipeline")
+    from .flow_lines import write
+
+    rows, is_sound = _recorded(arguments)
+    write(rows, arguments.output)
+    return 0 if is_sound else 1
+
+
+def _live(arguments: argparse.Namespace) -> int:
+    """As they come: until the user stops, or, without --follow, until there are as many as were asked for."""
+    from .flow_lines import FlowLines
+
+    if any(getattr(arguments, name) is not None for name in ("since", "until", "first", "state")):
+        raise ConfigError("--since, --until, --first, --state: of --lake or --flows only; a pipeline tells what comes")
+    if arguments.output == "json":
+        raise ConfigError("--output: flows that go on are no JSON document; use jsonl")
+    wanted = None if arguments.follow else arguments.last or LAST
+    lines = FlowLines(sys.stdout, arguments.output)
+    for rows in _counted(follow(arguments.server, arguments.conditions), all_roles=arguments.all):
+        part = rows if wanted is None else rows.head(wanted)
+        lines.write(part)
+        if wanted is not None and (wanted := wanted - part.height) <= 0:
+            break
+    return 0
+
+
+def _counted(frames: Iterator[pl.DataFrame], *, all_roles: bool) -> Iterator[pl.DataFrame]:
+    for rows in frames:
+        yield rows if all_roles else rows.filter(role="canonical")
+
+
+def _recorded(arguments: argparse.Namespace) -> tuple[pl.DataFrame, bool]:
+    """The rows asked for, oldest first, and whether everything could be read."""
+    import polars as pl
+
+    from ..flowfilter import matching
+    from ..query import last_flows, scan_flows
+
+    wanted = matching(arguments.conditions)
+    if not arguments.all:
+        wanted &= pl.col("role") == "canonical"
+    last = arguments.last
+    if last is None and arguments.first is None and arguments.since is None and arguments.until is None:
+        last = LAST
+    if arguments.lake is not None:
+        if last is not None and arguments.first is None:
+            return last_flows(arguments.lake, last, wanted, arguments.since, arguments.until), True
+        found, is_sound = scan_flows(arguments.lake, arguments.since, arguments.until), True
+    else:
+        if arguments.since is not None or arguments.until is not None:
+            raise ConfigError("--since, --until: of a lake only; a file is read as a whole")
+        found, is_sound = _of_file(arguments)
+    rows = found.filter(wanted).collect().sort("time", maintain_order=True)
+    if arguments.first is not None:
+        rows = rows.head(arguments.first)
+    return (rows if last is None else rows.tail(last)), is_sound
+
+
+def _of_file(arguments: argparse.Namespace) -> tuple[pl.LazyFrame, bool]:
+    """The rows of a file, judged under the objects that go with it."""
+    from ..attribution import offline
+    from ..attribution.policies import compile_policies
+    from ..inventory import manifests, snapshot
+    from ..outputs.history import HISTORY
+    from ..policy.files import history_like
+
+    if (whole := record.history_file(arguments.flows)) is not None:
+        return whole, True
+    if arguments.state is None:
+        raise ConfigError("--state: the cluster's objects are wanted with a file that is not of the history")
+    objects, refusals = manifests.load(arguments.state)
+    rows, problems = record.connections(arguments.flows)
+    for problem in (*refusals, *problems):
+        print(f"flowatlas observe: {problem}", file=sys.stderr)
+    cluster = snapshot.build(objects)
+    judged = offline.attribute_rows(rows, cluster, compile_policies(objects, cluster))
+    return history_like(judged).match_to_schema(HISTORY, missing_columns="insert"), not refusals
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of flows")
+    return number
