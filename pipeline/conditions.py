@@ -81,6 +81,10 @@ KINDS: Final[Mapping[str, Kind]] = {
     **_of_ends(),
     "to-service": Kind("object", ("service_namespace", "service"), "[NS/]NAME", "the Service that was dialled"),
     "to-fqdn": Kind("name", ("dns_name",), "NAME", "the DNS name that the client dialled; *.NAME: any below it"),
+    "host": Kind(
+        "name", ("server_name", "route_host"), "NAME", "the host asked for, by TLS or HTTP; *.NAME: any below"
+    ),
+    "path": Kind("prefix", ("path", "route_path"), "PATH", "the HTTP path asked for begins so"),
     "route": Kind("object", ("route_namespace", "route"), "[NS/]NAME", "the Ingress or Gateway route"),
     "protocol": Kind("protocol", ("protocol",), "NAME", "tcp, udp, sctp, icmp, ..., or a number"),
     "verdict": Kind("verdict", ("verdict", "mismatch"), "VERDICT", f"of policies: {', '.join(VERDICTS)}", VERDICTS),

@@ -115,12 +115,16 @@ def _verdict(kind: Kind, value: str) -> pl.Expr:
 
 def _name(kind: Kind, value: str) -> pl.Expr:
     name = value.lower().rstrip(".")
-    if not name.removeprefix("*."):
+    if not name.strip("*."):
         raise ConfigError(f"{value!r} is no name")
     return pl.any_horizontal(
         pl.col(column).str.ends_with(name[1:]) if name.startswith("*.") else pl.col(column) == name
         for column in kind.columns
     )
+
+
+def _prefix(kind: Kind, value: str) -> pl.Expr:
+    return pl.any_horizontal(pl.col(column).str.starts_with(value) for column in kind.columns)
 
 
 TESTS: Final[Mapping[str, Callable[[Kind, str], pl.Expr]]] = {
@@ -131,6 +135,7 @@ TESTS: Final[Mapping[str, Callable[[Kind, str], pl.Expr]]] = {
     "object": _object,
     "pod": _pod,
     "port": _port,
+    "prefix": _prefix,
     "protocol": _protocol,
     "verdict": _verdict,
 }

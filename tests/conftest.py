@@ -20,7 +20,12 @@ from tests.kafka_broker import KafkaBroker, KafkaUnavailableError, jars
 from tests.kube_apiserver import BINARY, KubeApiServer
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-PROGRAMS: Final = {"prometheus": ("prometheus", "promtool"), "kafka": ("java",), "apiserver": ("etcd", "openssl")}
+PROGRAMS: Final = {
+    "prometheus": ("prometheus", "promtool"),
+    "kafka": ("java",),
+    "apiserver": ("etcd", "openssl"),
+    "terminal": ("tmux",),
+}
 """The programs that a marker's tests cannot do without."""
 
 

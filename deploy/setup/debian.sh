@@ -16,6 +16,7 @@ want sysctl procps
 want hostname hostname
 want prometheus prometheus
 want promtool prometheus
+want tmux tmux
 want java default-jre-headless
 want mvn maven
 command -v clang >/dev/null 2>&1 || want clang-14 clang-14

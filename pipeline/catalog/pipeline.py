@@ -88,6 +88,6 @@ METRICS: Final = (
         "counter",
         "",
         (),
-        "Rows of flows and DNS that had waited for `state_wait_s` and were judged by what was known of an earlier time.",
+        "Rows of flows and DNS that had waited for `state_wait_s` and were judged by what was known till then.",
     ),
 )

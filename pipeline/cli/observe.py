@@ -128,7 +128,7 @@ def _of_file(arguments: argparse.Namespace) -> tuple[pl.LazyFrame, bool]:
     from ..attribution import offline
     from ..attribution.policies import compile_policies
     from ..inventory import manifests, snapshot
-    from ..outputs.history import HISTORY
+    from ..outputs.history import HISTORY, filled
     from ..policy.files import history_like
 
     if (whole := record.history_file(arguments.flows)) is not None:
@@ -141,7 +141,7 @@ def _of_file(arguments: argparse.Namespace) -> tuple[pl.LazyFrame, bool]:
         print(f"flowatlas observe: {problem}", file=sys.stderr)
     cluster = snapshot.build(objects)
     judged = offline.attribute_rows(rows, cluster, compile_policies(objects, cluster))
-    return history_like(judged).match_to_schema(HISTORY, missing_columns="insert"), not refusals
+    return filled(history_like(judged).match_to_schema(HISTORY, missing_columns="insert")), not refusals
 
 
 def _count(text: str) -> int:

@@ -45,7 +45,7 @@ def history_like(attributed: pl.DataFrame) -> pl.LazyFrame:
         pl.col("dst_ip").alias("backend_ip"),
         *(pl.col("dst_port").cast(pl.UInt16).alias(f"{end}_port") for end in ("dst", "backend")),
         *(pl.col(name).cast(pl.String) for name in ("attribution", "reason")),
-        *(pl.col(name) for name in ("verdict",) if name in present),
+        *(pl.col(name).cast(pl.String).fill_null("") for name in ("verdict",) if name in present),
         *(pl.col(name).cast(kind) for name, kind in _KNOWN.items() if name in present),
         protocol_numbers(attributed["protocol"]),
         pl.lit("canonical").alias("role"),
