@@ -15,7 +15,7 @@ from .variables import datasource, label
 _QUERIES: Final = "flowatlas_dns_queries_total"
 _LATENCY: Final = "flowatlas_dns_latency_seconds"
 _BYPASSES: Final = "flowatlas_dns_bypass_queries_total"
-_ANY: Final = {"source_namespace": "$source_namespace", "source_workload": "$source_workload"}
+_ANY: Final = {"source_namespace": "$namespace", "source_workload": "$workload"}
 _CHOSEN: Final = (_ANY,)
 _FAILED: Final = ({**_ANY, "rcode": "SERVFAIL|REFUSED|FORMERR|NOTIMP|no_answer|[0-9]+"},)
 _UNKNOWN: Final = ({**_ANY, "rcode": "NXDOMAIN"},)
@@ -32,13 +32,13 @@ def dashboard() -> Dashboard:
         "something else than the cluster's DNS.",
         variables=[
             datasource(),
-            label("source_namespace", "Client namespace", _QUERIES, "source_namespace"),
+            label("namespace", "Client namespace", _QUERIES, "source_namespace"),
             label(
-                "source_workload",
+                "workload",
                 "Client workload",
                 _QUERIES,
                 "source_workload",
-                {"source_namespace": "$source_namespace"},
+                {"source_namespace": "$namespace"},
             ),
         ],
         sections=[_key_figures(), _answers(), _latency(), _clients()],

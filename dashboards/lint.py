@@ -17,9 +17,11 @@ from .normalize import SCHEMA_VERSION
 from .promql import BUILT_IN, read, substitute, variables
 from .variables import ALL
 
-PANEL_TYPES: Final = frozenset({"stat", "table", "timeseries"})
+PANEL_TYPES: Final = frozenset({"nodeGraph", "stat", "table", "timeseries"})
 """Panel types in use, none of them Angular. A type joins them together with the checks that it needs."""
 
+_GRAPH_COLUMNS: Final = {"nodes": frozenset({"id", "title"}), "edges": frozenset({"id", "source", "target"})}
+"""The labels that Grafana's node graph cannot do without, by the name of the query."""
 _LEGEND_LABEL: Final = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 _LABEL_VALUES: Final = re.compile(r"label_values\((?P<selector>.+),\s*(?P<label>\w+)\)")
 
@@ -123,7 +125,10 @@ def _panel_problems(panel: Json) -> Iterator[str]:
         yield "has no query"
     if panel.get("type") == "table":
         yield from _column_problems(panel)
-    elif not panel.get("fieldConfig", {}).get("defaults", {}).get("unit"):
+        return
+    if panel.get("type") == "nodeGraph":
+        yield from _graph_problems(panel)
+    if not panel.get("fieldConfig", {}).get("defaults", {}).get("unit"):
         yield "has no unit"
 
 
@@ -143,6 +148,20 @@ def _column_problems(table: Json) -> Iterator[str]:
             yield f"gives the column {renamed[column]} no unit"
 
 
+def _graph_problems(graph: Json) -> Iterator[str]:
+    """Grafana knows the two frames by their queries' names, and their figures by the columns' own name."""
+    if {target["refId"] for target in graph.get("targets", [])} != set(_GRAPH_COLUMNS):
+        yield f"needs the queries {' and '.join(sorted(_GRAPH_COLUMNS))}"
+    made = {
+        t["options"]["binary"]["left"]: t["options"]["alias"]
+        for t in graph.get("transformations", [])
+        if t["id"] == "calculateField"
+    }
+    for ref in _GRAPH_COLUMNS:
+        if made.get(f"Value #{ref}") != "mainstat":
+            yield f"makes no column mainstat of the values of {ref}"
+
+
 def _organized(table: Json) -> Json:
     options: list[Json] = [t["options"] for t in table.get("transformations", []) if t["id"] == "organize"]
     return options[0] if options else {}
@@ -158,6 +177,9 @@ def _query_problems(panel: Json, target: Json, declared: set[str]) -> Iterator[s
     for label in _LEGEND_LABEL.findall(target.get("legendFormat") or ""):
         if label not in reading.labels:
             yield f"has {label} in its legend; the query returns {', '.join(sorted(reading.labels)) or 'no label'}"
+    if panel.get("type") == "nodeGraph":
+        for label in sorted(_GRAPH_COLUMNS.get(target["refId"], frozenset()) - reading.labels):
+            yield f"lacks the label {label}"
     if panel.get("type") == "table":
         headed = {name for name in _organized(panel).get("renameByName", {}) if not name.startswith("Value #")}
         if headed != reading.labels:

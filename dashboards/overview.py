@@ -8,8 +8,10 @@ from grafanalib.core import Dashboard
 
 from pipeline.catalog import PAIR
 
+from . import links
 from .frame import frame
 from .layout import Section, line, section
+from .nodegraph import NAMESPACES, graph
 from .panels import AMBER, RED, Query, Value, stat, table, timeseries
 from .queries import age, distinct, increase, named, or_zero, rate, share, top, total, zero_while
 from .variables import datasource, label
@@ -26,11 +28,6 @@ _TALKERS: Final = (
     *("source_namespace", "source_workload", "destination_namespace", "destination_workload"),
     *("service_namespace", "service"),
 )
-_SERVICE_PAGE: Final = (
-    "/d/flowatlas-services?${__url_time_range}&var-datasource=${datasource}"
-    '&var-service_namespace=${__data.fields["Service namespace"]}&var-service=${__value.raw}'
-)
-"""Where a row's Service leads; the variables in it are Grafana's."""
 
 
 def dashboard() -> Dashboard:
@@ -40,7 +37,7 @@ def dashboard() -> Dashboard:
         title="Flowatlas / Overview",
         description="Who talks to whom, what fails, and the health of the pipeline that says so.",
         variables=[datasource(), label("namespace", "Namespace", "container_network_receive_bytes_total", "namespace")],
-        sections=[_key_figures(), _traffic(), _failures(), _talkers(), _interfaces(), _pipeline()],
+        sections=[_key_figures(), _map(), _traffic(), _failures(), _talkers(), _interfaces(), _pipeline()],
     )
 
 
@@ -87,6 +84,23 @@ def _key_figures() -> Section:
                 "holds. All namespaces.",
                 "Bps",
                 zero_while(_PIPELINE, rate("flowatlas_unattributed_bytes_total")),
+            ),
+        ),
+    )
+
+
+def _map() -> Section:
+    return section(
+        "Map",
+        line(
+            14,
+            graph(
+                "Namespaces",
+                "Who talks to whom: kilobytes a second in both directions, arrows from the namespace that opened the "
+                "connections. An arrow is red where 5 % of its connections or more fail. The 100 busiest.",
+                NAMESPACES,
+                _TOUCHING,
+                links.namespace(),
             ),
         ),
     )
@@ -184,7 +198,13 @@ def _talkers() -> Section:
                     Value("Failed", "short", or_zero(increase(_FAILURES, by=_TALKERS, where=_TOUCHING), connections)),
                 ],
                 rows=25,
-                links={"Service": _SERVICE_PAGE},
+                links={
+                    "From namespace": links.namespace(),
+                    "From": links.workload("From namespace"),
+                    "To namespace": links.namespace(),
+                    "To": links.workload("To namespace"),
+                    "Service": links.service("Service namespace"),
+                },
             ),
         ),
     )

@@ -19,8 +19,8 @@ _ENDPOINTS: Final = "flowatlas_service_endpoint_connections_total"
 _FLOW_BYTES: Final = "flowatlas_flow_bytes_total"
 _FLOW_CONNECTIONS: Final = "flowatlas_connections_total"
 _FLOW_FAILURES: Final = "flowatlas_connection_failures_total"
-_CHOSEN: Final = ({"service_namespace": "$service_namespace", "service": "$service"},)
-_DIALLED: Final = ({"service_namespace": "$service_namespace", "service": "$service", "service_port": ".+"},)
+_CHOSEN: Final = ({"service_namespace": "$namespace", "service": "$service"},)
+_DIALLED: Final = ({"service_namespace": "$namespace", "service": "$service", "service_port": ".+"},)
 """As _CHOSEN, without the connections that dialled no Service at all, which All would let through."""
 _SENT_TO_PODS: Final = ({**_CHOSEN[0], "endpoint": ".+"},)
 _SERVICE: Final = ("service_namespace", "service")
@@ -37,8 +37,8 @@ def dashboard() -> Dashboard:
         description="What each Service receives, what of it fails, which pods it is sent to and who calls it.",
         variables=[
             datasource(),
-            label("service_namespace", "Service namespace", _CONNECTIONS, "service_namespace"),
-            label("service", "Service", _CONNECTIONS, "service", {"service_namespace": "$service_namespace"}),
+            label("namespace", "Namespace", _CONNECTIONS, "service_namespace"),
+            label("service", "Service", _CONNECTIONS, "service", {"service_namespace": "$namespace"}),
         ],
         sections=[_key_figures(), _services(), _traffic(), _endpoints(), _callers()],
     )
