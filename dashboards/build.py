@@ -5,13 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from . import dns, overview, services
+from . import dns, namespace, overview, services, workload
 from .normalize import Json, normalize, to_text
 
 GENERATED: Final = Path(__file__).parent / "generated"
 """The committed files; tests prove them equal to what the programs build."""
 
-_PROGRAMS: Final = {"dns": dns.dashboard, "overview": overview.dashboard, "services": services.dashboard}
+_PROGRAMS: Final = {
+    "dns": dns.dashboard,
+    "namespace": namespace.dashboard,
+    "overview": overview.dashboard,
+    "services": services.dashboard,
+    "workload": workload.dashboard,
+}
 
 
 def documents() -> dict[str, Json]:

@@ -1,0 +1,319 @@
+"""Namespace: what its workloads exchange inside and across its border, what fails, and how policies cover them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from grafanalib.core import Dashboard
+
+from . import links
+from .frame import frame
+from .layout import Section, line, section
+from .nodegraph import WORKLOADS, graph
+from .panels import AMBER, RED, Query, Value, stat, table, timeseries
+from .queries import distinct, increase, named, or_zero, rate, share, top, total, zero_while
+from .variables import datasource, label
+
+_BYTES: Final = "flowatlas_flow_bytes_total"
+_CONNECTIONS: Final = "flowatlas_connections_total"
+_FAILURES: Final = "flowatlas_connection_failures_total"
+_DNS: Final = "flowatlas_dns_queries_total"
+_COVERED_PODS: Final = "flowatlas_policy_coverage_pods"
+_COVERED_BYTES: Final = "flowatlas_policy_coverage_bytes_total"
+_FROM: Final = ({"source_namespace": "$namespace"},)
+_TO: Final = ({"destination_namespace": "$namespace"},)
+_TOUCHING: Final = (*_FROM, *_TO)
+"""Connections with either end in the chosen namespaces; one with both ends there is counted once."""
+_OWN: Final = ({"namespace": "$namespace"},)
+_UNPROTECTED: Final = ({"namespace": "$namespace", "coverage": "unprotected"},)
+_DNS_FAILED: Final = ({**_FROM[0], "rcode": "SERVFAIL|REFUSED|FORMERR|NOTIMP|no_answer|[0-9]+"},)
+
+
+def dashboard() -> Dashboard:
+    """The dashboard, as grafanalib has it."""
+    return frame(
+        uid="flowatlas-namespace",
+        title="Flowatlas / Namespace",
+        description="What the workloads of a namespace exchange, with whom, what fails, and which policies cover them.",
+        variables=[
+            datasource(),
+            label("namespace", "Namespace", "container_network_receive_bytes_total", "namespace"),
+        ],
+        sections=[_key_figures(), _map(), _traffic(), _workloads(), _neighbours(), _policies(), _pods()],
+    )
+
+
+def _key_figures() -> Section:
+    failed = zero_while(_CONNECTIONS, rate(_FAILURES, where=_TO))
+    return section(
+        "",
+        line(
+            4,
+            stat(
+                "Throughput",
+                "Bytes a second in both directions of all connections with an end in the chosen namespaces.",
+                "Bps",
+                rate(_BYTES, where=_TOUCHING),
+            ),
+            stat(
+                "Connections in",
+                "Connections a second that the namespaces' workloads were asked for, failed ones among them.",
+                "cps",
+                zero_while(_CONNECTIONS, rate(_CONNECTIONS, where=_TO)),
+            ),
+            stat(
+                "Failed connections in",
+                "The part of these that were refused, reset or never answered.",
+                "percentunit",
+                zero_while(_CONNECTIONS, share(failed, rate(_CONNECTIONS, where=_TO))),
+                {0.01: AMBER, 0.05: RED},
+            ),
+            stat(
+                "Failed connections out",
+                "The part of the connections opened here that were refused, reset or never answered.",
+                "percentunit",
+                zero_while(
+                    _CONNECTIONS,
+                    share(
+                        zero_while(_CONNECTIONS, rate(_FAILURES, where=_FROM)),
+                        rate(_CONNECTIONS, where=_FROM),
+                    ),
+                ),
+                {0.01: AMBER, 0.05: RED},
+            ),
+            stat(
+                "Workloads answering",
+                "How many workloads have been asked for connections over the time shown.",
+                "short",
+                distinct(increase(_CONNECTIONS, by=("destination_namespace", "destination_workload"), where=_TO)),
+            ),
+            stat(
+                "Unprotected pods",
+                "Pods that no policy selects for what they receive.",
+                "short",
+                zero_while(_COVERED_PODS, total(_COVERED_PODS, where=({**_UNPROTECTED[0], "direction": "ingress"},))),
+                {1: AMBER},
+            ),
+        ),
+    )
+
+
+def _map() -> Section:
+    return section(
+        "Service map",
+        line(
+            16,
+            graph(
+                "Service map",
+                "Who talks to whom: kilobytes a second in both directions, arrows from the workload that opened the "
+                "connections. An arrow is red where 5 % of its connections or more fail. The 100 busiest.",
+                WORKLOADS,
+                _TOUCHING,
+                links.workload("subtitle"),
+            ),
+        ),
+    )
+
+
+def _traffic() -> Section:
+    return section(
+        "Traffic",
+        line(
+            8,
+            timeseries(
+                "Throughput by answering workload",
+                "Bytes a second in both directions of connections to the ten busiest workloads of the namespaces.",
+                "Bps",
+                Query(
+                    top(10, rate(_BYTES, by=("destination_namespace", "destination_workload"), where=_TO)),
+                    "{{destination_namespace}} {{destination_workload}}",
+                ),
+            ),
+            timeseries(
+                "Throughput by opening workload",
+                "Bytes a second in both directions of connections opened by the ten busiest workloads.",
+                "Bps",
+                Query(
+                    top(10, rate(_BYTES, by=("source_namespace", "source_workload"), where=_FROM)),
+                    "{{source_namespace}} {{source_workload}}",
+                ),
+            ),
+        ),
+        line(
+            8,
+            timeseries(
+                "Failures of connections in, by reason",
+                "refused: a reset answered the first packet. reset: it was established first. no_reply: nothing "
+                "answered, as when a policy drops it.",
+                "cps",
+                Query(zero_while(_CONNECTIONS, rate(_FAILURES, by=("reason",), where=_TO), "reason"), "{{reason}}"),
+                stacked=True,
+            ),
+            timeseries(
+                "Failures of connections out, by reason",
+                "As on the left, of the connections that the namespaces' own workloads opened.",
+                "cps",
+                Query(zero_while(_CONNECTIONS, rate(_FAILURES, by=("reason",), where=_FROM), "reason"), "{{reason}}"),
+                stacked=True,
+            ),
+            timeseries(
+                "DNS questions and failures",
+                "Questions a second of the namespaces' pods, and those that nobody answered or the server failed at.",
+                "reqps",
+                Query(zero_while(_DNS, rate(_DNS, where=_FROM)), "questions"),
+                Query(zero_while(_DNS, rate(_DNS, where=_DNS_FAILED)), "failed"),
+            ),
+        ),
+    )
+
+
+def _workloads() -> Section:
+    keys = ("destination_namespace", "destination_workload", "destination_workload_kind")
+    connections = increase(_CONNECTIONS, by=keys, where=_TO)
+    return section(
+        "Workloads",
+        line(
+            9,
+            table(
+                "Workloads by bytes answered",
+                "The 50 workloads of the namespaces that exchanged most on connections to them over the time shown.",
+                {
+                    "destination_namespace": "Namespace",
+                    "destination_workload": "Workload",
+                    "destination_workload_kind": "Kind",
+                },
+                [
+                    Value("Bytes", "bytes", increase(_BYTES, by=keys, where=_TO)),
+                    Value("Connections", "short", connections),
+                    Value("Failed", "short", or_zero(increase(_FAILURES, by=keys, where=_TO), connections)),
+                ],
+                rows=50,
+                links={"Workload": links.workload("Namespace")},
+            ),
+        ),
+    )
+
+
+def _neighbours() -> Section:
+    return section(
+        "Neighbours",
+        line(
+            8,
+            _neighbour_table(
+                "Called by",
+                "The 25 namespaces whose workloads exchanged most on connections to these; empty: outside and nodes.",
+                "source_namespace",
+                _TO,
+            ),
+            _neighbour_table(
+                "Calls",
+                "The 25 namespaces to whose workloads these opened the busiest connections; empty: outside and nodes.",
+                "destination_namespace",
+                _FROM,
+            ),
+        ),
+        line(
+            8,
+            timeseries(
+                "Throughput by calling namespace",
+                "Bytes a second in both directions of connections to the namespaces; the areas add up.",
+                "Bps",
+                Query(
+                    named("source_namespace", rate(_BYTES, by=("source_namespace",), where=_TO), empty="no namespace"),
+                    "{{source_namespace}}",
+                ),
+                stacked=True,
+            ),
+            timeseries(
+                "Throughput by called namespace",
+                "Bytes a second in both directions of connections that the namespaces opened; the areas add up.",
+                "Bps",
+                Query(
+                    named(
+                        "destination_namespace",
+                        rate(_BYTES, by=("destination_namespace",), where=_FROM),
+                        empty="no namespace",
+                    ),
+                    "{{destination_namespace}}",
+                ),
+                stacked=True,
+            ),
+        ),
+    )
+
+
+def _neighbour_table(title: str, description: str, key: str, where: tuple[dict[str, str], ...]) -> object:
+    connections = increase(_CONNECTIONS, by=(key,), where=where)
+    return table(
+        title,
+        description,
+        {key: "Namespace"},
+        [
+            Value("Bytes", "bytes", increase(_BYTES, by=(key,), where=where)),
+            Value("Connections", "short", connections),
+            Value("Failed", "short", or_zero(increase(_FAILURES, by=(key,), where=where), connections)),
+        ],
+        rows=25,
+        links={"Namespace": links.namespace()},
+    )
+
+
+def _policies() -> Section:
+    return section(
+        "Policies",
+        line(
+            8,
+            timeseries(
+                "Pods by coverage",
+                "isolated: a NetworkPolicy selects them. selected: only admin policies do. unprotected: none does.",
+                "short",
+                Query(
+                    total(_COVERED_PODS, by=("direction", "coverage"), where=_OWN),
+                    "{{direction}} {{coverage}}",
+                ),
+            ),
+            timeseries(
+                "Traffic by what it stands on",
+                "Bytes a second of the namespaces' pods: allowed by a rule, by default, by no policy, or denied.",
+                "Bps",
+                Query(
+                    rate(_COVERED_BYTES, by=("direction", "coverage"), where=_OWN),
+                    "{{direction}} {{coverage}}",
+                ),
+            ),
+        ),
+    )
+
+
+def _pods() -> Section:
+    def by_pod(direction: str, what: str) -> str:
+        return rate(f"container_network_{direction}_{what}_total", by=("namespace", "pod"), where=_OWN)
+
+    trouble = " + ".join(
+        by_pod(direction, what) for direction in ("receive", "transmit") for what in ("errors", "packets_dropped")
+    )
+    return section(
+        "Pods",
+        line(
+            8,
+            timeseries(
+                "Received by pod",
+                "The ten pods whose interfaces receive most at each instant, as the pods see it.",
+                "Bps",
+                Query(top(10, by_pod("receive", "bytes")), "{{namespace}}/{{pod}}"),
+            ),
+            timeseries(
+                "Transmitted by pod",
+                "The ten pods whose interfaces transmit most at each instant, as the pods see it.",
+                "Bps",
+                Query(top(10, by_pod("transmit", "bytes")), "{{namespace}}/{{pod}}"),
+            ),
+            timeseries(
+                "Errors and drops by pod",
+                "Packets a second that a pod's interface dropped or failed on, both directions together; the worst "
+                "ten.",
+                "pps",
+                Query(top(10, trouble), "{{namespace}}/{{pod}}"),
+            ),
+        ),
+    )
