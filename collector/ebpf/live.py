@@ -73,7 +73,7 @@ class Live:
         return slots
 
     def note(self, keys: Keys, slots: Rows) -> None:
-        """From `settle` on these keys, of which none is known, have these slots. Calls give keys in ascending order."""
+        """From `settle` on these keys, of which none is known and none noted before, have these slots."""
         self._noted.append((keys, slots))
 
     def release(self, slots: Rows) -> None:
@@ -85,6 +85,8 @@ class Live:
         if self._noted:
             keys = np.concatenate([keys for keys, _ in self._noted])
             slots = np.concatenate([slots for _, slots in self._noted])
+            order = np.argsort(keys, kind="stable")  # nearly free for the ascending runs that a look notes
+            keys, slots = keys[order], slots[order]
             place = np.searchsorted(self._keys, keys)
             self._keys = np.insert(self._keys, place, keys)
             self._slots = np.insert(self._slots, place, slots)

@@ -62,3 +62,13 @@ def test_what_is_told_makes_the_same_connections(
     assert {key: told[1:] for key, told in content(second).items()} == {
         key: told[1:] for key, told in content(first).items()
     }
+
+
+def test_keys_are_found_in_whatever_order_they_were_noted() -> None:
+    """Two epochs of one look are noted one after the other, and their keys lie among each other."""
+    live = Live(DTYPES)
+    for keys in ([20, 40], [10, 30]):
+        noted = np.array(keys, np.uint64)
+        live.note(noted, live.take(len(noted)))
+    live.settle()
+    assert sorted(live.slots(np.array([10, 20, 30, 40], np.uint64)).tolist()) == [0, 1, 2, 3]

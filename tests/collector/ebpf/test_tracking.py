@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -144,6 +145,27 @@ def test_a_port_used_again_between_two_looks_is_another_connection(model: Model)
         assert len(groups) == 3
         for rows, connection in zip(groups, several, strict=True):
             is_right(rows, connection, "closed")
+
+
+@KERNELS
+def test_a_repeated_syn_is_of_its_connection_whatever_begins_beside_it(model: Model) -> None:
+    """Beside a port that is used again, SYNs without an answer and questions in UDP are first seen in one look."""
+    again = [Connection(CLIENT, SERVICE, BACKEND, S + 2000 * n, ">S <SA >A >FA <FA >A", isn=n) for n in (1, 5)]
+    cut_off = [Connection((3, 50000 + n), SERVICE, BACKEND, S, ">S", isn=9, hops=1) for n in range(20)]
+    asked = [Connection((4, 50000 + n), SERVICE, BACKEND, S, "> <", protocol=UDP) for n in range(20)]
+    kernel, connections = model(), Connections()
+    rows: list[dict[str, Any]] = []
+    for second in range(3):
+        for connection in [*(again if not second else []), *cut_off, *asked]:
+            for packet in replace(connection, begin=connection.begin + second * S).packets():
+                kernel.see(packet)
+        rows += look(connections, kernel, (second + 2) * S)
+    opened: dict[tuple[int, int], int] = defaultdict(int)
+    for row in rows:
+        opened[row["src_lo"] & 0xFFFF, row["src_port"]] += row["opened"]
+    assert opened.pop(CLIENT) == 2
+    assert set(opened.values()) == {1}
+    assert len(opened) == 40
 
 
 def test_a_late_packet_is_of_no_new_connection() -> None:
