@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from . import dns, namespace, overview, services, workload
+from . import dns, ingress, mesh, namespace, overview, services, workload
 from .normalize import Json, normalize, to_text
 
 GENERATED: Final = Path(__file__).parent / "generated"
@@ -13,6 +13,8 @@ GENERATED: Final = Path(__file__).parent / "generated"
 
 _PROGRAMS: Final = {
     "dns": dns.dashboard,
+    "ingress": ingress.dashboard,
+    "mesh": mesh.dashboard,
     "namespace": namespace.dashboard,
     "overview": overview.dashboard,
     "services": services.dashboard,

@@ -6,6 +6,7 @@ from typing import Final
 
 from grafanalib.core import Dashboard
 
+from . import links
 from .frame import frame
 from .layout import Section, line, section
 from .panels import AMBER, RED, Query, Value, stat, table, timeseries
@@ -162,6 +163,7 @@ def _clients() -> Section:
                     ),
                 ],
                 rows=50,
+                links={"Namespace": links.namespace(), "Workload": links.workload("Namespace")},
             ),
         ),
     )

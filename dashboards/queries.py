@@ -44,6 +44,11 @@ def total(gauge: str, by: Iterable[str] = (), where: Iterable[Filter] = (ALL_SER
     return _sum(gauge, "{}", by, where)
 
 
+def extreme(which: str, gauge: str, by: Iterable[str] = (), where: Iterable[Filter] = (ALL_SERIES,)) -> str:
+    """The gauge's smallest (`which` is "min") or largest ("max") present value, by `by`."""
+    return _aggregate(which, gauge, "{}", by, where)
+
+
 def quantile(q: float, histogram: str, by: Iterable[str] = (), where: Iterable[Filter] = (ALL_SERIES,)) -> str:
     """The value that a share `q` of the histogram's observations did not exceed lately, by `by`."""
     return f"histogram_quantile({q}, {rate(f'{histogram}_bucket', by=('le', *by), where=where)})"
@@ -100,8 +105,12 @@ def zero_while(alive: str, expression: str, label: str = "") -> str:
 
 
 def _sum(metric: str, function: str, by: Iterable[str], where: Iterable[Filter]) -> str:
+    return _aggregate("sum", metric, function, by, where)
+
+
+def _aggregate(operator: str, metric: str, function: str, by: Iterable[str], where: Iterable[Filter]) -> str:
     parts = [function.format(select(metric, filters)) for filters in where]
-    return f"sum{_by(metric, by)} ({' or '.join(parts)})"
+    return f"{operator}{_by(metric, by)} ({' or '.join(parts)})"
 
 
 def _by(metric: str, labels: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ from typing import Final
 
 from grafanalib.core import Dashboard
 
+from . import links
 from .frame import frame
 from .layout import Section, line, section
 from .panels import AMBER, RED, Query, Value, stat, table, timeseries
@@ -116,6 +117,7 @@ def _services() -> Section:
                     ),
                 ],
                 rows=50,
+                links={"Namespace": links.namespace(), "Service": links.service("Namespace")},
             ),
         ),
     )
@@ -220,6 +222,12 @@ def _callers() -> Section:
                     Value("Failed", "short", or_zero(increase(_FLOW_FAILURES, by=keys, where=_DIALLED), connections)),
                 ],
                 rows=50,
+                links={
+                    "From namespace": links.namespace(),
+                    "From": links.workload("From namespace"),
+                    "Service namespace": links.namespace(),
+                    "Service": links.service("Service namespace"),
+                },
             ),
             timeseries(
                 "Throughput by caller",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,25 @@ def test_grafanas_model_knows_every_key(name: str) -> None:
     document = documents()[name]
     again = JSONEncoder(sort_keys=True).encode(model.Dashboard.from_json(document))
     assert list(lost(document, json.loads(again), "")) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_links_lead_to_dashboards_that_are_there_and_set_drop_downs_that_they_have(name: str) -> None:
+    """Grafana opens a link to nothing without a word, and ignores a variable that the dashboard does not declare."""
+    declared = {d["uid"]: {v["name"] for v in d["templating"]["list"]} for d in documents().values()}
+    addresses = [
+        link["url"]
+        for panel in panels_of(documents()[name])
+        for override in panel["fieldConfig"]["overrides"]
+        for item in override["properties"]
+        if item["id"] == "links"
+        for link in item["value"]
+    ]
+    assert addresses
+    for address in addresses:
+        uid, _, query = address.removeprefix("/d/").partition("?")
+        assert "${__url_time_range}" in query
+        assert set(re.findall(r"var-(\w+)=", query)) - declared[uid] == set(), address
 
 
 def lost(ours: Any, theirs: Any, where: str) -> list[str]:

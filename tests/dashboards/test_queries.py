@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from dashboards.promql import BUILT_IN, read, substitute
-from dashboards.queries import increase, label_values, named, quantile, rate, share, total, zero_while
+from dashboards.queries import extreme, increase, label_values, named, quantile, rate, share, total, zero_while
 from pipeline.catalog import SERIES, Metric
 
 
@@ -31,6 +31,11 @@ def test_increase_covers_the_time_shown() -> None:
 
 def test_total_reads_a_gauge_as_it_is() -> None:
     assert total("flowatlas_state_objects", by=("kind",)) == "sum by (kind) (flowatlas_state_objects)"
+
+
+def test_an_extreme_keeps_the_labels_asked_for() -> None:
+    query = extreme("max", "flowatlas_mesh_subset_observed_ratio", by=("service", "subset"), where=({"service": "a"},))
+    assert query == 'max by (service, subset) (flowatlas_mesh_subset_observed_ratio{service=~"a"})'
 
 
 @pytest.fixture
