@@ -79,6 +79,13 @@ def _empty(document: Any, server: Prometheus, interval_s: float, now_s: float) -
             found = _answer(lambda q=query: server.label_values(q.label, substitute(q.selector, values)))
             if found:
                 yield f"${variable['name']}", found
+    for annotation in document.get("annotations", {}).get(
+        "list", []
+    ):  # nothing may have happened, but it must be asked
+        expression = substitute(annotation["expr"], values)
+        found = _answer(lambda e=expression: server.range(e, now_s - _SHOWN_S, now_s, step_s) or True)
+        if found:
+            yield annotation["name"], found
     for panel in panels_of(document):
         for target in panel["targets"]:
             expression = substitute(target["expr"], values)

@@ -1,7 +1,8 @@
 """What is wrong with a dashboard, judged from its JSON alone: any dashboard's, not only those built here.
 
 Each query must parse and name metrics, labels and variables that exist; each legend and column must be a label that the
-query returns; each panel has a title, a description and a unit, its own id and its own place on the grid.
+query returns; each panel has a title, a description and a unit, its own id and its own place on the grid. What is
+expected of dashboards everywhere is in `dashboards.conventions`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Final
 
+from . import conventions
 from .layout import COLUMNS
 from .normalize import SCHEMA_VERSION
 from .promql import BUILT_IN, read, substitute, variables
@@ -74,13 +76,17 @@ def _problems(document: Json) -> Iterator[tuple[str, str]]:
         yield "", f"has schema version {document.get('schemaVersion')}, not {SCHEMA_VERSION}"
     declared: set[str] = set()
     for variable in document.get("templating", {}).get("list", []):
-        for problem in _variable_problems(variable, declared):
+        for problem in (*_variable_problems(variable, declared), *conventions.variable_problems(variable)):
             yield f"${variable['name']}", problem
         declared.add(variable["name"])
+    yield from conventions.datasource_problems(document)
+    for annotation in document.get("annotations", {}).get("list", []):
+        for problem in _expression_problems(annotation.get("expr", ""), declared):
+            yield annotation["name"], problem
     yield from _grid_problems(document.get("panels", []))
     for panel in panels_of(document):
         title = panel.get("title") or f"panel {panel.get('id')}"
-        for problem in _panel_problems(panel):
+        for problem in (*_panel_problems(panel), *conventions.link_problems(panel)):
             yield title, problem
         for target in panel.get("targets", []):
             for problem in _query_problems(panel, target, declared):
@@ -170,6 +176,7 @@ def _organized(table: Json) -> Json:
 def _query_problems(panel: Json, target: Json, declared: set[str]) -> Iterator[str]:
     expression = target.get("expr", "")
     yield from _undeclared(expression, declared)
+    yield from conventions.query_problems(expression)
     reading = read(substitute(expression, {**dict.fromkeys(declared, ALL), **BUILT_IN}))
     yield from reading.problems
     if reading.problems:
@@ -184,6 +191,11 @@ def _query_problems(panel: Json, target: Json, declared: set[str]) -> Iterator[s
         headed = {name for name in _organized(panel).get("renameByName", {}) if not name.startswith("Value #")}
         if headed != reading.labels:
             yield f"has columns {', '.join(sorted(headed))}; the query returns {', '.join(sorted(reading.labels))}"
+
+
+def _expression_problems(expression: str, declared: set[str]) -> Iterator[str]:
+    yield from _undeclared(expression, declared)
+    yield from read(substitute(expression, {**dict.fromkeys(declared, ALL), **BUILT_IN})).problems
 
 
 def _undeclared(text: str, declared: set[str]) -> Iterator[str]:

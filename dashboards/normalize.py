@@ -58,6 +58,8 @@ def normalize(dashboard: Dashboard) -> Json:
     data: Json = json.loads(json.dumps(dashboard.auto_panel_ids().to_json_data(), cls=DashboardEncoder))
     data["schemaVersion"] = SCHEMA_VERSION
     data["timepicker"] = {}
+    for annotation in data["annotations"]["list"]:
+        annotation["datasource"] = _DATASOURCE_REF
     data["panels"] = [_row(panel) if panel["type"] == "row" else _panel(panel) for panel in data["panels"]]
     data["templating"] = {"list": [_variable(variable) for variable in data["templating"]["list"]]}
     return _keep(data, _DASHBOARD)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from grafanalib.core import Template
+from grafanalib.core import REFRESH_ON_TIME_RANGE_CHANGE, Template
 
 from .queries import Filter, label_values
 
@@ -30,4 +30,5 @@ def label(name: str, title: str, metric: str, of: str, where: Filter | None = No
         includeAll=True,
         multi=True,
         allValue=ALL,
+        refresh=REFRESH_ON_TIME_RANGE_CHANGE,
     )

@@ -38,6 +38,11 @@ def edit(kind: str, key: str, value: object) -> Callable[[Json], None]:
     return change
 
 
+def link_of(panel: Json) -> Json:
+    found: Json = panel["fieldConfig"]["overrides"][0]["properties"][0]["value"][0]
+    return found
+
+
 MISTAKES: list[tuple[str, Callable[[Json], Any]]] = [
     ("has no uid", lambda d: d.pop("uid")),
     ("has schema version 12", lambda d: d.update(schemaVersion=12)),
@@ -62,6 +67,32 @@ MISTAKES: list[tuple[str, Callable[[Json], Any]]] = [
     (
         "has columns",
         lambda d: panel_of(d, "table")["transformations"][1]["options"]["renameByName"].update(pod="Pod"),
+    ),
+]
+
+
+MISTAKES += [  # those of dashboards.conventions
+    ("has no drop-down for the data source", lambda d: d["templating"]["list"].pop(0)),
+    ("asks the data source P1809F", edit("stat", "datasource", {"type": "prometheus", "uid": "P1809F"})),
+    ("asks the data source (default)", lambda d: panel_of(d, "table")["targets"][0].pop("datasource")),
+    ("asks the data source ${other}", lambda d: d["annotations"]["list"][0].update(datasource="${other}")),
+    ("not asked again", lambda d: d["templating"]["list"][1].update(refresh=1)),
+    ("cannot stand for all", lambda d: d["templating"]["list"][1].update(multi=False)),
+    ("takes rate over [5m]", set_query("sum(rate(flowatlas_connections_total[5m]))")),
+    ("takes increase over [1h]", set_query('sum(increase(flowatlas_connections_total{service=~"[a-z]}"}[1h]))')),
+    ("shows the counter flowatlas_connections_total", set_query("sum(flowatlas_connections_total)")),
+    ("shows the counter flowatlas_dns_latency_seconds_count", set_query("sum(flowatlas_dns_latency_seconds_count)")),
+    ("no metric up in the catalogue", lambda d: d["annotations"]["list"][0].update(expr="changes(up[2m]) > 0")),
+    ("without ${__url_time_range}", lambda d: link_of(panel_of(d, "nodeGraph")).update(url="/d/flowatlas-dns?x=1")),
+]
+MISTAKES += [  # those of a map
+    ("needs the queries edges and nodes", lambda d: panel_of(d, "nodeGraph")["targets"].pop()),
+    ("makes no column mainstat of the values of nodes", lambda d: panel_of(d, "nodeGraph")["transformations"].pop(0)),
+    (
+        "lacks the label target",
+        lambda d: panel_of(d, "nodeGraph")["targets"][1].update(
+            expr="sum by (source_workload) (rate(flowatlas_connections_total[$__rate_interval]))"
+        ),
     ),
 ]
 
