@@ -85,7 +85,10 @@ def _key_figures() -> Section:
                 "Workloads answering",
                 "How many workloads have been asked for connections over the time shown.",
                 "short",
-                distinct(increase(_CONNECTIONS, by=("destination_namespace", "destination_workload"), where=_TO)),
+                zero_while(
+                    _CONNECTIONS,
+                    distinct(increase(_CONNECTIONS, by=("destination_namespace", "destination_workload"), where=_TO)),
+                ),
             ),
             stat(
                 "Unprotected pods",
