@@ -133,6 +133,7 @@ class Engine:
         while the disk refuses a full history, so memory stays bounded, but does where the bus refuses a commit: a group
         that has moved on without us lets us commit again only after a poll.
         """
+        began_s = time.monotonic()  # what was on the bus by now is applied before what waits for it goes on
         self._set_aside()
         if self._lake is not None and self._lake.held_rows >= self._config.lake_flush_rows:
             self._flush(self._lake)
@@ -144,7 +145,7 @@ class Engine:
             self._has_uncommitted |= bool(messages)
             for chunk in self._intake.take(messages):
                 self._apply(chunk)
-        self._release()
+        self._release(began_s)
         if time.monotonic() - self._published_at >= self._config.window_s:
             self.publish()
         self._settle_what_is_due()
@@ -216,13 +217,13 @@ class Engine:
         if drops:
             self._apply_drops(pl.concat(drops), state.snapshot)
 
-    def _release(self) -> None:
-        """See what has become of the cluster, and apply the rows that wait for that no more."""
+    def _release(self, now_s: float) -> None:
+        """See what has become of the cluster, and apply the rows that by `now_s` wait for that no more."""
         state = self._refresh_state()
-        for part in self._awaiting.release(state.known_until, time.monotonic()):
+        for part in self._awaiting.release(state.known_until, now_s):
             self._meters.late_rows += part.late
             self._apply_flows(part.flows, state, part.given_s, is_final=part.is_final)
-        for part in self._asked.release(state.known_until, time.monotonic()):
+        for part in self._asked.release(state.known_until, now_s):
             self._meters.late_rows += part.late
             self._apply_dns(part.flows, state, part.given_s, is_final=part.is_final)
 

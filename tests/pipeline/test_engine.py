@@ -6,17 +6,20 @@ import json
 import shutil
 import subprocess
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from collector.schema import COUNTERS, DROPS, OUTCOMES
 from pipeline import engine as engine_module
 from pipeline.aggregate.families import families
+from pipeline.attribution.aliases import may_be_alias
 from pipeline.bus import Message
 from pipeline.catalog import METRICS
 from pipeline.config import PipelineConfig
@@ -25,6 +28,7 @@ from pipeline.errors import PermanentError, TransientError
 from pipeline.geo import Geo, load_geo
 from pipeline.inventory.models import Resource, convert
 from pipeline.inventory.policy_history import PolicyEpoch
+from pipeline.inventory.snapshot import Snapshot
 from pipeline.inventory.spans import BEGINNING
 from pipeline.outputs.lake import Lake
 from pipeline.outputs.publication import Publication
@@ -372,8 +376,12 @@ def test_country_and_network_are_in_metric_and_history(tmp_path: Path, *, has_ge
     assert bench.values("flowatlas_pipeline_geo_failures_total") == {(): 0}
 
 
-def test_a_connection_waits_for_the_dns_name_that_may_tell_its_service() -> None:
-    """The answer is on the bus a poll after the connection; one that no alias has the port of does not wait for it."""
+@pytest.mark.parametrize("slow_s", [0.0, 0.25])
+def test_a_connection_waits_for_the_dns_name_that_may_tell_its_service(
+    monkeypatch: pytest.MonkeyPatch, slow_s: float
+) -> None:
+    """The answer is on the bus a poll after the connection; one that no alias has the port of does not wait for it.
+    What a slow step takes after its poll is no waiting: the answer may be on the bus by then."""
     site, now_s = "203.0.113.7", NOW // SECOND
     answer = dns_answers.Answer("mail.shop.svc.cluster.local", now_s - 1, FRONT_A, site)
     late = message(dns_answers.batch_of([answer]))
@@ -381,6 +389,12 @@ def test_a_connection_waits_for_the_dns_name_that_may_tell_its_service() -> None
     flows = message(batch("node-a", 0, [flow(FRONT_A, site, 25), flow(FRONT_A, site, 443), old]))
     bench = Bench([flows], [late], wait_s=0.2)
     bench.state = ClusterState(small_cluster(service("mail", "", 25, type="ExternalName", externalName="x.org")), {})
+
+    def slowly(flows: pl.DataFrame, snapshot: Snapshot) -> pl.Series:
+        time.sleep(slow_s)
+        return may_be_alias(flows, snapshot)
+
+    monkeypatch.setattr(engine_module, "may_be_alias", slowly)
     bench.engine.step(0)
     bench.engine.publish()
     assert bench.values("flowatlas_connections_total", "service") == {("",): 2}

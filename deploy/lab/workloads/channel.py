@@ -6,16 +6,23 @@ compare with what the network carried.
 
 from __future__ import annotations
 
+import array
 import contextlib
+import fcntl
 import socket
 import ssl
 import struct
+import termios
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
 CHUNK = 65536
 TCP_INFO_BYTES_RETRANS = 208
 """Offset of tcpi_bytes_retrans (u64) in struct tcp_info, include/uapi/linux/tcp.h."""
+TCP_CLOSE = 7
+"""tcpi_state, the first byte of struct tcp_info, of a connection that is over."""
+ACKNOWLEDGED_LIMIT_S = 2.0
 T = TypeVar("T")
 
 
@@ -49,7 +56,11 @@ class Channel:
             pass
 
     def close(self) -> None:
-        """Close in order."""
+        """Close in order, once the peer has acknowledged everything: until then the kernel may send something again."""
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_WR)
+        if self.socket.fileno() >= 0:
+            self._wait_acknowledged()
         self._note_retransmissions()
         self.socket.close()
 
@@ -58,6 +69,16 @@ class Channel:
         self._note_retransmissions()
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.socket.close()
+
+    def _wait_acknowledged(self) -> None:
+        deadline = time.monotonic() + ACKNOWLEDGED_LIMIT_S
+        unacknowledged = array.array("i", [0])
+        while time.monotonic() < deadline:
+            fcntl.ioctl(self.socket, termios.TIOCOUTQ, unacknowledged)  # bytes, and one for the end of the stream
+            is_over = self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == TCP_CLOSE
+            if is_over or not unacknowledged[0]:
+                return
+            time.sleep(0.001)
 
     def _note_retransmissions(self) -> None:
         if self.socket.fileno() >= 0:
