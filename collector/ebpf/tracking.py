@@ -315,12 +315,16 @@ def _groups(keys: npt.NDArray[Any]) -> tuple[Rows, Rows]:
 
 
 def _state(live: Columns) -> npt.NDArray[np.uint8]:
-    """The state in which conntrack would be (enum tcp_conntrack); of other protocols 0."""
+    """The state in which conntrack would be (enum tcp_conntrack); of other protocols 0.
+
+    But for one: where both ends have ended their streams a reset takes nothing back. A packet that was sent again and
+    finds its socket gone is answered so; conntrack knows its last state alone, and is in CLOSE then.
+    """
     both, either = live["sent"] & live["answered"], live["sent"] | live["answered"]
     state = np.where(~live["is_replied"] & ((live["sent"] & SYN) != 0), np.uint8(_SYN_SENT), np.uint8(_ESTABLISHED))
     state[(either & FIN) != 0] = _FIN_WAIT
-    state[(both & FIN) != 0] = _TIME_WAIT
     state[(either & RST) != 0] = _CLOSE
+    state[(both & FIN) != 0] = _TIME_WAIT
     state[live["protocol"] != _TCP] = 0
     return state
 

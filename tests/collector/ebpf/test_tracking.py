@@ -33,6 +33,8 @@ SCRIPTS = {
     ">S <SA >A >A <A <FA >FA <A": "closed",
     ">S <SA >A >A <R": "reset",
     ">S <SA >A >R": "reset",
+    ">S <SA >A <FA >R": "reset",
+    ">S <SA >A >FA <FA >A >FA <R": "closed",
     ">S <R": "refused",
     ">S >S >S": "no_reply",
     ">S": "no_reply",
