@@ -108,6 +108,9 @@ class Engine:
         self._drops = DropMetrics()
         self._dns = DnsMetrics()
         self._has_uncommitted = False
+        self._ahead: list[Sequence[Decoded]] = []
+        """What was polled while a commit was overdue: it is applied after the commit, which ends at `_mark`."""
+        self._mark: object = None
         self._missing_state: Mapping[str, int] = {}
         self._settled_at = self._published_at = time.monotonic()
 
@@ -138,8 +141,9 @@ class Engine:
         if self._lake is not None and self._lake.held_rows >= self._config.lake_flush_rows:
             self._flush(self._lake)
         if self._is_settling_overdue():
-            time.sleep(min(timeout_s, HELD_POLL_SECONDS))
+            self._look_ahead(min(timeout_s, HELD_POLL_SECONDS))
         else:
+            self._catch_up()
             messages = self._reader.poll(min(timeout_s, HELD_POLL_SECONDS) if self._held_rows else timeout_s)
             self.ready.set()
             self._has_uncommitted |= bool(messages)
@@ -156,7 +160,7 @@ class Engine:
 
         def finish() -> None:
             self.step(POLL_SECONDS)
-            while not self._reader.caught_up() or self._held_rows:
+            while not self._reader.caught_up() or self._held_rows or self._ahead:
                 if time.monotonic() > deadline:
                     raise TransientError("the bus still holds messages")
                 self.step(POLL_SECONDS)
@@ -192,6 +196,23 @@ class Engine:
         while not self._refresh_state().is_synced and not stop.wait(POLL_SECONDS):
             if time.monotonic() - self._published_at >= self._config.window_s:
                 self.publish()
+
+    def _look_ahead(self, timeout_s: float) -> None:
+        """Poll for the names that held rows wait for alone; all else is put off until what came before is settled."""
+        if not self._ahead:
+            self._mark = self._reader.mark()
+        for chunk in self._intake.take(self._reader.poll(timeout_s)):
+            self._ahead.append(chunk)
+            for batch in chunk:
+                if batch.name.table == DNS.name:
+                    self._names.add(batch.frame)
+
+    def _catch_up(self) -> None:
+        """Apply what was put off."""
+        ahead, self._ahead, self._mark = self._ahead, [], None
+        self._has_uncommitted |= bool(ahead)
+        for chunk in ahead:
+            self._apply(chunk)
 
     def _apply(self, batches: Sequence[Decoded]) -> None:
         state = self._refresh_state()
@@ -321,8 +342,8 @@ class Engine:
         return self._awaiting.rows + self._asked.rows
 
     def _is_settling_overdue(self) -> bool:
-        """Whether nothing more may be polled before the rows that wait for the state are counted: a commit is for all
-        that was polled."""
+        """Whether nothing more may be applied before the rows that wait for the state are counted: a commit is for all
+        that was applied."""
         waited_s = time.monotonic() - self._settled_at
         return self._held_rows > 0 and self._has_uncommitted and waited_s >= self._config.lake_flush_s
 
@@ -343,7 +364,7 @@ class Engine:
         self._set_aside()
         if self._lake is not None:
             self._flush(self._lake)
-        self._reader.commit()
+        self._reader.commit(self._mark)
         self._has_uncommitted = False
         self._settled_at = time.monotonic()
 

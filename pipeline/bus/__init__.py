@@ -37,8 +37,12 @@ class Reader(Protocol):
     def poll(self, timeout_s: float) -> list[Message]:
         """New messages, at most a bounded number of bytes at once; empty when none came in time."""
 
-    def commit(self) -> None:
-        """Remember that everything polled so far is dealt with: a later reader of the same group goes on after it."""
+    def mark(self) -> object:
+        """A place behind everything polled so far, to be committed later."""
+
+    def commit(self, mark: object = None) -> None:
+        """Remember that everything polled so far, or up to the mark, is dealt with: a later reader of the same group
+        goes on after it."""
 
     def caught_up(self) -> bool:
         """Whether the last poll reached the end of what the bus held then."""

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from collector.schema import MAX_MESSAGE_BYTES, NODE_NAME, BatchError, unpack_records
 
@@ -73,13 +73,18 @@ class FileReader:
                 return messages
             time.sleep(min(deadline - now, max(PAUSE_SECONDS, IDLE_SHARE * (now - began))))
 
-    def commit(self) -> None:
-        """Keep the position behind everything polled. Raises TransientError where the disk refuses."""
-        if self._file is None:
-            return
+    def mark(self) -> object:
+        """The position behind everything polled."""
         positions: Positions = {topic: dict(nodes) for topic, nodes in self._saved.items()}
         for (topic, node), folder in self._folders.items():
             positions.setdefault(topic, {})[node] = folder.position.copy()
+        return positions
+
+    def commit(self, mark: object = None) -> None:
+        """Keep the position behind everything polled, or the mark. Raises TransientError where the disk refuses."""
+        if self._file is None:
+            return
+        positions = cast("Positions", self.mark() if mark is None else mark)
         if positions != self._saved:
             self._file.save(positions)
             self._saved = positions

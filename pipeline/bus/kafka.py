@@ -12,10 +12,10 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
 from kafka import errors as kafka_errors
 
 from collector.schema import MAX_MESSAGE_BYTES
@@ -89,8 +89,14 @@ class KafkaReader:
             records = self._consumer.poll(timeout_ms=int(timeout_s * 1000))
         return [_message(record) for batch in records.values() for record in batch]
 
-    def commit(self) -> None:
-        """Commit the offsets behind everything polled, after what was put aside has arrived.
+    def mark(self) -> object:
+        """The offsets behind everything polled."""
+        with _sorted_errors():
+            mine = self._consumer.assignment()
+            return {p: self._consumer.position(p, timeout_ms=int(ANSWER_SECONDS * 1000)) for p in mine}
+
+    def commit(self, mark: object = None) -> None:
+        """Commit the offsets behind everything polled, or the mark, after what was put aside has arrived.
 
         Raises TransientError where the group moved on without us: what we polled will be delivered again.
         """
@@ -98,7 +104,12 @@ class KafkaReader:
         if self._group is None:
             return
         with _sorted_errors():
-            self._consumer.commit(timeout_ms=int(ANSWER_SECONDS * 1000))
+            offsets = None
+            if mark is not None:
+                told = cast("dict[TopicPartition, int | None]", mark)
+                mine = self._consumer.assignment()  # others are another reader's by now
+                offsets = {p: OffsetAndMetadata(at, "", -1) for p, at in told.items() if p in mine and at is not None}
+            self._consumer.commit(offsets, timeout_ms=int(ANSWER_SECONDS * 1000))
 
     def caught_up(self) -> bool:
         """Whether we stand at the end of all our partitions; False until the group has given us any or none."""

@@ -64,7 +64,11 @@ class MemoryReader:
         messages, self._messages = self._messages, []
         return messages
 
-    def commit(self) -> None:
+    def mark(self) -> object:
+        """Nothing to remember."""
+        return None
+
+    def commit(self, mark: object = None) -> None:
         """Nothing to remember."""
 
     def caught_up(self) -> bool:

@@ -63,6 +63,25 @@ def test_a_later_reader_of_the_group_goes_on_after_the_commit(bus: Bus) -> None:
     assert [(m.headers["seq"], m.offset) for m in got] == [(b"4", 4)]
 
 
+def test_a_commit_of_a_mark_leaves_what_was_polled_after_it(bus: Bus) -> None:
+    for seq in range(2):
+        put(bus, batch(seq=seq))
+    first = bus.reader()
+    first.start()
+    assert len(read(first, 2)) == 2
+    mark = first.mark()
+    for seq in range(2, 4):
+        put(bus, batch(seq=seq))
+    assert len(read(first, 2)) == 2
+    first.commit(mark)
+    first.stop()
+    second = bus.reader()
+    second.start()
+    got = read(second, 2)
+    second.stop()
+    assert [(m.headers["seq"], m.offset) for m in got] == [(b"2", 2), (b"3", 3)]
+
+
 def test_what_was_not_committed_is_delivered_again_at_the_same_offsets(bus: Bus) -> None:
     for seq in range(3):
         put(bus, batch(seq=seq))

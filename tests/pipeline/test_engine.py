@@ -11,6 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import polars as pl
 import pytest
@@ -71,10 +72,13 @@ class ScriptedReader:
         self.polled += given
         return given
 
-    def commit(self) -> None:
+    def mark(self) -> object:
+        return list(self.polled)
+
+    def commit(self, mark: object = None) -> None:
         self._refuse("commit")
         self.commits += 1
-        self.committed = list(self.polled)
+        self.committed = cast("list[Message]", list(self.polled) if mark is None else mark)
 
     def caught_up(self) -> bool:
         return not self.polls
@@ -96,6 +100,7 @@ class Bench:
         lake: Lake | None = None,
         flush_rows: int = 10**6,
         wait_s: float = 2.0,
+        flush_s: float = 3600,
         geo: Geo | None = None,
         kind: type[ScriptedReader] = ScriptedReader,
     ) -> None:
@@ -107,7 +112,7 @@ class Bench:
             state=Path("unused"),
             state_wait_s=wait_s,
             window_s=0.05,
-            lake_flush_s=3600,
+            lake_flush_s=flush_s,
             lake_flush_rows=flush_rows,
         )
         if lake is not None:
@@ -199,10 +204,10 @@ def test_a_commit_that_is_refused_does_not_stop_the_polling(tmp_path: Path) -> N
             self.polls_made += 1
             return super().poll(timeout_s)
 
-        def commit(self) -> None:
+        def commit(self, mark: object = None) -> None:
             if self.polls_made < 2:
                 raise TransientError("the group has moved on")
-            super().commit()
+            super().commit(mark)
 
     again = [through_service(0), through_service(1)]
     bench = Bench([through_service(0)], again, lake=Lake(tmp_path), flush_rows=1, kind=CastOut)
@@ -400,6 +405,26 @@ def test_a_connection_waits_for_the_dns_name_that_may_tell_its_service(
     assert bench.values("flowatlas_connections_total", "service") == {("",): 2}
     bench.drain()
     assert bench.values("flowatlas_connections_total", "service") == {("",): 2, ("mail",): 1}
+
+
+def test_the_name_is_found_also_while_a_commit_is_overdue(tmp_path: Path) -> None:
+    """What is polled for it meanwhile is not committed with what came before, and is counted after."""
+    site, now_s = "203.0.113.7", NOW // SECOND
+    answer = dns_answers.Answer("mail.shop.svc.cluster.local", now_s - 1, FRONT_A, site)
+    first = message(batch("node-a", 0, [flow(FRONT_A, site, 25)]))
+    behind = [message(dns_answers.batch_of([answer])), through_service(1)]
+    bench = Bench([first], lake=Lake(tmp_path), wait_s=0.3, flush_s=0.05)
+    bench.state = ClusterState(small_cluster(service("mail", "", 25, type="ExternalName", externalName="x.org")), {})
+    bench.engine.step(0)
+    time.sleep(0.06)
+    bench.reader.polls.append(behind)
+    while not bench.reader.commits:
+        bench.engine.step(0)
+    assert (bench.reader.committed, bench.reader.polls) == ([first], deque())
+    assert scan_flows(tmp_path).select("service").collect().rows() == [("mail",)]
+    bench.drain()
+    assert bench.reader.committed == [first, *behind]
+    assert sorted(scan_flows(tmp_path).select("service").collect().rows()) == [("database",), ("mail",)]
 
 
 def test_names_follow_the_state_and_old_totals_keep_theirs() -> None:
