@@ -102,10 +102,8 @@ def edges(grain: Grain, where: Iterable[Filter]) -> str:
     failing = f"{rate(_FAILURES, by=by, where=filters)} / {rate(_CONNECTIONS, by=by, where=filters)} > {FAILING}"
     between = _pairs(grain, filters)
     on = f"on ({', '.join(by)})"
-    coloured = " or ".join(
-        f'label_replace({between} {operator} {on} {_named(grain, failing)}, "color", "{color}", "", "")'
-        for operator, color in (("and", _RED), ("unless", _GREY))
-    )
+    red = f'label_replace({between} and {on} {_named(grain, failing)}, "color", "{_RED}", "", "")'
+    coloured = f'{red} or {on} label_replace({between}, "color", "{_GREY}", "", "")'
     for name, end in (("source", "source"), ("target", "destination")):
         coloured = f'label_join({coloured}, "{name}", "/", {_quoted(_labels(end, grain))})'
     joined = f'label_join({coloured}, "id", " > ", "source", "target")'

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from grafanalib.core import Panel, Stat, Table, Target, TimeSeries
 
-from .queries import top
+from .queries import SHOWN_WINDOW, top
 
 GREEN: Final = "green"
 AMBER: Final = "orange"
@@ -42,14 +42,19 @@ class Value:
 
 
 def stat(title: str, description: str, unit: str, expression: str, thresholds: Thresholds | None = None) -> Panel:
-    """One figure as it is now, over a line of how it was."""
+    """One figure as it is now, over a line of how it was.
+
+    A figure of the whole time shown has no line: it is asked for once, as the same sum for each point would take long.
+    """
+    is_of_the_time_shown = SHOWN_WINDOW in expression
     return Stat(
         title=title,
         description=description,
         format=unit,
         noValue=None,
         reduceCalc="lastNotNull",
-        targets=[Target(expr=expression, legendFormat=title, refId="A")],
+        graphMode="none" if is_of_the_time_shown else "area",
+        targets=[Target(expr=expression, legendFormat=title, refId="A", instant=is_of_the_time_shown)],
         thresholds=_steps(thresholds or {}),
         color={"mode": "thresholds"} if thresholds else {"mode": "fixed", "fixedColor": "blue"},
     )
