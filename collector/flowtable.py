@@ -4,6 +4,9 @@ Pure: dumps and endings in, rows out. It keeps one sorted array and merges each 
 invariants: over all rows of a connection, each counter sums to the kernel's last value, `opened` sums to 1, `closed`
 to 1 once it has ended, and an outcome other than `open` is on exactly one row. So sums count connections and failures.
 
+The kernel may drop an entry that nobody has answered, where its table is nearly full, and make another when the SYN is
+sent again. That is the same connection: it goes on under its `flow_id`, and is neither opened nor closed again.
+
 A connection seen for the first time gets its whole count so far, also one that is older than this table: nobody
 counted it before. The table is not kept over a restart of the agent, so a restart counts live connections again.
 """
@@ -15,9 +18,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from .connections import COUNTERS, ENTRY, Entries
+from .connections import COUNTERS, ENTRY, Entries, mixed
 from .flownumbers import FlowNumbers
-from .outcome import OPEN, judge
+from .outcome import NO_REPLY, OPEN, judge
 
 GRACE_DUMPS: Final = 3
 """How many dumps in a row may miss a connection before it counts as ended. A dump of a changing table can leave entries
@@ -26,7 +29,16 @@ out, and an ending can be told a moment after the entry has gone from the dump."
 ROW: Final = np.dtype(
     [*ENTRY.descr, ("flow_id", "u8"), ("time", "i8"), ("outcome", "u1"), ("opened", "u1"), ("closed", "u1")]
 )
-_LIVE: Final = np.dtype([*ENTRY.descr, ("flow_id", "u8"), ("settled", "u1"), ("missed", "u1")])
+_LIVE: Final = np.dtype([*ENTRY.descr, ("flow_id", "u8"), ("settled", "u1"), ("missed", "u1"), ("again", "u1")])
+_GONE: Final = np.dtype([("tuple", "u8"), ("start", "i8"), ("until", "i8"), ("flow_id", "u8")])
+"""Connections that ended unanswered: `until` the SYN may be sent again."""
+
+FIRST_RESEND_NS: Final = 1_000_000_000  # TCP's initial timeout, RFC 6298; it doubles each time
+UNANSWERED_NS: Final = 120_000_000_000
+"""How long the kernel keeps an entry without an answer: one that has become older was not dropped, but is over."""
+_LATE_NS: Final = 10_000_000_000  # a look at the kernel may come so much later than what it tells
+_MOST_GONE: Final = 65_536
+_TCP, _SEEN_REPLY = 6, np.uint32(2)
 
 
 class FlowTable:
@@ -34,6 +46,7 @@ class FlowTable:
 
     def __init__(self) -> None:
         self._live: npt.NDArray[np.void] = np.empty(0, _LIVE)
+        self._gone: npt.NDArray[np.void] = np.empty(0, _GONE)  # sorted by tuple, one each
         self._numbers = FlowNumbers()
 
     def __len__(self) -> int:
@@ -55,9 +68,11 @@ class FlowTable:
         position, known = self._find(seen["key"])
         before = np.zeros(len(seen), _LIVE)
         before[known] = self._live[position[known]]
-        seen["flow_id"] = before["flow_id"]
-        seen["flow_id"][~known] = self._numbers.take(int((~known).sum()), now_ns)
         _complete(seen, before, known, now_ns)
+        self._number(seen, before, known, np.flatnonzero(ended), now_ns)
+        self._remember(seen[ended], now_ns)
+        self._number(seen, before, known, np.flatnonzero(~ended), now_ns)
+        is_new = ~known & (before["again"] == 0)
 
         missing = np.ones(len(self._live), np.bool_)
         missing[position[known]] = False
@@ -67,7 +82,7 @@ class FlowTable:
 
         rows = np.concatenate(
             [
-                _rows(seen, before, ~known, ended, now_ns),
+                _rows(seen, before, is_new, ended, now_ns),
                 _rows(
                     kept[vanished],
                     kept[vanished],
@@ -78,9 +93,56 @@ class FlowTable:
             ]
         )
         seen["settled"] = np.where(before["settled"] != OPEN, before["settled"], rows["outcome"][: len(seen)])
+        self._remember(kept[vanished], now_ns)
         live = np.concatenate([seen[~ended], kept[~vanished]])
         self._live = live[np.argsort(live["key"], kind="stable")]
         return rows[_is_news(rows)]
+
+    def _number(
+        self,
+        seen: npt.NDArray[np.void],
+        before: npt.NDArray[np.void],
+        known: npt.NDArray[Any],
+        rows: npt.NDArray[np.int64],
+        now_ns: int,
+    ) -> None:
+        """Give these rows of `seen` their `flow_id`: new ones a new one, but for those that are `_resumed`."""
+        fresh = rows[~known[rows]]
+        again = self._resumed(seen, before, fresh)
+        fresh = np.setdiff1d(fresh, again)
+        before["flow_id"][fresh] = self._numbers.take(len(fresh), now_ns)
+        seen["flow_id"][rows], seen["again"][rows] = before["flow_id"][rows], before["again"][rows]
+        goes_on = rows[before["again"][rows] > 0]
+        seen["start"][goes_on] = before["start"][goes_on]
+
+    def _resumed(
+        self, seen: npt.NDArray[np.void], before: npt.NDArray[np.void], fresh: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.int64]:
+        """Those of these new rows that go on with a connection that ended unanswered: its facts, in `before`."""
+        fresh = fresh[seen["protocol"][fresh] == _TCP]
+        if not len(self._gone) or not len(fresh):
+            return fresh[:0]
+        tuples, start = _tuples(seen[fresh]), seen["start"][fresh]
+        gone = self._gone[np.minimum(np.searchsorted(self._gone["tuple"], tuples), len(self._gone) - 1)]
+        is_same = (gone["tuple"] == tuples) & (start > gone["start"]) & (start <= gone["until"])
+        fresh, gone = fresh[is_same], gone[is_same]
+        for name in ("flow_id", "start"):
+            before[name][fresh] = gone[name]
+        before["settled"][fresh], before["again"][fresh] = NO_REPLY, 1
+        return fresh
+
+    def _remember(self, ended: npt.NDArray[np.void], now_ns: int) -> None:
+        """Keep what ended unanswered for as long as its SYN may be sent again."""
+        is_unanswered = (ended["reply_packets"] == 0) & ((ended["status"] & _SEEN_REPLY) == 0)
+        end = np.where(ended["stop"] > 0, ended["stop"], now_ns)
+        is_dropped = is_unanswered & (end - ended["start"] < UNANSWERED_NS) & (ended["protocol"] == _TCP)
+        ended, end = ended[is_dropped], end[is_dropped]
+        gone = np.zeros(len(ended), _GONE)
+        gone["tuple"], gone["start"], gone["flow_id"] = _tuples(ended), ended["start"], ended["flow_id"]
+        gone["until"] = end + (end - ended["start"]) + FIRST_RESEND_NS
+        gone = np.concatenate([gone, self._gone[self._gone["until"] + _LATE_NS > now_ns]])[:_MOST_GONE]
+        _, first = np.unique(gone["tuple"], return_index=True)
+        self._gone = gone[first]
 
     def _find(self, keys: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
         """Where each key is or would be in the live table, and whether it is there."""
@@ -123,7 +185,7 @@ def _rows(
         rows[name] -= np.where(zeroed, np.uint64(0), before[name])
     rows["time"] = np.maximum(np.where(after["stop"] > 0, after["stop"], now_ns), after["start"])
     rows["opened"] = opened
-    rows["closed"] = ended
+    rows["closed"] = ended & (after["again"] == 0)
     rows["outcome"] = np.where(before["settled"] == OPEN, judge(after, ended, now_ns), OPEN)
     return rows
 
@@ -133,3 +195,10 @@ def _is_news(rows: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
     for name in COUNTERS:
         news |= rows[name] > 0
     return news
+
+
+def _tuples(entries: npt.NDArray[np.void]) -> npt.NDArray[np.uint64]:
+    """Hash of what the opener sees of each connection."""
+    ports = entries["src_port"].astype(np.uint64) << np.uint64(32) | entries["dst_port"].astype(np.uint64)
+    halves = (entries[f"{end}_{half}"] for end in ("src", "dst") for half in ("hi", "lo"))
+    return mixed(len(entries), *halves, ports << np.uint64(16) | entries["zone"])

@@ -116,6 +116,44 @@ def test_counters_that_another_program_zeroed_count_from_zero() -> None:
     assert (row["bytes"], row["packets"], row["opened"]) == (80, 1, 0)
 
 
+UNANSWERED = {"tcp_state": 1, "status": 0, "packets": 1, "bytes": 60, "src_port": 4711}
+
+
+def table_after_a_drop(answered: bool = False) -> FlowTable:
+    """The entry of a SYN was dropped after a second and a half, before the next look."""
+    table = FlowTable()
+    first = {**UNANSWERED, "reply_packets": int(answered), "status": 2 * int(answered)}
+    table.update(entries({**first, "key": 1}), NOTHING, START + SECOND)
+    (row,) = table.update(NOTHING, entries({**first, "key": 1, "stop": START + 3 * SECOND // 2}), START + 2 * SECOND)
+    assert (row["opened"], row["closed"]) == (0, 1)
+    return table
+
+
+def test_a_syn_sent_again_after_its_entry_was_dropped_goes_on_with_its_connection() -> None:
+    table = FlowTable()
+    (first,) = table.update(entries({**UNANSWERED, "key": 1}), NOTHING, START + SECOND)
+    again = {**UNANSWERED, "key": 2, "start": START + 2 * SECOND}
+    dropped = entries({**UNANSWERED, "key": 1, "stop": START + 3 * SECOND // 2})
+    told = [
+        table.update(entries(again), dropped, START + 2 * SECOND),
+        table.update(entries({**again, "packets": 2, "bytes": 120}), NOTHING, START + 6 * SECOND),
+        table.update(NOTHING, entries({**again, "packets": 2, "bytes": 120}), START + 9 * SECOND),
+    ]
+    rows = np.concatenate(told)
+    assert set(rows["flow_id"].tolist()) == {first["flow_id"]}
+    assert set(rows["start"].tolist()) == {START}
+    assert (int(rows["opened"].sum()), int(rows["closed"].sum()), int(rows["bytes"].sum())) == (0, 1, 120)
+    assert sorted(words(rows)) == ["no_reply", "open", "open"]
+    assert len(table) == 0
+
+
+def test_a_port_used_again_after_an_answer_or_much_later_is_another_connection() -> None:
+    for answered, start in ((True, 2), (False, 5)):
+        later = entries({**UNANSWERED, "key": 2, "start": START + start * SECOND})
+        (row,) = table_after_a_drop(answered).update(later, NOTHING, START + start * SECOND)
+        assert (row["opened"], row["start"]) == (1, START + start * SECOND)
+
+
 class Kernel:
     """A conntrack table that behaves: counters grow, and an ended connection is in the next endings."""
 
