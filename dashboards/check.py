@@ -11,12 +11,20 @@ from typing import Any, Final
 from .build import GENERATED
 from .lint import Finding, lint, panels_of, variable_query
 from .prometheus import Prometheus, PrometheusError
-from .promql import substitute
+from .promql import read, substitute
 from .variables import ALL
 
 _SHOWN_S: Final = 900.0
 """The time range that panels are asked for."""
 _POINTS: Final = 60
+
+NO_DATA: Final = "returns no data"
+HOOKED: Final = {
+    "tcp_health": ("flowatlas_tcp_",),
+    "drops": ("flowatlas_drops_", "flowatlas_dropped_"),
+}
+"""How metrics begin that only a kernel with these hooks in it tells of: where every collector's kernel refuses them, a
+panel of such a metric is rightly empty."""
 
 
 def check(folder: Path | None = None, prometheus: str | None = None) -> list[Finding]:
@@ -56,16 +64,25 @@ def _ask(documents: Mapping[str, Any], url: str) -> list[Finding]:
     try:
         server = Prometheus(url)
         interval_s = server.scrape_interval_s()
+        untold = _untold(server, time.time())
     except PrometheusError as error:
         return [Finding("Prometheus", "", str(error))]
     return [
         Finding(name, place, problem)
         for name, document in documents.items()
-        for place, problem in _empty(document, server, interval_s, time.time())
+        for place, problem in _empty(document, server, interval_s, time.time(), untold)
     ]
 
 
-def _empty(document: Any, server: Prometheus, interval_s: float, now_s: float) -> Iterator[tuple[str, str]]:
+def _untold(server: Prometheus, now_s: float) -> tuple[str, ...]:
+    """How the metrics begin that no collector can tell of."""
+    refused = server.instant("max by (hook) (flowatlas_collector_hook_info) == 0", now_s)
+    return tuple(start for series in refused for start in HOOKED.get(series["metric"].get("hook", ""), ()))
+
+
+def _empty(
+    document: Any, server: Prometheus, interval_s: float, now_s: float, untold: tuple[str, ...]
+) -> Iterator[tuple[str, str]]:
     step_s = max(_SHOWN_S / _POINTS, interval_s)
     values = {variable["name"]: ALL for variable in document["templating"]["list"]}
     values |= {
@@ -93,13 +110,14 @@ def _empty(document: Any, server: Prometheus, interval_s: float, now_s: float) -
                 found = _answer(lambda e=expression: server.instant(e, now_s))
             else:
                 found = _answer(lambda e=expression: server.range(e, now_s - _SHOWN_S, now_s, step_s))
-            if found:
+            is_untold = found == NO_DATA and any(name.startswith(untold) for name in read(expression).metrics)
+            if found and not is_untold:
                 yield f"{panel['title']} [{target['refId']}]", found
 
 
 def _answer(ask: Any) -> str:
     """What is wrong with the answer; empty where it holds something."""
     try:
-        return "" if ask() else "returns no data"
+        return "" if ask() else NO_DATA
     except PrometheusError as error:
         return f"is refused: {error}"

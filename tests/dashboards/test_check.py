@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -59,6 +60,32 @@ def test_panels_without_data_and_refused_queries_are_found(tmp_path: Path) -> No
         ]
         with pytest.raises(PrometheusError, match="parse error"):
             Prometheus(url).instant("sum(", time.time())
+
+
+@pytest.mark.parametrize(("refused", "findings"), [((), 2), (("drops",), 1), (("tcp_health",), 0), (("dns",), 2)])
+def test_a_panel_may_be_empty_where_no_kernel_tells_of_its_metric(
+    monkeypatch: pytest.MonkeyPatch, refused: tuple[str, ...], findings: int
+) -> None:
+    """Only of metrics that the refused hook tells; anything else that is empty stays a finding."""
+
+    class Refusing(Prometheus):
+        def scrape_interval_s(self) -> float:
+            return 15.0
+
+        def label_values(self, label: str, selector: str) -> list[str]:
+            return ["a"]
+
+        def instant(self, expression: str, at_s: float) -> list[Any]:
+            if "hook_info" in expression:
+                return [{"metric": {"hook": hook}} for hook in refused]
+            return [1]
+
+        def range(self, expression: str, start_s: float, end_s: float, step_s: float) -> list[Any]:
+            return [] if "flowatlas_tcp_rtt_seconds_count" in expression else [1]
+
+    monkeypatch.setattr("dashboards.check.Prometheus", Refusing)
+    empty = [str(finding) for finding in check(None, "http://127.0.0.1:1") if finding.dashboard == "workload"]
+    assert len(empty) == findings, empty
 
 
 @contextmanager
