@@ -36,6 +36,7 @@ class Client:
         self._lock = threading.Lock()
         self._failed = False
         self._datagram_peers: set[tuple[int, str, int]] = set()
+        self._stream_peers: set[tuple[int, str, int]] = set()
 
     def run(self) -> int:
         """Perform everything; 0 where nothing unforeseen happened."""
@@ -117,9 +118,7 @@ class Client:
 
     def _connection(self, action: Action, address: str) -> None:
         row = self._begin(action, action["id"], action["scenario"], address, action["port"], 6)
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as connection:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            connection.bind((_own_address(address), action.get("source_port", 0)))
+        with self._stream_socket(action, address) as connection:
             row["src_ip"], row["src_port"] = connection.getsockname()
             began_ns = time.perf_counter_ns()
             try:
@@ -130,6 +129,22 @@ class Client:
             else:
                 self._converse(connection, action, row)
         self._end(row)
+
+    def _stream_socket(self, action: Action, address: str) -> socket.socket:
+        """A bound socket. Where the plan names no port, one that was not used to this peer before: the kernel may well
+        give the same one twice within milliseconds, and what one connection is would then be a matter of clocks.
+        """
+        own, wanted = _own_address(address), action.get("source_port", 0)
+        while True:
+            opened = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            opened.bind((own, wanted))
+            pair = (opened.getsockname()[1], address, action["port"])
+            with self._lock:
+                if wanted or pair not in self._stream_peers:
+                    self._stream_peers.add(pair)
+                    return opened
+            opened.close()
 
     def _converse(self, connection: socket.socket, action: Action, row: Row) -> None:
         channel = Channel(connection)
