@@ -75,7 +75,7 @@ def test_what_is_lost_to_one_pod_is_sent_again_by_its_connections(tmp_path: Path
         ]
         with Watched(one) as first, Watched(two) as second:
             lab.traffic(TRAFFIC_S)
-            deadline = time.monotonic() + 15
+            deadline = time.monotonic() + 90
             counted, told = 1, Counter[tuple[str, str]]()
             while counted != sum(told.values()):
                 assert time.monotonic() < deadline, (counted, told)
