@@ -19,9 +19,8 @@ from .rollups import workload_ids
 from .samples import Samples
 from .totals import Totals
 from .views import Plain
-from .zones import namespace_ids
 
-_TIMED: Final = ("src_id", "dst_id", "service_id")
+_TIMED: Final = ("dst_id", "service_id")
 _TOLD: Final = ("connect_us", "srtt_us", "retransmits")
 _US: Final = 1_000_000
 
@@ -65,13 +64,8 @@ class TcpHealthMetrics:
         )
         if told.is_empty():
             return
-        namespace = pl.lit(namespace_ids(snapshot)).gather(pl.col("src_id")).alias("src_id")
-        connects, round_trips = (
-            told.lazy().filter(pl.col(us) > 0, *conditions).select(namespace, *_TIMED[1:], us)
-            for us, conditions in (("connect_us", ()), ("srtt_us", ("is_canonical",)))
-        )
-        self._connects.add(connects.collect(), self._name_timed)
-        self._round_trips.add(round_trips.collect(), self._name_timed)
+        self._connects.add(told.filter(pl.col("connect_us") > 0), self._name)
+        self._round_trips.add(told.filter(pl.col("srtt_us") > 0, "is_canonical"), self._name)
         resent = (
             told.lazy()
             .filter(pl.col("retransmits") > 0)
@@ -79,19 +73,12 @@ class TcpHealthMetrics:
             .agg(pl.col("retransmits").cast(pl.UInt64).sum())
             .collect()
         )
-        self._resent.add(resent, self._name_pair)
+        self._resent.add(resent, self._name)
 
     def samples(self) -> list[Samples]:
         """The three metrics as they are now."""
         return [self._connects.samples(), self._round_trips.samples(), self._view.samples()]
 
-    def _name_timed(self, ids: pl.DataFrame) -> pl.DataFrame:
-        """`src_id` stands for its namespace; it is null beyond the cluster."""
-        assert self._snapshot is not None  # noqa: S101 - add has checked
-        named = with_labels(ids.lazy().select("dst_id", "service_id"), self._snapshot).collect()
-        namespace = pl.lit(self._snapshot.endpoints["namespace"].cast(pl.String)).gather(pl.col("src_id"))
-        return named.with_columns(source_namespace=ids.select(namespace.fill_null(""))["namespace"])
-
-    def _name_pair(self, ids: pl.DataFrame) -> pl.DataFrame:
+    def _name(self, ids: pl.DataFrame) -> pl.DataFrame:
         assert self._snapshot is not None  # noqa: S101 - add has checked
         return with_labels(ids.lazy(), self._snapshot).collect()

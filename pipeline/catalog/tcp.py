@@ -8,14 +8,13 @@ from .labels import PAIR
 from .metric import Metric
 
 TIMED: Final = (
-    "source_namespace",
     "destination_namespace",
     "destination_workload",
     "destination_workload_kind",
     "service_namespace",
     "service",
 )
-"""Labels of times: whose connections, to what. Not every pair of workloads, since each has a series a bucket."""
+"""Labels of times: who answered, for which Service. Not who asked, since each has a series a bucket."""
 
 BUCKETS: Final = (
     *(0.00005, 0.0001, 0.00025, 0.0005),

@@ -491,9 +491,9 @@ def test_tcp_health_and_drops_are_told_by_the_ends() -> None:
         ("shop", "front", "shop", "front", "no_socket"): 1,
     }
     assert bench.values("flowatlas_dropped_bytes_total", *labels, "reason")[*ends, "netfilter_drop"] == 240
-    connects = bench.values("flowatlas_tcp_connect_seconds_bucket", "source_namespace", "service", "le")
-    assert connects["shop", "database", "0.0001"] == 0
-    assert connects["shop", "database", "0.00025"] == 1
+    connects = bench.values("flowatlas_tcp_connect_seconds_bucket", "service", "le")
+    assert connects["database", "0.0001"] == 0
+    assert connects["database", "0.00025"] == 1
     assert bench.values("flowatlas_tcp_rtt_seconds_sum", "service") == {("database",): pytest.approx(0.00009)}
 
 

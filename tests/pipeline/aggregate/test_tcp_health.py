@@ -71,9 +71,7 @@ def test_times_and_segments_equal_a_count_by_hand(history: list[tuple[Snapshot, 
                 continue
             source, destination = endpoints[row["src_id"]], endpoints[row["dst_id"]]
             service = services[row["service_id"]] if row["service_id"] is not None else Counter[str]()
-            is_beyond = source["kind"] in ("External", "Unknown")
             labels = (
-                "" if is_beyond else source["namespace"],
                 *(destination[field] for field in ("namespace", "workload", "workload_kind")),
                 service["service_namespace"] or "",
                 service["service"] or "",
