@@ -42,7 +42,7 @@ def entrances(p: Plan) -> None:
     for at in p.times(4):
         p.add(OUTSIDE, "ingress", at, "http", path="/bytes/55", **p.load_balancer(80, "web.example.com"))
     for index, node in enumerate(p.cluster.nodes):
-        for at in p.times(10):
+        for at in p.times(30):
             p.add(
                 OUTSIDE,
                 "node-port",
