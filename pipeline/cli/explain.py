@@ -5,28 +5,21 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import sys
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from ..errors import ConfigError, TransientError
+from ..errors import ConfigError
 from . import Subparsers
+from .cluster_state import add_state, load
 from .places import add_geo, places
 from .record import moment
 
 if TYPE_CHECKING:
-    from ..inventory.models import Resource
-    from ..inventory.policy_history import PolicyEpoch
     from ..inventory.snapshot import Snapshot
     from ..policy.evidence import Used
     from ..policy.explanation import Dialled, Explanation, Judged
     from ..policy.walk import PolicyStep, RuleStep, SideWalk
-
-BUS_SECONDS: Final = 5.0
-"""How long a watcher's word is waited for."""
-BUS_PAUSE_SECONDS: Final = 0.1
 
 
 def add(commands: Subparsers) -> None:
@@ -39,16 +32,7 @@ def add(commands: Subparsers) -> None:
         "its backends.",
         epilog="example: flowatlas explain --state state.yaml --from shop/web-1 --to shop/postgres --port 5432",
     )
-    command.add_argument(
-        "--state",
-        type=Path,
-        required=True,
-        metavar="PATH",
-        help="the cluster's objects: a folder of manifests, a `kubectl get -o yaml` file, or `bus` with --bus",
-    )
-    command.add_argument(
-        "--bus", metavar="URL", help="where a watcher tells the state, with what it was in the last quarter of an hour"
-    )
+    add_state(command)
     command.add_argument("--from", dest="source", metavar="WHO", help="NAMESPACE/POD or an address")
     command.add_argument(
         "--to", metavar="WHOM", help="NAMESPACE/POD, NAMESPACE/SERVICE or an address; pod/... or service/... where both"
@@ -66,14 +50,11 @@ def add(commands: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Explain the connection on standard output."""
     from ..attribution.policies import compile_policies
-    from ..inventory.policy_history import KINDS
     from ..policy.explanation import explain
 
-    known = _of_the_bus(arguments) if arguments.state == Path("bus") else _of_files(arguments)
+    known = load(arguments)
     dialled = _dialled(arguments, known.snapshot)
-    epochs = [epoch for epoch in known.epochs if epoch.since_ns <= dialled.at]
-    objects: list[Resource] = [item for item in known.objects if not isinstance(item, KINDS)]
-    objects += epochs[-1].objects if epochs else (item for item in known.objects if isinstance(item, KINDS))
+    objects, epochs = known.as_of(dialled.at)
     policies = compile_policies(objects, known.snapshot)
     explanation = explain(objects, known.snapshot, policies, dialled, epochs)
     if arguments.geo:
@@ -83,51 +64,6 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print("\n".join(lines(explanation)))
     return 1 if known.refused else 0
-
-
-@dataclasses.dataclass(frozen=True)
-class _Known:
-    """The cluster, and how many of its objects were refused."""
-
-    objects: Sequence[Resource]
-    snapshot: Snapshot
-    epochs: Sequence[PolicyEpoch]
-    refused: int
-
-
-def _of_files(arguments: argparse.Namespace) -> _Known:
-    from ..inventory import manifests, snapshot
-
-    if arguments.bus is not None:
-        raise ConfigError("--bus: it goes with --state bus")
-    objects, refusals = manifests.load(arguments.state)
-    for problem in refusals:
-        print(f"flowatlas explain: {problem}", file=sys.stderr)
-    return _Known(objects, snapshot.build(objects), (), len(refusals))
-
-
-def _of_the_bus(arguments: argparse.Namespace) -> _Known:
-    """What a watcher has told. Raises ConfigError where none has, or the bus does not answer."""
-    from collector.schema import STATE
-
-    from ..bus import open_reader
-    from ..outputs.meters import Meters
-    from ..state import BusState
-
-    if arguments.bus is None:
-        raise ConfigError("--state bus: it wants --bus too")
-    source = BusState(open_reader(arguments.bus, None, [STATE.topic]))
-    meters, deadline = Meters(), time.monotonic() + BUS_SECONDS
-    try:
-        while not (state := source(meters)).is_synced:
-            if time.monotonic() > deadline:
-                raise ConfigError(f"--bus: no watcher has told the cluster's state on {arguments.bus}")
-            time.sleep(BUS_PAUSE_SECONDS)
-        return _Known(source.objects(), state.snapshot, state.epochs, sum(state.refused.values()))
-    except TransientError as error:
-        raise ConfigError(f"--bus: {error}") from error
-    finally:
-        source.stop()
 
 
 def _dialled(arguments: argparse.Namespace, cluster: Snapshot) -> Dialled:

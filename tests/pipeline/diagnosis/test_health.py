@@ -1,0 +1,72 @@
+"""How Flowatlas itself goes."""
+
+from __future__ import annotations
+
+from pipeline.diagnosis.health import Health, Look, health
+from tests.pipeline.diagnosis.broken_cluster import scrape, told
+
+WELL = """flowatlas_pipeline_rows_total{table="flows",node="n1"} 100
+flowatlas_pipeline_rows_total{table="counters",node="n1"} 7
+flowatlas_pipeline_rows_total{table="state",node="watcher"} 9
+flowatlas_pipeline_last_observation_timestamp_seconds{node="n1"} 995
+flowatlas_pipeline_last_observation_timestamp_seconds{node="watcher"} 10
+flowatlas_node_capture_coverage_ratio{node="n1"} 1
+flowatlas_pipeline_series 42
+flowatlas_state_objects{kind="Pod"} 3
+flowatlas_pipeline_missing_batches_total{node="n1"} 0
+"""
+COLLECTOR = 'flowatlas_collector_source_info{source="ebpf",reason=""} 1\n'
+LOST = 'flowatlas_collector_lost_rows_total{table="flows",reason="bus_full"} '
+
+
+def judged(
+    after: str, before: str | None = None, ready: bool = True, collectors: dict[str, Look | None] | None = None
+) -> Health:
+    look = Look(scrape(after if before is None else before), scrape(after))
+    return health("http://p", ready, look, 2.0, 1000.0, collectors or {})
+
+
+def test_a_pipeline_that_is_well_has_no_finding_and_a_watcher_is_no_node() -> None:
+    found = judged(WELL, WELL.replace(" 100\n", " 80\n"))
+    assert found.findings == []
+    assert (found.rows_per_s, found.series, found.objects, found.state_age_s) == (10.0, 42, {"Pod": 3}, None)
+    (node,) = found.nodes
+    assert (node.node, node.age_s, node.rows, node.coverage) == ("n1", 5.0, 100, 1.0)
+
+
+def test_not_ready_is_an_error() -> None:
+    assert told(list(judged(WELL, ready=False).findings)) == [("error", "pipeline http://p")]
+
+
+def test_a_silent_node_is_an_error() -> None:
+    assert told(list(judged(WELL.replace(" 995", " 800")).findings)) == [("error", "node n1")]
+
+
+def test_a_stale_state_is_an_error_that_says_how_many_rows_wait() -> None:
+    (finding,) = judged(WELL + "flowatlas_state_age_seconds 90\nflowatlas_state_held_rows 12\n").findings
+    assert (finding.severity, finding.evidence) == ("error", ("12 rows wait for it",))
+
+
+def test_what_was_lost_before_is_a_warning_and_what_is_being_lost_an_error() -> None:
+    quarantined = 'flowatlas_pipeline_quarantined_batches_total{reason="checksum"} '
+    (finding,) = judged(WELL + quarantined + "3\n").findings
+    assert (finding.severity, finding.problem) == ("warning", "3 batches were set aside unread: reason checksum")
+    (finding,) = judged(WELL + quarantined + "3\n", WELL + quarantined + "1\n").findings
+    assert (finding.severity, finding.evidence) == ("error", ("2 of them since the first look",))
+    (finding,) = judged(WELL + quarantined + "3\n", WELL).findings
+    assert finding.severity == "error"
+
+
+def test_collectors_tell_their_source_and_losses_and_one_that_does_not_answer_is_an_error() -> None:
+    why = COLLECTOR.replace('reason=""', 'reason="libbpf"').replace("ebpf", "conntrack")
+    lossy = Look(scrape(why + LOST + "1\n"), scrape(why + LOST + "4\n"))
+    found = judged(WELL, collectors={"http://a": lossy, "http://b": None})
+    assert told(list(found.findings)) == [("error", "collector http://a"), ("error", "collector http://b")]
+    (collector,) = found.collectors
+    assert (collector.source, collector.why, collector.lost_rows) == ("conntrack", "libbpf", {"bus_full": 4})
+
+
+def test_a_hook_that_the_kernel_refuses_is_a_note() -> None:
+    text = COLLECTOR + 'flowatlas_collector_hook_info{hook="drops",reason="kernel"} 0\n'
+    (finding,) = judged(WELL, collectors={"http://a": Look(scrape(text), scrape(text))}).findings
+    assert (finding.severity, finding.problem) == ("note", "the kernel refuses the hook drops")
