@@ -26,8 +26,12 @@ _KEEPS_LABELS: Final = frozenset({"topk", "bottomk", "limitk", "limit_ratio"})
 
 @dataclass(slots=True)
 class Reading:
-    """One expression, read: the labels that its result can have, the metrics it names, and what is wrong with it."""
+    """One expression, read: the labels that its result can have, the metrics it names, and what is wrong with it.
 
+    `known` are the labels of every series that there is.
+    """
+
+    known: Mapping[str, tuple[str, ...]]
     labels: Labels = frozenset()
     metrics: set[str] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
@@ -43,9 +47,12 @@ def substitute(text: str, values: Mapping[str, str]) -> str:
     return _VARIABLE.sub(lambda match: values.get(match[1] or match[2], match[0]), text)
 
 
-def read(expression: str) -> Reading:
-    """Parse the expression (variables already replaced) and infer its labels; never raises for what it holds."""
-    reading = Reading()
+def read(expression: str, known: Mapping[str, tuple[str, ...]] = SERIES) -> Reading:
+    """Parse the expression (variables already replaced) and infer its labels; never raises for what it holds.
+
+    `known` are the series that there are, with their labels.
+    """
+    reading = Reading(known)
     try:
         tree = ast.parse(expression)
     except ValueError as error:
@@ -73,11 +80,11 @@ def _labels(node: Any, reading: Reading) -> Labels:
 
 
 def _selector(node: Any, reading: Reading) -> Labels:
-    if node.name not in SERIES:
+    if node.name not in reading.known:
         reading.problems.append(f"no metric {node.name or '(unnamed)'} in the catalogue")
         return frozenset()
     reading.metrics.add(node.name)
-    labels = frozenset(SERIES[node.name])
+    labels = frozenset(reading.known[node.name])
     matched = {matcher.name for matcher in node.matchers.matchers}
     _require(labels, matched, f"{node.name} has no label", reading)
     return labels

@@ -1,4 +1,4 @@
-"""`flowatlas rules`: write the Prometheus alert rules, or check them."""
+"""`flowatlas rules`: write the Prometheus rules (alerts, recordings, shims), or check them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ def add(commands: Subparsers) -> None:
     """Add the sub-command."""
     command = commands.add_parser(
         "rules",
-        help="build or check the Prometheus alert rules",
-        description="`build` writes the alerts as a rule file that Prometheus loads (`rule_files`). `check` proves "
-        "that every alert's expression parses, names only metrics and labels that Flowatlas exposes, and that its "
-        "annotations are there and tell only labels that its result has. Exit code 1 where something is found.",
+        help="build or check the Prometheus rules",
+        description="`build` writes the alerts, with the recordings that they read, as a rule file that Prometheus "
+        "loads (`rule_files`), and beside it `shims.yaml`, which gives series the names that NetObserv and Hubble "
+        "have; load that where dashboards want them. `check` proves that every rule's expression parses, names only "
+        "metrics and labels that Flowatlas exposes, and that alerts' annotations are there and tell only labels that "
+        "the result has. Exit code 1 where something is found.",
         epilog="example: flowatlas rules build --out /etc/prometheus/flowatlas.yaml",
     )
     actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)
-    build = actions.add_parser("build", help="write the rule file")
+    build = actions.add_parser("build", help="write the rule files")
     build.add_argument(
         "--out", type=Path, metavar="FILE", help="default: the package's own dashboards/generated/alerts.yaml"
     )
@@ -33,7 +35,8 @@ def add(commands: Subparsers) -> None:
 def _build(arguments: argparse.Namespace) -> int:
     from dashboards.rules import RULES, build
 
-    print(build(arguments.out or RULES))
+    for path in build(arguments.out or RULES):
+        print(path)
     return 0
 
 
@@ -43,5 +46,5 @@ def _check(arguments: argparse.Namespace) -> int:
     findings = check(arguments.file or RULES)
     for finding in findings:
         print(finding, file=sys.stderr)
-    print(f"{len(findings)} findings" if findings else "all alerts are right")
+    print(f"{len(findings)} findings" if findings else "all rules are right")
     return 1 if findings else 0

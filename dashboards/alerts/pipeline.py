@@ -1,0 +1,141 @@
+"""Alerts on Flowatlas itself: what is away, late, lost or refused."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .alert import Alert, events
+
+_NEWEST: Final = "flowatlas_pipeline_last_observation_timestamp_seconds"
+_WATCHERS: Final = (
+    '(flowatlas_pipeline_rows_total{table="state"} unless on (node) flowatlas_pipeline_rows_total{table!="state"})'
+)
+"""Names on the bus that tell of the cluster and of no traffic: FlowatlasStateStale is theirs."""
+
+_CARRIED: Final = (
+    "sum by (node, namespace, pod) (rate(container_network_receive_bytes_total[10m])"
+    " + rate(container_network_transmit_bytes_total[10m]))"
+)
+
+ALERTS: Final = (
+    Alert(
+        "FlowatlasStateStale",
+        "flowatlas-pipeline",
+        "flowatlas_state_age_seconds > 60",
+        "1m",
+        "warning",
+        "The cluster's state is {{ $value | humanizeDuration }} old",
+        "The pipeline {{ $labels.instance }} has not been told the cluster's state for "
+        "{{ $value | humanizeDuration }}; flows are judged by what was known before.",
+    ),
+    Alert(
+        "FlowatlasCollectorSilent",
+        "flowatlas-pipeline",
+        f"time() - (max by (node) ({_NEWEST}) unless on (node) {_WATCHERS}) > 120",
+        "1m",
+        "warning",
+        "Nothing from node {{ $labels.node }} for {{ $value | humanizeDuration }}",
+        "The newest observation of node {{ $labels.node }} is {{ $value | humanizeDuration }} old: its traffic is not "
+        "counted, or not yet.",
+    ),
+    Alert(
+        "FlowatlasLosses",
+        "flowatlas-pipeline",
+        events("flowatlas_collector_lost_rows_total", "10m"),
+        "1m",
+        "warning",
+        "Rows of table {{ $labels.table }} lost at {{ $labels.instance }}: {{ $labels.reason }}",
+        "Within the last 10 minutes the collector {{ $labels.instance }} lost rows of table {{ $labels.table }} with "
+        "reason {{ $labels.reason }}: metrics and history lack them.",
+    ),
+    Alert(
+        "FlowatlasCaptureIncomplete",
+        "flowatlas-pipeline",
+        f"flowatlas_capture_coverage_ratio < 0.98 and on (node, namespace, pod) {_CARRIED} > 1000",
+        "10m",
+        "warning",
+        "Only {{ $value | humanizePercentage }} of the traffic of {{ $labels.namespace }}/{{ $labels.pod }} is in "
+        "flows",
+        "For more than 10 minutes flows have told of {{ $value | humanizePercentage }} of the bytes that the "
+        "interfaces of {{ $labels.namespace }}/{{ $labels.pod }} on node {{ $labels.node }} carried.",
+    ),
+    Alert(
+        "FlowatlasPipelineDown",
+        "flowatlas-pipeline",
+        "absent(flowatlas_pipeline_series)",
+        "5m",
+        "critical",
+        "No pipeline is scraped",
+        "For more than 5 minutes Prometheus has had no metrics of a pipeline: nothing is told of the traffic.",
+    ),
+    Alert(
+        "FlowatlasLateRows",
+        "flowatlas-pipeline",
+        "increase(flowatlas_state_late_rows_total[10m]) > 100",
+        "1m",
+        "warning",
+        "{{ $value | humanize }} rows judged before the cluster's state was known",
+        "Within the last 10 minutes the pipeline {{ $labels.instance }} judged {{ $value | humanize }} rows of flows "
+        "or DNS by what it had known before, since the cluster's state did not come in time.",
+    ),
+    Alert(
+        "FlowatlasBatchesMissing",
+        "flowatlas-pipeline",
+        f"sum by (node) ({events('flowatlas_pipeline_missing_batches_total', '10m')})",
+        "1m",
+        "warning",
+        "Batches of node {{ $labels.node }} are missing",
+        "Within the last 10 minutes later batches of node {{ $labels.node }} came while earlier ones did not: what "
+        "they held is not counted, or not yet.",
+    ),
+    Alert(
+        "FlowatlasBatchesQuarantined",
+        "flowatlas-pipeline",
+        f"sum by (reason) ({events('flowatlas_pipeline_quarantined_batches_total', '10m')})",
+        "1m",
+        "warning",
+        "Batches cannot be read: {{ $labels.reason }}",
+        "Within the last 10 minutes batches were set aside unread with reason {{ $labels.reason }}: what they held is "
+        "not counted.",
+    ),
+    Alert(
+        "FlowatlasObjectsRefused",
+        "flowatlas-pipeline",
+        "max by (kind) (flowatlas_state_refused_objects) > 0",
+        "10m",
+        "warning",
+        "Objects of kind {{ $labels.kind }} are not understood",
+        "For more than 10 minutes {{ $value | humanize }} objects of kind {{ $labels.kind }} have not been understood: "
+        "traffic is judged without them.",
+    ),
+    Alert(
+        "FlowatlasPacketsMissed",
+        "flowatlas-pipeline",
+        'increase(flowatlas_collector_missed_packets_total{reason=~"table_full|ring_full"}[10m]) > 100',
+        "1m",
+        "warning",
+        "Packets in no flow at {{ $labels.instance }}: {{ $labels.reason }}",
+        "Within the last 10 minutes the collector {{ $labels.instance }} saw {{ $value | humanize }} packets that are "
+        "in no flow, with reason {{ $labels.reason }}.",
+    ),
+    Alert(
+        "FlowatlasConntrackOverruns",
+        "flowatlas-pipeline",
+        events("flowatlas_collector_netlink_overruns_total", "10m"),
+        "1m",
+        "warning",
+        "The kernel dropped conntrack events at {{ $labels.instance }}",
+        "Within the last 10 minutes the collector {{ $labels.instance }} did not read conntrack events in time, and "
+        "the kernel dropped some: connections that began and ended meanwhile are in no flow.",
+    ),
+    Alert(
+        "FlowatlasSpoolDegraded",
+        "flowatlas-pipeline",
+        "flowatlas_collector_spool_is_degraded == 1",
+        "5m",
+        "warning",
+        "The disk refuses batches at {{ $labels.instance }}",
+        "For more than 5 minutes the disk has refused the batches of collector {{ $labels.instance }}: they are sent "
+        "from memory, and lost where the bus is away.",
+    ),
+)
