@@ -1,4 +1,4 @@
-"""Alerts on traffic with what is beyond the cluster, or far away in it.
+"""Alerts on who looks around, on traffic with what is beyond the cluster, or far away in it.
 
 What is new is what was not there at any time of the last day; until there is a day of history, nothing is.
 """
@@ -22,6 +22,16 @@ def _new(recorded: str) -> str:
 
 
 ALERTS: Final = (
+    Alert(
+        "FlowatlasPortScan",
+        _GROUP,
+        "max by (source_namespace, source_workload) (flowatlas_workload_failed_destinations) > 100",
+        "1m",
+        "warning",
+        f"{CLIENT} tries many addresses or ports in vain",
+        f"Within the last 10 minutes {CLIENT} dialled {{{{ $value | humanize }}}} addresses and ports that refused or "
+        "did not answer.",
+    ),
     Alert(
         "FlowatlasNewExternalTraffic",
         _GROUP,

@@ -16,6 +16,7 @@ from .external import ExternalMetrics
 from .ingress import IngressMetrics
 from .mesh import MeshMetrics
 from .samples import Samples
+from .scans import Scans
 from .signals import ServiceSignals
 from .tcp_health import TcpHealthMetrics
 from .zones import ZoneMetrics
@@ -38,4 +39,5 @@ def families(prices: Prices | None = None, geo: Geo | None = None) -> tuple[Fami
     """Every family beside the flow metrics themselves; without `prices` nothing has a cost, and without `geo`, which
     numbers the flows before they come here, nothing is told of countries."""
     external = () if geo is None else (ExternalMetrics(geo),)
-    return (IngressMetrics(), MeshMetrics(), ServiceSignals(), TcpHealthMetrics(), ZoneMetrics(prices), *external)
+    services = (IngressMetrics(), MeshMetrics(), ServiceSignals())
+    return (*services, Scans(), TcpHealthMetrics(), ZoneMetrics(prices), *external)

@@ -42,6 +42,15 @@ METRICS: Final = (
         "careful",
     ),
     Metric(
+        "flowatlas_workload_failed_destinations",
+        "gauge",
+        "",
+        ("source_namespace", "source_workload", "source_workload_kind"),
+        "Addresses and ports that the workload dialled in the last 10 minutes and that refused or did not answer, each "
+        "once. There from 10 on; 10,000 stands for as many or more.",
+        "careful",
+    ),
+    Metric(
         "flowatlas_observer_bytes_total",
         "counter",
         "bytes",

@@ -10,7 +10,12 @@ from tests.dashboards.promtool import Case, told
 
 DAY, WEEK = 24 * 60, 7 * 24 * 60
 TRAFFIC, COUNTRY, COST = "FlowatlasNewExternalTraffic", "FlowatlasNewExternalCountry", "FlowatlasCrossZoneCost"
+SCAN, FAILED = (
+    "FlowatlasPortScan",
+    'flowatlas_workload_failed_destinations{source_namespace="shop",source_workload="web"}',
+)
 LABELS = {
+    SCAN: {"source_namespace": "shop", "source_workload": "web"},
     TRAFFIC: {"source_namespace": "shop", "source_workload": "web"},
     COUNTRY: {"namespace": "shop", "workload": "web", "country": "NZ"},
     COST: {"namespace": "shop", "currency": "EUR"},
@@ -43,6 +48,9 @@ def paid(before: int, after: int, locality: str = "cross_zone") -> dict[str, str
 
 NOW = DAY + 300
 CASES = [
+    Case(SCAN, "many at once", {FAILED: "_x10 101x30"}, 12, 1, "101"),
+    Case(SCAN, "a hundred", {FAILED: "_x10 100x30"}, 12, 0),
+    Case(SCAN, "over", {FAILED: "_x10 500x10 stale"}, 30, 0),
     Case(TRAFFIC, "for the first time", opened("_x345 1x100"), DAY + 295, 1, step="5m"),
     Case(TRAFFIC, "told for an hour", opened("_x345 1x100"), DAY + 355, 0, step="5m"),
     Case(TRAFFIC, "as yesterday", opened("1x700"), NOW, 0, step="5m"),

@@ -1,0 +1,120 @@
+"""How many destinations each workload tried in vain, over the last ten minutes of event time: what a scan raises.
+
+A destination is an address, port and protocol as dialled; tried in vain is what was refused or never answered. The
+invariant: a destination counts once however often it is tried, and what is kept is bounded whatever is tried: beyond
+MOST_DESTINATIONS of a workload and MOST_ROWS of all the oldest are forgotten, so that the figure is a lower bound.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import polars as pl
+
+from collector.schema import OUTCOMES
+
+from ..catalog import BY_NAME
+from ..inventory.snapshot import Snapshot
+from .event_time import Newest
+from .rollups import workload_ids
+from .samples import Samples
+
+BUCKET_NS: Final = 60 * 10**9
+BUCKETS: Final = 10
+"""The window is so many buckets of when connections began, the newest one among them."""
+LEAST_DESTINATIONS: Final = 10
+"""Workloads with fewer have no series: a few backends that are away are no scan."""
+MOST_DESTINATIONS: Final = 10_000
+MOST_ROWS: Final = 500_000
+"""Some 30 bytes each."""
+
+_IN_VAIN: Final = tuple(OUTCOMES.index(outcome) for outcome in ("refused", "no_reply"))
+_KEY: Final = ("src_id", "dst_hi", "dst_lo", "dst_port", "protocol")
+_TRIED: Final = pl.Schema(
+    {
+        "src_id": pl.UInt32,
+        "dst_hi": pl.UInt64,
+        "dst_lo": pl.UInt64,
+        "dst_port": pl.UInt16,
+        "protocol": pl.UInt8,
+        "bucket": pl.Int64,
+    }
+)
+
+
+class Scans:
+    """The destinations tried in vain, with the bucket of the newest try of each."""
+
+    def __init__(self, most_destinations: int = MOST_DESTINATIONS, most_rows: int = MOST_ROWS) -> None:
+        self._metric = BY_NAME["flowatlas_workload_failed_destinations"]
+        self._most_destinations = most_destinations
+        self._most_rows = most_rows
+        self._newest = Newest()
+        self._tried = [pl.DataFrame(schema=_TRIED)]
+        self._labels = pl.DataFrame(schema=dict.fromkeys(self._metric.labels, pl.String))
+        self._snapshot: Snapshot | None = None
+
+    def use(self, snapshot: Snapshot) -> None:
+        """Take ids to be those of `snapshot` from now on; where they mean something else, the window begins anew."""
+        if self._snapshot is None or snapshot.numbering is not self._snapshot.numbering:
+            self._tried = [pl.DataFrame(schema=_TRIED)]
+        self._snapshot = snapshot
+
+    def add(self, flows: pl.DataFrame) -> None:
+        """Add flows attributed under the snapshot in use."""
+        if self._snapshot is None:
+            raise RuntimeError("use(snapshot) comes before add(flows)")
+        began = flows.lazy().filter(pl.col("opened") > 0).select("start").collect()["start"]
+        if len(began):
+            self._newest.see(began)
+        tried = (
+            flows.lazy()
+            .filter(pl.col("role") == "canonical", pl.col("outcome").is_in(_IN_VAIN))
+            .select(
+                pl.lit(workload_ids(self._snapshot)).gather(pl.col("src_id")).alias("src_id"),
+                *_KEY[1:],
+                (pl.col("start") // BUCKET_NS).alias("bucket"),
+            )
+            .collect()
+            .cast(_TRIED)
+        )
+        if tried.height:
+            self._tried.append(tried)
+            if sum(frame.height for frame in self._tried) > 2 * self._most_rows:
+                self._tried = [self._kept()]
+
+    def samples(self) -> list[Samples]:
+        """The destinations of each workload that has enough of them."""
+        kept = self._kept()
+        self._tried = [kept]
+        counted = (
+            kept.filter(pl.col("bucket") <= self._newest.ns // BUCKET_NS)
+            .group_by("src_id")
+            .agg(pl.len().cast(pl.UInt64).alias("destinations"))
+            .filter(pl.col("destinations") >= LEAST_DESTINATIONS)
+        )
+        if counted.height and self._snapshot is not None:
+            endpoints = self._snapshot.endpoints
+            named = counted.with_columns(
+                pl.lit(endpoints[label.removeprefix("source_")]).gather(pl.col("src_id")).alias(label)
+                for label in self._metric.labels
+            ).sort(self._metric.labels)
+            labels, values = named.select(self._metric.labels), named["destinations"]
+        else:
+            labels, values = self._labels.clear(), counted["destinations"]
+        if not labels.equals(self._labels):
+            self._labels = labels
+        return [Samples(self._metric, self._labels, values)]
+
+    def _kept(self) -> pl.DataFrame:
+        """Each destination in the window once, the newest ones where there are too many."""
+        newest = self._newest.ns // BUCKET_NS
+        return (
+            pl.concat(self._tried)
+            .filter(pl.col("bucket") > newest - BUCKETS, pl.col("bucket") <= newest + BUCKETS)
+            .group_by(_KEY)
+            .agg(pl.col("bucket").max())
+            .sort("bucket", *_KEY, descending=True)
+            .filter(pl.int_range(pl.len()).over("src_id") < self._most_destinations)
+            .head(self._most_rows)
+        )
