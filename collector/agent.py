@@ -141,6 +141,7 @@ def run(config: CollectorConfig) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())
     metrics = Metrics()
+    metrics.built()
     journal = Journal(config.journal) if config.journal else None
     agent = Agent(config, metrics, open_sources(config, metrics, journal), open_sink(config, metrics), journal)
     with contextlib.ExitStack() as stack:

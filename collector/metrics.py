@@ -6,10 +6,12 @@ nothing of the pipeline; a test holds the two together.
 
 from __future__ import annotations
 
+import platform
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -30,6 +32,12 @@ class Family:
 
 
 FAMILIES: Final = (
+    Family(
+        "build_info",
+        "gauge",
+        ("version", "python"),
+        "Always 1; the labels tell the versions of the collector and of its Python.",
+    ),
     Family("batches_total", "counter", ("table",), "Batches sent to the bus."),
     Family("rows_total", "counter", ("table",), "Rows sent to the bus."),
     Family(
@@ -143,6 +151,10 @@ class Metrics:
         key = (name, tuple(labels[label] for label in self._labels[name]))
         with self._lock:
             self._values[key] = value  # type: ignore[assignment]  # as above
+
+    def built(self) -> None:
+        """Tell which versions run."""
+        self.set("build_info", 1, version=metadata.version("flowatlas"), python=platform.python_version())
 
     def sent(self, batch: Batch) -> None:
         """Count a batch that has reached the bus."""

@@ -178,6 +178,7 @@ class Engine:
             part.expire(time.time_ns())
         self._meters.missing({**self._intake.missing(), **self._missing_state})
         self._meters.held_rows = self._held_rows
+        self._meters.lag = self._reader.lag()
         traffic = [
             *self._flows.samples(),
             *self._interfaces.samples(),

@@ -69,6 +69,16 @@ ALERTS: Final = (
         "For more than 5 minutes Prometheus has had no metrics of a pipeline: nothing is told of the traffic.",
     ),
     Alert(
+        "FlowatlasBusLag",
+        "flowatlas-pipeline",
+        "min_over_time(flowatlas_bus_lag_messages[10m]) > 1000",
+        "5m",
+        "warning",
+        "{{ $labels.instance }} is behind: messages wait in {{ $labels.topic }}",
+        "For more than 10 minutes {{ $value | humanize }} messages or more of topic {{ $labels.topic }} have waited "
+        "for the pipeline {{ $labels.instance }}: metrics and history are late.",
+    ),
+    Alert(
         "FlowatlasLateRows",
         "flowatlas-pipeline",
         "increase(flowatlas_state_late_rows_total[10m]) > 100",

@@ -47,6 +47,10 @@ class Reader(Protocol):
     def caught_up(self) -> bool:
         """Whether the last poll reached the end of what the bus held then."""
 
+    def lag(self) -> Mapping[str, int]:
+        """By topic, how many messages (segments on file://) the bus held behind the last poll, as far as polls told;
+        asks nobody, and is empty before the first."""
+
     def quarantine(self, message: Message, reason: str) -> None:
         """Put an unreadable message aside, bounded in size, where a person can look at it."""
 

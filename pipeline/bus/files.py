@@ -10,8 +10,8 @@ import logging
 import os
 import re
 import time
-from collections import deque
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, cast
 
@@ -92,6 +92,13 @@ class FileReader:
     def caught_up(self) -> bool:
         """Whether the last poll left no segment unread that was there when it looked."""
         return self._exhausted
+
+    def lag(self) -> Mapping[str, int]:
+        """Segments by topic that the last look at the folders found and that were not read yet."""
+        lag: Counter[str] = Counter()
+        for (topic, _), folder in self._folders.items():
+            lag[topic] += len(folder.waiting)
+        return lag
 
     def quarantine(self, message: Message, reason: str) -> None:
         """Put a message into `DIR/.quarantine`. A full disk costs the message, never the pipeline."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
@@ -57,6 +58,8 @@ class KafkaReader:
         self._group = group
         self._topics = list(topics)
         self._consumer: Any = None
+        self._behind: dict[TopicPartition, int] = {}
+        """The offset behind the last message polled, of each partition that had one."""
         self._aside = _Quarantine(self._servers)
 
     def start(self) -> None:
@@ -87,6 +90,7 @@ class KafkaReader:
         """New messages of the partitions that the group gave us, about FETCH_BYTES at most."""
         with _sorted_errors():
             records = self._consumer.poll(timeout_ms=int(timeout_s * 1000))
+        self._behind |= {partition: batch[-1].offset + 1 for partition, batch in records.items()}
         return [_message(record) for batch in records.values() for record in batch]
 
     def mark(self) -> object:
@@ -127,6 +131,17 @@ class KafkaReader:
             except kafka_errors.RetriableError:
                 return False
         return all(positions[p] is not None and positions[p] >= ends[p] for p in mine)
+
+    def lag(self) -> Mapping[str, int]:
+        """Messages by topic that the last answers of brokers told of and that were not polled yet."""
+        if self._consumer is None:
+            return {}
+        lag: Counter[str] = Counter()
+        for partition in self._consumer.assignment():
+            end = self._consumer.highwater(partition)
+            if end is not None:
+                lag[partition.topic] += max(0, end - self._behind.get(partition, end))
+        return lag
 
     def quarantine(self, message: Message, reason: str) -> None:
         """Send a message, cut to QUARANTINED_BYTES, to QUARANTINE_TOPIC. An outage costs the message alone."""

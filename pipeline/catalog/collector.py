@@ -8,6 +8,14 @@ from .metric import Metric
 
 METRICS: Final = (
     Metric(
+        "flowatlas_collector_build_info",
+        "gauge",
+        "",
+        ("version", "python"),
+        "Always 1; the labels tell the versions of the collector and of its Python.",
+        exposer="collector",
+    ),
+    Metric(
         "flowatlas_collector_batches_total", "counter", "", ("table",), "Batches sent to the bus.", exposer="collector"
     ),
     Metric("flowatlas_collector_rows_total", "counter", "", ("table",), "Rows sent to the bus.", exposer="collector"),

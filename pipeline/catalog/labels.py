@@ -84,4 +84,6 @@ LABEL_HELP: Final = {
     "stage": "decode, state, attribute, policies, aggregate or output.",
     "kind": "Kind of the Kubernetes object.",
     "version": "Version of Flowatlas.",
+    "python": "Version of Python.",
+    "topic": "Topic of the bus.",
 }

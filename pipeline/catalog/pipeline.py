@@ -7,7 +7,21 @@ from typing import Final
 from .metric import Metric
 
 METRICS: Final = (
-    Metric("flowatlas_build_info", "gauge", "", ("version",), "Always 1; the label tells the version."),
+    Metric(
+        "flowatlas_build_info",
+        "gauge",
+        "",
+        ("version", "python"),
+        "Always 1; the labels tell the versions of the pipeline and of its Python.",
+    ),
+    Metric(
+        "flowatlas_bus_lag_messages",
+        "gauge",
+        "",
+        ("topic",),
+        "Messages (segments of a directory) that the bus held and that the pipeline had not read yet, when it last "
+        "read; of its own partitions.",
+    ),
     Metric("flowatlas_pipeline_batches_total", "counter", "", ("table", "node"), "Batches applied."),
     Metric(
         "flowatlas_pipeline_rows_total",

@@ -5,6 +5,7 @@ It holds numbers and computes no flow metric. The invariant: counters here never
 
 from __future__ import annotations
 
+import platform
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
@@ -35,9 +36,11 @@ class Meters:
         """Flow rows that wait for the cluster's state."""
         self.late_rows = 0
         """Flow rows that were judged before the cluster's state was known of their time."""
+        self.lag: Mapping[str, int] = {}
+        """Messages that wait on the bus, by topic."""
         self.geo_failures = 0
         """Look-ups that a MaxMind database's bytes did not allow."""
-        self._version = metadata.version("flowatlas")
+        self._build = (metadata.version("flowatlas"), platform.python_version())
         self._batches: Counter[tuple[str, ...]] = Counter()
         self._rows: Counter[tuple[str, ...]] = Counter()
         self._quarantined: Counter[tuple[str, ...]] = Counter()
@@ -77,7 +80,7 @@ class Meters:
             (node,): time_ns / 1e9 for node, time_ns in self._newest_ns.items() if time_ns
         }
         values: dict[str, Mapping[tuple[str, ...], int | float]] = {
-            "flowatlas_build_info": {(self._version,): 1},
+            "flowatlas_build_info": {self._build: 1},
             "flowatlas_pipeline_batches_total": self._batches,
             "flowatlas_pipeline_rows_total": self._rows,
             "flowatlas_pipeline_quarantined_batches_total": self._quarantined,
@@ -85,6 +88,7 @@ class Meters:
             "flowatlas_pipeline_missing_batches_total": self._gaps,
             "flowatlas_pipeline_stage_seconds_total": self._seconds,
             "flowatlas_pipeline_last_observation_timestamp_seconds": newest,
+            "flowatlas_bus_lag_messages": _keyed(self.lag),
             "flowatlas_pipeline_geo_failures_total": {(): self.geo_failures},
             "flowatlas_pipeline_series": {(): series},
             "flowatlas_state_objects": _keyed(self.objects),

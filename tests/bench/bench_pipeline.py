@@ -71,6 +71,10 @@ class MemoryReader:
     def commit(self, mark: object = None) -> None:
         """Nothing to remember."""
 
+    def lag(self) -> dict[str, int]:
+        """Nothing waits."""
+        return {}
+
     def caught_up(self) -> bool:
         """Always, between two fillings."""
         return True

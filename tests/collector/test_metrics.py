@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import platform
 import socket
 import urllib.request
+from importlib import metadata
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -35,6 +37,12 @@ def test_what_was_counted_is_served() -> None:
     with socket.socket() as again:
         again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         again.bind(("127.0.0.1", server.port))  # the port is free once the server is closed
+
+
+def test_the_versions_that_run_are_told() -> None:
+    metrics = Metrics()
+    metrics.built()
+    assert metrics.value("build_info", version=metadata.version("flowatlas"), python=platform.python_version()) == 1
 
 
 @pytest.mark.parametrize("address", ["", "9400", "host:", "host:x", "127.0.0.1:70000"])

@@ -124,6 +124,19 @@ def test_caught_up_means_that_nothing_sent_before_the_poll_is_unread(bus: Bus, r
         assert len(got) == 5
 
 
+def test_lag_is_what_was_sent_and_not_polled(bus: Bus, reader: Reader) -> None:
+    """More than a poll takes from one node, so that some waits behind the first."""
+    assert not any(reader.lag().values())
+    for _ in range(20):
+        bus.put("node1", {}, bytes(900_000))
+    got, seen = 0, set()
+    while got < 20:
+        got += len(reader.poll(10))
+        seen.add(reader.lag().get(bus.topic, 0))
+        assert reader.lag().get(bus.topic, 0) in ({20 - got} if got else {0})
+    assert len(seen) > 1
+
+
 def test_poll_comes_back_empty_in_time_when_nothing_is_there(bus: Bus, reader: Reader) -> None:
     put(bus, batch())
     read(reader, 1)

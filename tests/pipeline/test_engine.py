@@ -83,6 +83,9 @@ class ScriptedReader:
     def caught_up(self) -> bool:
         return not self.polls
 
+    def lag(self) -> dict[str, int]:
+        return {"flowatlas.flows.v1": sum(len(poll) for poll in self.polls if not isinstance(poll, Exception))}
+
     def quarantine(self, message: Message, reason: str) -> None:
         self._refuse("quarantine")
         self.quarantined.append((message, reason))
@@ -539,7 +542,7 @@ def test_the_series_metric_counts_what_is_exposed() -> None:
     bench = Bench(list(everything()))
     bench.drain()
     lines = [line for line in bench.publication.text().splitlines() if not line.startswith(b"#")]
-    own = (b"flowatlas_pipeline_", b"flowatlas_state_", b"flowatlas_build_")
+    own = (b"flowatlas_pipeline_", b"flowatlas_state_", b"flowatlas_build_", b"flowatlas_bus_")
     traffic = [line for line in lines if not line.startswith(own)]
     assert bench.values("flowatlas_pipeline_series") == {(): len(traffic)}
 

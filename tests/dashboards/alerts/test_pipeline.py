@@ -12,6 +12,7 @@ AGE = "flowatlas_state_age_seconds"
 NEWEST = "flowatlas_pipeline_last_observation_timestamp_seconds"
 ROWS = "flowatlas_pipeline_rows_total"
 LOST_FLOWS = f'flowatlas_collector_lost_rows_total{{table="flows",reason="bus_full",{ONE}}}'
+LAG = f'flowatlas_bus_lag_messages{{topic="flowatlas.flows.v1",{ONE}}}'
 LATE = f"flowatlas_state_late_rows_total{{{ONE}}}"
 MISSING = 'flowatlas_pipeline_missing_batches_total{node="n1"}'
 QUARANTINED = 'flowatlas_pipeline_quarantined_batches_total{reason="schema"}'
@@ -33,6 +34,7 @@ LABELS = {
     "FlowatlasLosses": {"instance": "a:1", "table": "flows", "reason": "bus_full"},
     "FlowatlasCaptureIncomplete": {"node": "n1", "namespace": "shop", "pod": "cart-1"},
     "FlowatlasPipelineDown": {},
+    "FlowatlasBusLag": {"instance": "a:1", "topic": "flowatlas.flows.v1"},
     "FlowatlasLateRows": {"instance": "a:1"},
     "FlowatlasBatchesMissing": {"node": "n1"},
     "FlowatlasBatchesQuarantined": {"reason": "schema"},
@@ -95,6 +97,9 @@ CASES = [
     Case("FlowatlasPipelineDown", "none was ever there", {"up": "1x20"}, 10, 1),
     Case("FlowatlasPipelineDown", "gone", {"flowatlas_pipeline_series": "5x10 stale"}, 17, 1),
     Case("FlowatlasPipelineDown", "a restart", {"flowatlas_pipeline_series": "5x10 stale _x2 0x20"}, 17, 0),
+    Case("FlowatlasBusLag", "never less", {LAG: "0x5 1500x15 2000x20"}, 23, 1, "1.5k"),
+    Case("FlowatlasBusLag", "now and then", {LAG: "2000x8 0 2000x8 0 2000x8 0 2000x8"}, 33, 0),
+    Case("FlowatlasBusLag", "little", {LAG: "1000x60"}, 30, 0),
     Case("FlowatlasLateRows", "many", {LATE: "0x20 200x40"}, 25, 1, "200"),
     Case("FlowatlasLateRows", "a few", {LATE: "0x20 90x40"}, 25, 0),
     Case("FlowatlasBatchesMissing", "the first ever", {MISSING: "_x20 1x40"}, 23, 1),

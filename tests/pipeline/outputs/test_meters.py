@@ -12,7 +12,7 @@ def values(meters: Meters, name: str) -> dict[tuple[str, ...], float]:
 
 
 def test_every_self_metric_of_the_catalogue_is_there() -> None:
-    prefixes = ("flowatlas_pipeline_", "flowatlas_state_", "flowatlas_build_")
+    prefixes = ("flowatlas_pipeline_", "flowatlas_state_", "flowatlas_build_", "flowatlas_bus_")
     wanted = {metric.name for metric in METRICS if metric.name.startswith(prefixes)}
     assert {samples.metric.name for samples in Meters().samples(0)} == wanted
 
