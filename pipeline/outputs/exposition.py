@@ -1,23 +1,28 @@
-"""Metrics as Prometheus text, format 0.0.4, built in columns.
+"""Metrics as Prometheus text, format 0.0.4, or as OpenMetrics text, built in columns.
 
 A renderer keeps the text before each value (name and labels, escaped), since labels change seldom and values always. It
-opens no socket. The invariant: whatever text a label holds, a parser reads back the same text, and no line is ours but
-those that the samples ask for.
+opens no socket. The lines of samples are the same in both formats, and what is said of a family differs. The invariant:
+whatever text a label holds, a parser reads back the same text, and no line is ours but those that the samples ask for.
 
-Source: prometheus.io, "Exposition formats", text-based format.
+Sources: prometheus.io, "Exposition formats", text-based format; OpenMetrics 1.0, "Text format".
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, Literal
 
 import polars as pl
 
 from ..aggregate.samples import SUM, Samples
 from ..catalog import Metric
 
-CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+Format = Literal["text", "openmetrics"]
+
+CONTENT_TYPES: Final[dict[Format, str]] = {
+    "text": "text/plain; version=0.0.4; charset=utf-8",
+    "openmetrics": "application/openmetrics-text; version=1.0.0; charset=utf-8",
+}
 
 _ESCAPES: Final = {"\\": "\\\\", '"': '\\"', "\n": "\\n"}
 _SPECIAL_FLOATS: Final = {"inf": "+Inf", "-inf": "-Inf"}
@@ -29,12 +34,13 @@ class Renderer:
     def __init__(self) -> None:
         self._prefixes: dict[str, tuple[pl.DataFrame, pl.Series]] = {}
 
-    def render(self, metrics: Iterable[Samples]) -> bytes:
+    def render(self, metrics: Iterable[Samples], form: Format = "text") -> bytes:
         """The text of `metrics`, in their order and in the order of their rows; metrics without a row are left out."""
+        head = _head if form == "text" else _openmetrics_head
         parts = [
-            part for samples in metrics if len(samples.values) for part in (_head(samples.metric), self._body(samples))
+            part for samples in metrics if len(samples.values) for part in (head(samples.metric), self._body(samples))
         ]
-        return b"".join(parts)
+        return b"".join(parts if form == "text" else [*parts, b"# EOF\n"])
 
     def _body(self, samples: Samples) -> bytes:
         name = samples.metric.name
@@ -89,3 +95,12 @@ def _interleaved(columns: Sequence[pl.Series]) -> pl.Series:
 def _head(metric: Metric) -> bytes:
     text = metric.help.replace("\\", "\\\\").replace("\n", "\\n")
     return f"# HELP {metric.name} {text}\n# TYPE {metric.name} {metric.kind}\n".encode()
+
+
+def _openmetrics_head(metric: Metric) -> bytes:
+    """A counter's family is named without `_total`; quotes in the help are escaped; `unknown` is what 0.0.4 calls
+    untyped."""
+    name = metric.name.removesuffix("_total") if metric.kind == "counter" else metric.name
+    kind = "unknown" if metric.kind == "untyped" else metric.kind
+    text = "".join(_ESCAPES.get(character, character) for character in metric.help)
+    return f"# TYPE {name} {kind}\n# HELP {name} {text}\n".encode()

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from ..errors import ConfigError
-from .exposition import CONTENT_TYPE
+from .exposition import CONTENT_TYPES, Format
 from .publication import Publication
 
 MAX_CONNECTIONS: Final = 32
@@ -97,14 +97,13 @@ class PrometheusServer:
             self._server.server_close()
             self._server = self._thread = None
 
-    def _answer(self, path: str, query: str, takes_gzip: bool) -> Response:
+    def _answer(self, path: str, query: str, form: Format, takes_gzip: bool) -> Response:
         match path:
-            case "/metrics" if takes_gzip:
-                headers = {"Content-Type": CONTENT_TYPE, "Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
-                return HTTPStatus.OK, headers, self._publication.gzipped()
             case "/metrics":
-                headers = {"Content-Type": CONTENT_TYPE, "Vary": "Accept-Encoding"}
-                return HTTPStatus.OK, headers, self._publication.text()
+                headers = {"Content-Type": CONTENT_TYPES[form], "Vary": "Accept, Accept-Encoding"}
+                if not takes_gzip:
+                    return HTTPStatus.OK, headers, self._publication.text(form)
+                return HTTPStatus.OK, {**headers, "Content-Encoding": "gzip"}, self._publication.gzipped(form)
             case "/healthz":
                 return HTTPStatus.OK, {"Content-Type": _TEXT}, b"ok\n"
             case "/readyz" if self._is_ready():
@@ -117,7 +116,7 @@ class PrometheusServer:
                 return HTTPStatus.NOT_FOUND, {"Content-Type": _TEXT}, b"there is /metrics, /healthz and /readyz\n"
 
 
-Answer = Callable[[str, str, bool], Response]
+Answer = Callable[[str, str, Format, bool], Response]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -130,8 +129,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer a GET."""
         path, _, query = self.path.partition("?")
+        form: Format = "openmetrics" if prefers_openmetrics(self.headers.get("Accept", "")) else "text"
         takes_gzip = accepts_gzip(self.headers.get("Accept-Encoding", ""))
-        status, headers, body = self.server.answer(path, query, takes_gzip)
+        status, headers, body = self.server.answer(path, query, form, takes_gzip)
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -208,12 +208,34 @@ class _Server(ThreadingHTTPServer):
 
 def accepts_gzip(header: str) -> bool:
     """Whether an Accept-Encoding header names gzip, or everything, and not with quality 0 (RFC 9110, 12.5.3)."""
-    qualities: dict[str, float] = {}
-    for item in header.lower().split(","):
-        coding, _, parameters = item.partition(";")
-        _, _, quality = parameters.partition("q=")
-        try:
-            qualities[coding.strip()] = float(quality or 1)
-        except ValueError:
-            qualities[coding.strip()] = 0.0
+    qualities = {coding: quality for coding, _, quality in _accepted(header)}
     return qualities.get("gzip", qualities.get("*", 0.0)) > 0
+
+
+def prefers_openmetrics(header: str) -> bool:
+    """Whether an Accept header names OpenMetrics text, of version 1.0.0 or any, and text/plain not with more quality.
+
+    Others, `*/*` among them, get text/plain: they may not know OpenMetrics (RFC 9110, 12.5.1).
+    """
+    openmetrics = plain = 0.0
+    for kind, parameters, quality in _accepted(header):
+        if kind == "application/openmetrics-text" and parameters.get("version", "1.0.0") == "1.0.0":
+            openmetrics = max(openmetrics, quality)
+        elif kind == "text/plain":
+            plain = max(plain, quality)
+    return openmetrics > 0 and openmetrics >= plain
+
+
+def _accepted(header: str) -> list[tuple[str, dict[str, str], float]]:
+    """What an Accept header lists: each value, its parameters and its quality, 0 where that is no number."""
+    accepted = []
+    for item in header.lower().split(","):
+        value, *rest = (part.strip() for part in item.split(";"))
+        pairs = (part.partition("=") for part in rest)
+        parameters = {name.strip(): text.strip().strip('"') for name, _, text in pairs}
+        try:
+            quality = float(parameters.pop("q", "1"))
+        except ValueError:
+            quality = 0.0
+        accepted.append((value, parameters, quality))
+    return accepted

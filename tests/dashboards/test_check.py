@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import socket
-import subprocess
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +16,7 @@ from dashboards.check import check
 from dashboards.prometheus import Prometheus, PrometheusError
 from pipeline.catalog import SERIES
 from tests.dashboards.exposition import served
+from tests.prometheus_server import prometheus
 
 
 def test_a_folder_without_dashboards_is_a_finding(tmp_path: Path) -> None:
@@ -86,50 +84,6 @@ def test_a_panel_may_be_empty_where_no_kernel_tells_of_its_metric(
     monkeypatch.setattr("dashboards.check.Prometheus", Refusing)
     empty = [str(finding) for finding in check(None, "http://127.0.0.1:1") if finding.dashboard == "workload"]
     assert len(empty) == findings, empty
-
-
-@contextmanager
-def prometheus(directory: Path, target: str) -> Iterator[str]:
-    """A Prometheus that has scraped `target` a few times; yields its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    config = directory / "prometheus.yml"
-    config.write_text(
-        "global: {scrape_interval: 1s, scrape_timeout: 1s}\n"
-        f"scrape_configs: [{{job_name: flowatlas, static_configs: [{{targets: ['{target}']}}]}}]\n"
-    )
-    url = f"http://127.0.0.1:{port}"
-    with (directory / "prometheus.log").open("wb") as log:
-        process = subprocess.Popen(
-            [
-                "prometheus",
-                f"--config.file={config}",
-                f"--storage.tsdb.path={directory / 'data'}",
-                f"--web.listen-address=127.0.0.1:{port}",
-            ],
-            stdout=log,
-            stderr=log,
-        )
-        try:
-            wait_for_scrapes(url, process, directory / "prometheus.log")
-            yield url
-        finally:
-            process.terminate()
-            process.wait(20)
-
-
-def wait_for_scrapes(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 40
-    query = "min(count_over_time(flowatlas_build_info[1m])) >= 4"
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            if Prometheus(url).instant(query, time.time()):
-                return
-        except PrometheusError:
-            pass  # not up yet
-        time.sleep(0.2)
-    pytest.fail(f"Prometheus did not come up: {log.read_text()[-2000:]}")
 
 
 def test_the_synthetic_exposition_is_valid() -> None:

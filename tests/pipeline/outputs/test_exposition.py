@@ -10,11 +10,13 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.aggregate.samples import Samples, samples_of
-from pipeline.catalog import Metric
+from pipeline.catalog import METRICS, Metric
 from pipeline.outputs.exposition import Renderer
+from tests.pipeline.outputs.every_metric import one_of_each
 
 PAIR = Metric("flowatlas_example_bytes_total", "counter", "bytes", ("source", "target"), 'A "help" with \\ and\nline.')
 PLAIN = Metric("flowatlas_example_series", "gauge", "", (), "No labels.")
@@ -45,6 +47,32 @@ def test_one_metric_in_full() -> None:
         "# TYPE flowatlas_example_series gauge\n"
         "flowatlas_example_series 3\n"
     )
+
+
+def test_one_metric_in_full_as_openmetrics() -> None:
+    text = Renderer().render([samples_of(PAIR, {("a", 'x"\\\n'): 7}), samples_of(PLAIN, {(): 3})], "openmetrics")
+    assert text.decode() == (
+        "# TYPE flowatlas_example_bytes counter\n"
+        '# HELP flowatlas_example_bytes A \\"help\\" with \\\\ and\\nline.\n'
+        'flowatlas_example_bytes_total{source="a",target="x\\"\\\\\\n"} 7\n'
+        "# TYPE flowatlas_example_series gauge\n"
+        "# HELP flowatlas_example_series No labels.\n"
+        "flowatlas_example_series 3\n"
+        "# EOF\n"
+    )
+
+
+def test_the_whole_catalogue_is_legal_openmetrics() -> None:
+    """A foreign parser, strict on names, types and order, finds each family once and every series in it."""
+    text = Renderer().render(one_of_each(), "openmetrics").decode()
+    families = list(openmetrics_families(text))  # type: ignore[no-untyped-call]
+    kinds = {family.name: family.type for family in families}
+    assert len(kinds) == len(families) == len(METRICS)
+    for metric in METRICS:
+        name = metric.name.removesuffix("_total") if metric.kind == "counter" else metric.name
+        assert kinds[name] == ("unknown" if metric.kind == "untyped" else metric.kind)
+    names = {sample.name for family in families for sample in family.samples}
+    assert names == {name for metric in METRICS for name in metric.series}
 
 
 label_text = st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(HOSTILE)

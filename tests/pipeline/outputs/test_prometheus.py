@@ -8,15 +8,19 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from dashboards.prometheus import Prometheus
 from pipeline.aggregate.samples import Samples, samples_of
-from pipeline.catalog import BY_NAME
+from pipeline.catalog import BY_NAME, SERIES
 from pipeline.errors import ConfigError
-from pipeline.outputs.exposition import CONTENT_TYPE
-from pipeline.outputs.prometheus import PrometheusServer, accepts_gzip
+from pipeline.outputs.exposition import CONTENT_TYPES, Format
+from pipeline.outputs.prometheus import PrometheusServer, accepts_gzip, prefers_openmetrics
 from pipeline.outputs.publication import Publication
+from tests.pipeline.outputs.every_metric import one_of_each
+from tests.prometheus_server import prometheus
 
 LOOPBACK = ("127.0.0.1", 0)
 
@@ -58,7 +62,7 @@ def test_metrics_are_what_was_published_last(served: Served) -> None:
     served.publication.publish(observed(1))
     served.publication.publish(observed(2, 3))
     status, headers, body = served.get("/metrics?name=ignored")
-    assert (status, headers["content-type"]) == (200, CONTENT_TYPE)
+    assert (status, headers["content-type"]) == (200, CONTENT_TYPES["text"])
     assert "content-encoding" not in headers
     assert body.splitlines()[2:] == [
         b'flowatlas_observer_bytes_total{node="node-0"} 2',
@@ -92,6 +96,69 @@ def test_gzip_is_sent_to_those_who_ask_for_it(served: Served) -> None:
 )
 def test_accept_encoding(header: str, wanted: bool) -> None:
     assert accepts_gzip(header) is wanted
+
+
+PROMETHEUS_2_42 = (
+    "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
+    "text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+)
+
+
+@pytest.mark.parametrize(
+    ("header", "wanted"),
+    [
+        ("", False),
+        ("*/*", False),
+        ("text/plain", False),
+        (PROMETHEUS_2_42, True),
+        ("application/openmetrics-text", True),
+        ('Application/OpenMetrics-Text; Version="1.0.0"; charset=utf-8', True),
+        ("application/openmetrics-text;version=0.0.1", False),
+        ("application/openmetrics-text;version=1.0.0;q=0", False),
+        ("application/openmetrics-text;version=1.0.0;q=0.4,text/plain;q=0.5", False),
+        ("application/openmetrics-text;q=nan", False),
+        ("application/openmetrics-text;q=,;;=", False),
+    ],
+)
+def test_accept(header: str, wanted: bool) -> None:
+    assert prefers_openmetrics(header) is wanted
+
+
+def test_openmetrics_is_sent_to_those_who_ask_for_it(served: Served) -> None:
+    served.publication.publish(observed(5))
+    _, headers, body = served.get("/metrics", {"Accept": PROMETHEUS_2_42})
+    assert headers["content-type"] == CONTENT_TYPES["openmetrics"]
+    assert headers["vary"] == "Accept, Accept-Encoding"
+    assert body.endswith(b'flowatlas_observer_bytes_total{node="node-0"} 5\n# EOF\n')
+    _, headers, packed = served.get("/metrics", {"Accept": PROMETHEUS_2_42, "Accept-Encoding": "gzip"})
+    assert headers["content-type"] == CONTENT_TYPES["openmetrics"]
+    assert gzip.decompress(packed) == body
+    assert b"EOF" not in served.get("/metrics")[2]
+
+
+class Remembering(Publication):
+    """A publication that knows what it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: set[Format] = set()
+
+    def gzipped(self, form: Format = "text") -> bytes:
+        self.asked.add(form)
+        return super().gzipped(form)
+
+
+@pytest.mark.prometheus
+def test_prometheus_asks_for_openmetrics_and_reads_every_series(tmp_path: Path) -> None:
+    publication = Remembering()
+    publication.publish(one_of_each())
+    with (
+        PrometheusServer(LOOPBACK, publication, lambda: True) as server,
+        prometheus(tmp_path, "{}:{}".format(*server.address)) as url,
+    ):
+        found = Prometheus(url).instant('count by (__name__) ({job="flowatlas"})', time.time())
+    assert {series["metric"]["__name__"] for series in found} >= set(SERIES)
+    assert publication.asked == {"openmetrics"}
 
 
 def test_a_pipeline_is_alive_before_it_is_ready(served: Served) -> None:
@@ -138,6 +205,8 @@ def test_rendering_happens_once_a_publication(served: Served) -> None:
     served.publication.publish(observed(1))
     assert served.publication.text() is served.publication.text()
     assert served.publication.gzipped() is served.publication.gzipped()
+    assert served.publication.text("openmetrics") is served.publication.text("openmetrics")
+    assert served.publication.gzipped("openmetrics") is served.publication.gzipped("openmetrics")
 
 
 def test_a_client_that_says_nothing_is_cut_and_holds_up_nobody() -> None:
