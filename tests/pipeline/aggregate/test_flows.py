@@ -161,6 +161,7 @@ def test_every_flow_metric_of_the_catalogue_is_there() -> None:
         "flowatlas_policy_",
         "flowatlas_state_",
         "flowatlas_build_",
+        "flowatlas_bus_",
         "flowatlas_capture_coverage",
         "flowatlas_drop",
         "flowatlas_node_capture_coverage",
