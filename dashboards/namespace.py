@@ -12,6 +12,7 @@ from .layout import Section, line, section
 from .nodegraph import WORKLOADS, graph
 from .panels import AMBER, RED, Query, Value, stat, table, timeseries
 from .queries import distinct, increase, named, or_zero, rate, share, top, total, zero_while
+from .rows import failures, pod_interfaces
 from .variables import datasource, label
 
 _BYTES: Final = "flowatlas_flow_bytes_total"
@@ -39,7 +40,15 @@ def dashboard() -> Dashboard:
             datasource(),
             label("namespace", "Namespace", "container_network_receive_bytes_total", "namespace"),
         ],
-        sections=[_key_figures(), _map(), _traffic(), _workloads(), _neighbours(), _policies(), _pods()],
+        sections=[
+            _key_figures(),
+            _map(),
+            _traffic(),
+            _workloads(),
+            _neighbours(),
+            _policies(),
+            pod_interfaces("Pods", _OWN),
+        ],
     )
 
 
@@ -144,20 +153,16 @@ def _traffic() -> Section:
         ),
         line(
             8,
-            timeseries(
+            failures(
                 "Failures of connections in, by reason",
                 "refused: a reset answered the first packet. reset: it was established first. no_reply: nothing "
                 "answered, as when a policy drops it.",
-                "cps",
-                Query(zero_while(_CONNECTIONS, rate(_FAILURES, by=("reason",), where=_TO), "reason"), "{{reason}}"),
-                stacked=True,
+                _TO,
             ),
-            timeseries(
+            failures(
                 "Failures of connections out, by reason",
                 "As on the left, of the connections that the namespaces' own workloads opened.",
-                "cps",
-                Query(zero_while(_CONNECTIONS, rate(_FAILURES, by=("reason",), where=_FROM), "reason"), "{{reason}}"),
-                stacked=True,
+                _FROM,
             ),
             timeseries(
                 "DNS questions and failures",
@@ -283,40 +288,6 @@ def _policies() -> Section:
                     rate(_COVERED_BYTES, by=("direction", "coverage"), where=_OWN),
                     "{{direction}} {{coverage}}",
                 ),
-            ),
-        ),
-    )
-
-
-def _pods() -> Section:
-    def by_pod(direction: str, what: str) -> str:
-        return rate(f"container_network_{direction}_{what}_total", by=("namespace", "pod"), where=_OWN)
-
-    trouble = " + ".join(
-        by_pod(direction, what) for direction in ("receive", "transmit") for what in ("errors", "packets_dropped")
-    )
-    return section(
-        "Pods",
-        line(
-            8,
-            timeseries(
-                "Received by pod",
-                "The ten pods whose interfaces receive most at each instant, as the pods see it.",
-                "Bps",
-                Query(top(10, by_pod("receive", "bytes")), "{{namespace}}/{{pod}}"),
-            ),
-            timeseries(
-                "Transmitted by pod",
-                "The ten pods whose interfaces transmit most at each instant, as the pods see it.",
-                "Bps",
-                Query(top(10, by_pod("transmit", "bytes")), "{{namespace}}/{{pod}}"),
-            ),
-            timeseries(
-                "Errors and drops by pod",
-                "Packets a second that a pod's interface dropped or failed on, both directions together; the worst "
-                "ten.",
-                "pps",
-                Query(top(10, trouble), "{{namespace}}/{{pod}}"),
             ),
         ),
     )

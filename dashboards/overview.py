@@ -14,6 +14,7 @@ from .layout import Section, line, section
 from .nodegraph import NAMESPACES, graph
 from .panels import AMBER, RED, Query, Value, stat, table, timeseries
 from .queries import age, distinct, increase, named, or_zero, rate, share, top, total, zero_while
+from .rows import pod_interfaces
 from .variables import datasource, label
 
 _BYTES: Final = "flowatlas_flow_bytes_total"
@@ -37,7 +38,15 @@ def dashboard() -> Dashboard:
         title="Flowatlas / Overview",
         description="Who talks to whom, what fails, and the health of the pipeline that says so.",
         variables=[datasource(), label("namespace", "Namespace", "container_network_receive_bytes_total", "namespace")],
-        sections=[_key_figures(), _map(), _traffic(), _failures(), _talkers(), _interfaces(), _pipeline()],
+        sections=[
+            _key_figures(),
+            _map(),
+            _traffic(),
+            _failures(),
+            _talkers(),
+            pod_interfaces("Pod interfaces", _PODS),
+            _pipeline(),
+        ],
     )
 
 
@@ -205,40 +214,6 @@ def _talkers() -> Section:
                     "To": links.workload("To namespace"),
                     "Service": links.service("Service namespace"),
                 },
-            ),
-        ),
-    )
-
-
-def _interfaces() -> Section:
-    def by_pod(direction: str, what: str) -> str:
-        return rate(f"container_network_{direction}_{what}_total", by=("namespace", "pod"), where=_PODS)
-
-    trouble = " + ".join(
-        by_pod(direction, what) for direction in ("receive", "transmit") for what in ("errors", "packets_dropped")
-    )
-    return section(
-        "Pod interfaces",
-        line(
-            8,
-            timeseries(
-                "Received by pod",
-                "The ten pods whose interfaces receive most at each instant, as the pods see it.",
-                "Bps",
-                Query(top(10, by_pod("receive", "bytes")), "{{namespace}}/{{pod}}"),
-            ),
-            timeseries(
-                "Transmitted by pod",
-                "The ten pods whose interfaces transmit most at each instant, as the pods see it.",
-                "Bps",
-                Query(top(10, by_pod("transmit", "bytes")), "{{namespace}}/{{pod}}"),
-            ),
-            timeseries(
-                "Errors and drops by pod",
-                "Packets a second that a pod's interface dropped or failed on, both directions together; the "
-                "worst ten.",
-                "pps",
-                Query(top(10, trouble), "{{namespace}}/{{pod}}"),
             ),
         ),
     )

@@ -12,6 +12,7 @@ from .layout import Section, line, section
 from .nodegraph import WORKLOADS, graph
 from .panels import AMBER, RED, Query, Value, stat, table, timeseries
 from .queries import Filter, distinct, increase, named, or_zero, rate, share, top, zero_while
+from .rows import failures
 from .variables import datasource, label
 
 _BYTES: Final = "flowatlas_flow_bytes_total"
@@ -133,21 +134,13 @@ def _trends() -> Section:
                 Query(zero_while(_CONNECTIONS, rate(_CONNECTIONS, where=_TO)), "in"),
                 Query(zero_while(_CONNECTIONS, rate(_CONNECTIONS, where=_FROM)), "out"),
             ),
-            timeseries(
+            failures(
                 "Failures in, by reason",
                 "refused: a reset answered the first packet. reset: it was established first. no_reply: nothing "
                 "answered, as when a policy drops it.",
-                "cps",
-                Query(zero_while(_CONNECTIONS, rate(_FAILURES, by=("reason",), where=_TO), "reason"), "{{reason}}"),
-                stacked=True,
+                _TO,
             ),
-            timeseries(
-                "Failures out, by reason",
-                "As on the left, of the connections that the workloads opened.",
-                "cps",
-                Query(zero_while(_CONNECTIONS, rate(_FAILURES, by=("reason",), where=_FROM), "reason"), "{{reason}}"),
-                stacked=True,
-            ),
+            failures("Failures out, by reason", "As on the left, of the connections that the workloads opened.", _FROM),
         ),
     )
 
