@@ -17,5 +17,3 @@ KEYS: Final = {
     "port": "ports that answer",
 }
 SORTS: Final = ("bytes", "sent", "received", "packets", "connections", "failed")
-FAILURES: Final = ("refused", "reset", "no_reply")
-"""Outcomes that are counted as failed."""

@@ -11,7 +11,7 @@ from typing import Final
 
 import polars as pl
 
-from .talker_keys import FAILURES
+from .aggregate.rollups import FAILURES
 
 
 def _end(side: str, address: str) -> pl.Expr:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from . import Subparsers
+from .arguments import add_output
 from .places import add_geo
 
 RULE: Final = re.compile(r'\{"kind":"NetworkPolicy","namespace":"[^"]*","name":"[^"]*","rule":[^}]*\}')
@@ -38,13 +39,7 @@ def add(commands: Subparsers) -> None:
         "--flows", type=Path, required=True, metavar="FILE", help="JSON Lines, .parquet, pcap or pcapng"
     )
     add_geo(command)
-    command.add_argument(
-        "-o",
-        "--output",
-        choices=("table", "json", "jsonl", "csv", "parquet"),
-        metavar="FORMAT",
-        help="table, json, jsonl, csv or parquet (default: table on a terminal, jsonl when piped)",
-    )
+    add_output(command, "parquet")
     command.set_defaults(run=run)
 
 

@@ -6,8 +6,6 @@ characters.
 
 from __future__ import annotations
 
-import os
-import re
 import sys
 from collections.abc import Sequence
 from typing import Final, TextIO
@@ -15,7 +13,7 @@ from typing import Final, TextIO
 import polars as pl
 
 from ..attribution.flowfile import PROTOCOL_NUMBERS
-from . import output
+from . import output, terminal
 
 _COLUMNS: Final = ("TIME", "FROM", "TO", "SERVICE", "PORT", "VERDICT", "OUTCOME", "SENT", "RECEIVED")
 _RIGHT: Final = {"SENT", "RECEIVED"}
@@ -23,12 +21,10 @@ _LEAST: Final = {"TIME": 12, "FROM": 24, "TO": 24, "SERVICE": 16, "PORT": 9, "VE
                  "RECEIVED": 8}  # fmt: skip
 _HEADER_EVERY: Final = 100
 _COLOURS: Final = {
-    **dict.fromkeys(("denied", "established_denied", "refused", "reset"), "\x1b[31m"),
-    **dict.fromkeys(("no_reply", "dropped_allowed"), "\x1b[33m"),
-    "allowed": "\x1b[32m",
+    **dict.fromkeys(("denied", "established_denied", "refused", "reset"), terminal.RED),
+    **dict.fromkeys(("no_reply", "dropped_allowed"), terminal.AMBER),
+    "allowed": terminal.GREEN,
 }
-_PLAIN: Final = "\x1b[0m"
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _PROTOCOLS: Final = {number: name.lower() for name, number in PROTOCOL_NUMBERS.items()}
 
 
@@ -49,7 +45,7 @@ class FlowLines:
     def __init__(self, to: TextIO, form: str | None) -> None:
         self._to = to
         self._form = form or ("table" if to.isatty() else "jsonl")
-        self._is_coloured = to.isatty() and "NO_COLOR" not in os.environ
+        self._is_coloured = terminal.is_coloured(to)
         self._widths = dict(_LEAST)
         self._lines = 0
 
@@ -85,7 +81,7 @@ class FlowLines:
             width = self._widths[name]
             text = cell.rjust(width) if name in _RIGHT else cell.ljust(width)
             colour = _COLOURS.get(cell) if self._is_coloured else None
-            parts.append(f"{colour}{text}{_PLAIN}" if colour else text)
+            parts.append(f"{colour}{text}{terminal.PLAIN}" if colour else text)
         return "  ".join(parts).rstrip() + "\n"
 
 
@@ -106,12 +102,7 @@ def cells(row: dict[str, object]) -> list[str]:
         size(row["bytes"]),
         size(row["reply_bytes"]),
     )
-    return [printable(cell) for cell in found]
-
-
-def printable(text: str) -> str:
-    """Text with what a terminal would obey replaced."""
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+    return [terminal.printable(cell) for cell in found]
 
 
 def _end(row: dict[str, object], side: str, address: object) -> str:

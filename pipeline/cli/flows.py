@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from . import Subparsers
+from .arguments import add_output
 
 if TYPE_CHECKING:
     import polars as pl
@@ -40,13 +41,7 @@ def add(commands: Subparsers) -> None:
         default="inner",
         help="of tunnelled packets, the innermost IP header or the outermost (default: %(default)s)",
     )
-    command.add_argument(
-        "-o",
-        "--output",
-        choices=("table", "json", "jsonl", "csv"),
-        metavar="FORMAT",
-        help="table, json, jsonl or csv (default: table on a terminal, jsonl when piped)",
-    )
+    add_output(command)
     command.set_defaults(run=run)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import ConfigError
 from . import Subparsers, flow_conditions, record
+from .arguments import add_output
 from .following import DEFAULT_SERVER, follow
 
 if TYPE_CHECKING:
@@ -49,13 +50,7 @@ def add(commands: Subparsers) -> None:
     command.add_argument(
         "--all", action="store_true", help="what other nodes and tunnels saw of the same connections too"
     )
-    command.add_argument(
-        "-o",
-        "--output",
-        choices=("table", "json", "jsonl", "csv"),
-        metavar="FORMAT",
-        help="table, json, jsonl or csv (default: table on a terminal, jsonl when piped)",
-    )
+    add_output(command)
     flow_conditions.add_arguments(command)
     command.set_defaults(run=run)
 

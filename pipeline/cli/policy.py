@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
 from . import Subparsers, policy_suggest, record
+from .arguments import add_output
 
 if TYPE_CHECKING:
     import polars as pl
@@ -56,7 +57,7 @@ def _add_whatif(questions: Subparsers) -> None:
     whatif.add_argument(
         "--fail-on-deny", action="store_true", help="exit 1 where a recorded connection would newly be cut"
     )
-    _add_output(whatif)
+    add_output(whatif)
     whatif.set_defaults(run=_whatif)
 
 
@@ -71,7 +72,7 @@ def _add_unused(questions: Subparsers) -> None:
     )
     record.add_arguments(unused)
     unused.add_argument("--all", action="store_true", help="rules without a finding too")
-    _add_output(unused)
+    add_output(unused)
     unused.set_defaults(run=_unused)
 
 
@@ -85,7 +86,7 @@ def _add_coverage(questions: Subparsers) -> None:
     )
     record.add_arguments(coverage)
     coverage.add_argument("--by", choices=("workload", "namespace"), default="workload", help="default: %(default)s")
-    _add_output(coverage)
+    add_output(coverage)
     coverage.set_defaults(run=_coverage)
 
 
@@ -105,18 +106,8 @@ def _add_mismatches(questions: Subparsers) -> None:
         default="auto",
         help="policies of the time, as marked in the history; or those of --state (default: of the time where marked)",
     )
-    _add_output(mismatches)
+    add_output(mismatches)
     mismatches.set_defaults(run=_mismatches)
-
-
-def _add_output(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "-o",
-        "--output",
-        choices=("table", "json", "jsonl", "csv"),
-        metavar="FORMAT",
-        help="table, json, jsonl or csv (default: table on a terminal, jsonl when piped)",
-    )
 
 
 def _whatif(arguments: argparse.Namespace) -> int:

@@ -15,8 +15,9 @@ import polars as pl
 from ..errors import ConfigError
 from ..talker_keys import KEYS, SORTS
 from ..talkers import talkers
-from .flow_lines import printable, size
+from .flow_lines import size
 from .following import follow
+from .terminal import printable
 from .top import Window
 
 _DRAW_MS: Final = 500

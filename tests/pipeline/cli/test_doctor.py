@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.cli.finding_lines import lines
 from pipeline.cli.main import main
+from pipeline.diagnosis.finding import Finding
 from tests.pipeline.diagnosis.test_health import COLLECTOR, WELL
 
 MANIFESTS = Path(__file__).resolve().parents[3] / "deploy" / "lab" / "manifests"
@@ -122,3 +124,10 @@ def test_status_refuses_what_is_no_pipeline(capsys: pytest.CaptureFixture[str]) 
 def test_findings_are_in_plain_text_when_piped(capsys: pytest.CaptureFixture[str]) -> None:
     main(["doctor", "--state", str(MANIFESTS)])
     assert "\x1b" not in capsys.readouterr().out
+
+
+def test_names_in_findings_cannot_write_on_the_terminal() -> None:
+    evil = "evil\x1b[2J\r"
+    told = list(lines([Finding("check", "note", evil, evil, (evil,), evil)]))
+    assert len(told) == 3
+    assert not {"\x1b", "\r"} & set("".join(told))
