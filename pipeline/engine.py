@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +16,7 @@ from typing import Final, cast
 
 import polars as pl
 
-from collector.schema import COUNTERS, DNS, DROPS, FLOWS, SCOPES, TABLES
+from collector.schema import COUNTERS, DNS, DROPS, FLOWS, SCOPES, TABLES, Table
 
 from .aggregate.coverage import Coverage
 from .aggregate.dns import DnsMetrics
@@ -34,25 +33,23 @@ from .attribution.dnsqueries import asked_of, attribute_dns
 from .attribution.drops import attribute_drops
 from .attribution.policies.live import LivePolicies
 from .awaiting import Awaiting
-from .bus import Reader, open_reader
+from .bus import Reader
 from .config import PipelineConfig
 from .decode import Decoded
-from .errors import PermanentError, TransientError
-from .geo import Geo, load_geo
+from .errors import TransientError
+from .geo import Geo
 from .intake import Intake
 from .inventory.dataplane import services_by
 from .inventory.endpoints import UNKNOWN
 from .inventory.snapshot import Snapshot
 from .outputs.history import HISTORY, history_of
 from .outputs.lake import Lake
-from .outputs.live import PATH as LIVE_PATH
 from .outputs.live import LiveTail
 from .outputs.meters import Meters
 from .outputs.policy_log import PolicyLog
-from .outputs.prometheus import PrometheusServer
 from .outputs.publication import Publication
-from .prices import Prices, load_prices
-from .state import ClusterState, StateNow, open_state
+from .prices import Prices
+from .state import ClusterState, StateNow
 
 log = logging.getLogger(__name__)
 
@@ -204,9 +201,8 @@ class Engine:
             self._mark = self._reader.mark()
         for chunk in self._intake.take(self._reader.poll(timeout_s)):
             self._ahead.append(chunk)
-            for batch in chunk:
-                if batch.name.table == DNS.name:
-                    self._names.add(batch.frame)
+            if (answers := _rows(chunk, DNS)) is not None:
+                self._names.add(answers)
 
     def _catch_up(self) -> None:
         """Apply what was put off."""
@@ -220,24 +216,21 @@ class Engine:
         for batch in batches:
             newest_ns = cast("int | None", batch.frame["time"].max())
             self._meters.applied(batch.name.table, batch.name.node, batch.name.rows, newest_ns)
-        exchanges = [batch.frame for batch in batches if batch.name.table == DNS.name]
-        if exchanges:
-            answers, now_s = pl.concat(exchanges), time.monotonic()
+        answers, flows, counters, drops = (_rows(batches, table) for table in (DNS, FLOWS, COUNTERS, DROPS))
+        if answers is not None:
+            now_s = time.monotonic()
             with self._meters.stage("attribute"):
                 self._names.add(answers)
             known = self._asked.take(asked_of(answers), state.known_until, now_s)
             self._apply_dns(known, state, now_s, is_final=False)
-        flows = [batch.frame for batch in batches if batch.name.table == FLOWS.name]
-        if flows:
+        if flows is not None:
             now_s = time.monotonic()
-            known = self._awaiting.take(pl.concat(flows), state.known_until, now_s)
+            known = self._awaiting.take(flows, state.known_until, now_s)
             self._apply_flows(known, state, now_s, is_final=False)
-        counters = [batch.frame for batch in batches if batch.name.table == COUNTERS.name]
-        if counters:
-            self._apply_counters(pl.concat(counters), state.snapshot)
-        drops = [batch.frame for batch in batches if batch.name.table == DROPS.name]
-        if drops:
-            self._apply_drops(pl.concat(drops), state.snapshot)
+        if counters is not None:
+            self._apply_counters(counters, state.snapshot)
+        if drops is not None:
+            self._apply_drops(drops, state.snapshot)
 
     def _release(self, now_s: float) -> None:
         """See what has become of the cluster, and apply the rows that by `now_s` wait for that no more."""
@@ -394,26 +387,7 @@ class Engine:
                 return True
 
 
-def run(config: PipelineConfig) -> int:
-    """Run the pipeline until SIGTERM or SIGINT and return the exit code. Raises ConfigError where it cannot start."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    reader = open_reader(config.bus, config.group, TOPICS)
-    publication = Publication()
-    lake = Lake(config.lake) if config.lake is not None else None
-    state = open_state(config)
-    geo = load_geo(config.geo) if config.geo else None
-    price_table = load_prices(config.prices) if config.prices is not None else None
-    live = LiveTail() if config.is_live else None
-    engine = Engine(config, reader, state, publication, lake, price_table, live, geo)
-    more = {LIVE_PATH: live.answer} if live is not None else {}
-    with PrometheusServer(config.listen_address, publication, engine.ready.is_set, more=more) as server:
-        log.info("serving /metrics on %s:%d", *server.address)
-        try:
-            return engine.run(stop)
-        except PermanentError as error:
-            log.error("%s", error)  # noqa: TRY400 - what the bus said is enough, a traceback tells nothing more
-            return 1
-        finally:
-            state.stop()
+def _rows(batches: Sequence[Decoded], table: Table) -> pl.DataFrame | None:
+    """The rows of one table; None where no batch is of it."""
+    frames = [batch.frame for batch in batches if batch.name.table == table.name]
+    return pl.concat(frames) if frames else None

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
+import signal
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import PermanentError
 from . import Subparsers, settings
 
 if TYPE_CHECKING:
     from ..config import PipelineConfig
+
+log = logging.getLogger(__name__)
 
 
 def add(commands: Subparsers) -> None:
@@ -53,8 +59,36 @@ def configuration(arguments: argparse.Namespace) -> PipelineConfig:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the pipeline until it is told to stop."""
+    """Put the pipeline together and run it until it is told to stop. Raises ConfigError where it cannot start."""
     config = configuration(arguments)
-    from .. import engine
+    from ..bus import open_reader
+    from ..engine import TOPICS, Engine
+    from ..geo import load_geo
+    from ..outputs.lake import Lake
+    from ..outputs.live import PATH, LiveTail
+    from ..outputs.prometheus import PrometheusServer
+    from ..outputs.publication import Publication
+    from ..prices import load_prices
+    from ..state import open_state
 
-    return engine.run(config)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    reader = open_reader(config.bus, config.group, TOPICS)
+    publication = Publication()
+    lake = Lake(config.lake) if config.lake is not None else None
+    state = open_state(config)
+    geo = load_geo(config.geo) if config.geo else None
+    prices = load_prices(config.prices) if config.prices is not None else None
+    live = LiveTail() if config.is_live else None
+    engine = Engine(config, reader, state, publication, lake, prices, live, geo)
+    more = {PATH: live.answer} if live is not None else {}
+    with PrometheusServer(config.listen_address, publication, engine.ready.is_set, more=more) as server:
+        log.info("serving /metrics on %s:%d", *server.address)
+        try:
+            return engine.run(stop)
+        except PermanentError as error:
+            log.error("%s", error)  # noqa: TRY400 - what the bus said is enough, a traceback tells nothing more
+            return 1
+        finally:
+            state.stop()

@@ -23,6 +23,7 @@ from pipeline.aggregate.families import families
 from pipeline.attribution.aliases import may_be_alias
 from pipeline.bus import Message
 from pipeline.catalog import METRICS
+from pipeline.cli.main import main
 from pipeline.config import PipelineConfig
 from pipeline.engine import Engine
 from pipeline.errors import PermanentError, TransientError
@@ -559,9 +560,10 @@ def wait_until(is_true: Callable[[], bool], timeout_s: float = 20) -> None:
 def test_a_bus_that_refuses_for_good_ends_the_run_with_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "state.json").write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": list(OBJECTS)}))
     reader = ScriptedReader(PermanentError("bus: not authorized"))
-    monkeypatch.setattr(engine_module, "open_reader", lambda *_: reader)
+    monkeypatch.setattr("pipeline.bus.open_reader", lambda *_: reader)
     monkeypatch.setattr("signal.signal", lambda *_: None)
-    assert engine_module.run(PipelineConfig(bus="file:///unused", state=tmp_path, listen="127.0.0.1:0")) == 1
+    settings = ("--bus", "file:///unused", "--state", str(tmp_path), "--listen", "127.0.0.1:0")
+    assert main(["pipeline", *settings]) == 1
     assert reader.stopped
 
 
