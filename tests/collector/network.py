@@ -168,7 +168,8 @@ def records(columns: Columns, protocol: int) -> list[dict[str, Any]]:
     encode(TABLES["flows"], filled(TABLES["flows"], columns))  # whatever a source gives must be a valid batch
     rows = []
     for row in zip(*columns.values(), strict=True):
-        record: dict[str, Any] = dict(zip(columns, (int(value) for value in row), strict=True))
+        values = (value if isinstance(value, str) else int(value) for value in row)
+        record: dict[str, Any] = dict(zip(columns, values, strict=True))
         for end in ("src", "dst", "backend", "nat_src"):
             record[end] = text(record[f"{end}_hi"], record[f"{end}_lo"])
         record["outcome"] = OUTCOMES[record["outcome"]]

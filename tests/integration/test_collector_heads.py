@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +17,15 @@ import pytest
 from collector.heads.segments import head_filter
 from collector.metrics import Metrics
 from collector.packets.ring import Ring
-from collector.schema import APP_PROTOCOLS, FLOWS, encode, filled
+from collector.schema import APP_PROTOCOLS
 from collector.sources import Source
-from collector.sources.conntrack import ConntrackSource
-from collector.sources.ebpf import EbpfSource
 from collector.sources.heads import HeadSource
-from collector.sources.packets import PacketSource
+from tests.collector.flow_sources import SOURCES, read_until, started
 from tests.collector.network import Network, connected, echo_all, routed_network, serving
 
 pytestmark = pytest.mark.root
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES: dict[str, Callable[[Metrics, Path], Source]] = {
-    "ebpf": EbpfSource,
-    "conntrack": ConntrackSource,
-    "packets": PacketSource,
-}
 ANSWERING = {"10.96.0.10": "10.2.0.2", "fd96::10": "fd02::2"}
 
 
@@ -42,30 +35,9 @@ def network() -> Iterator[Network]:
         yield built
 
 
-@contextlib.contextmanager
-def capture(network: Network, source: str, metrics: Metrics, one_in: int = 1) -> Iterator[HeadSource]:
+def capture(network: Network, source: str, metrics: Metrics, one_in: int = 1) -> AbstractContextManager[Source]:
     netns = network.netns("node")
-    flows = HeadSource(SOURCES[source](metrics, netns), metrics, netns, one_in)
-    flows.start()
-    try:
-        flows.read(time.time_ns())
-        yield flows
-    finally:
-        flows.stop()
-
-
-def read_until(flows: HeadSource, is_enough: Callable[[list[dict[str, Any]]], bool]) -> list[dict[str, Any]]:
-    """Every TCP row until they are enough; fails after ten seconds."""
-    rows: list[dict[str, Any]] = []
-    deadline = time.monotonic() + 10
-    while not is_enough(rows):
-        assert time.monotonic() < deadline, rows
-        time.sleep(0.1)
-        columns = filled(FLOWS, flows.read(time.time_ns()))
-        encode(FLOWS, columns)  # it is a batch
-        new = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        rows += [row for row in new if row["protocol"] == 6]
-    return rows
+    return started(HeadSource(SOURCES[source](metrics, netns), metrics, netns, one_in))
 
 
 def said(network: Network, address: str, *messages: bytes) -> None:

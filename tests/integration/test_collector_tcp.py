@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +16,13 @@ import pytest
 
 from collector.metrics import Metrics
 from collector.sources import Source
-from collector.sources.conntrack import ConntrackSource
-from collector.sources.ebpf import EbpfSource
 from collector.sources.health import HealthSource
-from collector.sources.packets import PacketSource
-from tests.collector.network import Network, connected, echo_all, proc_of, records, routed_network, serving, transfer
+from tests.collector.flow_sources import SOURCES, read_until, started
+from tests.collector.network import Network, connected, echo_all, proc_of, routed_network, serving, transfer
 
 pytestmark = pytest.mark.root
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES: dict[str, Callable[[Metrics, Path], Source]] = {
-    "ebpf": EbpfSource,
-    "conntrack": ConntrackSource,
-    "packets": PacketSource,
-}
 FEW = 6
 
 
@@ -39,27 +32,9 @@ def network() -> Iterator[Network]:
         yield built
 
 
-@contextlib.contextmanager
-def health(network: Network, source: str, metrics: Metrics | None = None) -> Iterator[HealthSource]:
+def health(network: Network, source: str, metrics: Metrics | None = None) -> AbstractContextManager[Source]:
     metrics = metrics or Metrics()
-    flows = HealthSource(SOURCES[source](metrics, network.netns("node")), metrics, Path("/proc"), 4096)
-    flows.start()
-    try:
-        flows.read(time.time_ns())
-        yield flows
-    finally:
-        flows.stop()
-
-
-def read_until(flows: HealthSource, is_enough: Callable[[list[dict[str, Any]]], bool]) -> list[dict[str, Any]]:
-    """Every TCP row until they are enough; fails after ten seconds."""
-    rows: list[dict[str, Any]] = []
-    deadline = time.monotonic() + 10
-    while not is_enough(rows):
-        assert time.monotonic() < deadline, rows
-        time.sleep(0.2)
-        rows += records(flows.read(time.time_ns()), 6)
-    return rows
+    return started(HealthSource(SOURCES[source](metrics, network.netns("node")), metrics, Path("/proc"), 4096))
 
 
 def is_over(rows: list[dict[str, Any]]) -> bool:
@@ -128,7 +103,7 @@ def test_sockets_of_other_nodes_are_not_told(network: Network, tmp_path: Path) -
     """One kernel, several nodes: only namespaces with a process in the node's /proc count."""
     metrics = Metrics()
     own = proc_of(network, tmp_path, "server")
-    flows = HealthSource(EbpfSource(metrics, network.netns("node")), metrics, own, 4096)
+    flows = HealthSource(SOURCES["ebpf"](metrics, network.netns("node")), metrics, own, 4096)
     flows.start()
     try:
         with serving(network, "10.2.0.2", echo_all):
@@ -143,7 +118,7 @@ def test_sockets_of_other_nodes_are_not_told(network: Network, tmp_path: Path) -
 
 def test_more_endings_than_fit_are_counted(network: Network) -> None:
     metrics = Metrics()
-    flows = HealthSource(EbpfSource(metrics, network.netns("node")), metrics, Path("/proc"), FEW)
+    flows = HealthSource(SOURCES["ebpf"](metrics, network.netns("node")), metrics, Path("/proc"), FEW)
     flows.start()
     try:
         with serving(network, "10.2.0.2", echo_all):
