@@ -156,7 +156,7 @@ def open_sources(config: CollectorConfig, metrics: Metrics, journal: Journal | N
     """The sources that the settings name, inert; what a source needs is imported only where it is asked for."""
     flows: dict[str, Callable[[], Source]] = {
         "ebpf": lambda: _ebpf(config, metrics, journal),
-        "conntrack": lambda: _conntrack(config, metrics),
+        "conntrack": lambda: _conntrack(config, metrics, journal),
         "packets": lambda: _packets(config, metrics),
     }
     every: dict[str, Callable[[], Source]] = {**flows, "auto": lambda: AutoSource(metrics, flows)}
@@ -194,10 +194,10 @@ def _ebpf(config: CollectorConfig, metrics: Metrics, journal: Journal | None) ->
     return EbpfSource(metrics, config.netns, config.table_flows, config.pin, journal)
 
 
-def _conntrack(config: CollectorConfig, metrics: Metrics) -> Source:
+def _conntrack(config: CollectorConfig, metrics: Metrics, journal: Journal | None) -> Source:
     from .sources.conntrack import ConntrackSource
 
-    return ConntrackSource(metrics, config.netns)
+    return ConntrackSource(metrics, config.netns, journal)
 
 
 def _packets(config: CollectorConfig, metrics: Metrics) -> Source:

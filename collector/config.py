@@ -52,9 +52,9 @@ class CollectorConfig:
 
     pin: Path | None = None
     """ebpf: folder of a bpffs, like /sys/fs/bpf/flowatlas: the kernel's tables and hooks stay there when the collector
-    goes, and the next one ships what was counted meanwhile. With `journal` alone."""
+    goes, and the next one ships what was counted meanwhile. Needs `journal`."""
     journal: Path | None = None
-    """ebpf: folder, best on a tmpfs like /run/flowatlas, of what a killed collector knew. With `pin` alone."""
+    """ebpf (with `pin`) and conntrack: folder, best on a tmpfs like /run/flowatlas, of what a killed collector knew."""
 
     def __post_init__(self) -> None:
         if not NODE_NAME.match(self.node):
@@ -68,8 +68,8 @@ class CollectorConfig:
             raise ConfigError(f"sources: {','.join(self.sources)!r} would count every flow twice")
         if not 1024 <= self.table_flows <= 1 << 24:
             raise ConfigError(f"table_flows: {self.table_flows} is not between 1024 and {1 << 24}")
-        if (self.pin is None) != (self.journal is None):
-            raise ConfigError("pin: needs `journal`, and that needs `pin`")
+        if self.pin is not None and self.journal is None:
+            raise ConfigError("pin: needs `journal`")
         for key, value, least, most in (
             ("heads_one_in", self.heads_one_in, 1, 1 << 20),
             ("heads_path_segments", self.heads_path_segments, 0, 64),

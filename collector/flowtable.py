@@ -8,11 +8,13 @@ The kernel may drop an entry that nobody has answered, where its table is nearly
 sent again. That is the same connection: it goes on under its `flow_id`, and is neither opened nor closed again.
 
 A connection seen for the first time gets its whole count so far, also one that is older than this table: nobody
-counted it before. The table is not kept over a restart of the agent, so a restart counts live connections again.
+counted it before. A table that is not handed on to the next agent (`watch`, `changed`, `restore`) makes that one count
+live connections again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -38,6 +40,8 @@ UNANSWERED_NS: Final = 120_000_000_000
 """How long the kernel keeps an entry without an answer: one that has become older was not dropped, but is over."""
 _LATE_NS: Final = 10_000_000_000  # a look at the kernel may come so much later than what it tells
 _MOST_GONE: Final = 65_536
+LAYOUT: Final = f"{_LIVE.descr} {_GONE.descr}"
+"""How the arrays of `changed` are laid out: those of another layout cannot be restored."""
 _TCP, _SEEN_REPLY = 6, np.uint32(2)
 
 
@@ -48,6 +52,8 @@ class FlowTable:
         self._live: npt.NDArray[np.void] = np.empty(0, _LIVE)
         self._gone: npt.NDArray[np.void] = np.empty(0, _GONE)  # sorted by tuple, one each
         self._numbers = FlowNumbers()
+        self._changes: list[tuple[npt.NDArray[np.void], npt.NDArray[np.uint64]]] | None = None  # put, keys dropped
+        self._more_gone: list[npt.NDArray[np.void]] = []
 
     def __len__(self) -> int:
         return len(self._live)
@@ -96,7 +102,31 @@ class FlowTable:
         self._remember(kept[vanished], now_ns)
         live = np.concatenate([seen[~ended], kept[~vanished]])
         self._live = live[np.argsort(live["key"], kind="stable")]
+        if self._changes is not None:
+            is_changed = ~ended & (_octets(seen) != _octets(before)).any(axis=1)
+            dropped = np.concatenate([seen["key"][ended & known], kept["key"][vanished]])
+            self._changes.append((seen[is_changed], dropped))
         return rows[_is_news(rows)]
+
+    def watch(self) -> None:
+        """From now on remember what changes, for `changed`."""
+        self._changes, self._more_gone = [], []
+
+    def changed(self, *, everything: bool) -> dict[str, npt.NDArray[Any]]:
+        """What has changed since the last call, or all that there is, for `restore`; flat arrays of `LAYOUT`."""
+        changes, gone = (self._changes or []), self._more_gone
+        if self._changes is not None:
+            self.watch()
+        if everything:
+            changes, gone = [(self._live, np.empty(0, np.uint64))], [self._gone]
+        put, dropped = _last_changes(changes)
+        return {"put": _octets(put).ravel(), "dropped": dropped, "gone": _octets(_joined(gone, _GONE)).ravel()}
+
+    def restore(self, changes: Iterable[Mapping[str, npt.NDArray[Any]]]) -> None:
+        """Be as another was, by all that it told in `changed`, in order, the first time everything."""
+        told = list(changes)
+        self._live, _ = _last_changes([(part["put"].view(_LIVE), part["dropped"]) for part in told])
+        self._gone = _first_of_each([part["gone"].view(_GONE) for part in reversed(told)])
 
     def _number(
         self,
@@ -140,9 +170,9 @@ class FlowTable:
         gone = np.zeros(len(ended), _GONE)
         gone["tuple"], gone["start"], gone["flow_id"] = _tuples(ended), ended["start"], ended["flow_id"]
         gone["until"] = end + (end - ended["start"]) + FIRST_RESEND_NS
-        gone = np.concatenate([gone, self._gone[self._gone["until"] + _LATE_NS > now_ns]])[:_MOST_GONE]
-        _, first = np.unique(gone["tuple"], return_index=True)
-        self._gone = gone[first]
+        if self._changes is not None:
+            self._more_gone.insert(0, gone)
+        self._gone = _first_of_each([gone, self._gone[self._gone["until"] + _LATE_NS > now_ns]])
 
     def _find(self, keys: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
         """Where each key is or would be in the live table, and whether it is there."""
@@ -150,6 +180,34 @@ class FlowTable:
         known = position < len(self._live)
         known[known] = self._live["key"][position[known]] == keys[known]
         return position, known
+
+
+def _first_of_each(gone: list[npt.NDArray[np.void]]) -> npt.NDArray[np.void]:
+    """One row a tuple, the first, of not more than are kept."""
+    rows = _joined(gone, _GONE)[:_MOST_GONE]
+    _, first = np.unique(rows["tuple"], return_index=True)
+    return rows[first]
+
+
+def _last_changes(
+    changes: list[tuple[npt.NDArray[np.void], npt.NDArray[np.uint64]]],
+) -> tuple[npt.NDArray[np.void], npt.NDArray[np.uint64]]:
+    """What became of each key at last, sorted by key: the rows that stand, and the keys that are dropped."""
+    put = _joined([rows for rows, _ in changes], _LIVE)
+    keys = np.concatenate([put["key"], *(dropped for _, dropped in changes)])
+    step = [np.repeat(np.arange(len(changes)), [len(part[end]) for part in changes]) for end in (0, 1)]
+    order = np.lexsort((np.concatenate(step), keys))
+    last = order[np.append(keys[order][1:] != keys[order][:-1], np.ones(min(1, len(keys)), np.bool_))]
+    return put[last[last < len(put)]], keys[last[last >= len(put)]]
+
+
+def _joined(arrays: list[npt.NDArray[np.void]], dtype: np.dtype[Any]) -> npt.NDArray[np.void]:
+    return np.concatenate([np.empty(0, dtype), *arrays])
+
+
+def _octets(rows: npt.NDArray[np.void]) -> npt.NDArray[np.uint8]:
+    """The rows' bytes, a row each."""
+    return np.ascontiguousarray(rows).view(np.uint8).reshape(len(rows), rows.dtype.itemsize)
 
 
 def _last_of_each(entries: Entries) -> Entries:

@@ -70,12 +70,17 @@ class Journal:
     table: str = "flows"
     left: Left = field(default_factory=Left, init=False)
     """What was there when it was opened."""
+    _kind: str = field(default="", init=False)
     _file: BinaryIO | None = field(default=None, init=False)
     _began_with: int = field(default=0, init=False)
     _staged: tuple[State, Callable[[], None]] | None = field(default=None, init=False)
 
-    def open(self) -> Left:
-        """Read what is there and be the only one to write. Raises ConfigError where that cannot be."""
+    def open(self, kind: str) -> Left:
+        """Read what is there and be the only one to write; `kind` tells whose state it is, and in which layout.
+
+        A state of another kind cannot be gone on with: its parts are left out, its last batches are not. Raises
+        ConfigError where another agent has it or the folder cannot be used.
+        """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._file = (self.folder / "lock").open("wb")
@@ -86,8 +91,8 @@ class Journal:
             raise ConfigError(f"journal: another agent uses {self.folder}") from None
         except OSError as error:
             raise ConfigError(f"journal: {self.folder} cannot be used: {error}") from error
-        self._began_with = 0
-        self.left = _read(content)
+        self._began_with, self._kind = 0, kind
+        self.left = _read(content, kind)
         return self.left
 
     def close(self) -> None:
@@ -108,10 +113,13 @@ class Journal:
         path = self.folder / "journal"
         size = path.stat().st_size if self._began_with else 0
         if self._began_with and size < max(ANEW_BYTES, 2 * self._began_with):
+            record = _record(self._kind, state.changes(), batches, is_all=False)
+            began_with, self._began_with = self._began_with, 0  # what is left out now is told with everything
             with path.open("ab", buffering=0) as file:
-                _write(file, _record(state.changes(), batches, is_all=False))
+                _write(file, record)
+            self._began_with = began_with
             return
-        record = _record(state.everything(), batches, is_all=True)
+        record = _record(self._kind, state.everything(), batches, is_all=True)
         temporary = self.folder / "journal.new"
         with temporary.open("wb", buffering=0) as file:
             _write(file, record)
@@ -132,12 +140,13 @@ def _write(file: Any, record: bytes) -> None:
         left = left[file.write(left) :]
 
 
-def _record(part: Part, batches: Sequence[Batch], *, is_all: bool) -> bytes:
+def _record(kind: str, part: Part, batches: Sequence[Batch], *, is_all: bool) -> bytes:
     arrays = {name: np.ascontiguousarray(array) for name, array in part.arrays.items()}
     sent = [pack_record(batch.headers(), batch.value) for batch in batches]
     head = json.dumps(
         {
             "boot": _BOOT.read_text().strip(),
+            "kind": kind,
             "is_all": is_all,
             "values": dict(part.values),
             "arrays": [(name, array.dtype.str, len(array)) for name, array in arrays.items()],
@@ -148,7 +157,7 @@ def _record(part: Part, batches: Sequence[Batch], *, is_all: bool) -> bytes:
     return FRAME.pack(MAGIC, google_crc32c.value(body), len(body)) + body
 
 
-def _read(content: bytes) -> Left:
+def _read(content: bytes, kind: str) -> Left:
     """The whole records of a journal: the parts since the last record of everything, and the last batches."""
     parts: list[Part] = []
     batches: list[Batch] = []
@@ -164,12 +173,12 @@ def _read(content: bytes) -> Left:
         head = json.loads(body[4 : 4 + size])
         place = 4 + size
         arrays = {}
-        for name, kind, count in head["arrays"]:
-            arrays[name] = np.frombuffer(body, kind, count, place)
+        for name, dtype, count in head["arrays"]:
+            arrays[name] = np.frombuffer(body, dtype, count, place)
             place += arrays[name].nbytes
         if head["is_all"]:
             parts = []
-        if head["boot"] == boot:
+        if head["boot"] == boot and head.get("kind") == kind:
             parts.append(Part(head["values"], arrays))
         batches = []
         for count in head["batches"]:

@@ -6,6 +6,9 @@ cycle that fails loses nothing. Events are taken without the kernel's guaranteed
 fill the node's table. An overrun is counted instead, and the next dump is the resync: what has vanished from it ends
 with its last count.
 
+With a journal it goes on where a killed collector was: what that one had told of the table is not told again. What
+ended meanwhile ends with the last count that was seen, what began and ended meanwhile is missed.
+
 Connections whose both ends are loopback addresses never leave their network namespace and are left out.
 """
 
@@ -23,7 +26,8 @@ import numpy.typing as npt
 
 from ..connections import MESSAGE_DELETE, MESSAGE_GET, MESSAGE_NEW, Entries, decode
 from ..errors import ConfigError, TransientError
-from ..flowtable import FlowTable
+from ..flowtable import LAYOUT, FlowTable
+from ..journal import Journal, Part
 from ..metrics import Metrics
 from ..netlink import NETLINK_NETFILTER, Messages, dump, in_namespace, open_socket, receive_pending
 from ..schema import FLOWS
@@ -39,6 +43,7 @@ _SETTINGS: Final = {
     "nf_conntrack_acct": "bytes and packets are not counted",
     "nf_conntrack_timestamp": "a connection starts when it is first seen",
 }
+_KIND: Final = f"conntrack {LAYOUT}"  # of what is in the journal
 _SYSCTL: Final = Path("/proc/sys/net/netfilter")
 
 
@@ -47,15 +52,19 @@ class ConntrackSource:
 
     table = "flows"
 
-    def __init__(self, metrics: Metrics, netns: Path | None = None) -> None:
+    def __init__(self, metrics: Metrics, netns: Path | None = None, journal: Journal | None = None) -> None:
         self._metrics = metrics
         self._netns = netns
+        self._journal = journal
         self._flows = FlowTable()
         self._queries: socket.socket | None = None
         self._events: socket.socket | None = None
 
     def start(self) -> None:
         """Subscribe to endings, then try a dump. Raises ConfigError without CAP_NET_ADMIN or without conntrack."""
+        if self._journal is not None:
+            self._flows.restore(part.arrays for part in self._journal.open(_KIND).parts)
+            self._flows.watch()
         try:
             in_namespace(self._netns, self._open)
             assert self._queries is not None  # noqa: S101 - _open has just set it
@@ -85,17 +94,28 @@ class ConntrackSource:
             _log.warning("conntrack: %d event overruns; short connections may be missing", overruns)
         entries, endings = self._decode(dumped, MESSAGE_NEW), self._decode(events, MESSAGE_DELETE)
         self._metrics.set("tracked_flows", len(entries))
-        return _columns(self._flows.update(_off_loopback(entries), _off_loopback(endings), now_ns))
+        rows = self._flows.update(_off_loopback(entries), _off_loopback(endings), now_ns)
+        if self._journal is not None:
+            self._journal.stage(self, lambda: None)
+        return _columns(rows)
 
     def finish(self, now_ns: int) -> Columns:
         """The same as a last `read`: connections that live on stay open, and are never told as closed."""
         return self.read(now_ns)
 
+    def changes(self) -> Part:
+        """For the journal: what the last read has changed."""
+        return Part({}, self._flows.changed(everything=False))
+
+    def everything(self) -> Part:
+        """For the journal: all that the next collector needs."""
+        return Part({}, self._flows.changed(everything=True))
+
     def stop(self) -> None:
         """Close the sockets."""
-        for sock in (self._queries, self._events):
-            if sock is not None:
-                sock.close()
+        for held in (self._queries, self._events, self._journal):
+            if held is not None:
+                held.close()
         self._queries = self._events = None
 
     def _decode(self, messages: Messages, kind: int) -> Entries:

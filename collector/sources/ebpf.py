@@ -51,8 +51,12 @@ class EbpfSource:
 
     def start(self) -> None:
         """Load the program and put it on the interfaces. Raises MissingError, a ConfigError, where that cannot be."""
-        left = self._journal.open() if self._journal else Left()
-        self._program = Program(self._table_flows, self._pin)
+        left = self._journal.open("ebpf") if self._journal else Left()
+        try:
+            self._program = Program(self._table_flows, self._pin)
+        except MissingError:
+            self.stop()
+            raise
         if self._journal is not None:
             self._resume(self._program, left)
         self._interfaces = Interfaces(self._program, self._metrics, self._netns)
@@ -77,6 +81,8 @@ class EbpfSource:
             self._interfaces.stop()
         if self._program is not None:
             self._program.close()
+        if self._journal is not None:
+            self._journal.close()
         self._interfaces = self._program = None
 
     def _resume(self, program: Program, left: Left) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector.connections import COUNTERS, ENTRY, Entries
-from collector.flowtable import GRACE_DUMPS, FlowTable
+from collector.flowtable import GRACE_DUMPS, ROW, FlowTable
 from collector.schema import OUTCOMES
 
 SECOND = 1_000_000_000
@@ -225,3 +225,35 @@ def test_sums_over_any_interleaving_equal_the_kernels_last_word(steps: list[tupl
         assert total["closed"] == (1 if key in kernel.final else 0)
         assert total["settled"] == (1 if last["tcp_state"] == 8 else 0)
     assert len(table) == len(kernel.live)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 12), st.integers(0, 11))
+def test_a_table_that_was_handed_on_tells_what_the_first_would_have(seed: int, looks: int, handed_on: int) -> None:
+    """Whenever the journal was begun anew, and however many changes came after it."""
+    chance = np.random.default_rng(seed)
+    first, counts = FlowTable(), np.zeros(8, np.int64)
+    changes: list[dict[str, Any]] = []
+    first.watch()
+    for look in range(looks):
+        counts += chance.integers(0, 3, 8)
+        seen = [
+            {"key": int(key), "src_lo": int(key), "bytes": int(counts[key]), "reply_packets": int(key % 2)}
+            for key in np.flatnonzero(chance.random(8) < 0.7)
+        ]
+        ended = [{**row, "stop": START + look * SECOND} for row in seen if chance.random() < 0.3]
+        first.update(entries(*seen), entries(*ended), START + look * SECOND)
+        if not changes or look == handed_on:
+            changes = [first.changed(everything=True)]
+        elif chance.random() < 0.7:
+            changes.append(first.changed(everything=False))
+    changes.append(first.changed(everything=False))
+    second = FlowTable()
+    second.restore(changes)
+    assert len(second) == len(first)
+    dump = entries(*({"key": key, "src_lo": key, "bytes": int(counts[key]) + 1} for key in range(8)))
+    told = [table.update(dump, NOTHING, START + looks * SECOND) for table in (first, second)]
+    without_name = [name for name in ROW.names or () if name != "flow_id"]
+    assert told[0][without_name].tolist() == told[1][without_name].tolist()
+    goes_on = told[0]["opened"] == 0
+    assert told[0]["flow_id"][goes_on].tolist() == told[1]["flow_id"][goes_on].tolist()

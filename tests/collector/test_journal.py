@@ -45,14 +45,14 @@ def numbers(parts: Sequence[Part]) -> list[int]:
 def left_in(folder: Path) -> Left:
     journal = Journal(folder)
     try:
-        return journal.open()
+        return journal.open("counting")
     finally:
         journal.close()
 
 
 def test_the_next_agent_has_all_that_was_told_and_the_last_batches(tmp_path: Path) -> None:
     journal, state = Journal(tmp_path / "j"), Counting()
-    assert not journal.open().parts
+    assert not journal.open("counting").parts
     for seq in range(4):
         write(journal, state, seq)
     journal.close()
@@ -65,7 +65,7 @@ def test_the_next_agent_has_all_that_was_told_and_the_last_batches(tmp_path: Pat
 def test_a_record_is_whole_or_was_never_there(tmp_path: Path) -> None:
     """Cut anywhere, and with any byte of the last record changed, what came before it is left."""
     journal, state = Journal(tmp_path / "j"), Counting()
-    journal.open()
+    journal.open("counting")
     path = tmp_path / "j" / "journal"
     write(journal, state, 0)
     write(journal, state, 1)
@@ -85,7 +85,7 @@ def test_a_record_is_whole_or_was_never_there(tmp_path: Path) -> None:
 def test_it_begins_anew_before_it_is_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("collector.journal.ANEW_BYTES", 2000)
     journal, state = Journal(tmp_path / "j"), Counting()
-    journal.open()
+    journal.open("counting")
     sizes = []
     for seq in range(100):
         write(journal, state, seq)
@@ -98,7 +98,7 @@ def test_it_begins_anew_before_it_is_large(tmp_path: Path, monkeypatch: pytest.M
 def test_what_is_from_before_the_machine_started_is_no_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel has forgotten what it was about; batches that may not have been sent are still good."""
     journal, state = Journal(tmp_path / "j"), Counting()
-    journal.open()
+    journal.open("counting")
     write(journal, state, 5)
     journal.close()
     boot = tmp_path / "boot_id"
@@ -110,7 +110,7 @@ def test_what_is_from_before_the_machine_started_is_no_state(tmp_path: Path, mon
 
 def test_the_original_is_forgotten_once_all_is_shipped(tmp_path: Path) -> None:
     journal, state, forgotten = Journal(tmp_path / "j"), Counting([1]), []
-    journal.open()
+    journal.open("counting")
     journal.stage(state, lambda: forgotten.append(1))
     journal.commit([])
     assert forgotten == []
@@ -120,11 +120,39 @@ def test_the_original_is_forgotten_once_all_is_shipped(tmp_path: Path) -> None:
     journal.close()
 
 
+def test_the_state_of_another_kind_is_left_out_but_not_its_batches(tmp_path: Path) -> None:
+    journal, state = Journal(tmp_path / "j"), Counting()
+    journal.open("another")
+    write(journal, state, 5)
+    journal.close()
+    left = left_in(tmp_path / "j")
+    assert (list(left.parts), left.batches) == ([], [batch(5)])
+
+
+def test_a_change_that_could_not_be_written_is_told_with_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal, state = Journal(tmp_path / "j"), Counting()
+    journal.open("counting")
+    write(journal, state, 0)
+    with monkeypatch.context() as patch:
+
+        def full(file: object, record: bytes) -> None:
+            raise OSError(28, "No space left on device")
+
+        patch.setattr("collector.journal._write", full)
+        with pytest.raises(OSError, match="No space"):
+            write(journal, state, 1)
+    write(journal, state, 2)
+    journal.close()
+    assert numbers(left_in(tmp_path / "j").parts) == [0, 1, 2]
+
+
 def test_two_agents_do_not_share_one(tmp_path: Path) -> None:
     first = Journal(tmp_path / "j")
-    first.open()
+    first.open("counting")
     second = Journal(tmp_path / "j")
     with pytest.raises(ConfigError, match="journal: another agent"):
-        second.open()
+        second.open("counting")
     second.close()
     first.close()

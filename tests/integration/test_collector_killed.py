@@ -36,11 +36,11 @@ AGENT = """
 import sys, pathlib
 from collector.agent import run
 from collector.config import CollectorConfig
-netns, folder, pin = sys.argv[1:]
+netns, folder, source, pin = sys.argv[1:]
 run(
     CollectorConfig(
-        "node", f"file://{folder}/bus", ("ebpf",), interval_s=0.05, netns=pathlib.Path(netns), tcp_health=False,
-        pin=pathlib.Path(pin), journal=pathlib.Path(folder, "journal"), table_flows=16384,
+        "node", f"file://{folder}/bus", (source,), interval_s=0.05, netns=pathlib.Path(netns), tcp_health=False,
+        pin=pathlib.Path(pin) if pin else None, journal=pathlib.Path(folder, "journal"), table_flows=16384,
     )
 )
 """
@@ -65,8 +65,9 @@ def pin() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def agent(network: Network, folder: Path, pin: Path) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-c", AGENT, str(network.netns("node")), str(folder), str(pin)]
+def agent(network: Network, folder: Path, source: str, pin: Path) -> Iterator[subprocess.Popen[bytes]]:
+    pinned = str(pin) if source == "ebpf" else ""
+    command = [sys.executable, "-c", AGENT, str(network.netns("node")), str(folder), source, pinned]
     with (folder / "log").open("ab") as log:
         process = subprocess.Popen(command, cwd=ROOT, stderr=log)
     try:
@@ -87,10 +88,12 @@ def shipped(folder: Path) -> pl.DataFrame:
     return pl.concat(found.values()).filter(pl.col("src_port") >= FIRST_PORT)
 
 
+@pytest.mark.parametrize("source", ["ebpf", "conntrack"])
 def test_every_packet_is_in_one_row_whenever_the_collector_is_killed(
-    network: Network, tmp_path: Path, pin: Path
+    network: Network, tmp_path: Path, pin: Path, source: str
 ) -> None:
     """Flows go on through all the kills; the rows of each sum to what was sent, and it was opened once."""
+    network.run("node", "conntrack", "-F")
     chance = random.Random(7)
     flows = np.arange(500)
     sent = 0
@@ -99,7 +102,7 @@ def test_every_packet_is_in_one_row_whenever_the_collector_is_killed(
         before = quiet_counts(network, "client")
         for number in range(KILLS):
             inode = journal.stat().st_ino if journal.exists() else 0
-            with agent(network, tmp_path, pin) as process:  # it has read once when the journal begins anew
+            with agent(network, tmp_path, source, pin) as process:  # it has read once when the journal begins anew
                 deadline = time.monotonic() + 20
                 while not journal.exists() or journal.stat().st_ino == inode:
                     if number == 0:
@@ -119,7 +122,7 @@ def test_every_packet_is_in_one_row_whenever_the_collector_is_killed(
                 generator.send(flows)
                 sent += len(flows)
         after = quiet_counts(network, "client")
-        with agent(network, tmp_path, pin) as process:
+        with agent(network, tmp_path, source, pin) as process:
             inode = journal.stat().st_ino
             while journal.stat().st_ino == inode:
                 time.sleep(0.01)
