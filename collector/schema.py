@@ -12,6 +12,7 @@ From version 2 on, columns travel in the form that compresses best (`collector.w
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import re
@@ -377,20 +378,28 @@ def encode(table: Table, columns: Mapping[str, Column]) -> bytes:
         column = columns[name]
         if kind != UTF8 and (not isinstance(column, np.ndarray) or column.dtype != np.dtype(kind)):
             raise ValueError(f"{table.name}.{name}: {getattr(column, 'dtype', type(column))} is not {kind}")
-    fields, children = {}, []
+    fields, whole = _arrow_types(tuple(table.wire_columns(VERSION).items()))
+    children = []
     for name, wired in wire_form(table, columns).items():
-        kind = table.wire_columns(VERSION)[name]
-        fields[name] = na.string(nullable=False) if kind == UTF8 else getattr(na, kind)(nullable=False)
-        if isinstance(wired, np.ndarray):
-            children.append(na.c_array(np.ascontiguousarray(wired), fields[name]))
-        else:
-            children.append(na.c_array_from_buffers(fields[name], len(wired), [None, *wired.buffers()], null_count=0))
-    array = na.c_array_from_buffers(na.struct(fields), rows.pop(), [None], null_count=0, children=children)
+        buffers = [np.ascontiguousarray(wired)] if isinstance(wired, np.ndarray) else wired.buffers()
+        children.append(na.c_array_from_buffers(fields[name], len(wired), [None, *buffers], null_count=0))
+    array = na.c_array_from_buffers(whole, rows.pop(), [None], null_count=0, children=children)
     stream = io.BytesIO()
     with StreamWriter.from_writable(stream) as writer:
         writer.write_array(array)
     frame = zstandard.ZstdCompressor(level=_LEVEL, write_content_size=True).compress(stream.getvalue())
     return PREFIX.pack(MAGIC, VERSION, 0, google_crc32c.value(frame)) + frame
+
+
+@functools.cache
+def _arrow_types(columns: tuple[tuple[str, str], ...]) -> tuple[dict[str, Any], Any]:
+    """Arrow's type of each of these columns, and of a row of them."""
+    import nanoarrow as na
+
+    fields = {
+        name: na.string(nullable=False) if kind == UTF8 else getattr(na, kind)(nullable=False) for name, kind in columns
+    }
+    return {name: na.c_schema(field) for name, field in fields.items()}, na.c_schema(na.struct(fields))
 
 
 def filled(table: Table, columns: Mapping[str, Column]) -> dict[str, Column]:
