@@ -146,7 +146,7 @@ def run(config: CollectorConfig) -> int:
     agent = Agent(config, metrics, open_sources(config, metrics, journal), open_sink(config, metrics), journal)
     with contextlib.ExitStack() as stack:
         if config.metrics_address is not None:
-            server = stack.enter_context(MetricsServer(metrics, config.metrics_address))
+            server = stack.enter_context(MetricsServer(metrics, config.metrics_address, config.web_config))
             _log.info("metrics on port %d", server.port)
         agent.run(stop)
     return 0

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -188,22 +189,30 @@ class Metrics:
 
 
 class MetricsServer:
-    """The /metrics endpoint. `address` is HOST:PORT; port 0 takes a free one, told by `port` once it is started."""
+    """The /metrics endpoint. `address` is HOST:PORT; port 0 takes a free one, told by `port` once it is started.
 
-    def __init__(self, metrics: Metrics, address: str) -> None:
+    `web_config` is a file as `webconfig` reads it; without one everybody is answered, in plain text.
+    """
+
+    def __init__(self, metrics: Metrics, address: str, web_config: Path | None = None) -> None:
         host, _, port = address.rpartition(":")
         if not host or not port.isdecimal() or int(port) > 65535:
             raise ConfigError(f"metrics_address: {address!r} is not HOST:PORT")
         self._metrics, self._host, self.port = metrics, host.strip("[]"), int(port)
+        self._web_config = web_config
         self._running: tuple[Any, threading.Thread] | None = None
 
     def __enter__(self) -> Self:
-        from prometheus_client import CollectorRegistry, start_http_server
+        from prometheus_client import CollectorRegistry
+
+        from .webguard import WebGuard
+        from .webserver import serve
 
         registry = CollectorRegistry()
         registry.register(self._metrics)
+        guard = WebGuard(self._web_config) if self._web_config else None
         try:
-            self._running = start_http_server(self.port, self._host, registry)
+            self._running = serve(self._host, self.port, registry, guard)
         except OSError as error:
             raise ConfigError(f"metrics_address: cannot listen on {self._host}:{self.port}: {error}") from error
         self.port = self._running[0].server_port

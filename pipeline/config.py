@@ -31,6 +31,8 @@ class PipelineConfig:
     """Consumer group: what one group has dealt with is remembered under this name."""
     listen: str = "127.0.0.1:9464"
     """HOST:PORT of /metrics; IPv6 in brackets; no host means every IPv4 address; port 0 takes a free one."""
+    web_config: Path | None = None
+    """Web config file of Prometheus's exporters: TLS and passwords of `listen`; None: neither."""
     outside: Path | None = None
     """YAML file of names for ranges beyond the cluster; None knows the built-in ones alone."""
     prices: Path | None = None

@@ -15,15 +15,16 @@ from dashboards.prometheus import Prometheus, PrometheusError
 
 
 @contextmanager
-def prometheus(directory: Path, target: str) -> Iterator[str]:
-    """A Prometheus that has scraped `target` a few times; yields its address."""
+def prometheus(directory: Path, target: str, scraping: str = "") -> Iterator[str]:
+    """A Prometheus that has scraped `target` a few times; yields its address. `scraping` is more of the scrape's
+    configuration, in YAML's flow style."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     config = directory / "prometheus.yml"
     config.write_text(
         "global: {scrape_interval: 1s, scrape_timeout: 1s}\n"
-        f"scrape_configs: [{{job_name: flowatlas, static_configs: [{{targets: ['{target}']}}]}}]\n"
+        f"scrape_configs: [{{job_name: flowatlas, static_configs: [{{targets: ['{target}']}}]{scraping}}}]\n"
     )
     url = f"http://127.0.0.1:{port}"
     with (directory / "prometheus.log").open("wb") as log:
@@ -47,7 +48,7 @@ def prometheus(directory: Path, target: str) -> Iterator[str]:
 
 def wait_for_scrapes(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + 40
-    query = "min(count_over_time(flowatlas_build_info[1m])) >= 4"
+    query = "min(sum_over_time(up[1m])) >= 4"
     while time.monotonic() < deadline and process.poll() is None:
         try:
             if Prometheus(url).instant(query, time.time()):

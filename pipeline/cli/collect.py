@@ -37,6 +37,7 @@ def add(commands: Subparsers) -> None:
     )
     command.add_argument("--interval", metavar="SECONDS", help="time between two reads (default: 1)")
     command.add_argument("--metrics", metavar="HOST:PORT", help="serve the collector's metrics there (default: off)")
+    command.add_argument("--web-config", metavar="FILE", help="TLS and passwords of --metrics (default: neither)")
     command.add_argument("--netns", metavar="PATH", help="read this network namespace instead of the process's own")
     command.add_argument("--proc", metavar="DIR", help="the /proc of the node (default: /proc)")
     command.set_defaults(run=run)
@@ -58,6 +59,7 @@ def configuration(arguments: argparse.Namespace) -> CollectorConfig:
             "spool": arguments.spool,
             "interval_s": arguments.interval,
             "metrics_address": arguments.metrics,
+            "web_config": arguments.web_config,
             "netns": arguments.netns,
             "proc": arguments.proc,
         },

@@ -38,6 +38,7 @@ def add(commands: Subparsers) -> None:
         "`flowatlas watch` tells there",
     )
     command.add_argument("--listen", metavar="HOST:PORT", help="where to serve (default: 127.0.0.1:9464)")
+    command.add_argument("--web-config", metavar="FILE", help="TLS and passwords of --listen (default: neither)")
     command.add_argument("--lake", metavar="DIR", help="write the attributed flows there as Parquet (default: off)")
     command.add_argument("--geo", metavar="FILE[,FILE]", help="MaxMind databases of the outside (default: none)")
     command.add_argument("--group", metavar="NAME", help="consumer group (default: flowatlas)")
@@ -48,7 +49,7 @@ def configuration(arguments: argparse.Namespace) -> PipelineConfig:
     """The pipeline's settings from all layers."""
     from ..config import PipelineConfig
 
-    names = ("bus", "state", "listen", "lake", "geo", "group")
+    names = ("bus", "state", "listen", "web_config", "lake", "geo", "group")
     return settings.load(
         "pipeline",
         PipelineConfig,
@@ -61,6 +62,8 @@ def configuration(arguments: argparse.Namespace) -> PipelineConfig:
 def run(arguments: argparse.Namespace) -> int:
     """Put the pipeline together and run it until it is told to stop. Raises ConfigError where it cannot start."""
     config = configuration(arguments)
+    from collector.webguard import WebGuard
+
     from ..bus import open_reader
     from ..engine import TOPICS, Engine
     from ..geo import load_geo
@@ -83,7 +86,8 @@ def run(arguments: argparse.Namespace) -> int:
     live = LiveTail() if config.is_live else None
     engine = Engine(config, reader, state, publication, lake, prices, live, geo)
     more = {PATH: live.answer} if live is not None else {}
-    with PrometheusServer(config.listen_address, publication, engine.ready.is_set, more=more) as server:
+    guard = WebGuard(config.web_config) if config.web_config else None
+    with PrometheusServer(config.listen_address, publication, engine.ready.is_set, more=more, guard=guard) as server:
         log.info("serving /metrics on %s:%d", *server.address)
         try:
             return engine.run(stop)

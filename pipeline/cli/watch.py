@@ -50,6 +50,7 @@ def add(commands: Subparsers) -> None:
     )
     command.add_argument("--context", metavar="NAME", help="the kubeconfig's context (default: its current one)")
     command.add_argument("--metrics", metavar="HOST:PORT", help="serve the watcher's metrics there (default: off)")
+    command.add_argument("--web-config", metavar="FILE", help="TLS and passwords of --metrics (default: neither)")
     command.add_argument("--once", action="store_true", help="write what there is and end")
     command.add_argument(
         "-o", "--output", metavar="PATH", help=f"of --once: a file, a folder for {DUMP_NAME}, or - (default: -)"
@@ -72,6 +73,7 @@ def configuration(arguments: argparse.Namespace) -> WatcherConfig:
             "kubeconfig": arguments.kubeconfig,
             "context": arguments.context,
             "metrics_address": arguments.metrics,
+            "web_config": arguments.web_config,
         },
     )
 
@@ -103,7 +105,7 @@ async def _watch(config: WatcherConfig) -> int:
     sink = open_sink(config, metrics)
     with contextlib.ExitStack() as stack:
         if config.metrics_address is not None:
-            server = stack.enter_context(MetricsServer(metrics, config.metrics_address))
+            server = stack.enter_context(MetricsServer(metrics, config.metrics_address, config.web_config))
             log.info("metrics on port %d", server.port)
         stack.callback(sink.stop)
         if await _connected(sink, stop):

@@ -1,5 +1,7 @@
 """The HTTP server of the pipeline: /metrics, /healthz, /readyz, and what others answer under paths of their own.
 
+Whom it answers, and whether over TLS, is the affair of a guard that it is given.
+
 It serves what was published and computes nothing about flows. The invariant: neither slow nor many clients hold up the
 pipeline: each connection serves one request, within a time limit, and beyond a number of them the answer is 503.
 """
@@ -8,13 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
 from ..errors import ConfigError
 from .exposition import CONTENT_TYPES, Format
@@ -31,11 +34,28 @@ _BUSY: Final = b"HTTP/1.0 503 Service Unavailable\r\nRetry-After: 1\r\nContent-L
 _TEXT: Final = "text/plain; charset=utf-8"
 
 
+class Guard(Protocol):
+    """Who may ask, and over what: asked anew for each connection and request."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """To be added to every answer."""
+
+    def context(self) -> ssl.SSLContext | None:
+        """The TLS context of the next connection; None: it is in plain text."""
+
+    def admits(self, certificate: object) -> bool:
+        """Whether the client that has shown this certificate (`SSLSocket.getpeercert`) may ask."""
+
+    def authorizes(self, path: str, authorization: str) -> bool:
+        """Whether a request for `path` with this Authorization header may be answered."""
+
+
 class PrometheusServer:
     """Serves a publication at (host, port); no host means every IPv4 address, port 0 a free one.
 
     `is_ready` answers /readyz. `more` answers further paths: a query in, status, headers and body out; in the
-    connection's own thread, so it may wait.
+    connection's own thread, so it may wait. Without a `guard` everybody is answered, in plain text.
     """
 
     def __init__(
@@ -45,6 +65,7 @@ class PrometheusServer:
         is_ready: Callable[[], bool],
         *,
         more: Mapping[str, Callable[[str], Response]] | None = None,
+        guard: Guard | None = None,
         max_connections: int = MAX_CONNECTIONS,
         connection_seconds: float = CONNECTION_SECONDS,
     ) -> None:
@@ -52,6 +73,7 @@ class PrometheusServer:
         self._publication = publication
         self._is_ready = is_ready
         self._more = more or {}
+        self._guard = guard
         self._max_connections = max_connections
         self._connection_seconds = connection_seconds
         self._server: _Server | None = None
@@ -80,7 +102,8 @@ class PrometheusServer:
         try:
             found = socket.getaddrinfo(host or "0.0.0.0", port, type=socket.SOCK_STREAM)  # noqa: S104 - when asked for
             family, _, _, _, bound = found[0]
-            self._server = _Server(family, bound, self._answer, self._max_connections, self._connection_seconds)
+            limits = self._max_connections, self._connection_seconds
+            self._server = _Server(family, bound, self._answer, self._guard, *limits)
         except OSError as error:
             raise ConfigError(f"pipeline.listen: {host}:{port}: {error.strerror or error}") from None
         self._thread = threading.Thread(
@@ -129,11 +152,18 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer a GET."""
         path, _, query = self.path.partition("?")
+        guard = self.server.guard
+        if guard is not None and not guard.authorizes(path, self.headers.get("Authorization", "")):
+            headers = {"Content-Type": _TEXT, "WWW-Authenticate": 'Basic realm="flowatlas", charset="UTF-8"'}
+            self._send(HTTPStatus.UNAUTHORIZED, headers, b"name and password are wanted\n")
+            return
         form: Format = "openmetrics" if prefers_openmetrics(self.headers.get("Accept", "")) else "text"
         takes_gzip = accepts_gzip(self.headers.get("Accept-Encoding", ""))
-        status, headers, body = self.server.answer(path, query, form, takes_gzip)
+        self._send(*self.server.answer(path, query, form, takes_gzip))
+
+    def _send(self, status: HTTPStatus, headers: Mapping[str, str], body: bytes) -> None:
         self.send_response(status)
-        for name, value in headers.items():
+        for name, value in {**(self.server.guard.headers if self.server.guard else {}), **headers}.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -151,13 +181,21 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 64
 
     def __init__(
-        self, family: int, address: Any, answer: Answer, max_connections: int, connection_seconds: float
+        self,
+        family: int,
+        address: Any,
+        answer: Answer,
+        guard: Guard | None,
+        max_connections: int,
+        connection_seconds: float,
     ) -> None:
         self.address_family = family
         self.answer = answer
+        self.guard = guard
         self._max_connections = max_connections
         self._connection_seconds = connection_seconds
-        self._open: dict[socket.socket, float] = {}
+        self._open: dict[socket.socket, tuple[float, socket.socket]] = {}
+        """When each connection was opened, and the socket that speaks on it: that of TLS once there is one."""
         self._lock = threading.Lock()
         super().__init__(address, _Handler)
 
@@ -174,7 +212,7 @@ class _Server(ThreadingHTTPServer):
         with self._lock:
             has_room = len(self._open) < self._max_connections
             if has_room:
-                self._open[request] = time.monotonic()
+                self._open[request] = time.monotonic(), request
         if has_room:
             super().process_request(request, client_address)
         else:
@@ -182,6 +220,22 @@ class _Server(ThreadingHTTPServer):
             with contextlib.suppress(OSError):
                 request.send(_BUSY)
             self.shutdown_request(request)
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Answer in the connection's thread, where TLS may take its time."""
+        context = self.guard.context() if self.guard is not None else None
+        if self.guard is None or context is None:
+            super().finish_request(request, client_address)
+            return
+        opened, _ = self._open[request]
+        with context.wrap_socket(request, server_side=True, do_handshake_on_connect=False) as secure:
+            with self._lock:
+                self._open[request] = opened, secure
+            secure.do_handshake()
+            if self.guard.admits(secure.getpeercert()):
+                super().finish_request(secure, client_address)
+            with contextlib.suppress(OSError):
+                secure.shutdown(socket.SHUT_WR)
 
     def shutdown_request(self, request: Any) -> None:
         """Close the connection and forget it."""
@@ -197,7 +251,7 @@ class _Server(ThreadingHTTPServer):
         """End connections that were opened `older_than_s` ago or before; their threads see the end and leave."""
         limit = time.monotonic() - older_than_s
         with self._lock:
-            for connection, opened in self._open.items():
+            for opened, connection in self._open.values():
                 if opened <= limit:
                     with contextlib.suppress(OSError):
                         connection.shutdown(socket.SHUT_RDWR)

@@ -27,6 +27,8 @@ class WatcherConfig:
     """The kubeconfig's context; none: its current one."""
     metrics_address: str | None = None
     """HOST:PORT of the watcher's own metrics; none serves none, port 0 takes a free one."""
+    web_config: Path | None = None
+    """Web config file of Prometheus's exporters: TLS and passwords of `metrics_address`; none: neither."""
     mark_s: float = 0.25
     """Changes are sent this often, and with them up to when every change is known."""
     settle_s: float = 0.2

@@ -1,0 +1,135 @@
+"""Who may ask an HTTP endpoint, and over what: a web config file in force, read again where it or its files change.
+
+Safe to use from several threads. The invariant: what is in force was valid as a whole; a change that is not is said in
+the log, once, and what was in force stays so.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import logging
+import os
+import ssl
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from .errors import ConfigError
+from .webconfig import WebConfig, load_web_config
+
+_log = logging.getLogger(__name__)
+
+OPEN_PATHS: Final = ("/healthz", "/readyz")
+"""Asked by probes, which have no password; they tell nothing more than that."""
+_MOST_KNOWN: Final = 256
+_NOBODY: Final = b"$2b$10$PqS1i62bi8L1B9Z5rt2YFus2J4mju3F9SUpRQy5.xCPm3s2CWbQFa"
+"""What the password of a user that there is not is held against, so that the answer takes as long."""
+
+_Stamps = tuple[tuple[str, int, int], ...]
+
+
+class WebGuard:
+    """The web config at `path` in force. Raises ConfigError where it is not valid at first."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._secret = os.urandom(32)
+        self._known: dict[bytes, bool] = {}
+        self._refused: _Stamps = ()
+        self._stamps: _Stamps = ()
+        self._config, self._context = self._load()
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """To be added to every answer."""
+        return self._current()[0].headers
+
+    def context(self) -> ssl.SSLContext | None:
+        """The TLS context of the next connection; None: it is in plain text."""
+        return self._current()[1]
+
+    def admits(self, certificate: object) -> bool:
+        """Whether the client that has shown this certificate (`SSLSocket.getpeercert`) may ask."""
+        config, _ = self._current()
+        if config.tls is None or not config.tls.allowed_names:
+            return True
+        names = certificate.get("subjectAltName", ()) if isinstance(certificate, dict) else ()
+        return any(name in config.tls.allowed_names for _, name in names)
+
+    def authorizes(self, path: str, authorization: str) -> bool:
+        """Whether a request for `path` with this Authorization header may be answered."""
+        users = self._current()[0].users
+        if not users or path in OPEN_PATHS:
+            return True
+        scheme, _, encoded = authorization.partition(" ")
+        try:
+            name, colon, password = base64.b64decode(encoded.strip(), validate=True).partition(b":")
+            user = name.decode()
+        except (binascii.Error, UnicodeDecodeError):
+            return False
+        if scheme.lower() != "basic" or not colon:
+            return False
+        return self._is_password(password, users.get(user, _NOBODY)) and user in users
+
+    def _is_password(self, password: bytes, hashed: bytes) -> bool:
+        """Whether the password has this hash; remembered, since a check is slow on purpose."""
+        if b"\0" in password or len(password) > 72:
+            return False
+        key = hmac.new(self._secret, hashed + b"\0" + password, hashlib.sha256).digest()
+        with self._lock:
+            known = self._known.get(key)
+        if known is None:
+            known = _checkpw(password, hashed)
+            with self._lock:
+                while len(self._known) >= _MOST_KNOWN:
+                    self._known.pop(next(iter(self._known)))
+                self._known[key] = known
+        return known
+
+    def _current(self) -> tuple[WebConfig, ssl.SSLContext | None]:
+        with self._lock:
+            stamps = _stamps(self._path, self._config)
+            if stamps not in (self._stamps, self._refused):
+                try:
+                    self._config, self._context = self._load()
+                except ConfigError as error:
+                    self._refused = stamps
+                    _log.error("web config: %s; what was in force stays so", error)
+                else:
+                    self._known.clear()
+                    _log.info("web config: %s has been read again", self._path)
+            return self._config, self._context
+
+    def _load(self) -> tuple[WebConfig, ssl.SSLContext | None]:
+        config = load_web_config(self._path)
+        stamps = _stamps(self._path, config)
+        if config.users:
+            _checkpw(b"", _NOBODY)  # is bcrypt here?
+        context = config.tls.context() if config.tls else None
+        self._stamps, self._refused = stamps, ()
+        return config, context
+
+
+def _checkpw(password: bytes, hashed: bytes) -> bool:
+    try:
+        import bcrypt
+    except ModuleNotFoundError:
+        raise ConfigError("basic_auth_users: wants the package bcrypt: pip install 'flowatlas[web]'") from None
+    return bcrypt.checkpw(password, hashed)
+
+
+def _stamps(path: Path, config: WebConfig) -> _Stamps:
+    """What changes when one of the files does; Kubernetes swaps a link for a whole folder of them."""
+    found = []
+    for file in (path, *(config.tls.files if config.tls else ())):
+        try:
+            stat = file.stat()
+            found.append((str(file), stat.st_ino, stat.st_mtime_ns))
+        except OSError:
+            found.append((str(file), 0, 0))
+    return tuple(found)

@@ -1,0 +1,90 @@
+"""The agent's HTTP server: the Prometheus client's WSGI application behind a guard. Imported where it is asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from socketserver import ThreadingMixIn
+from typing import Any, Final
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+from prometheus_client import CollectorRegistry, make_wsgi_app
+
+from .webguard import WebGuard
+
+_CONNECTION_SECONDS: Final = 30.0
+_POLL_SECONDS: Final = 0.25
+
+_Start = Callable[..., Any]
+_Application = Callable[[Mapping[str, Any], _Start], Iterable[bytes]]
+
+
+def serve(host: str, port: int, registry: CollectorRegistry, guard: WebGuard | None) -> tuple[Any, threading.Thread]:
+    """Serve the registry's metrics in a thread until the server's `shutdown`. Raises OSError."""
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    server = _Server(family, address, guard)
+    application: _Application = make_wsgi_app(registry)
+    server.set_app(_guarded(application, guard) if guard else application)
+    thread = threading.Thread(
+        target=server.serve_forever, kwargs={"poll_interval": _POLL_SECONDS}, name="metrics", daemon=True
+    )
+    thread.start()
+    return server, thread
+
+
+def _guarded(application: _Application, guard: WebGuard) -> _Application:
+    """The application for those who may ask, with the guard's headers on each answer."""
+
+    def answer(environ: Mapping[str, Any], start: _Start) -> Iterable[bytes]:
+        def begin(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+            return start(status, [*guard.headers.items(), *headers], *more)
+
+        if guard.authorizes(environ.get("PATH_INFO", ""), environ.get("HTTP_AUTHORIZATION", "")):
+            return application(environ, begin)
+        realm = ("WWW-Authenticate", 'Basic realm="flowatlas", charset="UTF-8"')
+        begin("401 Unauthorized", [("Content-Type", "text/plain; charset=utf-8"), realm])
+        return [b"name and password are wanted\n"]
+
+    return answer
+
+
+class _Handler(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the inherited name
+        """Say nothing: scrapes come every few seconds."""
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    """A server with a thread a connection, over TLS where the guard says so."""
+
+    daemon_threads = True
+
+    def __init__(self, family: int, address: Any, guard: WebGuard | None) -> None:
+        self.address_family = family
+        self._guard = guard
+        super().__init__(address, _Handler)
+
+    def server_bind(self) -> None:
+        """Bind without looking the host's name up, which may take seconds where DNS is away."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind(self.server_address)
+        self.server_address = self.socket.getsockname()
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+        self.setup_environ()
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Answer in the connection's thread, where TLS may take its time."""
+        request.settimeout(_CONNECTION_SECONDS)
+        context = self._guard.context() if self._guard is not None else None
+        if self._guard is None or context is None:
+            super().finish_request(request, client_address)
+            return
+        with context.wrap_socket(request, server_side=True) as secure:
+            if self._guard.admits(secure.getpeercert()):
+                super().finish_request(secure, client_address)
+            with contextlib.suppress(OSError):
+                secure.shutdown(socket.SHUT_WR)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of clients that went away; the next scrape tells whether we are well."""
