@@ -144,8 +144,11 @@ def wait_for_scrapes(url: str, server: Process, targets: Sequence[Process], time
         time.sleep(0.1)
 
 
-def prometheus(directory: Path, port: int, targets: dict[str, str]) -> Process | None:
-    """A Prometheus on loopback that scrapes `targets` (job to host:port) each second; None where none is installed."""
+def prometheus(directory: Path, port: int, targets: dict[str, str], rules: str | None = None) -> Process | None:
+    """A Prometheus on loopback that scrapes `targets` (job to host:port) each second; None where none is installed.
+
+    `rules` is the text of a rule file, evaluated each second.
+    """
     binary = shutil.which("prometheus")
     if binary is None:
         return None
@@ -154,9 +157,12 @@ def prometheus(directory: Path, port: int, targets: dict[str, str]) -> Process |
         f"  - job_name: {job}\n    static_configs:\n      - targets: ['{target}']\n" for job, target in targets.items()
     )
     config = directory / "prometheus.yml"
-    config.write_text(
-        f"global:\n  scrape_interval: 1s\n  scrape_timeout: 1s\n  evaluation_interval: 1s\nscrape_configs:\n{jobs}"
-    )
+    loaded = ""
+    if rules is not None:
+        (directory / "rules.yaml").write_text(rules)
+        loaded = "rule_files: [rules.yaml]\n"
+    intervals = "global:\n  scrape_interval: 1s\n  scrape_timeout: 1s\n  evaluation_interval: 1s\n"
+    config.write_text(f"{intervals}{loaded}scrape_configs:\n{jobs}")
     return Process(
         "prometheus",
         [

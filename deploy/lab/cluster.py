@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +18,7 @@ from typing import Any, Final, Literal, Self
 
 from . import journals, programs, scenarios, services, sidecars, topology
 from .files import Files
+from .misdeeds import Misdeed
 from .namespaces import Holder, NamespaceError, Room, configure, wait_listening
 from .needs import require
 from .objects import Cluster, Pod, load
@@ -62,6 +63,7 @@ class Lab:
         self._files = Files(run_dir.resolve())
         self._seed = seed
         self._rules = rules
+        self._misdeeds: tuple[Misdeed, ...] = ()
         self._runs = 0
         self._room = Room()
         self._machines: dict[str, Holder] = {}
@@ -126,7 +128,9 @@ class Lab:
         what its plan does not foresee.
         """
         self._runs += 1
-        plan = scenarios.plan(self.cluster, duration_s, self._seed + self._runs, self._runs, self.enforce == "nftables")
+        is_enforced = self.enforce == "nftables" and not any(misdeed.ends_enforcement for misdeed in self._misdeeds)
+        themes = [misdeed.traffic for misdeed in self._misdeeds]
+        plan = scenarios.plan(self.cluster, duration_s, self._seed + self._runs, self._runs, is_enforced, themes)
         begin = time.monotonic()
         clients = [self._start_client(name, job) for name, job in plan.items()]
         outputs = [self._files.client(self._runs, name) for name in plan]
@@ -140,6 +144,19 @@ class Lab:
         journals.wait_settled(self._files)
         truth = journals.collect(self.cluster, self._files)
         self._files.truth.write_text("".join(json.dumps(row) + "\n" for row in truth))
+
+    def misbehave(self, misdeeds: Sequence[Misdeed]) -> None:
+        """Do these to the nodes and pods; from now on `traffic` has theirs too. What meets them is not in the truth as
+        it ended: the truth tells what a plan foresees.
+
+        Raises NamespaceError where a deed fails.
+        """
+        self._misdeeds = (*self._misdeeds, *misdeeds)
+        for misdeed in misdeeds:
+            for deed in misdeed.deeds(self.cluster):
+                namespace, slash, name = deed.where.partition("/")
+                holder = self._holder(self.cluster.pods[namespace, name]) if slash else self._machines[namespace]
+                configure(holder, deed.command, deed.text)
 
     def truth(self) -> list[dict[str, Any]]:
         """The connections generated so far, in the order they began; see `journals` for the keys."""

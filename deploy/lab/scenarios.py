@@ -5,7 +5,8 @@ Each function adds one theme to a plan; counts are for 30 seconds. A connection'
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
 
 from . import misbehaviour
 from .journals import CAPTURED
@@ -14,21 +15,25 @@ from .plan import OUTSIDE, Fields, Plan, direct
 from .programs import API_HOST
 
 API_SERVER_HOST = "kubernetes.default.svc.cluster.local"
+Theme: TypeAlias = Callable[[Plan], None]
 MB = 1_000_000
 SIZES = (1, 120, 1500, 20_000, 200_000)
 
 
-def plan(cluster: Cluster, duration_s: float, seed: int, run: int, enforced: bool) -> dict[str, dict[str, Any]]:
-    """The jobs of a run, by client."""
+def plan(
+    cluster: Cluster, duration_s: float, seed: int, run: int, enforced: bool, more: Iterable[Theme] = ()
+) -> dict[str, dict[str, Any]]:
+    """The jobs of a run, by client: the ordinary day, and the themes of `more`."""
     p = Plan(cluster, duration_s, seed, run, enforced)
-    for theme in (entrances, services, mesh, databases, externals, monitoring, hosts, sizes, *misbehaviour.THEMES):
+    ordinary = (entrances, services, mesh, databases, externals, monitoring, hosts, sizes, *misbehaviour.THEMES)
+    for theme in (*ordinary, *more):
         theme(p)
     return p.jobs()
 
 
 def entrances(p: Plan) -> None:
     """From outside: the ingress with and without TLS, node ports of both nodes, routed Service and pod addresses."""
-    for path, count in (("", 30), ("/api", 18)):
+    for path, count in (("", 30), ("/api", 18), ("/shop", 8)):
         for at in p.times(count):
             size: Fields = {
                 "path": f"{path}/bytes/{p.random.choice(SIZES)}",

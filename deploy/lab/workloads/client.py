@@ -69,9 +69,9 @@ class Client:
             raise RuntimeError(f"action {action['id']} ({action['scenario']})") from error
 
     def _lookup(self, action: Action, number: str, scenario: str) -> tuple[int, list[str]]:
-        server: str = self._job["dns"]
+        server: str = action.get("dns", self._job["dns"])
         row = self._begin(action, number, scenario, server, 53, 17)
-        row["service"] = self._job["dns_service"]
+        row["service"] = self._job["dns_service"] if server == self._job["dns"] else None
         if action["kind"] != "lookup":  # the policy and the fate of the action are not those of its lookup
             row["denied_by"], row["tracked"] = None, True
         with self._datagram_socket(server, 53) as asked:
