@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..errors import ConfigError
 
@@ -28,11 +28,20 @@ class Message:
     """Where to look: the segment's path, or topic/partition/offset. For logs and quarantine."""
 
 
+Places = dict[str, dict[str, Any]]
+"""By topic and partition: the place where reading goes on, in plain values fit for JSON."""
+
+
 class Reader(Protocol):
     """One consumer of the bus."""
 
-    def start(self) -> None:
-        """Connect or open. Raises ConfigError for a wrong address, TransientError where nobody answers yet."""
+    def start(self, places: Places | None = None) -> None:
+        """Connect or open. Where `places` name a partition, reading goes on there whatever the group has committed;
+        elsewhere behind what the group has committed. Raises ConfigError for a wrong address or place, TransientError
+        where nobody answers yet."""
+
+    def places(self) -> Places:
+        """The places behind everything polled so far, of every partition that was ever read here; asks nobody."""
 
     def poll(self, timeout_s: float) -> list[Message]:
         """New messages, at most a bounded number of bytes at once; empty when none came in time."""

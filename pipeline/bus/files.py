@@ -15,11 +15,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, cast
 
+import msgspec
+
 from collector.schema import MAX_MESSAGE_BYTES, NODE_NAME, BatchError, unpack_records
 
 from ..errors import ConfigError
-from . import Message
-from .positions import Position, PositionFile, Positions
+from . import Message, Places
+from .positions import Position, PositionFile, Positions, positions_of
 from .quarantine import QuarantineFolder
 
 log = logging.getLogger(__name__)
@@ -52,13 +54,19 @@ class FileReader:
         self._saved: Positions = {}
         self._exhausted = False
 
-    def start(self) -> None:
-        """Open the folder, made where it is missing, at the group's position. Raises ConfigError or TransientError."""
+    def start(self, places: Places | None = None) -> None:
+        """Open the folder, made where it is missing, at the places or the group's position.
+
+        Raises ConfigError or TransientError.
+        """
+        told = positions_of(places or {})
         try:
             self._root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"bus: cannot use {self._root} as a folder: {error}") from error
         self._saved = self._file.open() if self._file else {}
+        for topic, nodes in told.items():
+            self._saved.setdefault(topic, {}).update(nodes)
         self._folders.clear()
         self._turns.clear()
 
@@ -72,6 +80,10 @@ class FileReader:
             if messages or now >= deadline:
                 return messages
             time.sleep(min(deadline - now, max(PAUSE_SECONDS, IDLE_SHARE * (now - began))))
+
+    def places(self) -> Places:
+        """The position behind everything polled, by topic and node."""
+        return cast("Places", msgspec.to_builtins(self.mark()))
 
     def mark(self) -> object:
         """The position behind everything polled."""

@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from ..errors import ConfigError, TransientError
+from . import Places
 
 GROUP_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 
@@ -32,6 +33,14 @@ class Position(msgspec.Struct):
 
 Positions = dict[str, dict[str, Position]]
 """By topic, then by node."""
+
+
+def positions_of(places: Places) -> Positions:
+    """Positions as plain values, read back from JSON too. Raises ConfigError where they are of another bus."""
+    try:
+        return msgspec.convert(places, Positions, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"bus: these are no positions in a folder of segments: {error}") from error
 
 
 class PositionFile:
