@@ -1,6 +1,6 @@
 # The two commands that matter are `make demo` and `make test`; both set up whatever they need first.
 .DEFAULT_GOAL := help
-.PHONY: help setup apiserver demo test lint format bench fuzz docs lock clean
+.PHONY: help setup apiserver demo test lint format bench fuzz docs site lock clean
 SHELL := /bin/sh
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):/usr/sbin:/sbin:$(PATH)
@@ -48,6 +48,9 @@ docs: .venv/.ready ## write what is generated: dashboards, rules, reference page
 	$(BIN)/flowatlas rules build
 	$(BIN)/python -m docs.generate
 	$(BIN)/python -m notebooks.build
+
+site: .venv/.ready ## the docs as a site in build/site; a dead link fails
+	$(BIN)/python -m sphinx -W --keep-going -q docs build/site
 
 lock: .venv/.ready ## resolve pyproject.toml anew into requirements.lock
 	$(BIN)/uv pip compile --upgrade --universal --generate-hashes --no-emit-index-url --python-version 3.11 pyproject.toml --group dev --all-extras -o requirements.lock --quiet
