@@ -251,7 +251,7 @@ class Engine:
         with self._meters.stage("attribute"):
             by = self._config.services_by
             by = services_by(snapshot) if by == "auto" else by
-            attributed = attribute(flows.lazy(), snapshot, by).collect().rechunk()  # else every step does
+            attributed = attribute(flows.lazy(), snapshot, by).collect().rechunk()
             if not is_final:
                 is_unknown = (attributed["src_id"] == UNKNOWN) | (attributed["dst_id"] == UNKNOWN)
                 is_told = self._awaiting.doubt(flows, is_unknown, state.known_until, given_s)
@@ -390,4 +390,4 @@ class Engine:
 def _rows(batches: Sequence[Decoded], table: Table) -> pl.DataFrame | None:
     """The rows of one table; None where no batch is of it."""
     frames = [batch.frame for batch in batches if batch.name.table == table.name]
-    return pl.concat(frames) if frames else None
+    return pl.concat(frames, rechunk=True) if frames else None  # else every step puts the pieces together anew

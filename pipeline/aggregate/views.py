@@ -94,7 +94,7 @@ class Share:
     def samples(self) -> Samples:
         """The metric's value now."""
         part, whole = (
-            sum(int(total) for measure in measures for total in totals.measure(measure))
+            sum(float(totals.measure(measure).cast(pl.Float64).sum()) for measure in measures)
             for totals, measures in (self._part, self._whole)
         )
         return Samples(self._metric, self._labels, pl.Series([part / whole if whole else 0.0], dtype=pl.Float64))

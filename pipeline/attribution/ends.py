@@ -16,19 +16,32 @@ from ..inventory.endpoints import OUTSIDE, UNKNOWN
 from .lookups import Lookups
 
 SIDES = ("src", "dst", "backend", "nat_src")
+_ASKED_OF_ALL = SIDES[:3]
 
 
 def join_ends(flows: pl.LazyFrame, lookups: Lookups) -> pl.LazyFrame:
     """Add `here`, the observing Node's number (null where the cluster has none of the name), and for each side
     `{side}_address` (number), `{side}_held` (row of `lookups.holders`) and `{side}_end`, the endpoint that held the
-    address when the flow began; null where none did.
+    address when the flow began; null where none did. Of `nat_src` they are null too where src is on a node: who
+    masqueraded it is asked of the others alone.
     """
+    here = lookups.node_index.number(pl.col("node").to_physical()).alias("here")
+    joined = _joined(flows.with_columns(here), lookups, _ASKED_OF_ALL, is_asked=None)
+    is_on_no_node = pl.lit(lookups.places).gather("src_end").is_null()
+    return _joined(joined, lookups, SIDES[3:], is_on_no_node)
+
+
+def _joined(flows: pl.LazyFrame, lookups: Lookups, sides: tuple[str, ...], is_asked: pl.Expr | None) -> pl.LazyFrame:
+    """Add address, held and end of the sides, of rows that are asked of."""
+
+    def half(column: str) -> pl.Expr:
+        return pl.col(column) if is_asked is None else pl.when(is_asked).then(column)
+
     numbered = flows.with_columns(
-        lookups.node_index.number(pl.col("node").to_physical()).alias("here"),
-        *(lookups.index.number(pl.col(f"{side}_hi"), pl.col(f"{side}_lo")).alias(f"{side}_address") for side in SIDES),
+        lookups.index.number(half(f"{side}_hi"), half(f"{side}_lo")).alias(f"{side}_address") for side in sides
     )
-    held = numbered.with_columns(lookups.holders.at(f"{side}_address", "start").alias(f"{side}_held") for side in SIDES)
-    return held.with_columns(_end(lookups, side).alias(f"{side}_end") for side in SIDES)
+    held = numbered.with_columns(lookups.holders.at(f"{side}_address", "start").alias(f"{side}_held") for side in sides)
+    return held.with_columns(_end(lookups, side).alias(f"{side}_end") for side in sides)
 
 
 def _end(lookups: Lookups, side: str) -> pl.Expr:

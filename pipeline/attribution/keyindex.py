@@ -21,6 +21,8 @@ _MULTIPLIERS: Final = tuple(
 )
 _SPARSENESS: Final = 4
 """Slots of the table to a key, at least: most look-ups end at the first slot."""
+_BLOCK: Final = 1 << 14
+"""Rows that are looked up at once: what is made on the way stays in the processor's cache, in memory that is there."""
 
 
 def numbers_of(found: NDArray[np.int32]) -> pl.Series:
@@ -50,10 +52,17 @@ class KeyIndex:
 
     def find(self, columns: Sequence[Column]) -> NDArray[np.int32]:
         """The number of the key in each row of the columns; -1 where there is no such key."""
+        rows = len(columns[0])
+        found = np.full(rows, -1, np.int32)
+        if len(self):
+            for first in range(0, rows, _BLOCK):
+                block = slice(first, first + _BLOCK)
+                found[block] = self._found([column[block] for column in columns])
+        return found
+
+    def _found(self, columns: Sequence[Column]) -> NDArray[np.int32]:
         at = self._hash(columns)
-        found = self._slots[at]
-        if not len(self):
-            return found
+        found = self._slots.take(at)
         pending = np.flatnonzero((found >= 0) & self._differ(found, columns))
         while pending.size:
             at[pending] = (at[pending] + 1) & self._mask
@@ -101,13 +110,15 @@ class KeyIndex:
     def _hash(self, columns: Sequence[Column]) -> NDArray[np.int64]:
         mixed = np.zeros(len(columns[0]), np.uint64)
         for column, multiplier in zip(columns, _MULTIPLIERS, strict=False):
-            mixed = (mixed ^ column.astype(np.uint64, copy=False)) * multiplier
-        return (mixed >> self._shift).astype(np.int64)
+            mixed ^= column.astype(np.uint64, copy=False)
+            mixed *= multiplier
+        mixed >>= self._shift
+        return mixed.view(np.int64)
 
     def _differ(self, numbers: NDArray[np.int32], columns: Sequence[Column]) -> NDArray[np.bool_]:
         differs = np.zeros(len(numbers), bool)
         for key, column in zip(self.keys, columns, strict=True):
-            differs |= key[numbers] != column
+            differs |= key.take(numbers) != column
         return differs
 
 

@@ -89,6 +89,7 @@ class MemoryReader:
 
 def main() -> None:
     rows = int(sys.argv[1]) if len(sys.argv) > 1 else 5_000_000
+    pl.Config.set_engine_affinity("in-memory")  # as `flowatlas pipeline` does
     state = ClusterState(snapshot.build(history.cluster()), {})
     config = PipelineConfig(bus="file:///unused", state=Path("unused"))
 
