@@ -6,7 +6,6 @@ Exit codes: 0 fine, 1 the check failed, 2 wrong use or input.
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Callable, Sequence
 from importlib import metadata
@@ -32,14 +31,13 @@ from . import (
     top,
     watch,
 )
+from .logs import start_log
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the `flowatlas` command with `argv` (default: the process's own) and return its exit code."""
     arguments = parser().parse_args(argv)
-    logging.basicConfig(
-        level=arguments.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
+    start_log(arguments.log_level)
     run = cast("Callable[[argparse.Namespace], int]", arguments.run)
     try:
         return run(arguments)

@@ -1,0 +1,36 @@
+"""No name that is logged can forge a line or speak to a terminal."""
+
+from __future__ import annotations
+
+import io
+import logging
+
+from pipeline.cli.logs import LineFormatter
+
+
+def logged(message: str, *values: object, error: BaseException | None = None) -> str:
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(LineFormatter("%(levelname)s %(name)s: %(message)s"))
+    log = logging.Logger("test")
+    log.addHandler(handler)
+    log.warning(message, *values, exc_info=error)
+    return stream.getvalue()
+
+
+def test_a_message_is_one_line() -> None:
+    for name in ("a\nERROR pipeline: forged", "a\r\nforged", "a\u2028b", "a\x85b", "a\0b", "\x1b[2J", "\x9b2J"):
+        line = logged("%s is no name", name)
+        assert line.count("\n") == 1
+        assert line.startswith("WARNING test: ")
+        assert not set("\r\0\x1b\x85\x9b\u2028") & set(line)
+
+
+def test_a_traceback_keeps_its_lines() -> None:
+    try:
+        raise ValueError("why")
+    except ValueError as error:
+        lines = logged("failed: %s", "a\nb", error=error).splitlines()
+    assert lines[0] == "WARNING test: failed: a\N{REPLACEMENT CHARACTER}b"
+    assert lines[-1] == "ValueError: why"
+    assert len(lines) > 3
