@@ -1,6 +1,6 @@
 # The two commands that matter are `make demo` and `make test`; both set up whatever they need first.
 .DEFAULT_GOAL := help
-.PHONY: help setup apiserver demo test lint format bench fuzz docs site lock clean
+.PHONY: help setup apiserver demo test lint format bench fuzz docs site licences lock clean
 SHELL := /bin/sh
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):/usr/sbin:/sbin:$(PATH)
@@ -51,6 +51,9 @@ docs: .venv/.ready ## write what is generated: dashboards, rules, reference page
 
 site: .venv/.ready ## the docs as a site in build/site; a dead link fails
 	$(BIN)/python -m sphinx -W --keep-going -q docs build/site
+
+licences: .venv/.ready ## the licence of everything that is installed with Flowatlas
+	@$(BIN)/python -m tests.packaging.licences
 
 lock: .venv/.ready ## resolve pyproject.toml anew into requirements.lock
 	$(BIN)/uv pip compile --upgrade --universal --generate-hashes --no-emit-index-url --python-version 3.11 pyproject.toml --group dev --all-extras -o requirements.lock --quiet
