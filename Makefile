@@ -1,6 +1,6 @@
 # The two commands that matter are `make demo` and `make test`; both set up whatever they need first.
 .DEFAULT_GOAL := help
-.PHONY: help setup apiserver demo test lint format bench fuzz docs site licences lock clean
+.PHONY: help setup apiserver manifest-tools manifests demo test lint format bench fuzz docs site licences lock clean
 SHELL := /bin/sh
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):/usr/sbin:/sbin:$(PATH)
@@ -24,7 +24,15 @@ apiserver: .cache/kube-apiserver ## build the API server that the watcher is tes
 .cache/kube-apiserver: deploy/setup/apiserver.sh deploy/setup/apiserver/go.mod deploy/setup/apiserver/go.sum
 	@deploy/setup/apiserver.sh $@
 
-test: setup apiserver ## all tests; ARGS='-k name' picks some
+manifest-tools: .cache/manifest-tools/helm ## build helm and kustomize, which render manifests (needs Go)
+
+.cache/manifest-tools/helm: deploy/setup/manifests.sh deploy/setup/manifests/go.mod deploy/setup/manifests/go.sum
+	@deploy/setup/manifests.sh $(@D)
+
+manifests: .venv/.ready manifest-tools ## render the chart into deploy/kustomize
+	$(BIN)/python -m deploy.render
+
+test: setup apiserver manifest-tools ## all tests; ARGS='-k name' picks some
 	$(BIN)/pytest $(ARGS)
 
 lint: .venv/.ready ## style, types and import contracts

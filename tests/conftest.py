@@ -16,6 +16,7 @@ from typing import Final, NoReturn
 
 import pytest
 
+from deploy.render import HELM
 from tests.kafka_broker import KafkaBroker, KafkaUnavailableError, jars
 from tests.kube_apiserver import BINARY, KubeApiServer
 
@@ -46,6 +47,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
                 missing(f"not installed: {', '.join(absent)}")
     if item.get_closest_marker("kafka") and (problem := kafka_problem()):
         missing(problem)
+    if item.get_closest_marker("manifests") and not HELM.exists():
+        missing("no helm: make manifest-tools")
     if item.get_closest_marker("apiserver") and not BINARY.exists():
         missing("no kube-apiserver: make apiserver")
 

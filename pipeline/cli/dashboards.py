@@ -30,9 +30,11 @@ def add(commands: Subparsers) -> None:
 
 
 def _build(arguments: argparse.Namespace) -> int:
+    from dashboards import cluster
     from dashboards.build import GENERATED, build
 
-    for path in build(arguments.out or GENERATED):
+    folder = arguments.out or GENERATED
+    for path in (*build(folder), *cluster.write(folder)):
         print(path)
     return 0
 

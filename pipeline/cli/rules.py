@@ -33,10 +33,13 @@ def add(commands: Subparsers) -> None:
 
 
 def _build(arguments: argparse.Namespace) -> int:
+    from dashboards import cluster
     from dashboards.rules import RULES, build
 
     for path in build(arguments.out or RULES):
         print(path)
+    if arguments.out is None:
+        cluster.write(RULES.parent)
     return 0
 
 

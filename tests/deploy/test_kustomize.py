@@ -19,7 +19,7 @@ with warnings.catch_warnings():
     import kubernetes_validate
 
 BASE = Path(__file__).resolve().parents[2] / "deploy" / "kustomize" / "base"
-KUBERNETES = ("1.30", "1.34")
+KUBERNETES = ("1.30", "1.34", "1.37")
 WRITING_VERBS = {"create", "update", "patch", "delete", "deletecollection", "impersonate", "bind", "escalate", "*"}
 
 
@@ -37,7 +37,7 @@ def of_kind(*kinds: str) -> list[dict[str, Any]]:
 
 
 def pod_specs() -> Iterator[tuple[str, dict[str, Any]]]:
-    for workload in of_kind("DaemonSet", "Deployment"):
+    for workload in of_kind("DaemonSet", "Deployment", "StatefulSet"):
         yield workload["metadata"]["name"], workload["spec"]["template"]["spec"]
 
 
@@ -82,7 +82,7 @@ def test_pods_have_seccomp_resources_and_no_service_links() -> None:
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
         assert spec["enableServiceLinks"] is False, name
     for name, container in containers():
-        assert {"cpu", "memory"} <= set(container["resources"]["requests"]), name
+        assert {"cpu", "memory", "ephemeral-storage"} <= set(container["resources"]["requests"]), name
         assert "memory" in container["resources"]["limits"], name
 
 
@@ -96,7 +96,10 @@ def test_only_the_collector_is_root_and_only_the_watcher_has_a_token() -> None:
 
 def test_images_have_a_tag_and_it_is_not_latest() -> None:
     tags = {image["name"]: str(image["newTag"]) for image in kustomization()["images"]}
-    assert {container["image"] for _, container in containers()} == set(tags)
+    assert {container["image"].partition(":")[0] for _, container in containers()} == set(tags)
+    assert all(
+        container["image"].endswith(f":{tags[container['image'].partition(':')[0]]}") for _, container in containers()
+    )
     assert "latest" not in tags.values()
 
 
@@ -119,7 +122,8 @@ def test_the_watcher_may_read_exactly_the_kinds_that_it_watches() -> None:
 
 def test_services_select_pods_and_ports_that_exist() -> None:
     labels = {
-        w["metadata"]["name"]: w["spec"]["template"]["metadata"]["labels"] for w in of_kind("DaemonSet", "Deployment")
+        w["metadata"]["name"]: w["spec"]["template"]["metadata"]["labels"]
+        for w in of_kind("DaemonSet", "Deployment", "StatefulSet")
     }
     ports = {name: {p["name"] for c in spec["containers"] for p in c["ports"]} for name, spec in pod_specs()}
     for service in of_kind("Service"):
@@ -137,12 +141,22 @@ def test_arguments_and_environment_make_settings(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setenv(key, value)
     seen = {}
     for name, container in containers():
-        if container["image"] == "flowatlas":
+        with monkeypatch.context() as own:
+            for variable in container["env"]:
+                own.setenv(variable["name"], variable.get("value", "pod-0"))
             given = [a.replace("$(NODE_NAME)", "node-1").replace("$(HOST_IP)", "192.0.2.1") for a in container["args"]]
             arguments = parser().parse_args(given)
             module = {"collect": collect, "pipeline": serve, "watch": watch}[arguments.command]
             seen[name] = module.configuration(arguments)
-    assert seen["flowatlas-collector/collector"].metrics_address == "192.0.2.1:9465"
+    collector = seen["flowatlas-collector/collector"]
+    assert collector.metrics_address == "192.0.2.1:9465"
+    mounts = {
+        mount["mountPath"]
+        for name, c in containers()
+        if name.startswith("flowatlas-collector")
+        for mount in c["volumeMounts"]
+    }
+    assert {str(path) for path in (collector.pin, collector.journal, collector.spool)} == mounts
     assert seen["flowatlas-pipeline/pipeline"].listen_address == ("0.0.0.0", 9464)  # noqa: S104 - what the pod listens on
     assert seen["flowatlas-pipeline/pipeline"].is_state_on_bus
     buses = {config.bus for config in seen.values()}
