@@ -15,12 +15,15 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ..attribution.keyindex import GrowingIndex
+from .budget import Limit, fitted
 from .idwords import IdWords
 
 Name = Callable[[pl.DataFrame], pl.DataFrame]
 """Turns rows of ids into rows of label text, in the same order."""
 
 _SERIES: Final = "series"
+_WEIGHT: Final = "__weight"
+_GIVEN: Final = "__given "
 _MOST: Final = np.uint64(2**64 - 1)
 """Where a total stays that nonsense on the wire would drive beyond 64 bits."""
 _HALF: Final = 2.0**63
@@ -36,6 +39,11 @@ class Totals:
         self._ids = list(ids)
         self._labels = pl.DataFrame(schema=dict.fromkeys(labels, pl.String))
         self._values: dict[str, _Sums] = {name: np.zeros(0, np.uint64) for name in measures}
+        self._grew_at = np.zeros(0, np.int64)
+        self.limit: Limit | None = None
+        """What label sets that are new have to fit into."""
+        self.folded = 0
+        """Label sets that were counted under another when they were named, since the start."""
         self._forget()
 
     def __len__(self) -> int:
@@ -51,6 +59,22 @@ class Totals:
         """The totals of one measure as they are now; later additions do not change them."""
         self._settle()
         return pl.Series(name, self._values[name], dtype=pl.UInt64)
+
+    def expire(self, now_ns: int, idle_ns: int) -> int:
+        """Drop the series that have not grown for `idle_ns`, as far as calls of this tell; returns how many.
+
+        One that grows again begins at 0. What was folded for want of room is let in by what is gone.
+        """
+        self._settle()
+        self._grew_at[self._grew_at < 0] = now_ns
+        is_live = self._grew_at > now_ns - idle_ns
+        gone = len(is_live) - int(is_live.sum())
+        if gone:
+            self._labels = self._labels.filter(pl.Series(is_live))
+            self._values = {measure: values[is_live] for measure, values in self._values.items()}
+            self._grew_at = self._grew_at[is_live]
+            self._forget()
+        return gone
 
     def forget_ids(self) -> None:
         """Ids mean something else from now on. What `name` functions name by must still be what it was."""
@@ -109,7 +133,9 @@ class Totals:
         if self._is_settled:
             return
         for name, ids in _joined(self._unnamed):
-            self._series = np.concatenate([self._series, self._register(name(ids)).to_numpy().astype(np.int64)])
+            weights = next(iter(self._sums.values()))[len(self._series) :][: ids.height]
+            series = self._register(name(ids), weights).to_numpy().astype(np.int64)
+            self._series = np.concatenate([self._series, series])
         self._unnamed = []
         size = len(self._series)
         # Arrays are replaced, never changed in place: what `measure` gave out stays what it was.
@@ -120,20 +146,43 @@ class Totals:
             roughly = np.bincount(self._series, sums[:size], len(before)) + before
             total = before + added
             self._values[measure] = np.where(roughly - total > _HALF, _MOST, total)
+            self._grew_at[added > 0] = -1  # since the last `expire`
             sums[:size] = 0
         self._is_settled = True
 
-    def _register(self, labelled: pl.DataFrame) -> pl.Series:
+    def _register(self, labelled: pl.DataFrame, weights: _Sums) -> pl.Series:
         """The series of rows of label text; those of new label sets are appended, in the order of their text."""
         names = self._labels.columns
-        distinct = labelled.select(names).unique()
+        weighed = labelled.select(names).with_columns(pl.Series(_WEIGHT, weights).cast(pl.Float64))
+        distinct = weighed.group_by(names).agg(pl.col(_WEIGHT).sum())
         new = distinct.join(self._labels, on=names, how="anti").sort(names)
+        if new.height and self.limit is not None:
+            labelled, new = self._fitted(labelled, new, self.limit)
         if new.height:
-            self._labels = pl.concat([self._labels, new], rechunk=True)
+            self._labels = pl.concat([self._labels, new.select(names)], rechunk=True)
             grown = np.zeros(new.height, np.uint64)
             self._values = {measure: np.concatenate([values, grown]) for measure, values in self._values.items()}
+            self._grew_at = np.concatenate([self._grew_at, np.full(new.height, -1)])
         index = self._labels.with_row_index(_SERIES)
         return labelled.join(index, on=names, how="left", maintain_order="left")[_SERIES]
+
+
+    def _fitted(
+        self, labelled: pl.DataFrame, new: pl.DataFrame, limit: Limit
+    ) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Rows under the label sets that they are counted under, and which of these are new; `new` has weights."""
+        names = self._labels.columns
+        wanted = new.select(names)
+        given = fitted(self._labels, wanted, new[_WEIGHT], limit)
+        if given.equals(wanted):
+            return labelled, new
+        changed = pl.concat([wanted, given.rename({name: _GIVEN + name for name in names})], how="horizontal")
+        changed = changed.filter(pl.any_horizontal(pl.col(name) != pl.col(_GIVEN + name) for name in names))
+        self.folded += changed.height
+        renamed = labelled.join(changed, on=names, how="left", maintain_order="left").select(
+            pl.coalesce(_GIVEN + name, name).alias(name) for name in names
+        )
+        return renamed, given.unique().join(self._labels, on=names, how="anti").sort(names)
 
 
 def _joined(unnamed: list[tuple[Name, pl.DataFrame]]) -> list[tuple[Name, pl.DataFrame]]:
