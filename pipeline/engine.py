@@ -31,6 +31,7 @@ from .attribution.aliases import has_aliases, join_aliases, may_be_alias
 from .attribution.dnsnames import DnsNames
 from .attribution.dnsqueries import asked_of, attribute_dns
 from .attribution.drops import attribute_drops
+from .attribution.heads import Heads
 from .attribution.policies.live import LivePolicies
 from .awaiting import Awaiting
 from .bus import Reader
@@ -95,6 +96,7 @@ class Engine:
         self._asked = Awaiting(config.state_wait_s, config.state_settle_s)
         self._intake = Intake(self._meters)
         self._names = DnsNames()
+        self._heads = Heads()
         self._policies = LivePolicies()
         self._policy_log = PolicyLog()
         self._flows = FlowMetrics((*families(prices, geo), PolicyMetrics(self._policies.timeline)))
@@ -225,6 +227,8 @@ class Engine:
             self._apply_dns(known, state, now_s, is_final=False)
         if flows is not None:
             now_s = time.monotonic()
+            with self._meters.stage("attribute"):
+                flows = self._heads.fill(flows)
             known = self._awaiting.take(flows, state.known_until, now_s)
             self._apply_flows(known, state, now_s, is_final=False)
         if counters is not None:

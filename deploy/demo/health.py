@@ -17,7 +17,7 @@ from pipeline.catalog import PAIR
 
 from .verify import KEY, MATCH_TOLERANCE_NS, TCP
 
-HOOKS: Final = ("tcp_health", "drops")
+HOOKS: Final = ("tcp_health", "drops", "heads")
 POLICY_DROP: Final = "netfilter_drop"
 OUTSIDE: Final = "outside"
 

@@ -41,6 +41,8 @@ class Outcome:
     panels: list[str] | None = None
     coverage: Mapping[str, float] = field(default_factory=dict)
     """Of each pod, the share of its interfaces' bytes that is in flows; see `pipeline.aggregate.coverage`."""
+    narrowed: int = 0
+    """Connections whose route heads told, of several that lead to the Service."""
     health: HealthReport = field(default_factory=HealthReport)
     sees_all: bool = False
     """Whether the flow source sees every packet, so that all shares must be 1. Conntrack does not: what a node drops
@@ -89,7 +91,7 @@ def judge(
     flows = everything.filter(is_ours)
     is_shared = not everything.filter(~is_ours).limit(1).collect().is_empty()
     host_pods = {f"{pod.namespace}/{pod.name}": pod.node for pod in cluster.pods.values() if pod.host_network}
-    told = truth_frame(truth, host_pods, cluster.routes)
+    told = truth_frame(truth, host_pods, cluster.routes, has_heads="heads" in hooks)
     return Outcome(
         report=compare(told, connections(flows)),
         talkers=_talkers(flows),
@@ -98,9 +100,16 @@ def judge(
         questions=compare_questions(truth, cluster, metrics) if has_dns and not is_shared else QuestionReport(),
         panels=panels,
         coverage=_coverage(metrics),
+        narrowed=_narrowed(flows),
         health=compare_health(told, flows, metrics, hooks),
         sees_all=sees_all,
     )
+
+
+def _narrowed(flows: pl.LazyFrame) -> int:
+    is_told = (pl.col("reason") == "head") & (pl.col("role") == "canonical") & (pl.col("route") != "")
+    told: int = flows.filter(is_told).select(pl.struct("node", "flow_id").n_unique()).collect().item()
+    return told
 
 
 def _coverage(metrics: str) -> dict[str, float]:
@@ -205,6 +214,8 @@ def _verdict(outcome: Outcome) -> list[str]:
             lines += [f"{title}: {len(names)}", *(f"    {name}" for name in names[:SHOWN_FAULTS])]
             if len(names) > SHOWN_FAULTS:
                 lines.append(f"    and {len(names) - SHOWN_FAULTS} more")
+    if outcome.narrowed:
+        lines.append(f"heads: {outcome.narrowed} connections told apart of several routes that lead to one Service")
     if not outcome.disagreements:
         lines.append("metrics and history agree: connections, failures, packets and bytes")
     if outcome.coverage:

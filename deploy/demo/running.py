@@ -96,12 +96,14 @@ def running(
 
 
 def collector(options: Options, bus: str, node: str, netns: Path, proc: Path, listen: str, sources: str) -> Process:
-    """A collector that says it is of `node`."""
+    """A collector that says it is of `node`, and tells heads."""
+    config = options.output / "collector.yaml"
+    config.write_text("collector:\n  heads: true\n")
     return flowatlas(
         f"collector of {node}",
         options.output / "logs" / f"collector-{node}.log",
         *("collect", "--node", node, "--bus", bus, "--netns", str(netns), "--proc", str(proc)),
-        *("--metrics", listen, "--sources", sources),
+        *("--metrics", listen, "--sources", sources, "--config", str(config)),
     )
 
 

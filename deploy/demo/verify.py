@@ -77,12 +77,17 @@ class Report:
 
 
 def truth_frame(
-    rows: Sequence[Mapping[str, Any]], host_pods: Mapping[str, str], routes: Sequence[Route] = ()
+    rows: Sequence[Mapping[str, Any]],
+    host_pods: Mapping[str, str],
+    routes: Sequence[Route] = (),
+    *,
+    has_heads: bool = False,
 ) -> pl.DataFrame:
     """The truth's JSON rows as columns: client, Service and backend as `namespace/name`, empty where there is none.
 
-    `route` is what a flow can show of the rule that a request matched: of several `routes` to the Service, what they
-    agree on. `mesh` is the mode and the subset, null where the truth does not speak of them.
+    `route` is what a flow can show of the rule that a request matched: all of it where the flows have heads
+    (`has_heads`), else of several `routes` to the Service what they agree on.
+    `mesh` is the mode and the subset, null where the truth does not speak of them.
 
     What is outside the cluster is `outside`. `host_pods` maps the hostNetwork pods (`namespace/name`) to their nodes,
     since an address cannot tell such a client from its node; the port where it answers does.
@@ -102,7 +107,7 @@ def truth_frame(
             "client": host_pods.get(client := named(row["client"], "pod"), client),
             "service": named(row.get("service"), "name"),
             "backend": named(row.get("backend"), "pod"),
-            "route": _route(row, routes),
+            "route": _route(row, routes, has_heads),
             "mesh": f"{mesh['mode']} {mesh['subset']}" if (mesh := row.get("mesh")) and "mode" in mesh else None,
         }
         for row in rows
@@ -110,7 +115,7 @@ def truth_frame(
     return pl.DataFrame(flat, schema=TRUTH_SCHEMA)
 
 
-def _route(row: Mapping[str, Any], routes: Sequence[Route]) -> str:
+def _route(row: Mapping[str, Any], routes: Sequence[Route], has_heads: bool) -> str:
     """`namespace/name host path` of the rule that the request matched, with `several` for what flows cannot tell."""
     told = row.get("route")
     if not told:
@@ -119,8 +124,9 @@ def _route(row: Mapping[str, Any], routes: Sequence[Route]) -> str:
     candidates = [(*route.ingress, route.host, route.path) for route in routes if route.service == service]
     if tuple(told.values()) not in candidates:
         raise ValueError(f"{row['id']}: {told} is no route to {service}")
+    seen = [tuple(told.values())] if has_heads else candidates
     namespace, name, host, path = (
-        values[0] if len(set(values)) == 1 else SEVERAL for values in zip(*candidates, strict=True)
+        values[0] if len(set(values)) == 1 else SEVERAL for values in zip(*seen, strict=True)
     )
     return f"{namespace}/{name} {host} {path}"
 
@@ -152,7 +158,8 @@ def connections(flows: pl.LazyFrame) -> pl.DataFrame:
         )
         .group_by(*KEY, "flow_id", "node")
         .agg(
-            pl.col("start", "client", "service", "backend", "route", "mesh").first(),
+            pl.col("start", "client", "service", "backend", "mesh").first(),
+            pl.col("route").sort_by("time").last(),  # the first rows may have gone before the head was seen
             pl.col("opened", "packets", "bytes", "reply_packets", "reply_bytes").cast(pl.Int64).sum(),
             outcome=pl.col("outcome").filter(is_final).first().fill_null("open"),
         )

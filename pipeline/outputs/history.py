@@ -74,7 +74,7 @@ HISTORY: Final = pl.Schema(
         "srtt_us": pl.UInt32(),  # smoothed round-trip time then; 0 where no socket told
         "retransmits": pl.UInt32(),  # segments that ends on this node sent again since the previous observation
         "app_protocol": pl.String(),  # tls, http1, http2: on the first row after the head was seen, else ""
-        "server_name": pl.String(),  # TLS server name or HTTP host
+        "server_name": pl.String(),  # TLS server name or HTTP host: on the row of the head and all that follow it
         "method": pl.String(),
         "path": pl.String(),  # ends with `…` where it goes on; never a query
     }

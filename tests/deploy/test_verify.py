@@ -41,6 +41,7 @@ def truth(**changes: Any) -> dict[str, Any]:
 def flow(**changes: Any) -> dict[str, Any]:
     row: dict[str, Any] = {
         "start": 10 * SECOND + 5,
+        "time": 11 * SECOND,
         "node": "node1",
         "flow_id": 7,
         "role": "canonical",
@@ -74,10 +75,12 @@ MATCHED = {"namespace": "default", "name": "site", "host": "a.example", "path": 
 FOUND = {"route_namespace": "default", "route": "site", "route_host": "a.example", "route_path": "/"}
 
 
-def judged(truths: list[dict[str, Any]], flows: list[dict[str, Any]], *routes: Route) -> Report:
+def judged(
+    truths: list[dict[str, Any]], flows: list[dict[str, Any]], *routes: Route, has_heads: bool = False
+) -> Report:
     schema = {"src_port": pl.UInt16, "dst_port": pl.UInt16, "protocol": pl.UInt8}
     return compare(
-        truth_frame(truths, {"kube-system/agent-1": "node1"}, routes),
+        truth_frame(truths, {"kube-system/agent-1": "node1"}, routes, has_heads=has_heads),
         connections(pl.LazyFrame(flows, schema_overrides=schema)),
     )
 
@@ -155,6 +158,18 @@ def test_the_route_of_an_ingress_is_compared_as_far_as_a_flow_can_tell() -> None
     assert not judged([truth()], [flow(**FOUND)], one).ok
     with pytest.raises(ValueError, match="is no route"):
         judged([leg], [flow(**FOUND)], other)
+
+
+def test_heads_tell_the_route_from_when_they_were_seen() -> None:
+    leg, routes = truth(route=MATCHED), (ingress_route("a.example"), ingress_route("b.example"))
+    assert judged([leg], [flow(**FOUND)], *routes, has_heads=True).ok
+    several = flow(**FOUND | {"route_host": "several"})
+    assert "route default/site several /, not" in judged([leg], [several], *routes, has_heads=True).wrong[0]
+    before = several | {"outcome": "open", "packets": 2, "bytes": 120, "reply_packets": 1, "reply_bytes": 60}
+    after = flow(**FOUND, opened=0, packets=3, bytes=248, reply_packets=3, reply_bytes=1156)
+    parts = [after | {"time": 12 * SECOND}, before]
+    assert judged([leg], parts, *routes, has_heads=True).ok
+    assert not judged([leg], [after, before | {"time": 12 * SECOND}], *routes, has_heads=True).ok
 
 
 def test_mode_and_subset_are_compared_where_the_truth_speaks_of_them() -> None:
