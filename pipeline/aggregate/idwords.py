@@ -6,17 +6,36 @@ The invariant: two rows have the same numbers where, and only where, they have t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ..attribution.keyindex import distinct
+
 Words = list[NDArray[np.uint64]]
 
 _BITS: Final = {pl.Boolean: 2, pl.UInt8: 9, pl.UInt16: 17, pl.UInt32: 32}
 """How wide an id of a type is, with room for null, which has all bits set: rows of frames are never so many."""
 _TEXT_BITS: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """Rows that have the same ids, told apart once for all who sum them."""
+
+    ids: pl.DataFrame
+    """One row a group."""
+    numbers: NDArray[np.int64]
+    """By row, the row of `ids` that it has."""
+
+
+def grouped(rows: pl.DataFrame, ids: Sequence[str]) -> Groups:
+    """The groups of rows by the columns `ids`, in the order in which they first appear."""
+    numbers, first = distinct(IdWords(ids).of(rows))
+    return Groups(rows.select(ids)[first], numbers)
 
 
 class IdWords:

@@ -15,6 +15,7 @@ from ..attribution import with_labels
 from ..catalog import PAIR
 from ..inventory.snapshot import Snapshot
 from .histogram import Histogram
+from .idwords import Groups, grouped
 from .rollups import workload_ids
 from .samples import Samples
 from .totals import Totals
@@ -64,8 +65,14 @@ class TcpHealthMetrics:
         )
         if told.is_empty():
             return
-        self._connects.add(told.filter(pl.col("connect_us") > 0), self._name)
-        self._round_trips.add(told.filter(pl.col("srtt_us") > 0, "is_canonical"), self._name)
+        groups = grouped(told, _TIMED)
+        connect_us, srtt_us = (told[column].to_numpy() for column in ("connect_us", "srtt_us"))
+        is_timed = (srtt_us > 0) & told["is_canonical"].to_numpy()
+        for histogram, values, is_observed in (
+            (self._connects, connect_us, connect_us > 0),
+            (self._round_trips, srtt_us, is_timed),
+        ):
+            histogram.add_groups(Groups(groups.ids, groups.numbers[is_observed]), values[is_observed], self._name)
         resent = (
             told.lazy()
             .filter(pl.col("retransmits") > 0)
