@@ -33,6 +33,9 @@ POLICY = {
 IPV6 = 0x20010DB8 << 32
 
 
+Judged = tuple[pl.DataFrame, Snapshot, AnswerBook]
+
+
 @pytest.fixture(scope="module")
 def judged() -> tuple[pl.DataFrame, Snapshot, AnswerBook]:
     """Flows of every kind that the generator makes, some of them from IPv6 addresses, under one policy."""
