@@ -14,8 +14,8 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 
@@ -135,15 +135,19 @@ class Agent:
         yield Batch(table.name, self._config.node, self._epoch, seq, rows, byte_sum, value)
 
 
-def run(config: CollectorConfig) -> int:
-    """Run the agent until SIGTERM or SIGINT; returns the exit code 0. Raises ConfigError for what cannot work."""
+def run(config: CollectorConfig, kafka_options: Mapping[str, Any] | None = None) -> int:
+    """Run the agent until SIGTERM or SIGINT; returns the exit code 0. Raises ConfigError for what cannot work.
+
+    `kafka_options` are the Kafka client's (`sinks.kafka_client`).
+    """
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())
     metrics = Metrics()
     metrics.built()
     journal = Journal(config.journal) if config.journal else None
-    agent = Agent(config, metrics, open_sources(config, metrics, journal), open_sink(config, metrics), journal)
+    sink = open_sink(config, metrics, kafka_options)
+    agent = Agent(config, metrics, open_sources(config, metrics, journal), sink, journal)
     with contextlib.ExitStack() as stack:
         if config.metrics_address is not None:
             server = stack.enter_context(MetricsServer(metrics, config.metrics_address, config.web_config))
@@ -224,7 +228,7 @@ def _counters(config: CollectorConfig, metrics: Metrics) -> Source:
     return CounterSource(metrics, config.proc, config.netns)
 
 
-def open_sink(config: CollectorConfig, metrics: Metrics) -> Sink:
+def open_sink(config: CollectorConfig, metrics: Metrics, kafka_options: Mapping[str, Any] | None = None) -> Sink:
     """The sink that the bus's address asks for, inert; the Kafka client is imported only where it is asked for."""
     if config.bus.startswith("file://"):
         from .sinks.files import FileSink
@@ -233,7 +237,7 @@ def open_sink(config: CollectorConfig, metrics: Metrics) -> Sink:
     from .sinks.kafka import KafkaSink
 
     def kafka(on_settled: Settled | None = None) -> Sink:
-        return KafkaSink(config.bus, metrics, config.in_flight_bytes, on_settled)
+        return KafkaSink(config.bus, metrics, config.in_flight_bytes, on_settled, kafka_options)
 
     if config.spool is None:
         return kafka()

@@ -29,6 +29,9 @@ class PipelineConfig:
     """The cluster's objects: a manifest file, a dump, or a folder of them; `bus`: as a watcher tells them there."""
     group: str = "flowatlas"
     """Consumer group: what one group has dealt with is remembered under this name."""
+    partitions: str = "group"
+    """kafka://: which partitions are read. `I/N`: the I-th of N fixed shares, from 0; `ordinal/N`: the same, with I
+    from the number that ends POD_NAME, else HOSTNAME (a StatefulSet's); `group`: what the consumer group divides."""
     listen: str = "127.0.0.1:9464"
     """HOST:PORT of /metrics; IPv6 in brackets; no host means every IPv4 address; port 0 takes a free one."""
     web_config: Path | None = None

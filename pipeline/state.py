@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from collector.schema import STATE, BatchError
 
@@ -156,11 +156,11 @@ class BusState:
             log.warning(text, *arguments)
 
 
-def open_state(config: PipelineConfig) -> ManifestState | BusState:
+def open_state(config: PipelineConfig, kafka_options: Mapping[str, Any] | None = None) -> ManifestState | BusState:
     """Where the settings say that the state is. Raises ConfigError for a bus or a file that cannot be one."""
     outside = outside_file.load(config.outside) if config.outside is not None else BUILTIN
     if config.is_state_on_bus:
-        return BusState(open_reader(config.bus, None, [STATE.topic]), History(outside=outside))
+        return BusState(open_reader(config.bus, None, [STATE.topic], kafka_options), History(outside=outside))
     return ManifestState(config.state, outside)
 
 

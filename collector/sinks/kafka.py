@@ -3,13 +3,15 @@
 The client itself bounds nothing, so what may wait for the broker's answer is bounded here, in bytes. A batch that
 finds no room within BLOCK_S is lost with reason `bus_full`, one that the client gives up with reason `bus_error`,
 unless somebody keeps it (`spool`) and is told; neither raises. Topics are the broker's to create. No compression by
-Kafka: a batch is compressed already.
+Kafka: a batch is compressed already. A producer that was refused is replaced: the client takes some refusals for final,
+and rights, passwords and certificates can be mended while we run.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Mapping
 from typing import Any, Final
 
 from kafka import KafkaProducer
@@ -24,6 +26,8 @@ _log = logging.getLogger(__name__)
 
 BLOCK_S: Final = 2.0
 DELIVERY_S: Final = 60.0
+RECONNECT_MS: Final = 2_000
+"""The longest wait of the client before it dials a broker again."""
 _ROOM_FOR_HEADERS: Final = 64 * 1024
 
 
@@ -31,10 +35,17 @@ class KafkaSink:
     """Hands batches to one producer. `limit_bytes` bounds what is in flight.
 
     Where `on_settled` is given it is called once for each batch, from any thread, with whether the broker has it, and
-    nothing is counted as lost here.
+    nothing is counted as lost here. `options` are the client's: security (`kafka_client`).
     """
 
-    def __init__(self, url: str, metrics: Metrics, limit_bytes: int, on_settled: Settled | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        metrics: Metrics,
+        limit_bytes: int,
+        on_settled: Settled | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
         self._servers = [server for server in url.removeprefix("kafka://").rstrip("/").split(",") if server]
         if not self._servers or not all(_is_host_and_port(server) for server in self._servers):
             raise ConfigError(f"bus: {url!r} is not kafka://HOST:PORT[,HOST:PORT]")
@@ -43,7 +54,9 @@ class KafkaSink:
         self._on_settled = on_settled
         self._in_flight: dict[tuple[str, int, int], Batch] = {}
         self._settled = threading.Condition()
+        self._options = dict(options or {})
         self._producer: Any = None
+        self._is_refused = False
 
     def start(self) -> None:
         """Connect. Raises TransientError where no broker answers."""
@@ -57,9 +70,11 @@ class KafkaSink:
                 request_timeout_ms=int(DELIVERY_S * 1000) // 2,
                 bootstrap_timeout_ms=5000,
                 metrics_enabled=False,
+                **{"reconnect_backoff_max_ms": RECONNECT_MS, **self._options},
             )
         except KafkaError as error:
             raise TransientError(f"bus: no broker at {','.join(self._servers)}: {type(error).__name__}") from error
+        self._is_refused = False
 
     def send(self, batch: Batch) -> None:
         """Hand one batch to the producer, after waiting for room for at most BLOCK_S."""
@@ -69,6 +84,7 @@ class KafkaSink:
                 return
             self._in_flight[batch.table, batch.epoch, batch.seq] = batch
         try:
+            self._replace_refused()
             future = self._producer.send(
                 batch.topic,
                 key=batch.key,
@@ -76,7 +92,7 @@ class KafkaSink:
                 headers=list(batch.headers().items()),
                 partition=batch.partition,
             )
-        except KafkaError as error:
+        except (KafkaError, TransientError) as error:
             self._lose(batch, error)
             return
         future.add_callback(self._acknowledge, batch)
@@ -103,6 +119,18 @@ class KafkaSink:
         else:
             self._producer = None
 
+    def _replace_refused(self) -> None:
+        """Make a new producer where the last one was refused something, once it has nothing left to deliver.
+
+        Raises TransientError where none can be made, KafkaError where the old one does not end."""
+        with self._settled:
+            is_idle = len(self._in_flight) == 1  # the batch that is to be sent
+        if self._producer is None or (self._is_refused and is_idle):
+            if self._producer is not None:
+                self._producer.close(timeout=BLOCK_S)
+                self._producer = None
+            self.start()
+
     def _has_room(self, batch: Batch) -> bool:
         return sum(len(b.value) for b in self._in_flight.values()) + len(batch.value) <= self._limit_bytes
 
@@ -113,6 +141,7 @@ class KafkaSink:
                 self._on_settled(batch, True)
 
     def _lose(self, batch: Batch, error: BaseException) -> None:
+        self._is_refused |= isinstance(error, KafkaError) and not error.retriable
         if self._settle(batch):
             _log.warning("bus: batch not delivered: %s: %s", type(error).__name__, error)
             self._give_up(batch, "bus_error")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ..errors import ConfigError
+from .share import Share
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +68,16 @@ class Reader(Protocol):
         """Close; safe to call twice."""
 
 
-def open_reader(url: str, group: str | None, topics: Sequence[str]) -> Reader:
+def open_reader(
+    url: str,
+    group: str | None,
+    topics: Sequence[str],
+    options: Mapping[str, Any] | None = None,
+    share: Share | None = None,
+) -> Reader:
     """A reader, not started, for `file://DIR` or `kafka://HOST:PORT[,HOST:PORT]`. Raises ConfigError for others.
+
+    `options` are Kafka's client's (security); `share` fixes which partitions are read, else the group divides them.
 
     Without a group it reads everything that the bus holds, from the beginning and alone, whenever it is started, and
     has nothing to commit.
@@ -77,9 +86,11 @@ def open_reader(url: str, group: str | None, topics: Sequence[str]) -> Reader:
     if scheme == "file":
         from .files import FileReader
 
+        if share is not None and share.of > 1:
+            raise ConfigError(f"pipeline.partitions: {share} of a folder; only kafka:// has partitions to share")
         return FileReader(url, group, topics)
     if scheme == "kafka":
         from .kafka import KafkaReader
 
-        return KafkaReader(url, group, topics)
+        return KafkaReader(url, group, topics, options, share)
     raise ConfigError(f"bus: {url!r} is neither file://DIR nor kafka://HOST:PORT[,HOST:PORT]")

@@ -11,37 +11,38 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
-from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
+from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka import errors as kafka_errors
+from kafka.coordinator.assignors.range import RangePartitionAssignor
 
 from collector.schema import MAX_MESSAGE_BYTES
 
 from ..errors import ConfigError, PermanentError, TransientError
-from . import Message
+from . import Message, Places
+from .kafka_quarantine import KafkaQuarantine
 from .kafka_records import HEAD_BYTES, FlawedValue, install
+from .share import Share
 
 log = logging.getLogger(__name__)
 
 SCHEME: Final = "kafka://"
-QUARANTINE_TOPIC: Final = "flowatlas.quarantine.v1"
 FETCH_BYTES: Final = 16 * 1024 * 1024
 PARTITION_FETCH_BYTES: Final = 2 * MAX_MESSAGE_BYTES
 MAX_RESPONSE_BYTES: Final = 64 * 1024 * 1024
-QUARANTINED_BYTES: Final = MAX_MESSAGE_BYTES - 64 * 1024
-"""How much of a value is put aside; with its headers it stays below the broker's default limit on a message."""
 CONNECT_SECONDS: Final = 5.0
 ANSWER_SECONDS: Final = 10.0
-QUARANTINE_SECONDS: Final = 2.0
-QUARANTINE_PAUSE_SECONDS: Final = 30.0
+RECONNECT_MS: Final = 2_000
+"""The longest wait of the client before it dials a broker again."""
+SHARE_SECONDS: Final = 30.0
+"""New partitions of a fixed share are found this late at most."""
 
+# what no waiting mends; rights and passwords can be mended while we run
 _REFUSED: Final = (
-    kafka_errors.AuthorizationError,
-    kafka_errors.SaslAuthenticationFailedError,
     kafka_errors.InvalidTopicError,
     kafka_errors.InvalidGroupIdError,
     kafka_errors.UnsupportedVersionError,
@@ -51,23 +52,36 @@ _REFUSED: Final = (
 class KafkaReader:
     """One member of a consumer group, or a reader of everything where there is none."""
 
-    def __init__(self, url: str, group: str | None, topics: Sequence[str]) -> None:
+    def __init__(
+        self,
+        url: str,
+        group: str | None,
+        topics: Sequence[str],
+        options: Mapping[str, Any] | None = None,
+        share: Share | None = None,
+    ) -> None:
         self._servers = _servers(url)
+        self._options = {"reconnect_backoff_max_ms": RECONNECT_MS, **(options or {})}
         if group == "":
             raise ConfigError("group: a name is wanted")
         self._group = group
         self._topics = list(topics)
+        self._share = share
+        self._shared_at = -SHARE_SECONDS
         self._consumer: Any = None
         self._behind: dict[TopicPartition, int] = {}
         """The offset behind the last message polled, of each partition that had one."""
-        self._aside = _Quarantine(self._servers)
+        self._told: dict[TopicPartition, int] = {}
+        """Where reading goes on by what `start` was told, of each partition that was not given to us yet."""
+        self._aside = KafkaQuarantine(self._servers, self._options)
 
-    def start(self) -> None:
+    def start(self, places: Places | None = None) -> None:
         """Connect; `poll` joins the group. Raises TransientError where none answers, ConfigError where one refuses."""
         install()
+        self._told = offsets_of(places or {})
+        self._behind = dict(self._told)
         try:
             self._consumer = KafkaConsumer(
-                *self._topics,
                 bootstrap_servers=self._servers,
                 group_id=self._group,
                 client_id="flowatlas-pipeline",
@@ -77,10 +91,13 @@ class KafkaReader:
                 max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
                 receive_message_max_bytes=MAX_RESPONSE_BYTES,
                 metadata_max_age_ms=30_000,
-                reconnect_backoff_max_ms=2_000,
+                partition_assignment_strategy=(RangePartitionAssignor,),
                 bootstrap_timeout_ms=int(CONNECT_SECONDS * 1000),
                 metrics_enabled=False,
+                **self._options,
             )
+            if self._share is None:
+                self._consumer.subscribe(self._topics, listener=_GivenPartitions(self._go_on))
         except (*_REFUSED, kafka_errors.KafkaConfigurationError) as error:
             raise ConfigError(f"bus: {','.join(self._servers)}: {error}") from error
         except (kafka_errors.KafkaError, OSError) as error:
@@ -89,9 +106,46 @@ class KafkaReader:
     def poll(self, timeout_s: float) -> list[Message]:
         """New messages of the partitions that the group gave us, about FETCH_BYTES at most."""
         with _sorted_errors():
+            self._take_share()
             records = self._consumer.poll(timeout_ms=int(timeout_s * 1000))
         self._behind |= {partition: batch[-1].offset + 1 for partition, batch in records.items()}
         return [_message(record) for batch in records.values() for record in batch]
+
+    def _take_share(self) -> None:
+        """Find the partitions of our share, those that have come since among them."""
+        now = time.monotonic()
+        if self._share is None or now - self._shared_at < (SHARE_SECONDS if self._consumer.assignment() else 0.5):
+            return
+        found = {topic: self._consumer.partitions_for_topic(topic) or () for topic in self._topics}
+        counts = {topic: len(partitions) for topic, partitions in found.items() if partitions}
+        if len(set(counts.values())) > 1:
+            raise PermanentError(
+                f"bus: topics have different numbers of partitions, so a node's rows would part: {counts}"
+            )
+        self._consumer.assign(
+            [
+                TopicPartition(topic, p)
+                for topic, partitions in found.items()
+                for p in partitions
+                if self._share.takes(p)
+            ]
+        )
+        self._go_on(self._consumer.assignment())
+        self._shared_at = now
+
+    def places(self) -> Places:
+        """The offsets behind everything polled, by topic and partition."""
+        places: Places = {}
+        for (topic, partition), offset in self._behind.items():
+            places.setdefault(topic, {})[str(partition)] = offset
+        return places
+
+    def _go_on(self, partitions: Iterable[TopicPartition]) -> None:
+        """Read on where `start` was told to; only once, for another reader may deal with a partition between."""
+        for partition in partitions:
+            offset = self._told.pop(partition, None)
+            if offset is not None:
+                self._consumer.seek(partition, offset)
 
     def mark(self) -> object:
         """The offsets behind everything polled."""
@@ -120,6 +174,8 @@ class KafkaReader:
         with _sorted_errors():
             mine: set[TopicPartition] = self._consumer.assignment()
             if not mine:
+                if self._share is not None:
+                    return self._shared_at > 0  # more shares than partitions: none is ours
                 if self._group is None:
                     return False  # the topic is not there, or not known yet
                 return bool(self._consumer.group_metadata().state.name == "STABLE")
@@ -155,61 +211,30 @@ class KafkaReader:
             self._consumer = None
 
 
-class _Quarantine:
-    """A producer that exists once something had to be put aside. After a failure it is left alone for a while."""
+class _GivenPartitions(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python has no types
+    """Tells of the partitions that the group gives us."""
 
-    def __init__(self, servers: list[str]) -> None:
-        self._servers = servers
-        self._producer: Any = None
-        self._pending: list[Any] = []
-        self._resume_at = 0.0
+    def __init__(self, given: Callable[[Iterable[TopicPartition]], None]) -> None:
+        self._given = given
 
-    def put(self, message: Message, reason: str) -> None:
-        if time.monotonic() < self._resume_at:
-            return
-        ours = {"flowatlas-reason": reason.encode(), "flowatlas-origin": message.origin.encode()[:1024]}
-        theirs = {k[:256]: v[:256] for k, v in list(message.headers.items())[:16]}
-        try:
-            if self._producer is None:
-                self._producer = KafkaProducer(
-                    bootstrap_servers=self._servers,
-                    client_id="flowatlas-quarantine",
-                    max_request_size=MAX_MESSAGE_BYTES,
-                    max_block_ms=int(QUARANTINE_SECONDS * 1000),
-                    request_timeout_ms=int(ANSWER_SECONDS * 500),
-                    delivery_timeout_ms=int(ANSWER_SECONDS * 1000),
-                    bootstrap_timeout_ms=int(QUARANTINE_SECONDS * 1000),
-                    metrics_enabled=False,
-                )
-            future = self._producer.send(
-                QUARANTINE_TOPIC,
-                key=message.key[:1024],
-                value=message.value[:QUARANTINED_BYTES],
-                headers=list({**theirs, **ours}.items()),
-            )
-        except (kafka_errors.KafkaError, OSError) as error:
-            log.warning("bus: %s and what follows could not be put aside: %s", message.origin, error)
-            self._resume_at = time.monotonic() + QUARANTINE_PAUSE_SECONDS
-            return
-        self._pending.append(future)
+    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """Nothing to do: what was polled is ours to apply."""
 
-    def flush(self) -> None:
-        """Wait for a bounded time until what was put aside has arrived."""
-        pending, self._pending = self._pending, []
-        if not pending:
-            return
-        try:
-            self._producer.flush(timeout=ANSWER_SECONDS)
-        except kafka_errors.KafkaError as error:
-            log.warning("bus: quarantine does not answer: %s", error)
-        if lost := sum(not future.succeeded() for future in pending):
-            log.warning("bus: %d messages could not be put aside", lost)
+    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """Read them from the right place on."""
+        self._given(assigned)
 
-    def close(self) -> None:
-        self.flush()
-        if self._producer is not None:
-            self._producer.close(timeout=QUARANTINE_SECONDS)
-            self._producer = None
+
+def offsets_of(places: Places) -> dict[TopicPartition, int]:
+    """Offsets by partition. Raises ConfigError where the places are of another bus."""
+    try:
+        return {
+            TopicPartition(topic, int(partition)): int(offset)
+            for topic, partitions in places.items()
+            for partition, offset in partitions.items()
+        }
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"bus: these are no offsets of Kafka: {error}") from error
 
 
 def _servers(url: str) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ..errors import ConfigError, TransientError
+from .kafka_access import kafka_options
 
 if TYPE_CHECKING:
     from ..inventory.models import Resource
@@ -81,7 +82,7 @@ def _of_the_bus(arguments: argparse.Namespace) -> Known:
 
     if arguments.bus is None:
         raise ConfigError("--state bus: it wants --bus too")
-    source = BusState(open_reader(arguments.bus, None, [STATE.topic]))
+    source = BusState(open_reader(arguments.bus, None, [STATE.topic], kafka_options(arguments.bus, None)))
     meters, deadline = Meters(), time.monotonic() + BUS_SECONDS
     try:
         while not (state := source(meters)).is_synced:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import Subparsers, settings
+from .kafka_access import kafka_options
 
 if TYPE_CHECKING:
     from collector.config import CollectorConfig
@@ -70,4 +71,5 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the collector until it is told to stop."""
     from collector import agent
 
-    return agent.run(configuration(arguments))
+    config = configuration(arguments)
+    return agent.run(config, kafka_options(config.bus, arguments.config))

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from . import Subparsers, settings
+from .kafka_access import kafka_config
 
 
 def add(commands: Subparsers) -> None:
@@ -37,12 +38,18 @@ def run(arguments: argparse.Namespace) -> int:
         from ..inventory.watch.config import WatcherConfig
 
         config = settings.load("watcher", WatcherConfig, file=arguments.config, environ=os.environ, flags={})
+    elif arguments.section == "kafka":
+        config = kafka_config(arguments.config)
     else:
         from ..config import PipelineConfig
 
         config = settings.load("pipeline", PipelineConfig, file=arguments.config, environ=os.environ, flags={})
     if arguments.action == "print":
-        values = {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
+        values = {
+            field.name: _plain(getattr(config, field.name)) if field.repr else "(not shown)"
+            for field in dataclasses.fields(config)
+            if field.repr or getattr(config, field.name)
+        }
         print(msgspec.yaml.encode({arguments.section: values}).decode(), end="")
     return 0
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import PermanentError
 from . import Subparsers, settings
+from .kafka_access import kafka_options
 
 if TYPE_CHECKING:
     from ..config import PipelineConfig
@@ -67,6 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     from collector.webguard import WebGuard
 
     from ..bus import open_reader
+    from ..bus.share import parse_share
     from ..engine import TOPICS, Engine
     from ..geo import load_geo
     from ..outputs.lake import Lake
@@ -80,10 +82,11 @@ def run(arguments: argparse.Namespace) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    reader = open_reader(config.bus, config.group, TOPICS)
+    options = kafka_options(config.bus, arguments.config)
+    reader = open_reader(config.bus, config.group, TOPICS, options, parse_share(config.partitions, os.environ))
     publication = Publication()
     lake = Lake(config.lake) if config.lake is not None else None
-    state = open_state(config)
+    state = open_state(config, options)
     geo = load_geo(config.geo) if config.geo else None
     prices = load_prices(config.prices) if config.prices is not None else None
     live = LiveTail() if config.is_live else None

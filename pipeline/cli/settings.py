@@ -19,7 +19,7 @@ from ..errors import ConfigError
 T = TypeVar("T")
 
 PREFIX = "FLOWATLAS_"
-SECTIONS = ("collector", "pipeline", "watcher")
+SECTIONS = ("collector", "pipeline", "watcher", "kafka")
 
 
 def load(

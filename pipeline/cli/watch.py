@@ -9,10 +9,12 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from . import Subparsers, settings
+from .kafka_access import kafka_options
 
 if TYPE_CHECKING:
     from httpx2 import AsyncClient
@@ -83,10 +85,10 @@ def run(arguments: argparse.Namespace) -> int:
     config = configuration(arguments)
     if arguments.once:
         return asyncio.run(_dump(config, arguments.output or "-"))
-    return asyncio.run(_watch(config))
+    return asyncio.run(_watch(config, kafka_options(config.bus, arguments.config)))
 
 
-async def _watch(config: WatcherConfig) -> int:
+async def _watch(config: WatcherConfig, options: Mapping[str, Any]) -> int:
     from collector.metrics import Family, Metrics, MetricsServer
 
     from ..catalog import METRICS
@@ -102,7 +104,7 @@ async def _watch(config: WatcherConfig) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     logging.getLogger("httpx2").setLevel(logging.WARNING)  # it tells every request
-    sink = open_sink(config, metrics)
+    sink = open_sink(config, metrics, options)
     with contextlib.ExitStack() as stack:
         if config.metrics_address is not None:
             server = stack.enter_context(MetricsServer(metrics, config.metrics_address, config.web_config))
@@ -150,7 +152,7 @@ class Outlet:
         return int(sum(self._metrics.value("lost_rows_total", table="state", reason=reason) for reason in reasons))
 
 
-def open_sink(config: WatcherConfig, metrics: Metrics) -> Sink:
+def open_sink(config: WatcherConfig, metrics: Metrics, options: Mapping[str, Any] | None = None) -> Sink:
     """The sink of the state table that the bus's address asks for, inert."""
     from collector.schema import STATE
 
@@ -160,7 +162,7 @@ def open_sink(config: WatcherConfig, metrics: Metrics) -> Sink:
         return FileSink(config.bus, config.node, metrics, 0, [STATE])
     from collector.sinks.kafka import KafkaSink
 
-    return KafkaSink(config.bus, metrics, config.in_flight_bytes)
+    return KafkaSink(config.bus, metrics, config.in_flight_bytes, options=options)
 
 
 async def _connected(sink: Sink, stop: asyncio.Event) -> bool:

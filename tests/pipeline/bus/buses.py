@@ -17,7 +17,7 @@ from kafka.admin import KafkaAdminClient, NewTopic
 
 from collector.schema import Batch, pack_record
 from pipeline.bus import Message, Reader, open_reader
-from pipeline.bus.kafka import QUARANTINE_TOPIC
+from pipeline.bus.kafka_quarantine import QUARANTINE_TOPIC
 
 
 class Bus(Protocol):
