@@ -1,12 +1,12 @@
 # The two commands that matter are `make demo` and `make test`; both set up whatever they need first.
 .DEFAULT_GOAL := help
-.PHONY: help setup apiserver manifest-tools manifests demo test lint format bench fuzz docs site licences lock clean
+.PHONY: help setup apiserver manifest-tools manifests deploy-check demo test lint format bench fuzz docs site licences lock clean
 SHELL := /bin/sh
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):/usr/sbin:/sbin:$(PATH)
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .venv/.ready: requirements.lock pyproject.toml deploy/setup/venv.sh
 	@deploy/setup/venv.sh
@@ -29,10 +29,18 @@ manifest-tools: .cache/manifest-tools/helm ## build helm and kustomize, which re
 .cache/manifest-tools/helm: deploy/setup/manifests.sh deploy/setup/manifests/go.mod deploy/setup/manifests/go.sum
 	@deploy/setup/manifests.sh $(@D)
 
+.cache/checkov/bin/checkov: deploy/check/checkov.lock | .venv/.ready
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .cache/checkov
+	@VIRTUAL_ENV=.cache/checkov $(BIN)/uv pip install --quiet --require-hashes -r $<
+	@touch $@
+
+deploy-check: setup apiserver manifest-tools .cache/checkov/bin/checkov ## every way to install against schemas, a real API server and checkov
+	@$(BIN)/python -m tests.deploy_check
+
 manifests: .venv/.ready manifest-tools ## render the chart into deploy/kustomize
 	$(BIN)/python -m deploy.render
 
-test: setup apiserver manifest-tools ## all tests; ARGS='-k name' picks some
+test: setup apiserver manifest-tools .cache/checkov/bin/checkov ## all tests; ARGS='-k name' picks some
 	$(BIN)/pytest $(ARGS)
 
 lint: .venv/.ready ## style, types and import contracts

@@ -17,6 +17,7 @@ from typing import Final, NoReturn
 import pytest
 
 from deploy.render import HELM
+from tests.deploy_check.review import CHECKOV
 from tests.kafka_broker import KafkaBroker, KafkaUnavailableError, jars
 from tests.kube_apiserver import BINARY, KubeApiServer
 
@@ -49,6 +50,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         missing(problem)
     if item.get_closest_marker("manifests") and not HELM.exists():
         missing("no helm: make manifest-tools")
+    if item.get_closest_marker("checkov") and not CHECKOV.exists():
+        missing("no checkov: make deploy-check")
     if item.get_closest_marker("apiserver") and not BINARY.exists():
         missing("no kube-apiserver: make apiserver")
 
