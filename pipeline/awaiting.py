@@ -13,10 +13,12 @@ from typing import Final
 import polars as pl
 
 from .inventory.spans import END
+from .kept import Frames
 
 MAX_ROWS: Final = 500_000
 """More are not held: the oldest go on as they are."""
 _DUE: Final = "_due"
+_FIRST, _SECOND = "first", "second"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,16 @@ class Awaiting:
         self._settle_ns = int(settle_s * 1e9)
         self._max_rows = max_rows
         self._parts: deque[Part] = deque()
+
+    def state(self) -> Frames:
+        """The parts that are held; the name of a frame tells whether its rows were judged once."""
+        return {f"{place}{_SECOND if part.is_second else _FIRST}": part.flows for place, part in enumerate(self._parts)}
+
+    def restore(self, frames: Frames, given_s: float = 0.0) -> int:
+        """Take up rows, as if they had been given at `given_s`: by 0, that they have waited long enough."""
+        for name, flows in frames.items():
+            self._hold(Part(flows, given_s, name.endswith(_SECOND)))
+        return 0
 
     def take(self, flows: pl.DataFrame, known_until: int, now_s: float) -> pl.DataFrame:
         """The rows of which the state is known; the others are held."""

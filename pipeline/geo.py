@@ -23,6 +23,7 @@ from .attribution.keyindex import Column, GrowingIndex
 from .errors import ConfigError
 from .inventory.addresses import halves_of
 from .inventory.snapshot import Snapshot
+from .kept import Frames, fits, rows_of
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +79,17 @@ class Geo:
         if self._networks.height < len(self._numbers):
             self._networks = pl.DataFrame(list(self._numbers), schema=NETWORKS, orient="row")
         return self._networks
+
+    def state(self) -> Frames:
+        """The networks by number."""
+        return {"networks": self.networks}
+
+    def restore(self, frames: Frames) -> int:
+        """Take up the numbers of networks."""
+        if not fits(frames, networks=NETWORKS):
+            return rows_of(frames)
+        self._numbers = {network: number for number, network in enumerate(frames["networks"].iter_rows())}
+        return 0
 
     def join(self, flows: pl.DataFrame, snapshot: Snapshot) -> pl.DataFrame:
         """Flows attributed under `snapshot` with `src_network` and `dst_network` (UInt32), null for ends that are not

@@ -17,6 +17,7 @@ import polars as pl
 from ..catalog import SERVICE
 from ..inventory.snapshot import Snapshot
 from ..inventory.spans import END
+from ..kept import Frames, fits, rows_of
 from .event_time import Newest
 from .samples import Samples
 from .service_ports import ServicePorts
@@ -43,14 +44,17 @@ _CALLS: Final = pl.Schema(
 )
 
 
+_SETTLED: Final = pl.Schema({"ns": pl.Int64})
+
+
 class Affinity:
     """Each client's last connection to each sticky Service port, and those that are not judged yet."""
 
     def __init__(self, ports: ServicePorts, newest: Newest, max_clients: int = MAX_CLIENTS) -> None:
         self._ports = ports
         self._max_clients = max_clients
-        self._totals = Totals(("number", "affinity"), (*SERVICE, "affinity"), ("connections",))
-        self._view = Plain("flowatlas_service_affinity_connections_total", self._totals, "connections")
+        self.totals = Totals(("number", "affinity"), (*SERVICE, "affinity"), ("connections",))
+        self._view = Plain("flowatlas_service_affinity_connections_total", self.totals, "connections")
         self._newest = newest
         self._settled_ns = 0
         self._waiting = [pl.DataFrame(schema=_CALLS)]
@@ -96,8 +100,22 @@ class Affinity:
             [self._last.with_columns(is_due=pl.lit(value=False)), due.with_columns(is_due=pl.lit(value=True))]
         )
         calls = calls.sort(*_CLIENT, "start", *_BACKEND)
-        self._totals.add(self._judged(calls), self._name)
+        self.totals.add(self._judged(calls), self._name)
         self._remember(calls)
+
+    def state(self) -> Frames:
+        """The clients' last connections, those that are not judged yet, and until when they are."""
+        self._waiting = [pl.concat(self._waiting)]
+        settled = pl.DataFrame({"ns": [self._settled_ns]}, schema=_SETTLED)
+        return {"waiting": self._waiting[0], "last": self._last, "settled": settled}
+
+    def restore(self, frames: Frames) -> int:
+        """Take up clients; the numbers of Service ports are restored before them."""
+        if not fits(frames, waiting=_CALLS, last=_CALLS, settled=_SETTLED):
+            return rows_of(frames)
+        self._waiting, self._last = [frames["waiting"]], frames["last"]
+        self._settled_ns = frames["settled"].item()
+        return 0
 
     def samples(self) -> list[Samples]:
         """The metric, of what is judged."""

@@ -21,6 +21,7 @@ import polars as pl
 
 from ..catalog import BY_NAME
 from ..inventory.snapshot import Snapshot
+from ..kept import Frames, fits, rows_of
 from .samples import Samples
 
 _LINK_BYTES: Final = 14  # an Ethernet header, as a veth counts it; no checksum
@@ -60,6 +61,18 @@ class Coverage:
         ]
         read = counters.group_by(*_POD, "time", "netns").agg(*both_ways).select(_READINGS.names())
         self._readings = pl.concat([self._readings, read])
+
+    def state(self) -> Frames:
+        """The flows and readings of the window."""
+        self._tidy()
+        return {"flows": self._flows, "readings": self._readings}
+
+    def restore(self, frames: Frames) -> int:
+        """Take up a window."""
+        if not fits(frames, flows=_FLOWS, readings=_READINGS):
+            return rows_of(frames)
+        self._flows, self._readings = frames["flows"], frames["readings"]
+        return 0
 
     def samples(self) -> list[Samples]:
         """The share of each pod, and of each node's pods together, over the window up to the last reading."""

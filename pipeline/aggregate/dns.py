@@ -5,6 +5,7 @@ Names themselves are in no label, for clients choose them. The invariant: every 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import polars as pl
@@ -15,6 +16,7 @@ from ..attribution import with_labels
 from ..catalog import PAIR
 from ..catalog.dns import CLIENT
 from ..inventory.snapshot import Snapshot
+from ..kept import Kept
 from .histogram import Histogram
 from .rollups import workload_ids
 from .samples import Samples
@@ -72,6 +74,10 @@ class DnsMetrics:
         self._queries.add(named.group_by(_ASKED).agg(_COUNT), name)
         self._latency.add(timed, name)
         self._bypasses.add(named.filter("is_bypass").group_by("src_id", "dst_id").agg(_COUNT), name)
+
+    def kept(self) -> Mapping[str, Kept]:
+        """The totals and the histogram."""
+        return {"queries": self._queries, "latency": self._latency, "bypasses": self._bypasses}
 
     def samples(self) -> list[Samples]:
         """The three metrics as they are now."""

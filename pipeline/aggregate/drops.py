@@ -5,6 +5,7 @@ The invariant: every attributed drop is in both metrics once.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import polars as pl
@@ -12,6 +13,7 @@ import polars as pl
 from ..attribution import with_labels
 from ..catalog import PAIR
 from ..inventory.snapshot import Snapshot
+from ..kept import Kept
 from .rollups import workload_ids
 from .samples import Samples
 from .totals import Totals
@@ -48,6 +50,10 @@ class DropMetrics:
             .collect()
         )
         self._totals.add(summed, lambda ids: with_labels(ids.lazy(), snapshot).collect())
+
+    def kept(self) -> Mapping[str, Kept]:
+        """The totals."""
+        return {"drops": self._totals}
 
     def samples(self) -> list[Samples]:
         """Both metrics as they are now."""

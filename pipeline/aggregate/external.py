@@ -6,6 +6,7 @@ both or neither there is not counted. Networks that came when there were enough 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import polars as pl
@@ -13,6 +14,7 @@ import polars as pl
 from ..catalog import BY_NAME
 from ..geo import Geo
 from ..inventory.snapshot import Snapshot
+from ..kept import Kept
 from . import rollups
 from .samples import Samples
 from .totals import Totals
@@ -68,6 +70,10 @@ class ExternalMetrics:
             .collect()
         )
         self._totals.add(grouped, self._name)
+
+    def kept(self) -> Mapping[str, Kept]:
+        """The totals, and the networks in the order in which they came: the first ones have series of their own."""
+        return {"networks": self._geo, "totals": self._totals}
 
     def samples(self) -> list[Samples]:
         """The metric with its values as they are now."""

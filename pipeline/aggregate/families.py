@@ -5,12 +5,14 @@ The invariant: a family is told of the snapshot before it sees flows attributed 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import polars as pl
 
 from ..geo import Geo
 from ..inventory.snapshot import Snapshot
+from ..kept import Kept
 from ..prices import Prices
 from .external import ExternalMetrics
 from .ingress import IngressMetrics
@@ -33,6 +35,9 @@ class Family(Protocol):
 
     def samples(self) -> list[Samples]:
         """Every metric of the family with its values as they are now."""
+
+    def kept(self) -> Mapping[str, Kept]:
+        """What of the family outlives the process, as `kept.Keeper` says."""
 
 
 def families(prices: Prices | None = None, geo: Geo | None = None) -> tuple[Family, ...]:

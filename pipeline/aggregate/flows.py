@@ -5,7 +5,7 @@ The invariant: every canonical flow is in each metric family once, whatever happ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol, runtime_checkable
 
 import polars as pl
@@ -13,6 +13,7 @@ import polars as pl
 from ..attribution import with_labels
 from ..catalog import PAIR, SERVICE
 from ..inventory.snapshot import Snapshot
+from ..kept import Kept, nested
 from . import rollups
 from .families import Family
 from .samples import Samples
@@ -110,6 +111,21 @@ class FlowMetrics:
             if isinstance(family, OfSums):
                 family.add_sums(sums)
             family.add(flows)
+
+    def kept(self) -> Mapping[str, Kept]:
+        """The totals, and what the families keep."""
+        own: dict[str, Kept] = {
+            "conversations": self._conversations,
+            "services": self._services,
+            "dials": self._dials,
+            "endpoints": self._endpoints,
+            "observers": self._observers,
+            "overlays": self._overlays,
+            "unattributed": self._unattributed,
+        }
+        for family in self._families:
+            own |= nested(type(family).__name__, family)
+        return own
 
     def samples(self) -> list[Samples]:
         """Every flow metric with its values as they are now."""

@@ -16,6 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ..catalog import BY_NAME
+from ..kept import Frames
 from .idwords import Groups, grouped
 from .samples import SUM, Samples
 from .totals import Name, Totals
@@ -37,6 +38,11 @@ class Histogram:
 
     def __len__(self) -> int:
         return len(self._totals)
+
+    @property
+    def totals(self) -> Totals:
+        """What is under each bound, and the sum, by label set."""
+        return self._totals
 
     def forget_ids(self) -> None:
         """Ids mean something else from now on: the snapshot has changed."""
@@ -63,6 +69,16 @@ class Histogram:
         measures = {bound: under[:, place] for place, bound in enumerate(self._metric.le)}
         slots = self._totals.slots(groups.ids[touched], name)
         self._totals.add_at(slots, measures | {SUM: sums[touched]})
+
+    def state(self) -> Frames:
+        """The series, by bound."""
+        return self._totals.state()
+
+    def restore(self, frames: Frames) -> int:
+        """Take up series; none where the bounds were others, for nobody knows how many are under one of today."""
+        if set(frames["values"].columns) != {*self._metric.le, SUM}:
+            return frames["labels"].height
+        return self._totals.restore(frames)
 
     def samples(self) -> Samples:
         """The metric's series now."""

@@ -6,6 +6,7 @@ invariant: every canonical backend leg is in each metric once, under what its ca
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import polars as pl
@@ -14,6 +15,7 @@ from ..attribution import with_labels
 from ..attribution.route_lookups import route_lookups_of
 from ..catalog import ROUTE, SERVICE
 from ..inventory.snapshot import Snapshot
+from ..kept import Kept
 from . import rollups
 from .samples import Samples
 from .totals import Totals
@@ -57,6 +59,10 @@ class IngressMetrics:
         found = pl.collect_all([legs(flows.lazy()), bypasses(flows.lazy(), snapshot)])
         self._legs.add(found[0], self._named)
         self._bypasses.add(found[1], self._named)
+
+    def kept(self) -> Mapping[str, Kept]:
+        """The totals."""
+        return {"legs": self._legs, "bypasses": self._bypasses}
 
     def samples(self) -> list[Samples]:
         """Every metric of routes with its values as they are now."""

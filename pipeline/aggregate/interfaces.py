@@ -14,6 +14,7 @@ import polars as pl
 from collector.schema import SCOPES
 
 from ..catalog import BY_NAME, INTERFACE, NODE_INTERFACE
+from ..kept import Frames, fits, rows_of
 from .samples import Samples
 
 COUNTERS: Final = tuple(
@@ -68,6 +69,17 @@ class InterfaceMetrics:
     def expire(self, now_ns: int) -> None:
         """Drop interfaces that were not reported for long."""
         self._keep(self._rows.filter(pl.col("arrival") > now_ns - self._expire_ns))
+
+    def state(self) -> Frames:
+        """The newest observations."""
+        return {"rows": self._rows}
+
+    def restore(self, frames: Frames) -> int:
+        """Take up observations, where they have the columns of today."""
+        if not fits(frames, rows=self._rows.schema):
+            return rows_of(frames)
+        self._keep(frames["rows"])
+        return 0
 
     def samples(self) -> list[Samples]:
         """The eight metrics."""

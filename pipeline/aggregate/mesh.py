@@ -6,6 +6,7 @@ connections from before it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import polars as pl
@@ -15,6 +16,7 @@ from ..attribution.mesh_lookups import MeshLookups, mesh_lookups_of
 from ..catalog import BY_NAME, PAIR, SERVICE, SUBSET
 from ..inventory.snapshot import Snapshot
 from ..inventory.spans import END
+from ..kept import Frames, Kept, fits, rows_of
 from . import rollups
 from .intervals import wilson
 from .openings import OpenConnections
@@ -26,6 +28,9 @@ SUBSET_MEASURES: Final = ("bytes", "reply_bytes", "opened")
 UNGUARDED_PORTS: Final = (15020, 15021, 15090)
 """Ports that a sidecar answers in plain whatever the mesh says: probes and metrics."""
 
+_SHARES: Final = pl.Schema(
+    {**dict.fromkeys(SUBSET, pl.String()), "weight": pl.Int64(), "total": pl.Int64(), "before": pl.UInt64()}
+)
 _PLAINTEXT_IDS: Final = ("src_id", "dst_id", "service_id")
 _IS_CANONICAL: Final = pl.col("role") == "canonical"
 
@@ -60,6 +65,7 @@ class MeshMetrics:
             self._plaintext.forget_ids()
             self._open.forget()
         self._snapshot = snapshot
+        self._open.use(snapshot)
         self._workloads = rollups.workload_ids(snapshot)
         self._take_shares(shares_now(mesh_lookups_of(snapshot)))
 
@@ -73,6 +79,24 @@ class MeshMetrics:
             self._plaintext.add(plain, self._named)
         if not mesh.subset_rows.is_empty():
             self._open.add(flows.lazy().filter(_IS_CANONICAL), mesh, snapshot)
+
+    def kept(self) -> Mapping[str, Kept]:
+        """The totals, what is held open, and how shares stood when they were last changed."""
+        return {"subsets": self._subsets, "plaintext": self._plaintext, "open": self._open, "shares": self}
+
+    def state(self) -> Frames:
+        """The shares, and the connections by subset when they were last changed."""
+        rows = [(*key, weight, total, self._before.get(key, 0)) for key, (weight, total) in self._shares.items()]
+        return {"shares": pl.DataFrame(rows, schema=_SHARES, orient="row")}
+
+    def restore(self, frames: Frames) -> int:
+        """Take up shares: those that are asked for still are judged on from where they stood."""
+        if not fits(frames, shares=_SHARES):
+            return rows_of(frames)
+        for namespace, service, subset, weight, total, before in frames["shares"].iter_rows():
+            self._shares[namespace, service, subset] = weight, total
+            self._before[namespace, service, subset] = before
+        return 0
 
     def samples(self) -> list[Samples]:
         """Every metric of the mesh with its values as they are now."""

@@ -17,6 +17,7 @@ from ..attribution.mesh_lookups import MeshLookups
 from ..catalog import BY_NAME
 from ..inventory.snapshot import Snapshot
 from ..inventory.spans import END
+from ..kept import Frames, fits, rows_of
 from .samples import Samples, samples_of
 
 TCP: Final = 6
@@ -32,6 +33,10 @@ _HELD: Final = pl.Schema(
     }
 )
 _KEY: Final = [name for name in _HELD if name != "held"]
+_CLIENT: Final = ("kind", "namespace", "name", "uid")
+_NAMED: Final = pl.Schema(
+    {**dict.fromkeys(_CLIENT, pl.String()), **{name: _HELD[name] for name in _HELD if name != "src_id"}}
+)
 _BOUNDED: Final = ["service_namespace", "service", "subset"]
 
 
@@ -41,6 +46,18 @@ class OpenConnections:
     def __init__(self) -> None:
         self._held = pl.DataFrame(schema=_HELD)
         self._bounds = pl.DataFrame()
+        self._restored = pl.DataFrame(schema=_NAMED)
+        """What came from a snapshot, until ids are known again."""
+        self._endpoints = pl.DataFrame()
+
+    def use(self, snapshot: Snapshot) -> None:
+        """Take ids to be those of `snapshot` from now on."""
+        self._endpoints = snapshot.endpoints
+        if self._restored.height:
+            ids = snapshot.endpoints.select("uid", *_CLIENT[1:], pl.col("kind").cast(pl.String), src_id="id")
+            known = self._restored.join(ids, on=_CLIENT).select(list(_HELD))
+            self._held = pl.concat([self._held, known]).group_by(_KEY).agg(pl.col("held").sum())
+            self._restored = self._restored.clear()
 
     def forget(self) -> None:
         """Ids mean something else from now on: what is open from before is not known any more."""
@@ -71,6 +88,20 @@ class OpenConnections:
         self._held = (
             pl.concat([self._held, changes]).group_by(_KEY).agg(pl.col("held").sum()).filter(pl.col("held") > 0)
         )
+
+    def state(self) -> Frames:
+        """What each client holds, by what the client is."""
+        if self._endpoints.is_empty():
+            return {"held": self._restored}
+        names = [pl.lit(self._endpoints[name].cast(pl.String)).gather(pl.col("src_id")).alias(name) for name in _CLIENT]
+        return {"held": self._held.select(*names, *list(_HELD)[1:])}
+
+    def restore(self, frames: Frames) -> int:
+        """Take up what is held; clients that the cluster knows no more are left out."""
+        if not fits(frames, held=_NAMED):
+            return rows_of(frames)
+        self._restored = frames["held"]
+        return 0
 
     def samples(self) -> list[Samples]:
         """The bounds, and the most that any one client holds under each."""

@@ -6,6 +6,7 @@ under every policy that is responsible for it, and in the coverage of its pod on
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import polars as pl
@@ -17,6 +18,7 @@ from ..attribution.policies.engine import SIDE_VERDICT
 from ..attribution.policies.mismatches import MISMATCH
 from ..catalog import COVERED, PAIR, POLICY
 from ..inventory.snapshot import Snapshot
+from ..kept import Kept
 from .policy_state import PolicyState
 from .rollups import workload_ids
 from .samples import Samples
@@ -103,11 +105,14 @@ class PolicyMetrics:
         self._by_policy.add(by_policy, self._name_policies)
         self._coverage.add(coverage, self._name_workloads)
 
+    def kept(self) -> Mapping[str, Kept]:
+        """The totals."""
+        return {"by_policy": self._by_policy, "coverage": self._coverage, "mismatches": self._mismatches}
+
     def samples(self) -> list[Samples]:
-        """Every policy metric with its values as they are now."""
-        if self._snapshot is None:
-            return []
-        return [*(view.samples() for view in self._views), *self._state.samples(self._snapshot)]
+        """Every policy metric with its values as they are now; what the cluster's state tells once it is known."""
+        state = [] if self._snapshot is None else self._state.samples(self._snapshot)
+        return [*(view.samples() for view in self._views), *state]
 
     def _name_policies(self, ids: pl.DataFrame) -> pl.DataFrame:
         assert self._book is not None  # noqa: S101 - `add` has set it

@@ -7,6 +7,7 @@ MOST_DESTINATIONS of a workload and MOST_ROWS of all the oldest are forgotten, s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import polars as pl
@@ -15,6 +16,7 @@ from collector.schema import OUTCOMES
 
 from ..catalog import BY_NAME
 from ..inventory.snapshot import Snapshot
+from ..kept import Frames, Kept, fits, rows_of
 from .event_time import Newest
 from .rollups import workload_ids
 from .samples import Samples
@@ -41,6 +43,11 @@ _TRIED: Final = pl.Schema(
     }
 )
 
+_WORKLOAD: Final = ("namespace", "workload", "workload_kind")
+_NAMED: Final = pl.Schema(
+    {**dict.fromkeys(_WORKLOAD, pl.String()), **{name: _TRIED[name] for name in _TRIED.names()[1:]}}
+)
+
 
 class Scans:
     """The destinations tried in vain, with the bucket of the newest try of each."""
@@ -52,12 +59,18 @@ class Scans:
         self._newest = Newest()
         self._tried = [pl.DataFrame(schema=_TRIED)]
         self._labels = pl.DataFrame(schema=dict.fromkeys(self._metric.labels, pl.String))
+        self._restored = pl.DataFrame(schema=_NAMED)
+        """What came from a snapshot, until ids are known again."""
         self._snapshot: Snapshot | None = None
 
     def use(self, snapshot: Snapshot) -> None:
         """Take ids to be those of `snapshot` from now on; where they mean something else, the window begins anew."""
         if self._snapshot is None or snapshot.numbering is not self._snapshot.numbering:
             self._tried = [pl.DataFrame(schema=_TRIED)]
+        if self._restored.height:
+            ids = snapshot.endpoints.select(*_WORKLOAD, workload_ids(snapshot).alias("src_id")).unique("src_id")
+            self._tried.append(self._restored.join(ids, on=_WORKLOAD).select(_TRIED.names()))
+            self._restored = self._restored.clear()
         self._snapshot = snapshot
 
     def add(self, flows: pl.DataFrame) -> None:
@@ -82,6 +95,26 @@ class Scans:
             self._tried.append(tried)
             if sum(frame.height for frame in self._tried) > 2 * self._most_rows:
                 self._tried = [self._kept()]
+
+    def kept(self) -> Mapping[str, Kept]:
+        """This, and how far event time has come."""
+        return {"newest": self._newest, "tried": self}
+
+    def state(self) -> Frames:
+        """The destinations of the window, by workload."""
+        if self._snapshot is None:
+            return {"tried": self._restored}
+        kept = self._kept()
+        self._tried = [kept]
+        names = [pl.lit(self._snapshot.endpoints[name]).gather(pl.col("src_id")).alias(name) for name in _WORKLOAD]
+        return {"tried": kept.select(*names, *_TRIED.names()[1:])}
+
+    def restore(self, frames: Frames) -> int:
+        """Take up a window. Workloads that the cluster has no more are left out."""
+        if not fits(frames, tried=_NAMED):
+            return rows_of(frames)
+        self._restored = frames["tried"]
+        return 0
 
     def samples(self) -> list[Samples]:
         """The destinations of each workload that has enough of them."""

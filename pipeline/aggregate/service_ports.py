@@ -9,6 +9,7 @@ import polars as pl
 
 from ..catalog import SERVICE
 from ..inventory.snapshot import Snapshot
+from ..kept import Frames, fits, rows_of
 
 
 class ServicePorts:
@@ -19,6 +20,17 @@ class ServicePorts:
         self.of_id = pl.Series("number", dtype=pl.UInt32)
         """By service id of the snapshot in use: its number."""
         self._services: pl.DataFrame | None = None
+
+    def state(self) -> Frames:
+        """The labels by number."""
+        return {"labels": self.labels}
+
+    def restore(self, frames: Frames) -> int:
+        """Take up numbers: what else is kept by number is restored after this."""
+        if not fits(frames, labels=self.labels.schema):
+            return rows_of(frames)
+        self.labels = frames["labels"]
+        return 0
 
     def use(self, snapshot: Snapshot) -> None:
         """Take service ids to be those of `snapshot` from now on."""

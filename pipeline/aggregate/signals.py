@@ -6,6 +6,7 @@ alone here, so batches may come in any order; `skew` and `affinity`, which look 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -16,6 +17,7 @@ from ..catalog import BY_NAME, SERVICE
 from ..inventory.readiness import lacking
 from ..inventory.snapshot import Snapshot
 from ..inventory.spans import END
+from ..kept import Frames, Kept, fits, rows_of
 from . import rollups
 from .affinity import Affinity
 from .direct import ROUTED, direct_connections
@@ -30,6 +32,7 @@ _COLUMNS: Final = (
     *("src_id", "dst_id", "service_id", "service_set", "node", "start", "opened", "protocol", "mesh", "via"),
     *("src_hi", "src_lo", "dst_hi", "dst_lo", "backend_hi", "backend_lo", "backend_port"),
 )
+_LAST: Final = pl.Schema({"ns": pl.Int64})
 _SOURCE: Final = ("source_namespace", "source_workload", "source_workload_kind")
 
 
@@ -88,6 +91,19 @@ class ServiceSignals:
         """Judge what waits for connections that may still come, for none will."""
         self._affinity.settle(END)
 
+    def kept(self) -> Mapping[str, Kept]:
+        """The totals, the numbers of Service ports, and what is kept under them."""
+        return {
+            "ports": self._ports,
+            "newest": self._newest,
+            "lacking": self._lacking,
+            "bypass": self._bypass,
+            "affinity": self._affinity,
+            "affinity_totals": self._affinity.totals,
+            "skew": self._skew,
+            "last_call": self._last_call,
+        }
+
     def samples(self) -> list[Samples]:
         """Every signal with its values as they are now."""
         parts = (self._affinity, self._skew, self._last_call)
@@ -135,6 +151,18 @@ class LastCall:
         self._grow()
         numbers = newest["number"].to_numpy()
         self._last_ns[numbers] = np.maximum(self._last_ns[numbers], newest["start"].to_numpy())
+
+    def state(self) -> Frames:
+        """When the last connection to each Service port began, by its number."""
+        self._grow()
+        return {"last": pl.DataFrame({"ns": self._last_ns}, schema=_LAST)}
+
+    def restore(self, frames: Frames) -> int:
+        """Take up instants; the numbers of Service ports are restored before them."""
+        if not fits(frames, last=_LAST) or frames["last"].height > self._ports.labels.height:
+            return rows_of(frames)
+        self._last_ns = frames["last"]["ns"].to_numpy().copy()
+        return 0
 
     def samples(self) -> list[Samples]:
         """The metric, with a series for every Service port that is declared."""

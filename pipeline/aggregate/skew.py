@@ -14,6 +14,7 @@ import polars as pl
 from ..catalog import BY_NAME, SERVICE
 from ..inventory.addresses import is_v4
 from ..inventory.snapshot import Snapshot
+from ..kept import Frames, fits, rows_of
 from .event_time import Newest
 from .samples import Samples
 from .service_ports import ServicePorts
@@ -59,6 +60,18 @@ class Skew:
     def add(self, calls: pl.DataFrame) -> None:
         """Take in rows of `calls_of`."""
         self._counts.append(calls.select(_COUNTS.names()))
+
+    def state(self) -> Frames:
+        """The connections of the window."""
+        self._window()
+        return {"counts": self._counts[0]}
+
+    def restore(self, frames: Frames) -> int:
+        """Take up a window; the numbers of Service ports are restored before it."""
+        if not fits(frames, counts=_COUNTS):
+            return rows_of(frames)
+        self._counts = [frames["counts"]]
+        return 0
 
     def samples(self) -> list[Samples]:
         """Both ratios, of Service ports with enough connections to two endpoints or more."""

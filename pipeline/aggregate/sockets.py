@@ -12,6 +12,7 @@ import polars as pl
 from collector.schema import SOCKET_COLUMNS
 
 from ..catalog import BY_NAME
+from ..kept import Frames, fits, rows_of
 from .samples import Samples
 
 _POD: Final = ("namespace", "pod", "node")
@@ -51,6 +52,17 @@ class SocketMetrics:
     def expire(self, now_ns: int) -> None:
         """Drop pods that were not reported for long."""
         self._counts = self._counts.filter(pl.col("arrival") > now_ns - self._expire_ns)
+
+    def state(self) -> Frames:
+        """The newest counts."""
+        return {"counts": self._counts}
+
+    def restore(self, frames: Frames) -> int:
+        """Take up counts."""
+        if not fits(frames, counts=_LONG):
+            return rows_of(frames)
+        self._counts = frames["counts"]
+        return 0
 
     def samples(self) -> list[Samples]:
         """The sockets of both families."""

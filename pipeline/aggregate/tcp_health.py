@@ -7,6 +7,7 @@ once, on whatever row they are; of round-trip times those on canonical rows coun
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import polars as pl
@@ -14,6 +15,7 @@ import polars as pl
 from ..attribution import with_labels
 from ..catalog import PAIR
 from ..inventory.snapshot import Snapshot
+from ..kept import Kept
 from .histogram import Histogram
 from .idwords import Groups, grouped
 from .rollups import workload_ids
@@ -81,6 +83,10 @@ class TcpHealthMetrics:
             .collect()
         )
         self._resent.add(resent, self._name)
+
+    def kept(self) -> Mapping[str, Kept]:
+        """Both histograms and the totals."""
+        return {"connects": self._connects, "round_trips": self._round_trips, "resent": self._resent}
 
     def samples(self) -> list[Samples]:
         """The three metrics as they are now."""

@@ -15,6 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ..attribution.keyindex import GrowingIndex
+from ..kept import Frames
 from .budget import Limit, fitted
 from .idwords import IdWords
 
@@ -48,6 +49,16 @@ class Totals:
 
     def __len__(self) -> int:
         return self.labels.height
+
+    @property
+    def settled(self) -> int:
+        """How many label sets there are without those that have no name yet."""
+        return self._labels.height
+
+    @property
+    def width(self) -> int:
+        """How many series a label set makes at most."""
+        return len(self._values)
 
     @property
     def labels(self) -> pl.DataFrame:
@@ -103,6 +114,30 @@ class Totals:
             np.add.at(sums, slots, measures[measure])
             sums[slots[sums[slots] < before]] = _MOST
         self._is_settled = False
+
+    def state(self) -> Frames:
+        """The series and their totals."""
+        self._settle()
+        return {"labels": self._labels, "values": pl.DataFrame(self._values)}
+
+    def restore(self, frames: Frames) -> int:
+        """Take up series. Where their labels are not the ones of today, those that agree in what is left of them are
+        one, and a label that they lack is empty: the sum stays what it was."""
+        names, measures = self._labels.columns, list(self._values)
+        series = pl.concat([frames["labels"], frames["values"]], how="horizontal")
+        misfits = 0
+        if frames["labels"].columns != names or frames["values"].columns != measures:
+            misfits = series.height
+            lacking = [pl.lit("").alias(name) for name in names if name not in series.columns]
+            zeros = [pl.lit(0, pl.UInt64).alias(name) for name in measures if name not in series.columns]
+            series = (
+                series.with_columns(*lacking, *zeros).group_by(names, maintain_order=True).agg(pl.col(measures).sum())
+            )
+        self._labels = series.select(names)
+        self._values = {measure: series[measure].to_numpy() for measure in measures}
+        self._grew_at = np.full(self._labels.height, -1)
+        self._forget()
+        return misfits
 
     def _forget(self) -> None:
         self._index = GrowingIndex()
@@ -166,10 +201,7 @@ class Totals:
         index = self._labels.with_row_index(_SERIES)
         return labelled.join(index, on=names, how="left", maintain_order="left")[_SERIES]
 
-
-    def _fitted(
-        self, labelled: pl.DataFrame, new: pl.DataFrame, limit: Limit
-    ) -> tuple[pl.DataFrame, pl.DataFrame]:
+    def _fitted(self, labelled: pl.DataFrame, new: pl.DataFrame, limit: Limit) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Rows under the label sets that they are counted under, and which of these are new; `new` has weights."""
         names = self._labels.columns
         wanted = new.select(names)

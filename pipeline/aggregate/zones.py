@@ -7,6 +7,7 @@ drift.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
@@ -15,6 +16,7 @@ import polars as pl
 from ..attribution.zones import LOCALITIES, Zones, zones_of
 from ..catalog import BY_NAME
 from ..inventory.snapshot import Snapshot
+from ..kept import Kept
 from ..prices import GIGABYTE, Price, Prices
 from .samples import Samples
 from .totals import Totals
@@ -65,6 +67,10 @@ class ZoneMetrics:
         if self._charges is not None:
             self._charges.add(grouped.with_columns(zones.locality()), self._snapshot)
 
+    def kept(self) -> Mapping[str, Kept]:
+        """The totals, and what was charged for."""
+        return {"zones": self._totals} | ({"charges": self._charges.totals} if self._charges is not None else {})
+
     def samples(self) -> list[Samples]:
         """The zone metric, and the cost metric where there are prices."""
         return [self._view.samples(), *([self._charges.samples()] if self._charges is not None else [])]
@@ -76,7 +82,7 @@ class Charges:
     def __init__(self, prices: Prices) -> None:
         self._prices = prices
         self._metric = BY_NAME["flowatlas_traffic_cost_total"]
-        self._totals = Totals(
+        self.totals = Totals(
             ("payer", "service_id", "locality", "direction"),
             ("namespace", "service_namespace", "service", "locality", "direction"),
             ("bytes",),
@@ -86,7 +92,7 @@ class Charges:
 
     def forget_ids(self) -> None:
         """Ids mean something else from now on."""
-        self._totals.forget_ids()
+        self.totals.forget_ids()
 
     def add(self, grouped: pl.DataFrame, snapshot: Snapshot) -> None:
         """Charge rows of `_PAYERS` (an end's id standing for its namespace, null beyond the cluster), `locality` and
@@ -113,11 +119,11 @@ class Charges:
             .group_by("payer", "service_id", "locality", "direction")
             .agg(pl.col("bytes").sum())
         )
-        self._totals.add(deltas, lambda ids: _payers_named(ids, snapshot))
+        self.totals.add(deltas, lambda ids: _payers_named(ids, snapshot))
 
     def samples(self) -> Samples:
         """The cost of all bytes until now."""
-        source = self._totals.labels
+        source = self.totals.labels
         if source is not self._source:
             self._source = source
             self._rates = pl.Series(
@@ -128,7 +134,7 @@ class Charges:
                 dtype=pl.Float64,
             )
             self._labels = source.with_columns(currency=pl.lit(self._prices.currency)).select(self._metric.labels)
-        return Samples(self._metric, self._labels, self._totals.measure("bytes").cast(pl.Float64) * self._rates)
+        return Samples(self._metric, self._labels, self.totals.measure("bytes").cast(pl.Float64) * self._rates)
 
 
 @lru_cache(maxsize=2)

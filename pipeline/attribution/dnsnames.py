@@ -12,6 +12,7 @@ from typing import Final
 import polars as pl
 
 from ..inventory.snapshot import Snapshot
+from ..kept import Frames, fits, rows_of
 
 GRACE_NS: Final = 60 * 10**9
 """How long after its time to live an answer still counts: a client resolves first and connects then, and many keep an
@@ -37,6 +38,7 @@ _ANSWERS: Final = pl.Schema(
         "until": pl.Int64(),
     }
 )
+_NAMES: Final = pl.Schema({"name": pl.String})
 _BY_ADDRESS: Final = ("addr_hi", "addr_lo", "name", "since", "until")
 _EXTERNAL: Final = "External"
 
@@ -80,6 +82,23 @@ class DnsNames:
         self._recent_rows += answers.height
         if self._recent_rows >= max(self._merge_rows, self._merged.height // 2):
             self._merge()
+
+    def state(self) -> Frames:
+        """The answers, and the names by number."""
+        recent = {f"recent{place}": rows for place, rows in enumerate(self._recent)}
+        return {"names": self._names().alias("name").to_frame(), "merged": self._merged, **recent}
+
+    def restore(self, frames: Frames) -> int:
+        """Take up answers and their names."""
+        answers = {name: rows for name, rows in frames.items() if name != "names"}
+        if not fits(frames, names=_NAMES, **dict.fromkeys(answers, _ANSWERS)):
+            return rows_of(frames)
+        self._texts = frames["names"]["name"]
+        self._numbers = {name: number for number, name in enumerate(self._texts)}
+        self._recent = list(answers.values())
+        self._recent_rows = rows_of(answers)
+        self._merge()
+        return 0
 
     def join(self, flows: pl.LazyFrame, snapshot: Snapshot) -> pl.LazyFrame:
         """Flows attributed under `snapshot` with `dns_name` (String) and `dns_given` (Enum GIVEN) added, both

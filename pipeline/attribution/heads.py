@@ -11,6 +11,8 @@ from typing import Final
 
 import polars as pl
 
+from ..kept import Frames, rows_of
+
 MAX_CONNECTIONS: Final = 100_000
 """Connections whose heads are remembered, some 10 MB; those whose head came first are forgotten first."""
 
@@ -29,6 +31,18 @@ class Heads:
 
     def __len__(self) -> int:
         return 0 if self._known is None else self._known.height
+
+    def state(self) -> Frames:
+        """The heads that are known."""
+        return {} if self._known is None else {"known": self._known}
+
+    def restore(self, frames: Frames) -> int:
+        """Take up heads."""
+        known = frames.get("known")
+        if known is None or known.columns != [*_CONNECTION, *NAMES]:
+            return rows_of(frames)
+        self._known = known
+        return 0
 
     def fill(self, flows: pl.DataFrame) -> pl.DataFrame:
         """Rows of `collector.schema.FLOWS` with `node`, in the order in which they came, with NAMES on every row of a

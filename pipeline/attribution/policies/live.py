@@ -27,9 +27,9 @@ class LivePolicies:
 
     def __init__(self, grace_ns: int = GRACE_NS) -> None:
         self.timeline = PolicyTimeline()
-        self._mismatches = MismatchFinder(self.timeline, grace_ns)
+        self.mismatches = MismatchFinder(self.timeline, grace_ns)
 
     def judge(self, flows: pl.DataFrame, snapshot: Snapshot, epochs: Sequence[PolicyEpoch]) -> pl.DataFrame:
         """Add the columns `ADDED` to flows attributed under `snapshot`; `epochs` are the policies that are kept."""
         self.timeline.use(snapshot, epochs)
-        return self._mismatches.mark(self.timeline.judge(flows), snapshot)
+        return self.mismatches.mark(self.timeline.judge(flows), snapshot)

@@ -16,6 +16,7 @@ from collector.schema import OUTCOMES
 
 from ...inventory.snapshot import Snapshot
 from ...inventory.spans import BEGINNING
+from ...kept import Frames, fits, rows_of
 from ..confidence import REASON
 from .answers import COVERAGE
 from .engine import PAIR
@@ -46,6 +47,17 @@ class MismatchFinder:
         self._policies = policies
         self._grace_ns = grace_ns
         self._told = pl.DataFrame(schema={"node": pl.String, "flow_id": pl.UInt64})
+
+    def state(self) -> Frames:
+        """The connections that are marked and still open."""
+        return {"told": self._told}
+
+    def restore(self, frames: Frames) -> int:
+        """Take up connections that are not to be marked again."""
+        if not fits(frames, told=self._told.schema):
+            return rows_of(frames)
+        self._told = frames["told"]
+        return 0
 
     def mark(self, flows: pl.DataFrame, snapshot: Snapshot) -> pl.DataFrame:
         """Add `mismatch` (MISMATCH, null on all rows that are none) to what `PolicyTimeline.judge` gave."""
