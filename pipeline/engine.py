@@ -33,6 +33,7 @@ from .attribution.dnsqueries import asked_of, attribute_dns
 from .attribution.drops import attribute_drops
 from .attribution.heads import Heads
 from .attribution.policies.live import LivePolicies
+from .attribution.route_lookups import route_lookups_of
 from .awaiting import Awaiting
 from .bus import Reader
 from .config import PipelineConfig
@@ -227,8 +228,9 @@ class Engine:
             self._apply_dns(known, state, now_s, is_final=False)
         if flows is not None:
             now_s = time.monotonic()
-            with self._meters.stage("attribute"):
-                flows = self._heads.fill(flows)
+            if self._is_keeping_rows or not route_lookups_of(state.snapshot).is_idle:  # else nobody reads heads
+                with self._meters.stage("attribute"):
+                    flows = self._heads.fill(flows)
             known = self._awaiting.take(flows, state.known_until, now_s)
             self._apply_flows(known, state, now_s, is_final=False)
         if counters is not None:
@@ -277,7 +279,7 @@ class Engine:
             self._flows.use(snapshot)
             self._flows.add(judged)
             self._coverage.add_flows(judged, snapshot)
-        if self._lake is not None or (self._live is not None and self._live.is_wanted):
+        if self._is_keeping_rows:
             with self._meters.stage("attribute"):
                 if "dns_name" not in judged.columns:
                     judged = self._names.join(judged.lazy(), snapshot).collect()
@@ -333,6 +335,11 @@ class Engine:
         self._meters.known_until = state.known_until
         self._missing_state = state.missing
         return state
+
+    @property
+    def _is_keeping_rows(self) -> bool:
+        """Whether anybody wants flows as rows: the history, or who watches them pass."""
+        return self._lake is not None or (self._live is not None and self._live.is_wanted)
 
     @property
     def _held_rows(self) -> int:

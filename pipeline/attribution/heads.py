@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from ..kept import Frames, rows_of
 
@@ -18,8 +20,9 @@ MAX_CONNECTIONS: Final = 100_000
 
 NAMES: Final = ("server_name", "method", "path")
 _CONNECTION: Final = ("node", "flow_id")
-_BEFORE: Final = -1
-"""The row of what was known before the batch."""
+_PLACE_BITS: Final = 20
+_SPREAD: Final = np.uint64(0x9E3779B97F4A7C15)
+"""An odd number near the golden ratio of 2**64: the high bits of multiples tell ids apart that differ little."""
 
 
 class Heads:
@@ -50,33 +53,40 @@ class Heads:
         is_head = (flows["app_protocol"] != 0) & (flows["server_name"] != "")
         if not len(self) and not is_head.any():
             return flows
-        columns = [pl.int_range(pl.len(), dtype=pl.Int64).alias("told_row"), *_CONNECTION, *NAMES]
+        columns = [pl.int_range(pl.len(), dtype=pl.Int64).alias("told_row"), *_CONNECTION, *NAMES, "closed"]
         told = flows.lazy().select(columns).filter(is_head).collect()
         if self._known is not None:
-            told = pl.concat([self._known.with_columns(told_row=pl.lit(_BEFORE, pl.Int64)).select(told.columns), told])
+            before = pl.Series("told_row", np.arange(-len(self), 0))  # in the order in which they came
+            known = self._known.with_columns(before, pl.lit(0, pl.UInt8).alias("closed"))
+            told = pl.concat([known.select(told.columns), told], rechunk=True)
         filled = _filled(flows, told)
-        self._remember(told, flows)
+        self._remember(told.filter(pl.col("closed") == 0), flows)
         return filled
 
     def _remember(self, told: pl.DataFrame, flows: pl.DataFrame) -> None:
-        closed = flows.lazy().filter(pl.col("closed") == 1).select(_CONNECTION)
-        self._known = (
-            told.lazy()
-            .select(*_CONNECTION, *NAMES)
-            .unique(_CONNECTION, keep="last", maintain_order=True)
-            .join(closed, on=_CONNECTION, how="anti", maintain_order="left")
-            .tail(self._max_connections)
-            .collect()
-        )
+        known = told.select(*_CONNECTION, *NAMES)
+        closed = flows.lazy().select(*_CONNECTION, "closed").filter(pl.col("closed") == 1).collect()
+        suspects = known.with_row_index("row").filter(_may_be_among(known["flow_id"], closed["flow_id"]))
+        over = suspects.join(closed, on=_CONNECTION, how="semi")
+        if over.height:
+            is_open = np.ones(known.height, np.bool_)
+            is_open[over["row"].to_numpy()] = False
+            known = known.filter(pl.Series(is_open))
+        if known.height > self._max_connections:
+            if known["flow_id"].n_unique() < known.height:
+                known = known.unique(_CONNECTION, keep="last", maintain_order=True)
+            known = known.tail(self._max_connections)
+        self._known = known
 
 
 def _filled(flows: pl.DataFrame, told: pl.DataFrame) -> pl.DataFrame:
-    is_asking = (pl.col("opened") == 0) & (pl.col("server_name") == "")
-    rows = flows.lazy().select(*_CONNECTION, "opened", "server_name").with_row_index("row")
+    may_be_told = pl.Series(_may_be_among(flows["flow_id"], told["flow_id"]))
+    is_asking = (pl.col("opened") == 0) & (pl.col("server_name") == "") & may_be_told
+    columns = flows.lazy().select(*_CONNECTION, "opened", "server_name").with_row_index("row")
+    asking = columns.filter(is_asking).select("row", *_CONNECTION).collect()
     answers = (
-        rows.filter(is_asking)
-        .select("row", *_CONNECTION)
-        .join(told.lazy(), on=_CONNECTION)
+        asking.lazy()
+        .join(told.filter(_may_be_among(told["flow_id"], asking["flow_id"])).lazy(), on=_CONNECTION)
         .filter(pl.col("told_row") < pl.col("row").cast(pl.Int64))
         .sort("told_row")
         .unique("row", keep="last", maintain_order=True)
@@ -93,3 +103,16 @@ def _filled(flows: pl.DataFrame, told: pl.DataFrame) -> pl.DataFrame:
         .select(flows.columns)
         .collect()
     )
+
+
+def _may_be_among(flow_ids: pl.Series, others: pl.Series) -> NDArray[np.bool_]:
+    """By row, whether the id may be among the others: most that are not are told, and none that is.
+
+    A join of all rows with all heads would cost more than everything else that a flow goes through.
+    """
+    places = (ids.to_numpy() * _SPREAD >> np.uint64(64 - _PLACE_BITS) for ids in (flow_ids, others))
+    asked, there = places
+    is_there = np.zeros(1 << _PLACE_BITS, np.bool_)
+    is_there[there] = True
+    among: NDArray[np.bool_] = is_there[asked]
+    return among
