@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 import shutil
 import signal
 import sys
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
+from .misdeeds import TROUBLES
 from .processes import CHECKOUT, DemoError
+
+if TYPE_CHECKING:
+    from .running import Options
 
 
 def main() -> int:
@@ -20,6 +26,8 @@ def main() -> int:
         signal.signal(number, _interrupt)
     output: Path = arguments.output.resolve()
     try:
+        if arguments.misdeed:
+            return _misbehave(arguments, output)
         _clear(output)
         outcome = _live(arguments, output) if _may_run_live(arguments) else _replay(output)
     except DemoError as error:
@@ -59,8 +67,36 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--output", type=Path, default=CHECKOUT / "demo-output", metavar="DIR", help="default: demo-output/ here"
     )
+    parser.add_argument(
+        "--misdeed",
+        type=_misdeeds,
+        metavar="NAME[,NAME]",
+        help="let things go wrong, and show which alert, panel and finding tells of it; `all`, or one or more of: "
+        + ", ".join(TROUBLES),
+    )
     parser.add_argument("--replay", action="store_true", help="replay the recording even as root")
     return parser
+
+
+def _misdeeds(text: str) -> list[str]:
+    names = list(TROUBLES) if text == "all" else [name for name in text.split(",") if name]
+    for name in names:
+        if name not in TROUBLES:
+            near = difflib.get_close_matches(name, TROUBLES, n=1)
+            raise argparse.ArgumentTypeError(
+                f"there is no {name}" + (f"; did you mean {near[0]}?" if near else f"; there are {', '.join(TROUBLES)}")
+            )
+    return names
+
+
+def _misbehave(arguments: argparse.Namespace, output: Path) -> int:
+    """Run with misdeeds; 0 where all are noticed."""
+    from .trouble import run
+
+    if arguments.replay or not _may_run_live(arguments):
+        raise DemoError("--misdeed: the recording holds none; it needs the lab, as root on Linux")
+    _clear(output)
+    return 0 if all(notice.ok for notice in run(_options(arguments, output), arguments.misdeed)) else 1
 
 
 def _may_run_live(arguments: argparse.Namespace) -> bool:
@@ -78,9 +114,19 @@ def _may_run_live(arguments: argparse.Namespace) -> bool:
 
 
 def _live(arguments: argparse.Namespace, output: Path) -> bool:
-    from .live import Options, run
+    from .live import run
 
-    options = Options(
+    options = _options(arguments, output)
+    outcome = run(options)
+    if not options.keep:
+        outcome.print(output)
+    return outcome.ok
+
+
+def _options(arguments: argparse.Namespace, output: Path) -> Options:
+    from .running import Options
+
+    return Options(
         output=output,
         duration_s=arguments.duration,
         bus=arguments.bus,
@@ -88,10 +134,6 @@ def _live(arguments: argparse.Namespace, output: Path) -> bool:
         source=arguments.source,
         keep=arguments.keep,
     )
-    outcome = run(options)
-    if not options.keep:
-        outcome.print(output)
-    return outcome.ok
 
 
 def _replay(output: Path) -> bool:

@@ -46,7 +46,7 @@ def _nothing(cluster: Cluster) -> Iterator[Deed]:
 
 
 def _rules(where: str, name: str, chain: str) -> Deed:
-    return Deed(where, ("nft", "-f", "-"), f"table ip misdeed-{name} {{ chain rules {{ {chain} }} }}\n")
+    return Deed(where, ("nft", "-f", "-"), f"table ip misdeed-{name} {{\n chain rules {{\n {chain}\n }}\n}}\n")
 
 
 def _everywhere(cluster: Cluster, name: str, chain: str) -> Iterator[Deed]:
@@ -114,8 +114,8 @@ def _skew(p: Plan) -> None:
 def _one_endpoint(cluster: Cluster) -> Iterator[Deed]:
     service = cluster.services["shop", "api-service"]
     address, port = service.port(8080).endpoints[0]
-    for hook, at in (("prerouting", "dstnat"), ("output", "-100")):
-        chain = f"type nat hook {hook} priority {at} - 1; ip daddr {service.cluster_ip} tcp dport 8080 "
+    for hook in ("prerouting", "output"):
+        chain = f"type nat hook {hook} priority -101; ip daddr {service.cluster_ip} tcp dport 8080 "
         yield from _everywhere(cluster, f"skew-{hook}", f"{chain} dnat to {address}:{port}")
 
 
@@ -130,7 +130,7 @@ def _round_robin(cluster: Cluster) -> Iterator[Deed]:
     endpoints = service.port(80).endpoints
     turns = ", ".join(f"{index} : {address}" for index, (address, _) in enumerate(endpoints))
     chain = (
-        f"type nat hook prerouting priority dstnat - 1; ip daddr {service.cluster_ip} tcp dport 80 "
+        f"type nat hook prerouting priority -101; ip daddr {service.cluster_ip} tcp dport 80 "
         f"dnat to numgen inc mod {len(endpoints)} map {{ {turns} }}:{endpoints[0][1]}"
     )
     yield from _everywhere(cluster, "affinity-broken", chain)
@@ -215,7 +215,7 @@ def _route_to_gone(name: str, remote: str | None) -> Callable[[Cluster], Iterato
     """flannel.1 is told of a peer, whose node it does not know (`remote` None) or cannot reach."""
 
     def deeds(cluster: Cluster) -> Iterator[Deed]:
-        node, mac = cluster.nodes[0].name, f"0e:f1:a2:00:ff:{len(name):02x}"
+        node, mac = cluster.nodes[0].name, f"0e:f1:a2:00:ff:{list(GONE).index(name):02x}"
         lines = [
             f"neigh add {GONE[name]}.0 lladdr {mac} dev flannel.1 nud permanent",
             f"route add {GONE[name]}.0/24 via {GONE[name]}.0 dev flannel.1 onlink",
@@ -238,6 +238,7 @@ MISDEEDS: Final = {
     for misdeed in (
         Misdeed("no-endpoints", "clients dial a Service whose selector matches no pod", _no_endpoints, _nothing),
         Misdeed("policy-off", "the nodes stop enforcing network policies", _no_traffic, _policy_off, True),
+        Misdeed("open-namespace", "no policy selects the pods of a namespace that has traffic", _no_traffic, _nothing),
         Misdeed("denied-surge", "a pod keeps dialling pods that a policy keeps it from", _denied, _nothing),
         Misdeed("allowed-dropped", "a node drops what no policy denies", _silent, _swallowed),
         Misdeed("dns-broken", "a pod's questions to DNS are dropped", _dns_broken, _dns_drop),

@@ -1,0 +1,235 @@
+"""What Flowatlas says of each misdeed: the alert that fires, the panel that shows it, what `flowatlas` finds.
+
+Data alone; `trouble` looks for it in a run, and the page `docs/how-to/scenarios.md` has it as a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from dashboards.alerts import ALERTS
+from deploy.lab.misdeeds import MISDEEDS as OF_THE_LAB
+
+SILENT_COLLECTOR: Final = "silent-collector"
+SPARE: Final = "spare"
+"""The node that the collector which falls silent says it is of; the lab's own nodes are told of all the time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """A panel that has a series with these labels above 0. `dashboard` is a file of dashboards/generated."""
+
+    dashboard: str
+    title: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A finding of `flowatlas doctor` or `status`: its check, and what its subject is or begins with."""
+
+    command: Literal["doctor", "status"]
+    check: str
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A misdeed, and what is said of it; `labels` are some of the alert's. None: there is no panel, or no check."""
+
+    misdeed: str
+    alert: str
+    labels: Mapping[str, str]
+    panel: Panel | None
+    finding: Found | None = None
+
+
+_WEB: Final = {"source_workload": "netshoot", "destination_workload": "frontend"}
+_API: Final = {"source_workload": "netshoot", "destination_workload": "api"}
+_OVERLAY: Final = {"node": "node1", "interface": "flannel.1"}
+_POSTGRES: Final = {"source_namespace": "shop", "source_workload": "postgres"}
+
+TROUBLES: Final = {
+    trouble.misdeed: trouble
+    for trouble in (
+        Trouble(
+            "no-endpoints",
+            "FlowatlasServiceWithoutEndpoints",
+            {"service": "legacy-service"},
+            Panel("services", "Failures by Service and reason", {"service": "legacy-service"}),
+            Found("doctor", "endpoints", "Service app-namespace/legacy-service"),
+        ),
+        Trouble(
+            "policy-off",
+            "FlowatlasPolicyNotEnforced",
+            _WEB,
+            Panel("policies", "Established although denied", _WEB),
+            Found("doctor", "policies", "default/netshoot to shop/frontend"),
+        ),
+        Trouble(
+            "open-namespace",
+            "FlowatlasNamespaceUnprotected",
+            {"namespace": "app-namespace"},
+            Panel("policies", "Namespaces by unprotected pods", {"namespace": "app-namespace"}),
+        ),
+        Trouble(
+            "denied-surge",
+            "FlowatlasPolicyDenialsSurge",
+            {"policy": "web-netpol", "direction": "ingress"},
+            Panel("policies", "Denied, by policy and rule", {"policy": "web-netpol", "direction": "ingress"}),
+        ),
+        Trouble(
+            "allowed-dropped",
+            "FlowatlasPolicyDropsAllowed",
+            _API,
+            Panel("policies", "Not answered although allowed", _API),
+            Found("doctor", "policies", "default/netshoot to shop/api port 8081"),
+        ),
+        Trouble(
+            "dns-broken",
+            "FlowatlasDnsErrors",
+            _POSTGRES,
+            Panel("dns", "Questions by answer", {"rcode": "no_answer"}),
+            Found("doctor", "dns", "workload shop/postgres"),
+        ),
+        Trouble(
+            "dns-bypass",
+            "FlowatlasDnsBypass",
+            {"source_workload": "netshoot"},
+            Panel("dns", "Past the cluster's DNS"),
+        ),
+        Trouble(
+            "search-list",
+            "FlowatlasDnsSearchWaste",
+            {"source_namespace": "monitoring"},
+            Panel("dns", "Questions by class of name", {"name_class": "search"}),
+        ),
+        Trouble(
+            "port-scan",
+            "FlowatlasPortScan",
+            {"source_workload": "netshoot"},
+            Panel("external", "Destinations tried in vain", {"source_workload": "netshoot"}),
+        ),
+        Trouble(
+            "skew",
+            "FlowatlasServiceSkew",
+            {"service": "api-service"},
+            Panel("services", "Share of connections by endpoint"),
+        ),
+        Trouble(
+            "affinity-broken",
+            "FlowatlasServiceAffinityBroken",
+            {"service": "sticky-service"},
+            None,
+        ),
+        Trouble(
+            "refused",
+            "FlowatlasServiceFailures",
+            {"service": "postgres", "reason": "refused"},
+            Panel("services", "Failures by Service and reason", {"service": "postgres"}),
+        ),
+        Trouble(
+            "retransmits",
+            "FlowatlasRetransmitsUp",
+            {"destination_workload": "backend"},
+            Panel("tcp", "Segments sent again, by pair", {"destination_workload": "backend"}),
+            Found("doctor", "overlay", "node node1 to node node2"),
+        ),
+        Trouble(
+            "cross-zone",
+            "FlowatlasCrossZoneCost",
+            {"namespace": "default"},
+            Panel("external", "Cost an hour by namespace", {"namespace": "default"}),
+        ),
+        Trouble(
+            "new-external",
+            "FlowatlasNewExternalTraffic",
+            _POSTGRES,
+            Panel("external", "Throughput with the outside, by opening workload", _POSTGRES),
+        ),
+        Trouble(
+            "pod-drops",
+            "FlowatlasPodInterfaceDrops",
+            {"namespace": "default", "pod": "netshoot"},
+            Panel("nodes", "Errors and drops by pod", {"namespace": "default", "pod": "netshoot"}),
+        ),
+        Trouble(
+            "node-drops",
+            "FlowatlasNodeInterfaceDrops",
+            _OVERLAY,
+            Panel("nodes", "Errors and drops by interface", _OVERLAY),
+        ),
+        Trouble(
+            "interface-errors",
+            "FlowatlasNodeInterfaceErrors",
+            _OVERLAY,
+            Panel("nodes", "Errors and drops by interface", _OVERLAY),
+        ),
+        Trouble(
+            SILENT_COLLECTOR,
+            "FlowatlasCollectorSilent",
+            {"node": SPARE},
+            Panel("pipeline-health", "Age of the newest observation", {"node": SPARE}),
+            Found("status", "node", f"node {SPARE}"),
+        ),
+    )
+}
+"""By the misdeed's name."""
+
+
+NOT_IN_THE_LAB: Final[Mapping[str, str]] = {
+    "FlowatlasDnsSlow": "delaying packets needs the kernel's netem, which not every kernel has",
+    "FlowatlasConnectSlower": "as FlowatlasDnsSlow",
+    "FlowatlasRoundTripSlower": "as FlowatlasDnsSlow",
+    "FlowatlasNewExternalCountry": "countries are a MaxMind database's, and the lab has none",
+    "FlowatlasPodInterfaceErrors": "the lab's pods have veth pairs, which count no errors",
+    "FlowatlasStateStale": "the demo's state is a folder of manifests, which has no age",
+    "FlowatlasLateRows": "as FlowatlasStateStale",
+    "FlowatlasObjectsRefused": "the lab is built from the same manifests, and comes up of good ones alone",
+    "FlowatlasCaptureIncomplete": "the collectors see all traffic of the lab",
+    "FlowatlasPipelineDown": "the pipeline that is to be missed is the demo's own",
+    "FlowatlasBusLag": "the demo's pipeline keeps up with the lab's traffic",
+    "FlowatlasLosses": "the bus and the disks of the demo take everything",
+    "FlowatlasBatchesMissing": "as FlowatlasLosses",
+    "FlowatlasBatchesQuarantined": "as FlowatlasLosses",
+    "FlowatlasSpoolDegraded": "as FlowatlasLosses",
+    "FlowatlasPacketsMissed": "the lab's connections fit the collectors' tables",
+    "FlowatlasConntrackOverruns": "as FlowatlasPacketsMissed",
+}
+"""Alerts that no misdeed sets off, and why; that they fire is proven on made-up series, as of all others too."""
+
+
+def told(name: str) -> str:
+    """What a misdeed is, as a person reads it."""
+    if name == SILENT_COLLECTOR:
+        return "a collector ends, and nobody says that its node is gone"
+    return OF_THE_LAB[name].told
+
+
+def page_rows() -> list[str]:
+    """The rows of the table in docs/how-to/scenarios.md."""
+    return [
+        f"| `{trouble.misdeed}` | {told(trouble.misdeed)} | [{trouble.alert}]({_runbook(trouble.alert)}) "
+        f"| {_panel_words(trouble.panel)} | {_finding_words(trouble.finding)} |"
+        for trouble in TROUBLES.values()
+    ]
+
+
+def page_reasons() -> list[str]:
+    """The rows of the table of alerts that the lab does not show."""
+    return [f"| [{alert}]({_runbook(alert)}) | {reason} |" for alert, reason in NOT_IN_THE_LAB.items()]
+
+
+def _runbook(alert: str) -> str:
+    (found,) = (each for each in ALERTS if each.name == alert)
+    return found.runbook.replace("docs/", "../")
+
+
+def _panel_words(panel: Panel | None) -> str:
+    return f"{panel.dashboard}: {panel.title}" if panel else "none"
+
+
+def _finding_words(found: Found | None) -> str:
+    return f"`flowatlas {found.command}`: {found.subject}" if found else "none"
