@@ -1,0 +1,189 @@
+"""One lineage of snapshots: `DIR/GROUP/ORDINAL/WRITER-NUMBER.snapshot`, the last one and the one before it.
+
+A writer takes a number of its own when it opens the folder, above all others', and stops when there is a higher one: so
+a process that was thought dead cannot go on where its successor has. A snapshot is first `prepared`, which counts only
+once it is promoted, or where the history says that it has what belongs to it. The invariant: a promoted file is whole
+and on disk, and of two writers' files those of the later writer count.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from ..errors import ConfigError, PermanentError, TransientError
+from .layout import Content, Encoder, NewerError, SnapshotError, decode
+
+log = logging.getLogger(__name__)
+
+KEPT: Final = 2
+_NUMBERS: Final = 1 << 32
+"""So many snapshots at most has one writer, so that writer and number are one version that only grows."""
+_NAME: Final = re.compile(r"(\d{10})-(\d{10})\.(snapshot|prepared)\Z", re.ASCII)
+_WRITER: Final = re.compile(r"(\d{10})\.writer\Z", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Version:
+    """Which snapshot of a lineage it is: those of a later writer come later."""
+
+    writer: int
+    number: int
+
+    def __int__(self) -> int:
+        return self.writer * _NUMBERS + self.number
+
+    def file(self, kind: str) -> str:
+        """The file's name."""
+        return f"{self.writer:010d}-{self.number:010d}.{kind}"
+
+
+class SnapshotFolder:
+    """The snapshots of one member of one group. `open`, `load`, then `prepare` and `promote` in turn."""
+
+    def __init__(self, root: Path, group: str, ordinal: int = 0) -> None:
+        self._path = root / group / str(ordinal)
+        self._encoder = Encoder()
+        self._lock: int | None = None
+        self._current = Version(0, 0)
+        self._prepared: Version | None = None
+        self.refused = 0
+        """Snapshots that were found and could not be read."""
+        self.bytes = 0
+        """The size of the last one that was prepared."""
+
+    def open(self) -> None:
+        """Become the folder's writer. Raises TransientError while another process is it, ConfigError where the folder
+        cannot be used."""
+        try:
+            self._path.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(self._path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            writer = max([0, *self._writers(), *(version.writer for version, _ in self._found())]) + 1
+            self._current = Version(self._claim(writer), 0)
+        except BlockingIOError:
+            self.close()
+            raise TransientError(f"snapshot: another process writes to {self._path}") from None
+        except OSError as error:
+            self.close()
+            raise ConfigError(f"pipeline.snapshot: {self._path}: {error.strerror or error}") from error
+
+    def load(self, in_history: int | None = None) -> Content | None:
+        """The content of the last snapshot that counts and can be read; None where there is none.
+
+        `in_history` is the version of the snapshot that the history has last; None for a history that tells none.
+        Raises ConfigError where a later version of this program has written it.
+        """
+        if in_history is not None and in_history >= int(self._current):  # this folder was lost: be later than that
+            self._current = Version(self._claim(in_history // _NUMBERS + 1), 0)
+        for version, kind in list(self._found()):
+            if kind == "prepared":
+                path = self._path / version.file("prepared")
+                if in_history is not None and int(version) <= in_history:
+                    path.rename(self._path / version.file("snapshot"))
+                else:
+                    path.unlink()
+        for version in sorted((version for version, kind in self._found() if kind == "snapshot"), reverse=True):
+            path = self._path / version.file("snapshot")
+            try:
+                return decode(path.read_bytes())
+            except NewerError as error:
+                raise ConfigError(f"pipeline.snapshot: {path}: {error}; it is left as it is") from None
+            except (SnapshotError, OSError) as error:
+                log.error("snapshot: %s cannot be used: %s", path, error)  # noqa: TRY400 - it says what is wrong
+                self.refused += 1
+                path.rename(path.with_suffix(".refused"))
+        return None
+
+    def prepare(self, content: Content) -> int:
+        """Write the next snapshot, durably; it counts once it is promoted. Returns its version.
+
+        Raises TransientError where the disk refuses, PermanentError where another writer has taken over.
+        """
+        self._stand()
+        version = Version(self._current.writer, self._current.number + 1)
+        path = self._path / version.file("prepared")
+        try:
+            with path.open("wb") as file:
+                for piece in self._encoder.encode(content):
+                    file.write(piece)
+                self.bytes = file.tell()
+                file.flush()
+                os.fsync(file.fileno())
+            self._sync()
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            raise TransientError(f"snapshot: {path}: {error.strerror or error}") from error
+        self._prepared = version
+        return int(version)
+
+    def promote(self) -> None:
+        """Let what is prepared count. Raises as `prepare` does; it may be called again then."""
+        assert self._prepared is not None  # noqa: S101 - prepare comes before
+        self._stand()
+        version = self._prepared
+        try:
+            prepared = self._path / version.file("prepared")
+            if prepared.exists():  # else the last call came to the end of this
+                prepared.rename(self._path / version.file("snapshot"))
+            self._sync()
+            self._current, self._prepared = version, None
+            self._forget_old()
+        except OSError as error:
+            raise TransientError(f"snapshot: {self._path}: {error.strerror or error}") from error
+
+    def close(self) -> None:
+        """Let the folder go; safe to call twice."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _stand(self) -> None:
+        """Raise PermanentError where another writer has come since."""
+        try:
+            latest = max(self._writers(), default=0)
+        except OSError as error:
+            raise TransientError(f"snapshot: {self._path}: {error.strerror or error}") from error
+        if latest > self._current.writer:
+            raise PermanentError(f"snapshot: another process has taken over {self._path}; nothing is committed here")
+
+    def _claim(self, writer: int) -> int:
+        while True:
+            try:
+                os.close(os.open(self._path / f"{writer:010d}.writer", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+            except FileExistsError:
+                writer += 1
+            else:
+                break
+        self._sync()
+        for earlier in self._writers():
+            if earlier < writer:
+                (self._path / f"{earlier:010d}.writer").unlink(missing_ok=True)
+        return writer
+
+    def _forget_old(self) -> None:
+        promoted = sorted((version for version, kind in self._found() if kind == "snapshot"), reverse=True)
+        for version in promoted[KEPT:]:
+            (self._path / version.file("snapshot")).unlink(missing_ok=True)
+
+    def _writers(self) -> list[int]:
+        return [int(match[1]) for path in self._path.iterdir() if (match := _WRITER.match(path.name))]
+
+    def _found(self) -> Iterator[tuple[Version, str]]:
+        for path in self._path.iterdir():
+            if match := _NAME.match(path.name):
+                yield Version(int(match[1]), int(match[2])), match[3]
+
+    def _sync(self) -> None:
+        """Make what was made or renamed in the folder outlive a power cut."""
+        folder = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
