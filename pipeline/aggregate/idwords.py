@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 import polars as pl
@@ -33,9 +33,46 @@ class Groups:
 
 
 def grouped(rows: pl.DataFrame, ids: Sequence[str]) -> Groups:
-    """The groups of rows by the columns `ids`, in the order in which they first appear."""
-    numbers, first = distinct(IdWords(ids).of(rows))
-    return Groups(rows.select(ids)[first], numbers)
+    """The groups of rows by the columns `ids`, in the order in which they first appear.
+
+    Ids are of the types that `IdWords` packs, and categories.
+    """
+    words = [np.zeros(rows.height, np.uint64)]
+    room = 1 << 64
+    for name in ids:
+        numbers, size = _numbered(rows[name])
+        if size > room:
+            words.append(numbers)
+            room = (1 << 64) // size
+        else:
+            words[-1] = words[-1] * np.uint64(size) + numbers
+            room //= size
+    of_row, first = distinct(words)
+    return Groups(rows.select(ids)[first], of_row)
+
+
+def _numbered(ids: pl.Series) -> tuple[NDArray[np.uint64], int]:
+    """Ids as numbers, null the highest, and how many numbers there may be: these rows need no room for others."""
+    if isinstance(ids.dtype, pl.String):
+        ids = ids.cast(pl.Categorical)
+    if isinstance(ids.dtype, pl.Enum | pl.Categorical):
+        ids = ids.to_physical()
+    _bits_of(ids)
+    highest = cast("int | None", ids.max())
+    null = 0 if highest is None else int(highest) + 1
+    return _filled(ids.cast(pl.UInt64), null), null + 1
+
+
+def _filled(numbers: pl.Series, null: int) -> NDArray[np.uint64]:
+    """The numbers with another in place of null; a fill that fills nothing costs as much as any."""
+    return (numbers.fill_null(null) if numbers.null_count() else numbers).to_numpy()
+
+
+def _bits_of(ids: pl.Series) -> int:
+    bits = _BITS.get(type(ids.dtype))
+    if bits is None:
+        raise TypeError(f"{ids.name}: ids of {ids.dtype} cannot be numbered")
+    return bits
 
 
 class IdWords:
@@ -51,7 +88,7 @@ class IdWords:
         used = 64
         for name in self._ids:
             numbers, bits = self._numbers(rows[name])
-            values = numbers.cast(pl.UInt64).fill_null((1 << bits) - 1).to_numpy()
+            values = _filled(numbers.cast(pl.UInt64), (1 << bits) - 1)
             if used + bits > 64:
                 words.append(values)
                 used = bits
@@ -69,7 +106,4 @@ class IdWords:
             return texts.replace_strict(self._texts, return_dtype=pl.UInt32), _TEXT_BITS
         if isinstance(dtype, pl.Enum):
             ids = ids.to_physical()
-        bits = _BITS.get(type(ids.dtype))
-        if bits is None:
-            raise TypeError(f"{ids.name}: ids of {dtype} cannot be numbered")
-        return ids, bits
+        return ids, _bits_of(ids)

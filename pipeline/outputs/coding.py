@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import polars as pl
 
-from ..aggregate.idwords import IdWords
+from ..aggregate.idwords import grouped
 from ..attribution.keyindex import distinct
 from ..inventory.addresses import text_of
 
@@ -32,10 +32,9 @@ def told_of(
 
     `texts` gives a row for each that it is given, in order, and no column of the flows.
     """
-    keys = flows.select(pl.col(name).to_physical() if _is_category(flows, name) else name for name in ids)
-    numbers, first = distinct(IdWords(ids).of(keys))
-    told = texts(flows.lazy().select(ids).select(pl.all().gather(first))).collect()
-    return told.cast(coded_schema(told.schema, categories))[numbers]
+    groups = grouped(flows, ids)
+    told = texts(groups.ids.lazy()).collect()
+    return told.cast(coded_schema(told.schema, categories))[groups.numbers]
 
 
 def addresses_told(flows: pl.DataFrame, ends: tuple[str, ...], categories: pl.Categories) -> pl.DataFrame:
@@ -45,10 +44,6 @@ def addresses_told(flows: pl.DataFrame, ends: tuple[str, ...], categories: pl.Ca
     texts = text_of(*(half.gather(first) for half in halves)).cast(pl.Categorical(categories))
     parts = np.split(numbers, len(ends))
     return pl.DataFrame([texts.gather(part).alias(f"{end}_ip") for end, part in zip(ends, parts, strict=True)])
-
-
-def _is_category(flows: pl.DataFrame, name: str) -> bool:
-    return isinstance(flows.schema[name], pl.Categorical)
 
 
 def _coded_type(dtype: pl.DataType, categories: pl.Categories) -> pl.DataType:

@@ -16,7 +16,7 @@ from collector.schema import APP_PROTOCOLS, OUTCOMES
 
 from ..attribution import with_labels
 from ..attribution.policies.answers import AnswerBook
-from ..attribution.zones import with_locality
+from ..attribution.zones import zones_of
 from ..inventory.snapshot import Snapshot
 from .coding import addresses_told, coded_schema, told_of
 from .verdicts import VERDICTS, with_verdicts
@@ -100,7 +100,7 @@ def history_of(
     there where the flows have the columns. With `categories` text is codes of these, as `coding.coded_schema` tells.
     """
     codes = categories or pl.Categories.random()
-    placed = with_locality(flows.lazy(), snapshot).collect().rechunk()
+    placed = flows.with_columns(zones_of(snapshot).pair())
     parts = [_plain(placed), addresses_told(placed, ("src", "dst", "backend", "nat_src"), codes)]
     for ids, texts in _TEXTS.items():
         parts.append(told_of(placed, ids, partial(texts, snapshot), codes))
@@ -136,10 +136,11 @@ def _labels(snapshot: Snapshot, ids: pl.LazyFrame) -> pl.LazyFrame:
     return named.select(name for name in named.collect_schema().names() if name in HISTORY)
 
 
-def _words(_: Snapshot, ids: pl.LazyFrame) -> pl.LazyFrame:
+def _words(snapshot: Snapshot, ids: pl.LazyFrame) -> pl.LazyFrame:
     """Text in place of what has a few values."""
     return ids.select(
-        pl.col("node", "role", "attribution", "reason", "locality").cast(pl.String),
+        pl.col("node", "role", "attribution", "reason").cast(pl.String),
+        zones_of(snapshot).locality().cast(pl.String),
         pl.col("mesh").cast(pl.String).replace("none", ""),
         pl.col("via").cast(pl.String).fill_null(""),
         outcome=pl.lit(_OUTCOME_TEXT).gather(pl.col("outcome")),
@@ -147,7 +148,10 @@ def _words(_: Snapshot, ids: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
-_WORDS: Final = ("node", "role", "attribution", "reason", "locality", "mesh", "via", "outcome", "app_protocol")
+_WORDS: Final = (
+    *("node", "role", "attribution", "reason", "mesh", "via", "outcome", "app_protocol"),
+    *("src_place", "dst_place", "is_same_node"),
+)
 _JUDGED: Final = ("verdict", "egress", "ingress_policy", "mismatch")
 _TEXTS: Final[Mapping[tuple[str, ...], Callable[[Snapshot, pl.LazyFrame], pl.LazyFrame]]] = {
     ("src_id",): _labels,

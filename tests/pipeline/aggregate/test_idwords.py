@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.aggregate.idwords import IdWords
+from pipeline.aggregate.idwords import IdWords, grouped
 from pipeline.attribution.keyindex import GrowingIndex
 
 KINDS = pl.Enum(["request", "reply"])
@@ -37,6 +37,22 @@ def test_numbers_follow_ids_from_frame_to_frame(frames: list[list[tuple[object, 
     assert sorted(known.values()) == list(range(len(index)))
 
 
+@settings(deadline=None)  # a shared machine may pause
+@given(st.lists(ROWS, max_size=60))
+def test_rows_are_of_one_group_where_their_ids_are_the_same(rows: list[tuple[object, ...]]) -> None:
+    groups = grouped(pl.DataFrame(rows, schema=SCHEMA, orient="row"), SCHEMA.names())
+    distinct = list(dict.fromkeys(rows))
+    assert groups.ids.rows() == distinct
+    assert groups.numbers.tolist() == [distinct.index(row) for row in rows]
+
+
+def test_groups_are_told_by_more_than_64_bits() -> None:
+    highest = 2**32 - 1
+    rows = [(a, b, c) for c in (0, highest) for b in (highest, 0) for a in (0, highest)] * 2
+    groups = grouped(pl.DataFrame(rows, schema=dict.fromkeys("abc", pl.UInt32), orient="row"), ["a", "b", "c"])
+    assert groups.numbers.tolist() == [*range(8), *range(8)]
+
+
 def test_many_new_keys_at_once_have_one_number_each() -> None:
     random = np.random.default_rng(5)
     index = GrowingIndex()
@@ -52,3 +68,5 @@ def test_many_new_keys_at_once_have_one_number_each() -> None:
 def test_what_has_no_width_is_refused() -> None:
     with pytest.raises(TypeError, match="share"):
         IdWords(["share"]).of(pl.DataFrame({"share": [0.5]}))
+    with pytest.raises(TypeError, match="share"):
+        grouped(pl.DataFrame({"share": [0.5]}), ["share"])
