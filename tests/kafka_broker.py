@@ -21,7 +21,7 @@ import tempfile
 import time
 import uuid
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -49,7 +49,6 @@ SETTINGS: Final[Mapping[str, str]] = {
     "process.roles": "broker,controller",
     "node.id": "1",
     "controller.listener.names": "CONTROLLER",
-    "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
     "auto.create.topics.enable": "true",
     "num.partitions": "3",
     "default.replication.factor": "1",
@@ -105,11 +104,21 @@ def jars(cache: Path = CACHE) -> Path:
 class KafkaBroker:
     """A broker that lives as long as its `with` block; `stop` and `start` inside it are an outage: ports and data stay.
 
-    `settings` override the server's properties, `cache` is where the jars are kept.
+    `settings` override the server's properties, `cache` is where the jars are kept, `protocols` (SSL, SASL_SSL) get
+    a listener each beside the plain one, `format_options` go to the tool that formats the storage.
     """
 
-    def __init__(self, settings: Mapping[str, str] | None = None, cache: Path = CACHE) -> None:
+    def __init__(
+        self,
+        settings: Mapping[str, str] | None = None,
+        cache: Path = CACHE,
+        protocols: Sequence[str] = (),
+        format_options: Sequence[str] = (),
+    ) -> None:
         self._settings = {**SETTINGS, **(settings or {})}
+        self._protocols = protocols
+        self._format_options = format_options
+        self._more_ports: dict[str, int] = {}
         self._cache = cache
         self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -119,6 +128,10 @@ class KafkaBroker:
     def bootstrap(self) -> str:
         """`127.0.0.1:PORT`."""
         return f"127.0.0.1:{self._port}"
+
+    def address(self, protocol: str) -> str:
+        """`127.0.0.1:PORT` of the listener of one of `protocols`."""
+        return f"127.0.0.1:{self._more_ports[protocol]}"
 
     @property
     def pid(self) -> int | None:
@@ -184,10 +197,15 @@ class KafkaBroker:
         process.wait()
 
     def _format(self, folder: Path) -> None:
-        self._port, controller = _free_ports(2)
+        self._port, controller, *more = _free_ports(2 + len(self._protocols))
+        self._more_ports = dict(zip(self._protocols, more, strict=True))
+        listeners = f"PLAINTEXT://127.0.0.1:{self._port}"
+        listeners += "".join(f",{name}://127.0.0.1:{port}" for name, port in self._more_ports.items())
+        protocols = ",".join(f"{name}:{name}" for name in ("PLAINTEXT", *self._protocols))
         properties = {
-            "listeners": f"PLAINTEXT://127.0.0.1:{self._port},CONTROLLER://127.0.0.1:{controller}",
-            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self._port}",
+            "listeners": f"{listeners},CONTROLLER://127.0.0.1:{controller}",
+            "advertised.listeners": listeners,
+            "listener.security.protocol.map": f"CONTROLLER:PLAINTEXT,{protocols}",
             "controller.quorum.voters": f"1@127.0.0.1:{controller}",
             "log.dirs": str(folder / "data"),
             **self._settings,
@@ -197,6 +215,7 @@ class KafkaBroker:
         # an id may begin with a dash, so it is one word with its option
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         command = [*self._java, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(path)]
+        command += self._format_options
         result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         if result.returncode != 0:
             raise KafkaUnavailableError(f"storage was not formatted: {(result.stdout + result.stderr)[-2000:]}")

@@ -168,9 +168,16 @@ class SpoolSink:
                 self._delay_s = _RETRY_S[0]
                 self._tell()
             else:
-                self._waiting.appendleft(key)
+                self._wait_again(key)
                 self._back_off()
             self._changed.notify_all()
+
+    def _wait_again(self, key: _Key) -> None:
+        """Put a batch back where it was: before all that are younger, behind others that came back."""
+        place = 0
+        while place < len(self._waiting) and self._waiting[place][::-1] < key[::-1]:
+            place += 1
+        self._waiting.insert(place, key)
 
     def _drop_what_is_too_much(self) -> None:
         while self._waiting and self._size() > self._limit_bytes:

@@ -60,7 +60,7 @@ class KafkaReader:
         options: Mapping[str, Any] | None = None,
         share: Share | None = None,
     ) -> None:
-        self._servers = _servers(url)
+        self._servers = servers_of(url)
         self._options = {"reconnect_backoff_max_ms": RECONNECT_MS, **(options or {})}
         if group == "":
             raise ConfigError("group: a name is wanted")
@@ -78,7 +78,7 @@ class KafkaReader:
     def start(self, places: Places | None = None) -> None:
         """Connect; `poll` joins the group. Raises TransientError where none answers, ConfigError where one refuses."""
         install()
-        self._told = offsets_of(places or {})
+        self._told = {p: at for p, at in offsets_of(places or {}).items() if not self._share or self._share.takes(p[1])}
         self._behind = dict(self._told)
         try:
             self._consumer = KafkaConsumer(
@@ -237,7 +237,8 @@ def offsets_of(places: Places) -> dict[TopicPartition, int]:
         raise ConfigError(f"bus: these are no offsets of Kafka: {error}") from error
 
 
-def _servers(url: str) -> list[str]:
+def servers_of(url: str) -> list[str]:
+    """The HOST:PORT of a kafka:// address. Raises ConfigError."""
     servers = url.removeprefix(SCHEME).rstrip("/").split(",")
     for server in servers:
         try:

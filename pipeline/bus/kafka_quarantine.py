@@ -16,10 +16,11 @@ from kafka import errors as kafka_errors
 from collector.schema import MAX_MESSAGE_BYTES
 
 from . import Message
+from .topics import QUARANTINE_TOPIC
 
 log = logging.getLogger(__name__)
 
-QUARANTINE_TOPIC: Final = "flowatlas.quarantine.v1"
+
 QUARANTINED_BYTES: Final = MAX_MESSAGE_BYTES - 64 * 1024
 """How much of a value is put aside; with its headers it stays below the broker's default limit on a message."""
 ANSWER_SECONDS: Final = 10.0

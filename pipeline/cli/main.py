@@ -30,6 +30,7 @@ from . import (
     serve,
     status,
     top,
+    topics,
     watch,
 )
 from .logs import start_log
@@ -81,6 +82,7 @@ def parser() -> argparse.ArgumentParser:
         dashboards,
         rules,
         configuration,
+        topics,
         demo,
     ):
         module.add(commands)

@@ -10,7 +10,7 @@ import pytest
 from kafka import KafkaConsumer, TopicPartition
 
 from pipeline.bus import Message, Reader, open_reader
-from pipeline.bus.kafka_quarantine import QUARANTINE_TOPIC
+from pipeline.bus.topics import QUARANTINE_TOPIC
 from pipeline.errors import TransientError
 from tests.kafka_broker import KafkaBroker
 from tests.pipeline.batches_for_tests import batch

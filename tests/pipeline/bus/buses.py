@@ -17,7 +17,7 @@ from kafka.admin import KafkaAdminClient, NewTopic
 
 from collector.schema import Batch, pack_record
 from pipeline.bus import Message, Reader, open_reader
-from pipeline.bus.kafka_quarantine import QUARANTINE_TOPIC
+from pipeline.bus.topics import QUARANTINE_TOPIC
 
 
 class Bus(Protocol):
@@ -132,7 +132,7 @@ def refused_connections() -> Iterator[None]:
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "unclosed <socket", ResourceWarning)
+        warnings.filterwarnings("ignore", "unclosed <(socket|ssl)", ResourceWarning)
         try:
             yield
         finally:

@@ -1,0 +1,56 @@
+"""What a parent exposes of its workers: every series once, told apart, and parsed as Prometheus does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
+from prometheus_client.parser import text_string_to_metric_families as plain
+
+from pipeline.aggregate.samples import Samples
+from pipeline.catalog import BY_NAME
+from pipeline.outputs.exposition import Format, Renderer
+from pipeline.outputs.merged import ALIKE, merged
+from pipeline.outputs.meters import Meters
+
+
+def exposed(table: str, rows: int, form: Format = "text") -> bytes:
+    meters = Meters()
+    meters.objects = {"Pod": 7}
+    meters.applied(table, 'no"de{1}', rows, None)
+    samples: list[Samples] = list(meters.samples(0))
+    return Renderer().render(samples, form)
+
+
+@pytest.mark.parametrize("form", ["text", "openmetrics"])
+def test_series_have_their_worker_and_what_all_know_is_there_once(form: Format) -> None:
+    text = merged({"0": exposed("flows", 3, form), "1": exposed("flows", 4, form)}).decode()
+    parse: Any = openmetrics if form == "openmetrics" else plain
+    families = list(parse(text))
+    names = [family.name for family in families]
+    assert len(names) == len(set(names))
+    samples = [sample for family in families for sample in family.samples]
+    rows = {s.labels["worker"]: s.value for s in samples if s.name == "flowatlas_pipeline_rows_total"}
+    assert rows == {"0": 3, "1": 4}
+    (objects,) = [s for s in samples if s.name == "flowatlas_state_objects"]
+    assert (objects.labels, objects.value) == ({"kind": "Pod"}, 7)
+    assert all("worker" in s.labels for s in samples if s.name not in ALIKE)
+    keys = [(s.name, *sorted(s.labels.items())) for s in samples]
+    assert len(keys) == len(set(keys))
+    assert sum("node" in s.labels and s.labels["node"] == 'no"de{1}' for s in samples) > 0
+
+
+def test_a_family_that_only_one_worker_has_is_kept_and_empty_ones_part_nothing() -> None:
+    first = b"# HELP a x\n# TYPE a gauge\n# HELP b y\n# TYPE b counter\nb 1\n"
+    second = b'# HELP a x\n# TYPE a gauge\na{l="}"} 2\n# HELP c z\n# TYPE c gauge\nc 3\n'
+    assert merged({"0": first, "1": second}) == (
+        b'# HELP a x\n# TYPE a gauge\na{worker="1",l="}"} 2\n'
+        b'# HELP b y\n# TYPE b counter\nb{worker="0"} 1\n'
+        b'# HELP c z\n# TYPE c gauge\nc{worker="1"} 3\n'
+    )
+    assert merged({}) == b""
+
+
+def test_what_all_know_alike_is_in_the_catalogue_and_counts_nothing() -> None:
+    assert {BY_NAME[name].kind for name in ALIKE} == {"gauge"}
