@@ -32,6 +32,9 @@ class PipelineConfig:
     partitions: str = "group"
     """kafka://: which partitions are read. `I/N`: the I-th of N fixed shares, from 0; `ordinal/N`: the same, with I
     from the number that ends POD_NAME, else HOSTNAME (a StatefulSet's); `group`: what the consumer group divides."""
+    workers: int = 1
+    """kafka://: processes on this machine, each with a fixed share of the partitions that are this pipeline's (`group`:
+    of all), and one /metrics of all."""
     listen: str = "127.0.0.1:9464"
     """HOST:PORT of /metrics; IPv6 in brackets; no host means every IPv4 address; port 0 takes a free one."""
     web_config: Path | None = None
@@ -86,6 +89,8 @@ class PipelineConfig:
             value = getattr(self, key)
             if not least <= value <= most:
                 raise ConfigError(f"pipeline.{key}: {value} is not within {least} and {most} seconds")
+        if not 1 <= self.workers <= 256:
+            raise ConfigError(f"pipeline.workers: {self.workers} is not within 1 and 256")
         if not 1 <= self.lake_flush_rows <= 50_000_000:
             raise ConfigError(f"pipeline.lake_flush_rows: {self.lake_flush_rows} is not within 1 and 50,000,000")
 

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,7 @@ def add(commands: Subparsers) -> None:
     command.add_argument("--lake", metavar="DIR", help="write the attributed flows there as Parquet (default: off)")
     command.add_argument("--geo", metavar="FILE[,FILE]", help="MaxMind databases of the outside (default: none)")
     command.add_argument("--group", metavar="NAME", help="consumer group (default: flowatlas)")
+    command.add_argument("--workers", metavar="N", help="kafka://: processes that share the work (default: 1)")
     command.set_defaults(run=run)
 
 
@@ -50,7 +52,7 @@ def configuration(arguments: argparse.Namespace) -> PipelineConfig:
     """The pipeline's settings from all layers."""
     from ..config import PipelineConfig
 
-    names = ("bus", "state", "listen", "web_config", "lake", "geo", "group")
+    names = ("bus", "state", "listen", "web_config", "lake", "geo", "group", "workers")
     return settings.load(
         "pipeline",
         PipelineConfig,
@@ -63,6 +65,20 @@ def configuration(arguments: argparse.Namespace) -> PipelineConfig:
 def run(arguments: argparse.Namespace) -> int:
     """Put the pipeline together and run it until it is told to stop. Raises ConfigError where it cannot start."""
     config = configuration(arguments)
+    if config.workers > 1:
+        from .workers import run_workers
+
+        return run_workers(config, arguments.config)
+    return serve(config, arguments.config, threading.Event())
+
+
+def serve(
+    config: PipelineConfig, file: Path | None, stop: threading.Event, tell: Callable[[int], None] | None = None
+) -> int:
+    """Run one pipeline until `stop` is set or a signal comes; `tell` is told the port that it serves on.
+
+    `file` has the `kafka:` settings. Raises ConfigError where it cannot start.
+    """
     import polars as pl
 
     from collector.webguard import WebGuard
@@ -79,10 +95,9 @@ def run(arguments: argparse.Namespace) -> int:
     from ..state import open_state
 
     pl.Config.set_engine_affinity("in-memory")  # a poll's rows are at hand: to pass them on in pieces costs a fifth
-    stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    options = kafka_options(config.bus, arguments.config)
+    options = kafka_options(config.bus, file)
     reader = open_reader(config.bus, config.group, TOPICS, options, parse_share(config.partitions, os.environ))
     publication = Publication()
     lake = Lake(config.lake) if config.lake is not None else None
@@ -95,6 +110,8 @@ def run(arguments: argparse.Namespace) -> int:
     guard = WebGuard(config.web_config) if config.web_config else None
     with PrometheusServer(config.listen_address, publication, engine.ready.is_set, more=more, guard=guard) as server:
         log.info("serving /metrics on %s:%d", *server.address)
+        if tell is not None:
+            tell(server.address[1])
         try:
             return engine.run(stop)
         except PermanentError as error:
