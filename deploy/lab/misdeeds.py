@@ -95,7 +95,7 @@ def _dns_bypass(p: Plan) -> None:
 def _search_list(p: Plan) -> None:
     searches = (".monitoring.svc.cluster.local", ".svc.cluster.local", ".cluster.local", "")
     (asking,) = p.cluster.pods_labelled("monitoring", app="prometheus")
-    for at in p.times(960):
+    for at in p.times(1300):
         for step, search in enumerate(searches):
             p.add(asking, "search-list", at + step * 0.005, "lookup", host=API_HOST + search)
 

@@ -17,6 +17,8 @@ want hostname hostname
 want prometheus prometheus
 want promtool prometheus
 want tmux tmux
+want zsh zsh
+want fish fish
 want java default-jre-headless
 want mvn maven
 command -v clang >/dev/null 2>&1 || want clang-14 clang-14

@@ -20,10 +20,16 @@ def add(commands: Subparsers) -> None:
         epilog="example: flowatlas dashboards check --prometheus http://127.0.0.1:9090",
     )
     actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)
-    build = actions.add_parser("build", help="write the JSON files")
+    build = actions.add_parser(
+        "build", help="write the JSON files", epilog="example: flowatlas dashboards build --out dashboards"
+    )
     build.add_argument("--out", type=Path, metavar="DIR", help="default: the package's own dashboards/generated")
     build.set_defaults(run=_build)
-    check = actions.add_parser("check", help="check the JSON files")
+    check = actions.add_parser(
+        "check",
+        help="check the JSON files",
+        epilog="example: flowatlas dashboards check --prometheus http://127.0.0.1:9090",
+    )
     check.add_argument("folder", type=Path, nargs="?", metavar="DIR", help="default: as for build")
     check.add_argument("--prometheus", metavar="URL", help="ask every query there too")
     check.set_defaults(run=_check)

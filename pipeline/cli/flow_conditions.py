@@ -22,7 +22,14 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     group.add_argument("--not", action=_Negate, nargs=0, dest="is_negated", help="leave out what the next flag matches")
     for name, kind in KINDS.items():
         flags = ("-n", f"--{name}") if name == "namespace" else (f"--{name}",)
-        group.add_argument(*flags, action=_Gather, dest="conditions", metavar=kind.metavar, help=kind.help)
+        group.add_argument(
+            *flags,
+            action=_Gather,
+            dest="conditions",
+            metavar=kind.metavar,
+            help=kind.help,
+            choices=tuple(kind.values) or None,
+        )
 
 
 class _Negate(argparse.Action):

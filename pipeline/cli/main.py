@@ -17,6 +17,7 @@ from ..errors import ConfigError
 from . import (
     attribute,
     collect,
+    completion,
     configuration,
     dashboards,
     demo,
@@ -33,6 +34,7 @@ from . import (
     topics,
     watch,
 )
+from .command_parser import CommandParser
 from .logs import start_log
 
 
@@ -55,11 +57,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line; building it imports nothing heavy."""
-    whole = argparse.ArgumentParser(
+    whole = CommandParser(
         prog="flowatlas",
         description="Who talks to whom in a cluster, through which Service: flows and interface counters from the "
         "nodes' kernels, attributed, counted once, as Prometheus metrics and Grafana dashboards.",
-        epilog="Start with: flowatlas demo",
+        epilog="examples: flowatlas demo; flowatlas COMMAND --help",
     )
     whole.add_argument("--version", action="version", version=f"flowatlas {metadata.version('flowatlas')}")
     whole.add_argument(
@@ -84,6 +86,7 @@ def parser() -> argparse.ArgumentParser:
         configuration,
         topics,
         demo,
+        completion,
     ):
         module.add(commands)
     return whole

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from . import Subparsers, output, record
+from . import Subparsers, record
 from .arguments import add_output
 
 
@@ -36,6 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..errors import ConfigError
     from ..forecast import forecast
     from ..query import scan_flows
+    from . import output
 
     most = arguments.series_max_per_family
     if most is not None and most < 1:

@@ -25,6 +25,7 @@ def add(commands: Subparsers) -> None:
         help="what policies would cut, could spare or leave open, on recorded flows",
         description="Questions on network policies, answered from the cluster's objects and recorded flows. What the "
         "record covers, and what of it could not be judged, is said on standard error, or under `record` in JSON.",
+        epilog="examples: flowatlas policy coverage --state state.yaml --lake lake; flowatlas policy whatif --help",
     )
     questions = command.add_subparsers(dest="question", metavar="QUESTION", required=True)
     _add_whatif(questions)

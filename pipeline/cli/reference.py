@@ -15,6 +15,7 @@ from collector.config import CollectorConfig
 
 from ..config import PipelineConfig
 from ..inventory.watch.config import WatcherConfig
+from .command_parser import HelpFormatter
 from .settings import PREFIX
 
 COLUMNS = "100"
@@ -31,7 +32,7 @@ environment, a flag.
 """
 
 
-class _Formatter(argparse.HelpFormatter):
+class _Formatter(HelpFormatter):
     """Writes options in one way, whatever the Python version: `-o, --output FORMAT`."""
 
     def _format_action_invocation(self, action: argparse.Action) -> str:

@@ -22,12 +22,18 @@ def add(commands: Subparsers) -> None:
         epilog="example: flowatlas rules build --out /etc/prometheus/flowatlas.yaml",
     )
     actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)
-    build = actions.add_parser("build", help="write the rule files")
+    build = actions.add_parser(
+        "build",
+        help="write the rule files",
+        epilog="example: flowatlas rules build --out /etc/prometheus/flowatlas.yaml",
+    )
     build.add_argument(
         "--out", type=Path, metavar="FILE", help="default: the package's own dashboards/generated/alerts.yaml"
     )
     build.set_defaults(run=_build)
-    check = actions.add_parser("check", help="check a rule file")
+    check = actions.add_parser(
+        "check", help="check a rule file", epilog="example: flowatlas rules check /etc/prometheus/flowatlas.yaml"
+    )
     check.add_argument("file", type=Path, nargs="?", metavar="FILE", help="default: as for build")
     check.set_defaults(run=_check)
 

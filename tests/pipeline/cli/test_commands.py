@@ -122,7 +122,7 @@ def test_attribute_names_a_bad_line_and_goes_on(tmp_path: Path) -> None:
         (("pipeline", "--bus", "kafka://x:1"), "pipeline: state must be set"),
         (("pipeline", "--bus", "kafka://x:1", "--state", "x", "--listen", "nowhere"), "pipeline.listen: 'nowhere'"),
         (("config", "check", "pipeline", "--config", "/no/such.yaml"), "/no/such.yaml: No such file"),
-        (("observer",), "invalid choice: 'observer'"),
+        (("observer",), "there is no 'observer'; did you mean observe?"),
     ],
 )
 def test_wrong_use_is_named_and_exits_with_2(arguments: tuple[str, ...], said: str) -> None:
