@@ -46,5 +46,5 @@ def _endpoints(cluster: Cluster, *, has_address: bool) -> set[str]:
         for service in cluster.services.values()
         if service.external_name is None and (service.cluster_ip is not None) == has_address
         for port in service.ports
-        for ip, number in port.endpoints
+        for ip, number in (*port.endpoints, *port.endpoints_v6)
     }

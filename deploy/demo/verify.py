@@ -19,6 +19,8 @@ UDP: Final = 17
 TCP_HEADER_BYTES: Final = (40, 80)
 """Least and most bytes of IPv4 and TCP headers in a packet: without options, and with all that fit."""
 UDP_HEADER_BYTES: Final = 28
+IPV6_MORE_BYTES: Final = 20
+"""By so much is an IPv6 header longer than one of IPv4 without options."""
 MATCH_TOLERANCE_NS: Final = 2_000_000_000
 """A connection's start by the kernel and by its program may differ by this much; source ports are not reused faster."""
 
@@ -228,8 +230,10 @@ def _faults() -> pl.Expr:
         return pl.when(found != pl.col(what)).then(text)
 
     def bytes_differ(counted: str, packets: str, payload: str, again: str) -> pl.Expr:
-        headers = pl.col(counted) - pl.col(payload).cast(pl.Int64)
         count = pl.col(packets)
+        is_v6 = pl.col("src_ip").str.contains(":", literal=True)
+        longer = pl.when(is_v6).then(count * IPV6_MORE_BYTES).otherwise(0)
+        headers = pl.col(counted) - pl.col(payload).cast(pl.Int64) - longer
         sent_again = pl.coalesce(again, pl.col(payload).cast(pl.Int64))  # unknown: at most everything, once
         fits = (
             pl.when(is_tcp)

@@ -192,14 +192,22 @@ class Lab:
             machine = self._machines[node.name]
             own = [pod for pod in networked if pod.node == node.name]
             others = [other for other in self.cluster.nodes if other is not node]
-            veths = {f"veth{pod.address.rpartition('.')[2]}": self._sandboxes[pod.key].pid for pod in own}
+            dual = [pod for pod in own if pod.address_v6]
+            veths = [(pod, self._sandboxes[pod.key].pid) for pod in own]
             configure(machine, topology.sysctl(topology.NODE_SYSCTLS))
             configure(machine, ["ip", "-batch", "-"], topology.node(node, others, veths))
             configure(machine, ["bridge", "-batch", "-"], topology.forwarding(others))
+            configure(machine, topology.sysctl(topology.NODE_V6_SYSCTLS))
+            configure(machine, ["ip", "-batch", "-"], topology.node_v6(node, others, dual))
             for pod in own:
                 sandbox = self._sandboxes[pod.key]
                 configure(sandbox, topology.sysctl(topology.QUIET))
                 configure(sandbox, ["ip", "-batch", "-"], topology.pod(pod.address, node))
+            for pod in dual:
+                sandbox = self._sandboxes[pod.key]
+                configure(sandbox, topology.sysctl(topology.POD_V6_SYSCTLS))
+                neighbours = [other for other in dual if other is not pod]
+                configure(sandbox, ["ip", "-batch", "-"], topology.pod_v6(pod, node, neighbours))
 
     def _start_rules(self) -> None:
         for node in self.cluster.nodes:

@@ -38,7 +38,7 @@ Peer = tuple[str, int]
 CAPTURED: Final = "captured"
 """The scenario of connections that a sidecar takes."""
 
-DNS_QUERY: Final = re.compile(r"dnsmasq\[\d+\]: \d+ (\S+)/(\d+) query\[A\] (\S+) from ")
+DNS_QUERY: Final = re.compile(r"dnsmasq\[\d+\]: \d+ (\S+)/(\d+) query\[A(?:AAA)?\] (\S+) from ")
 SETTLE_S: Final = 0.2
 SETTLE_LIMIT_S: Final = 10.0
 

@@ -42,6 +42,8 @@ def missing() -> list[str]:
     ]
     if shutil.which("nginx") and not has_stream():
         reasons.append("nginx has no stream proxy (Debian package libnginx-mod-stream)")
+    if not Path("/proc/sys/net/ipv6").exists():
+        reasons.append("the kernel has no IPv6, or it was turned off at boot")
     if not BRIDGE_FILTER.exists():
         reasons.append("the kernel module br_netfilter is not loaded; note that it also filters the host's own bridges")
     if os.geteuid() != 0:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,11 +21,12 @@ CAPTURED: Final = "traffic.sidecar.istio.io/includeOutboundIPRanges"
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A node: its address on the underlay, its pods' range and the hardware address of its overlay device."""
+    """A node: its address on the underlay, its pods' ranges and the hardware address of its overlay device."""
 
     name: str
     address: str
     pod_cidr: ipaddress.IPv4Network
+    pod_cidr_v6: ipaddress.IPv6Network
     vtep_mac: str
 
     @property
@@ -38,15 +39,32 @@ class Node:
         """The address of cni0 and the pods' gateway: the second of the pods' range."""
         return str(self.pod_cidr[1])
 
+    @property
+    def overlay_address_v6(self) -> str:
+        """The same of the IPv6 range."""
+        return str(self.pod_cidr_v6[0])
+
+    @property
+    def bridge_address_v6(self) -> str:
+        """The same of the IPv6 range."""
+        return str(self.pod_cidr_v6[1])
+
+    @property
+    def bridge_mac(self) -> str:
+        """The hardware address of cni0."""
+        return hardware_address(self.bridge_address)
+
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A running pod. `ports` holds (protocol number, port) pairs of its container."""
+    """A running pod. `ports` holds (protocol number, port) pairs of its container, `address_v6` is None where it has
+    IPv4 alone."""
 
     namespace: str
     name: str
     node: str
     address: str
+    address_v6: str | None
     host_network: bool
     labels: Mapping[str, str]
     image: str
@@ -57,6 +75,11 @@ class Pod:
     """The ranges that the sidecar takes outgoing connections to."""
 
     @property
+    def mac(self) -> str:
+        """The hardware address of its eth0."""
+        return hardware_address(self.address)
+
+    @property
     def key(self) -> tuple[str, str]:
         """(namespace, name)."""
         return self.namespace, self.name
@@ -64,23 +87,26 @@ class Pod:
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """One port of a Service and where it leads. `endpoints` holds the ready ones as (address, port)."""
+    """One port of a Service and where it leads. `endpoints` holds the ready ones as (address, port), those of IPv6 in
+    `endpoints_v6`."""
 
     name: str
     port: int
     protocol: str
     node_port: int | None
     endpoints: tuple[tuple[str, int], ...]
+    endpoints_v6: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A Service. `cluster_ip` is None for headless ones and for an ExternalName."""
+    """A Service. `cluster_ip` is None for headless ones and for an ExternalName, `cluster_ip_v6` where it has none."""
 
     namespace: str
     name: str
     type: str
     cluster_ip: str | None
+    cluster_ip_v6: str | None
     external_name: str | None
     load_balancer_ips: tuple[str, ...]
     affinity_s: int | None
@@ -173,6 +199,7 @@ def _node(o: dict[str, Any]) -> Node:
         name=o["metadata"]["name"],
         address=next(a["address"] for a in o["status"]["addresses"] if a["type"] == "InternalIP"),
         pod_cidr=ipaddress.IPv4Network(o["spec"]["podCIDR"]),
+        pod_cidr_v6=next(ipaddress.IPv6Network(cidr) for cidr in o["spec"]["podCIDRs"] if ":" in cidr),
         vtep_mac=overlay["VtepMAC"],
     )
 
@@ -185,6 +212,7 @@ def _pod(o: dict[str, Any]) -> Pod:
         name=o["metadata"]["name"],
         node=o["spec"]["nodeName"],
         address=o["status"]["podIP"],
+        address_v6=_v6(entry["ip"] for entry in o["status"]["podIPs"]),
         host_network=o["spec"].get("hostNetwork", False),
         labels=o["metadata"].get("labels", {}),
         image=container["image"],
@@ -209,6 +237,7 @@ def _service(o: dict[str, Any], slices: list[dict[str, Any]]) -> Service:
         name=name,
         type=spec["type"],
         cluster_ip=None if spec.get("clusterIP") in (None, "None") else spec["clusterIP"],
+        cluster_ip_v6=_v6(spec.get("clusterIPs", ())),
         external_name=spec.get("externalName"),
         load_balancer_ips=tuple(entry["ip"] for entry in balancer),
         affinity_s=affinity if spec.get("sessionAffinity") == "ClientIP" else None,
@@ -218,15 +247,35 @@ def _service(o: dict[str, Any], slices: list[dict[str, Any]]) -> Service:
 
 def _port(o: dict[str, Any], slices: list[dict[str, Any]]) -> Port:
     name, protocol = o.get("name", ""), o.get("protocol", "TCP")
-    endpoints = [
+    four, six = (_endpoints(name, protocol, [s for s in slices if s["addressType"] == t]) for t in ("IPv4", "IPv6"))
+    return Port(
+        name=name,
+        port=o["port"],
+        protocol=protocol,
+        node_port=o.get("nodePort"),
+        endpoints=four,
+        endpoints_v6=six,
+    )
+
+
+def _endpoints(name: str, protocol: str, slices: list[dict[str, Any]]) -> tuple[tuple[str, int], ...]:
+    return tuple(
         (endpoint["addresses"][0], port["port"])
         for s in slices
         for port in s["ports"]
         if port["name"] == name and port["protocol"] == protocol
         for endpoint in s["endpoints"]
         if endpoint["conditions"]["ready"]
-    ]
-    return Port(name=name, port=o["port"], protocol=protocol, node_port=o.get("nodePort"), endpoints=tuple(endpoints))
+    )
+
+
+def _v6(addresses: Iterable[str]) -> str | None:
+    return next((address for address in addresses if ":" in address), None)
+
+
+def hardware_address(address: str) -> str:
+    """What CNI's plugins make of an IPv4 address."""
+    return ":".join(f"{octet:02x}" for octet in (0x0A, 0x58, *ipaddress.IPv4Address(address).packed))
 
 
 def _routes(o: dict[str, Any]) -> list[Route]:

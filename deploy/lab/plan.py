@@ -104,6 +104,14 @@ class Plan:
         target = {"port": port, "service": service.reference(port), "server": host}
         return {**target, "host": host} if by_name else {**target, "address": service.cluster_ip}
 
+    def service_v6(self, namespace: str, name: str, port: int, *, by_name: bool = True) -> Fields:
+        """The same of a dual-stack Service over IPv6."""
+        target = self.service(namespace, name, port)
+        if by_name:
+            return {**target, "ipv6": True}
+        del target["host"]
+        return {**target, "address": self.cluster.services[namespace, name].cluster_ip_v6}
+
     def node_port(self, namespace: str, name: str, port: int, node: int) -> Fields:
         """Dial a Service's node port at the address of a node, by its index."""
         service = self.cluster.services[namespace, name]
@@ -124,4 +132,4 @@ class Plan:
 
 def direct(address: str, port: int) -> Fields:
     """Dial an address that belongs to no Service."""
-    return {"address": address, "port": port, "server": address}
+    return {"address": address, "port": port, "server": f"[{address}]" if ":" in address else address}

@@ -36,7 +36,8 @@ def command(pod: Pod, files: Files) -> list[str] | None:
     name = f"{pod.namespace}/{pod.name}"
     match pod.image.removeprefix("flowatlas-lab/"):
         case "server":
-            return server(name, pod.args, files, pod.address if pod.host_network else "")
+            only = pod.address if pod.host_network else ""
+            return server(name, pod.args, files, only, address_v6=pod.address_v6 or "")
         case "dns":
             return dnsmasq(files, name)
         case "ingress-nginx":
@@ -46,10 +47,12 @@ def command(pod: Pod, files: Files) -> list[str] | None:
     raise ValueError(f"{name}: no such image: {pod.image}")
 
 
-def server(name: str, ports: tuple[str, ...], files: Files, address: str) -> list[str]:
-    """The command line of the lab's server; `address` "" means every address."""
+def server(name: str, ports: tuple[str, ...], files: Files, address: str, address_v6: str = "") -> list[str]:
+    """The command line of the lab's server; `address` "" means every IPv4 address."""
     options = ["--name", name, "--journal", str(files.journal(name)), "--certificate", str(files.certificate)]
-    return python("server", *options, *([f"--address={address}"] if address else []), *ports)
+    here = [f"--address={address}"] if address else []
+    also = [f"--address-v6={address_v6}"] if address_v6 else []
+    return python("server", *options, *here, *also, *ports)
 
 
 def dnsmasq(files: Files, name: str) -> list[str]:
@@ -78,6 +81,8 @@ def _names(cluster: Cluster) -> Iterator[tuple[str, str]]:
     by_address = {pod.address: pod for pod in cluster.pods.values() if not pod.host_network}
     for service in cluster.services.values():
         name = f"{service.name}.{service.namespace}.svc.cluster.local"
+        if service.cluster_ip_v6:
+            yield service.cluster_ip_v6, name
         if service.cluster_ip:
             yield service.cluster_ip, name
         elif not service.external_name:

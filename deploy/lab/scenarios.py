@@ -25,7 +25,18 @@ def plan(
 ) -> dict[str, dict[str, Any]]:
     """The jobs of a run, by client: the ordinary day, and the themes of `more`."""
     p = Plan(cluster, duration_s, seed, run, enforced)
-    ordinary = (entrances, services, mesh, databases, externals, monitoring, hosts, sizes, *misbehaviour.THEMES)
+    ordinary = (
+        entrances,
+        services,
+        dual_stack,
+        mesh,
+        databases,
+        externals,
+        monitoring,
+        hosts,
+        sizes,
+        *misbehaviour.THEMES,
+    )
     for theme in (*ordinary, *more):
         theme(p)
     return p.jobs()
@@ -105,6 +116,21 @@ def services(p: Plan) -> None:
         for _ in range(10):
             target = p.service("app-namespace", "backend-service", 80, by_name=False)
             p.add(p.debugger, "concurrent", at, "http", path="/bytes/5000", **target)
+
+
+def dual_stack(p: Plan) -> None:
+    """Over IPv6, on one node and across the overlay: a Service by its name and by its address, and pods."""
+    backends = p.cluster.pods_labelled("app-namespace", app="backend")
+    for client in (p.debugger, *backends):
+        for at in p.times(8):
+            body: Fields = {"path": f"/bytes/{p.random.choice(SIZES)}", "request_bytes": p.random.choice((0, 700))}
+            by_name = p.random.random() < 0.5
+            target = p.service_v6("app-namespace", "backend-service", 80, by_name=by_name)
+            p.add(client, "ipv6-service", at, "http", **body, **target)
+    for pod in backends:
+        for at in p.times(3):
+            p.add(p.debugger, "ipv6-pod", at, "http", path="/bytes/4000", **direct(str(pod.address_v6), 8080))
+            p.add(p.debugger, "ipv6-closed-port", at, "probe", **direct(str(pod.address_v6), 9999))
 
 
 def mesh(p: Plan) -> None:

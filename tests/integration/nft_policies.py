@@ -15,6 +15,9 @@ import yaml
 
 Object = dict[str, Any]
 
+EVERYWHERE = {"ip": "0.0.0.0/0", "ip6": "::/0"}
+"""All addresses, by the family's name in nftables."""
+
 
 def objects(folder: Path) -> list[Object]:
     """Every object of the manifests of a folder."""
@@ -23,8 +26,12 @@ def objects(folder: Path) -> list[Object]:
 
 
 def ruleset(policies: Sequence[Object], cluster: Sequence[Object]) -> str:
-    """The rules of these policies for the pods of the cluster."""
-    reading = _Reading(cluster)
+    """The rules of these policies for the pods of the cluster, of both address families."""
+    return "".join(_table(ip, policies, cluster) for ip in EVERYWHERE)
+
+
+def _table(ip: str, policies: Sequence[Object], cluster: Sequence[Object]) -> str:
+    reading = _Reading(cluster, ip)
     jumps: list[str] = []
     chains: list[str] = []
     for number, pod in enumerate(reading.pods):
@@ -33,19 +40,23 @@ def ruleset(policies: Sequence[Object], cluster: Sequence[Object]) -> str:
             if mine:
                 name = f"{direction.lower()}-{number}"
                 other = "daddr" if end == "saddr" else "saddr"
-                lines = [f"ip {other} {pod['status']['podIP']} return"]
+                address = reading.address(pod)
+                lines = [f"{ip} {other} {address} return"]
                 lines += [line for policy in mine for line in reading.allowing(policy, pod, direction)]
                 chains.append(f"chain {name} {{\n" + "".join(f"  {line}\n" for line in (*lines, "drop")) + "}")
-                jumps.append(f"{interface} cni0 ip {end} {pod['status']['podIP']} jump {name}")
+                jumps.append(f"{interface} cni0 {ip} {end} {address} jump {name}")
     forward = ["type filter hook forward priority filter + 10", "ct state established,related accept", *jumps]
     chains.append("chain forward {\n" + "".join(f"  {line}\n" for line in forward) + "}")
-    return "table ip proof {\n" + "\n".join(chains) + "\n}\n"
+    return f"table {ip} proof {{\n" + "\n".join(chains) + "\n}\n"
 
 
 class _Reading:
-    def __init__(self, cluster: Sequence[Object]) -> None:
+    """The cluster's pods as far as they have addresses of one family, `ip` or `ip6`."""
+
+    def __init__(self, cluster: Sequence[Object], ip: str) -> None:
         pods = [item for item in cluster if item["kind"] == "Pod" and item["status"]["phase"] == "Running"]
-        self.pods = [pod for pod in pods if not pod["spec"].get("hostNetwork")]
+        self._ip = ip
+        self.pods = [pod for pod in pods if not pod["spec"].get("hostNetwork") and self.address(pod)]
         self._namespaces = {
             item["metadata"]["name"]: {
                 **item["metadata"].get("labels", {}),
@@ -55,6 +66,11 @@ class _Reading:
             if item["kind"] == "Namespace"
         }
 
+    def address(self, pod: Object) -> str | None:
+        """The pod's address of the family."""
+        addresses: list[str] = [entry["ip"] for entry in pod["status"]["podIPs"]]
+        return next((address for address in addresses if _is_of(address, self._ip)), None)
+
     def allowing(self, policy: Object, pod: Object, direction: str) -> Iterator[str]:
         """A line for every address and port that a policy allows."""
         side, peers, end = ("ingress", "from", "saddr") if direction == "Ingress" else ("egress", "to", "daddr")
@@ -62,15 +78,16 @@ class _Reading:
             for address, other in self._addresses(rule.get(peers), policy["metadata"]["namespace"]):
                 destination = pod if direction == "Ingress" else other
                 for port in _ports(rule.get("ports"), destination):
-                    yield f"ip {end} {address} {port} return"
+                    yield f"{self._ip} {end} {address} {port} return"
 
     def _addresses(self, peers: Sequence[Object] | None, namespace: str) -> Iterator[tuple[str, Object | None]]:
         if not peers:
-            yield "0.0.0.0/0", None
+            yield EVERYWHERE[self._ip], None
         for peer in peers or ():
             if "ipBlock" in peer:
                 assert "except" not in peer["ipBlock"]
-                yield peer["ipBlock"]["cidr"], None
+                if _is_of(peer["ipBlock"]["cidr"], self._ip):
+                    yield peer["ipBlock"]["cidr"], None
                 continue
             for pod in self.pods:
                 where = pod["metadata"]["namespace"]
@@ -80,7 +97,11 @@ class _Reading:
                     else where == namespace
                 )
                 if inside and _meets(peer.get("podSelector", {}), pod["metadata"].get("labels", {})):
-                    yield pod["status"]["podIP"], pod
+                    yield str(self.address(pod)), pod
+
+
+def _is_of(address: str, ip: str) -> bool:
+    return (":" in address) == (ip == "ip6")
 
 
 def _isolates(policy: Object, pod: Object, direction: str) -> bool:

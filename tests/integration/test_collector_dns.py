@@ -15,6 +15,7 @@ from collector.schema import NO_ANSWER
 from collector.sources.dns import PORT, SNAP_BYTES, DnsSource, port_filter
 from deploy.lab import needs
 from deploy.lab.cluster import Lab
+from tests.collector.network import text
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(bool(needs.missing()), reason="; ".join(needs.missing()))]
 
@@ -25,11 +26,6 @@ def rows(columns: Any) -> Iterator[dict[str, Any]]:
     plain = [values if isinstance(values, list) else values.tolist() for values in columns.values()]
     for row in zip(*plain, strict=True):
         yield dict(zip(columns, row, strict=True))
-
-
-def text(high: int, low: int) -> str:
-    assert (high, low >> 32) == (0, 0xFFFF)
-    return ".".join(str(low >> shift & 0xFF) for shift in (24, 16, 8, 0))
 
 
 def test_every_lookup_of_the_lab_is_one_exchange(tmp_path: Path) -> None:

@@ -82,13 +82,13 @@ class TestAsRoot:
                 assert str((node.proc / "1/ns/net").readlink()) == str(node.netns.readlink())
 
     def test_pods_resolve_names_as_people_do(self, tmp_path: Path) -> None:
-        """A shell in a pod finds Services by the short names of its own namespace."""
+        """A shell in a pod finds Services by the short names of its own namespace, of both families."""
         with Lab(tmp_path) as lab:
             pid = lab.pods["app-namespace", "backend-74f9c6d85b-9nxlt"].pid
             command = ["nsenter", "--target", str(pid), "--net", "--uts", "--mount", "--pid"]
-            asked = subprocess.run([*command, "getent", "hosts", "backend-service"], capture_output=True, check=True)
+            asked = subprocess.run([*command, "getent", "ahosts", "backend-service"], capture_output=True, check=True)
             named = subprocess.run([*command, "hostname"], capture_output=True, check=True)
-        assert asked.stdout.split()[0] == b"10.96.0.100"
+        assert {line.split()[0] for line in asked.stdout.splitlines()} == {b"10.96.0.100", b"fd00:10:96::64"}
         assert named.stdout == b"backend-74f9c6d85b-9nxlt\n"
 
     def test_killed_driver_leaves_nothing(self, tmp_path: Path) -> None:

@@ -75,6 +75,21 @@ def test_endpoints_listen(cluster: Cluster) -> None:
     endpoints = {e for s in cluster.services.values() for p in s.ports for e in p.endpoints}
     assert endpoints <= served
     assert len(endpoints) > 10
+    served_v6 = {(pod.address_v6, port) for pod in cluster.pods.values() for _, port in pod.ports}
+    endpoints_v6 = {e for s in cluster.services.values() for p in s.ports for e in p.endpoints_v6}
+    assert endpoints_v6 <= served_v6
+    assert len(endpoints_v6) == 4
+
+
+def test_ipv6_is_on_both_nodes(cluster: Cluster) -> None:
+    """Pods of a dual-stack Service are on both nodes, each in its node's range, and on one of them is another pod."""
+    dual = {
+        pod.key: (pod.node, ipaddress.ip_address(pod.address_v6)) for pod in cluster.pods.values() if pod.address_v6
+    }
+    ranges = {node.name: node.pod_cidr_v6 for node in cluster.nodes}
+    assert all(address in ranges[node] for node, address in dual.values())
+    assert Counter(node for node, _ in dual.values()) == {"node1": 2, "node2": 1}
+    assert cluster.services["app-namespace", "backend-service"].cluster_ip_v6 == "fd00:10:96::64"
 
 
 def test_services_of_every_type(cluster: Cluster) -> None:
@@ -92,13 +107,14 @@ def test_node_rules_name_every_endpoint(cluster: Cluster) -> None:
         for s in cluster.services.values()
         if s.cluster_ip
         for p in s.ports
-        for address, port in p.endpoints
+        for address, port in (*p.endpoints, *((f"[{address}]", port) for address, port in p.endpoints_v6))
     )
     for node in cluster.nodes:
         rules = services.render(cluster, node)
         found = sorted(line.partition("dnat")[1] + line.partition("dnat")[2] for line in rules.splitlines())
         assert [line for line in found if line.startswith("dnat to")] == want
         assert f"ip saddr != {topology.POD_RANGE} ip daddr {node.pod_cidr} return" in rules
+        assert f"ip6 saddr != {topology.POD_RANGE_V6} ip6 daddr {node.pod_cidr_v6} return" in rules
 
 
 def test_hand_written_rules_name_the_right_pods(cluster: Cluster) -> None:

@@ -27,7 +27,9 @@ pytestmark = [pytest.mark.root, pytest.mark.skipif(bool(REASONS), reason="; ".jo
 Key = tuple[int, str, int, str, int]
 TUPLE = re.compile(r"src=(\S+) dst=(\S+) sport=(\d+) dport=(\d+)(?: packets=(\d+) bytes=(\d+))?")
 OVERLAY_PORT = 8472
+FAMILIES = ("ipv4", "ipv6")
 HEADERS = (40, 80)
+IPV6_LONGER = 20
 
 
 @dataclass(frozen=True)
@@ -81,20 +83,27 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     with Lab(folder, enforce=request.param) as lab:
         watchers = {}
         for node in lab.nodes:
-            with (folder / f"{node.name}.events").open("w") as file:
-                command = inside(node.netns, "conntrack", "-E", "-e", "NEW", "-b", "8388608")
-                watchers[node.name] = subprocess.Popen(command, stdout=file, stderr=subprocess.DEVNULL)
+            for family in FAMILIES:
+                with (folder / f"{node.name}.{family}").open("w") as file:
+                    command = inside(node.netns, "conntrack", "-E", "-e", "NEW", "-b", "8388608", "-f", family)
+                    watcher = subprocess.Popen(command, stdout=file, stderr=subprocess.DEVNULL)
+                    watchers[node.name, family] = watcher
         time.sleep(0.5)  # until both listen
         lab.traffic(6)
-        begun = {}
-        for name, watcher in watchers.items():
+        begun: dict[str, list[Entry]] = {}
+        for (name, family), watcher in watchers.items():
             watcher.terminate()
             watcher.wait()
-            begun[name] = parse((folder / f"{name}.events").read_text())
+            begun.setdefault(name, []).extend(parse((folder / f"{name}.{family}").read_text()))
         table, denials = {}, Counter[str]()
         for node in lab.nodes:
-            dump = subprocess.run(inside(node.netns, "conntrack", "-L"), capture_output=True, text=True, check=True)
-            table[node.name] = parse(dump.stdout)
+            dumps = [
+                subprocess.run(
+                    inside(node.netns, "conntrack", "-L", "-f", family), capture_output=True, text=True, check=True
+                )
+                for family in FAMILIES
+            ]
+            table[node.name] = [entry for dump in dumps for entry in parse(dump.stdout)]
             rules = subprocess.run(
                 inside(node.netns, "nft", "list", "counters"), capture_output=True, text=True, check=True
             )
@@ -118,7 +127,8 @@ def entry_node(run: Run, row: dict[str, Any]) -> str:
 def own_addresses(run: Run, node: str) -> set[str]:
     (itself,) = (n for n in run.cluster.nodes if n.name == node)
     pods = {pod.address for pod in run.cluster.pods.values() if pod.node == node}
-    return pods | {itself.address, itself.overlay_address, itself.bridge_address}
+    pods |= {pod.address_v6 for pod in run.cluster.pods.values() if pod.node == node and pod.address_v6}
+    return pods | {itself.address, itself.overlay_address, itself.bridge_address, itself.bridge_address_v6}
 
 
 def enters(run: Run, node: str, entry: Entry) -> bool:
@@ -157,8 +167,8 @@ def test_answers_are_complete(run: Run) -> None:
 
 
 def test_bytes_are_payload_and_headers(run: Run) -> None:
-    """In both directions the kernel's bytes are the payload, what TCP sent of it again, and 40 to 80 bytes a packet."""
-    least, most = HEADERS
+    """In both directions the kernel's bytes are the payload, what TCP sent of it again, and 40 to 80 bytes a packet, 20
+    more over IPv6."""
     once = Counter(key(row) for row in run.truth)
     table = {(node, e.key): e for node, entries in run.table.items() for e in entries}
     checked = 0
@@ -166,6 +176,7 @@ def test_bytes_are_payload_and_headers(run: Run) -> None:
         entry = table.get((entry_node(run, row), key(row)))
         if entry is None or row["protocol"] != 6 or row["outcome"] != "closed" or once[key(row)] > 1:
             continue
+        least, most = (size + (IPV6_LONGER if ":" in row["src_ip"] else 0) for size in HEADERS)
         for way, (packets, size) in zip(("sent", "received"), entry.counted, strict=True):
             payload, again = row[f"{way}_bytes"], row[f"{way}_again_bytes"]
             assert payload + least * packets <= size, row
@@ -180,7 +191,7 @@ def test_masquerade(run: Run) -> None:
     A routed pod address is as flannel has it: masqueraded where the pod is on another node than the one it enters by.
     """
     kinds = {"node-port": True, "outside-to-cluster-ip": True, "ingress": True, "load-balancer-from-pod": True}
-    kinds |= {"external": True, "cluster-ip": False, "database": False, "mesh": False}
+    kinds |= {"external": True, "cluster-ip": False, "database": False, "mesh": False, "ipv6-pod": False}
     tables = {(node, e.key): e for node, entries in run.begun.items() for e in entries}
     seen = set()
     for row in run.truth:
@@ -228,6 +239,7 @@ def test_outcomes(run: Run) -> None:
     """Each way of failing ends as it should, and what is no failure ends in order."""
     expected = {
         "closed-port": {"refused"},
+        "ipv6-closed-port": {"refused"},
         "port-scan": {"refused", "closed"},
         "no-endpoints": {"refused"},
         "no-such-service-port": {"refused"},

@@ -77,7 +77,7 @@ class Client:
         with self._datagram_socket(server, 53) as asked:
             asked.settimeout(TIMEOUT_S)
             row["src_ip"], row["src_port"] = asked.getsockname()
-            query = dns.question(action["host"], row["src_port"])
+            query = dns.question(action["host"], row["src_port"], _asked_family(action))
             row["sent_bytes"] = asked.send(query)
             code = -1
             addresses: list[str] = []
@@ -119,7 +119,7 @@ class Client:
     def _connection(self, action: Action, address: str) -> None:
         row = self._begin(action, action["id"], action["scenario"], address, action["port"], 6)
         with self._stream_socket(action, address) as connection:
-            row["src_ip"], row["src_port"] = connection.getsockname()
+            row["src_ip"], row["src_port"] = connection.getsockname()[:2]
             began_ns = time.perf_counter_ns()
             try:
                 _connect(connection, address, action["port"])
@@ -136,7 +136,7 @@ class Client:
         """
         own, wanted = _own_address(address), action.get("source_port", 0)
         while True:
-            opened = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            opened = socket.socket(_family(address), socket.SOCK_STREAM)
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             opened.bind((own, wanted))
             pair = (opened.getsockname()[1], address, action["port"])
@@ -270,7 +270,7 @@ def _head(action: Action) -> list[str] | None:
         return ["tls", action["server_name"], "", ""]
     if action["kind"] != "http":
         return None
-    return ["http1", action["server"], "POST" if action.get("request_bytes") else "GET", action["path"]]
+    return ["http1", action["server"].strip("[]"), "POST" if action.get("request_bytes") else "GET", action["path"]]
 
 
 def _expect(channel: Channel) -> bytes:
@@ -288,9 +288,17 @@ def _backend(word: str) -> dict[str, Any]:
     return {**who, "ip": address, "port": int(port)}
 
 
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def _asked_family(action: Action) -> socket.AddressFamily:
+    return socket.AF_INET6 if action.get("ipv6") else socket.AF_INET
+
+
 def _own_address(address: str) -> str:
     """The source address the kernel would choose; connecting a datagram socket sends nothing."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+    with socket.socket(_family(address), socket.SOCK_DGRAM) as probe:
         probe.connect((address, 9))
         own: str = probe.getsockname()[0]
         return own

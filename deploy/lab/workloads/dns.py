@@ -1,4 +1,4 @@
-"""The one question a client asks: the IPv4 addresses of a name, as one datagram from a socket that the caller owns.
+"""The one question a client asks: a name's addresses of one family, as one datagram from a socket that the caller owns.
 
 RFC 1035, without recursion of our own, search lists or caching: a lookup is exactly one connection on the network.
 """
@@ -11,14 +11,18 @@ from typing import Final
 
 NXDOMAIN: Final = 3
 _HEADER: Final = struct.Struct(">6H")
-_TYPE_A, _CLASS_IN, _RECURSION_DESIRED = 1, 1, 0x0100
+_CLASS_IN, _RECURSION_DESIRED = 1, 0x0100
+_TYPES: Final = {socket.AF_INET: 1, socket.AF_INET6: 28}
 
 
-def question(name: str, number: int) -> bytes:
-    """The datagram that asks for `name`; `number` comes back in the answer."""
+def question(name: str, number: int, family: socket.AddressFamily = socket.AF_INET) -> bytes:
+    """The datagram that asks for the addresses of `name`; `number` comes back in the answer."""
     labels = b"".join(bytes([len(label)]) + label.encode("ascii") for label in name.rstrip(".").split("."))
     return (
-        _HEADER.pack(number, _RECURSION_DESIRED, 1, 0, 0, 0) + labels + b"\0" + struct.pack(">2H", _TYPE_A, _CLASS_IN)
+        _HEADER.pack(number, _RECURSION_DESIRED, 1, 0, 0, 0)
+        + labels
+        + b"\0"
+        + struct.pack(">2H", _TYPES[family], _CLASS_IN)
     )
 
 
@@ -33,8 +37,9 @@ def answer(message: bytes) -> tuple[int, list[str]]:
         offset = _skip_name(message, offset)
         kind, _, _, length = struct.unpack_from(">2HIH", message, offset)
         offset += 10
-        if kind == _TYPE_A:
-            addresses.append(socket.inet_ntoa(message[offset : offset + length]))
+        addresses += [
+            socket.inet_ntop(family, message[offset : offset + length]) for family, t in _TYPES.items() if t == kind
+        ]
         offset += length
     return flags & 0xF, addresses
 

@@ -107,19 +107,20 @@ class Server:
 
     def listen(self, protocol: str, address: str, port: int) -> None:
         """Serve one port on threads of its own."""
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
         if protocol == "udp-sink":
-            sink = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            sink = socket.socket(family, socket.SOCK_DGRAM)
             sink.bind((address, port))
             threading.Thread(target=self._swallow, args=(sink, port)).start()
         else:
-            listener = socket.create_server((address, port), backlog=256)
+            listener = socket.create_server((address, port), family=family, backlog=256)
             threading.Thread(target=self._accept, args=(listener, protocol)).start()
 
     def _swallow(self, sink: socket.socket, port: int) -> None:
         while True:
             data, peer = sink.recvfrom(65536)
             self._journal.write(
-                event="datagram", peer=peer, port=port, received_bytes=len(data), time_ns=time.time_ns()
+                event="datagram", peer=peer[:2], port=port, received_bytes=len(data), time_ns=time.time_ns()
             )
 
     def _accept(self, listener: socket.socket, protocol: str) -> None:
@@ -127,7 +128,7 @@ class Server:
             connection, peer = listener.accept()
             threading.Thread(target=self._serve, args=(connection, peer, protocol), daemon=True).start()
 
-    def _serve(self, connection: socket.socket, peer: tuple[str, int], protocol: str) -> None:
+    def _serve(self, connection: socket.socket, peer: tuple[Any, ...], protocol: str) -> None:
         number, local = next(self._numbers), connection.getsockname()
         opened_ns = time.time_ns()
         self._journal.write(event="accepted", number=number)
@@ -148,8 +149,8 @@ class Server:
         self._journal.write(
             event="ended",
             number=number,
-            peer=peer,
-            local=local,
+            peer=peer[:2],
+            local=local[:2],
             outcome=outcome,
             asked=asked,
             received_bytes=channel.received_bytes,
@@ -165,7 +166,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", required=True, help="NAMESPACE/POD, said in every answer")
     parser.add_argument("--journal", required=True, help="file to append to")
-    parser.add_argument("--address", default="", help="listen here only")
+    parser.add_argument("--address", default="", help="listen here only, of IPv4")
+    parser.add_argument("--address-v6", help="listen here too")
     parser.add_argument("--certificate", help="PEM with key, for https")
     parser.add_argument("ports", nargs="+", metavar="PROTOCOL:PORT")
     options = parser.parse_args()
@@ -177,6 +179,8 @@ def main() -> None:
         server = Server(options.name, Journal(file), context)
         for port in options.ports:
             protocol, _, number = port.partition(":")
+            if options.address_v6:  # first: the lab waits for IPv4's
+                server.listen(protocol, options.address_v6, int(number))
             server.listen(protocol, options.address, int(number))
         threading.Event().wait()
 
