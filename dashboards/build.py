@@ -5,7 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from . import dns, ingress, mesh, namespace, overview, services, workload
+from . import (
+    dns,
+    external,
+    ingress,
+    mesh,
+    namespace,
+    nodes,
+    overview,
+    pipeline_health,
+    policies,
+    services,
+    tcp,
+    workload,
+)
 from .normalize import Json, normalize, to_text
 
 GENERATED: Final = Path(__file__).parent / "generated"
@@ -13,11 +26,16 @@ GENERATED: Final = Path(__file__).parent / "generated"
 
 _PROGRAMS: Final = {
     "dns": dns.dashboard,
+    "external": external.dashboard,
     "ingress": ingress.dashboard,
     "mesh": mesh.dashboard,
     "namespace": namespace.dashboard,
+    "nodes": nodes.dashboard,
     "overview": overview.dashboard,
+    "pipeline-health": pipeline_health.dashboard,
+    "policies": policies.dashboard,
     "services": services.dashboard,
+    "tcp": tcp.dashboard,
     "workload": workload.dashboard,
 }
 

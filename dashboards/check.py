@@ -26,6 +26,18 @@ HOOKED: Final = {
 """How metrics begin that only a kernel with these hooks in it tells of: where every collector's kernel refuses them, a
 panel of such a metric is rightly empty."""
 
+OPTIONAL: Final = {
+    "flowatlas_traffic_cost_total": "the pipeline has no price table (setting pipeline.prices)",
+    "flowatlas_external_bytes_total": "the pipeline has no geo database (setting pipeline.geo)",
+    "flowatlas_state_age_seconds": "the cluster's state is manifests, which have no age",
+    "flowatlas_watcher_current": "no watcher is scraped: the state is manifests, or another Prometheus scrapes it",
+    "flowatlas_watcher_last_mark_timestamp_seconds": "as flowatlas_watcher_current",
+    "container_network_tcp_usage_total": "collectors do not count pods' sockets, or no pod has any of IPv4",
+    "container_network_tcp6_usage_total": "collectors do not count pods' sockets, or no pod has any of IPv6",
+}
+"""Metrics that are rightly nowhere, each with the reason: where the server has none of one, its panels may be empty.
+Where it has some, an empty panel is a finding as ever."""
+
 
 def check(folder: Path | None = None, prometheus: str | None = None) -> list[Finding]:
     """Everything wrong with the dashboards in `folder` (default: those that Flowatlas brings); empty when all is well.
@@ -64,7 +76,7 @@ def _ask(documents: Mapping[str, Any], url: str) -> list[Finding]:
     try:
         server = Prometheus(url)
         interval_s = server.scrape_interval_s()
-        untold = _untold(server, time.time())
+        untold = (*_untold(server, time.time()), *_absent(server))
     except PrometheusError as error:
         return [Finding("Prometheus", "", str(error))]
     return [
@@ -78,6 +90,12 @@ def _untold(server: Prometheus, now_s: float) -> tuple[str, ...]:
     """How the metrics begin that no collector can tell of."""
     refused = server.instant("max by (hook) (flowatlas_collector_hook_info) == 0", now_s)
     return tuple(start for series in refused for start in HOOKED.get(series["metric"].get("hook", ""), ()))
+
+
+def _absent(server: Prometheus) -> tuple[str, ...]:
+    """The optional metrics that the server has none of."""
+    there = server.label_values("__name__", f'{{__name__=~"{"|".join(OPTIONAL)}"}}')
+    return tuple(name for name in OPTIONAL if name not in there)
 
 
 def _empty(

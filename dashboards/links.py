@@ -36,3 +36,8 @@ def workload(namespace_heading: str, name: str = CELL) -> str:
 def service(namespace_heading: str, name: str = CELL) -> str:
     """Of the Services dashboard."""
     return page("flowatlas-services", namespace=column(namespace_heading), service=name)
+
+
+def node(name: str = CELL) -> str:
+    """Of the dashboard of nodes."""
+    return page("flowatlas-nodes", node=name)

@@ -14,12 +14,13 @@ from itertools import combinations
 from typing import Any, Final
 
 from . import conventions
+from .heatmap import FORMAT
 from .layout import COLUMNS
 from .normalize import SCHEMA_VERSION
 from .promql import BUILT_IN, read, substitute, variables
 from .variables import ALL
 
-PANEL_TYPES: Final = frozenset({"nodeGraph", "stat", "table", "timeseries"})
+PANEL_TYPES: Final = frozenset({"heatmap", "nodeGraph", "stat", "table", "timeseries"})
 """Panel types in use, none of them Angular. A type joins them together with the checks that it needs."""
 
 _GRAPH_COLUMNS: Final = {"nodes": frozenset({"id", "title"}), "edges": frozenset({"id", "source", "target"})}
@@ -187,6 +188,8 @@ def _query_problems(panel: Json, target: Json, declared: set[str]) -> Iterator[s
     if panel.get("type") == "nodeGraph":
         for label in sorted(_GRAPH_COLUMNS.get(target["refId"], frozenset()) - reading.labels):
             yield f"lacks the label {label}"
+    if panel.get("type") == "heatmap" and (reading.labels != {"le"} or target.get("format") != FORMAT):
+        yield f"is not what a heat map reads: buckets by le alone, in the format {FORMAT}"
     if panel.get("type") == "table":
         headed = {name for name in _organized(panel).get("renameByName", {}) if not name.startswith("Value #")}
         if headed != reading.labels:

@@ -12,7 +12,7 @@ from .layout import Section, line, section
 from .nodegraph import WORKLOADS, graph
 from .panels import AMBER, RED, Query, Value, stat, table, timeseries
 from .queries import distinct, increase, named, or_zero, rate, share, top, total, zero_while
-from .rows import failures, pod_interfaces
+from .rows import coverage, failures, pod_interfaces
 from .variables import datasource, label
 
 _BYTES: Final = "flowatlas_flow_bytes_total"
@@ -20,7 +20,6 @@ _CONNECTIONS: Final = "flowatlas_connections_total"
 _FAILURES: Final = "flowatlas_connection_failures_total"
 _DNS: Final = "flowatlas_dns_queries_total"
 _COVERED_PODS: Final = "flowatlas_policy_coverage_pods"
-_COVERED_BYTES: Final = "flowatlas_policy_coverage_bytes_total"
 _FROM: Final = ({"source_namespace": "$namespace"},)
 _TO: Final = ({"destination_namespace": "$namespace"},)
 _TOUCHING: Final = (*_FROM, *_TO)
@@ -46,7 +45,7 @@ def dashboard() -> Dashboard:
             _traffic(),
             _workloads(),
             _neighbours(),
-            _policies(),
+            coverage("Policies", _OWN),
             pod_interfaces("Pods", _OWN),
         ],
     )
@@ -263,31 +262,4 @@ def _neighbour_table(title: str, description: str, key: str, where: tuple[dict[s
         ],
         rows=25,
         links={"Namespace": links.namespace()},
-    )
-
-
-def _policies() -> Section:
-    return section(
-        "Policies",
-        line(
-            8,
-            timeseries(
-                "Pods by coverage",
-                "isolated: a NetworkPolicy selects them. selected: only admin policies do. unprotected: none does.",
-                "short",
-                Query(
-                    total(_COVERED_PODS, by=("direction", "coverage"), where=_OWN),
-                    "{{direction}} {{coverage}}",
-                ),
-            ),
-            timeseries(
-                "Traffic by what it stands on",
-                "Bytes a second of the namespaces' pods: allowed by a rule, by default, by no policy, or denied.",
-                "Bps",
-                Query(
-                    rate(_COVERED_BYTES, by=("direction", "coverage"), where=_OWN),
-                    "{{direction}} {{coverage}}",
-                ),
-            ),
-        ),
     )

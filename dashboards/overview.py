@@ -13,15 +13,14 @@ from .frame import frame
 from .layout import Section, line, section
 from .nodegraph import NAMESPACES, graph
 from .panels import AMBER, RED, Query, Value, stat, table, timeseries
-from .queries import age, distinct, increase, named, or_zero, rate, share, top, total, zero_while
-from .rows import pod_interfaces
+from .queries import distinct, increase, named, or_zero, rate, share, top, zero_while
+from .rows import pipeline, pod_interfaces
 from .variables import datasource, label
 
 _BYTES: Final = "flowatlas_flow_bytes_total"
 _CONNECTIONS: Final = "flowatlas_connections_total"
 _FAILURES: Final = "flowatlas_connection_failures_total"
 _PIPELINE: Final = "flowatlas_build_info"
-_COLLECTOR: Final = "flowatlas_collector_rows_total"
 _TOUCHING: Final = ({"source_namespace": "$namespace"}, {"destination_namespace": "$namespace"})
 """Connections with either end in the chosen namespaces; one with both ends there is counted once."""
 _PODS: Final = ({"namespace": "$namespace"},)
@@ -45,7 +44,7 @@ def dashboard() -> Dashboard:
             _failures(),
             _talkers(),
             pod_interfaces("Pod interfaces", _PODS),
-            _pipeline(),
+            pipeline("Flowatlas itself"),
         ],
     )
 
@@ -214,72 +213,6 @@ def _talkers() -> Section:
                     "To": links.workload("To namespace"),
                     "Service": links.service("Service namespace"),
                 },
-            ),
-        ),
-    )
-
-
-def _pipeline() -> Section:
-    return section(
-        "Flowatlas itself",
-        line(
-            7,
-            timeseries(
-                "Observations applied",
-                "Rows a second that the pipeline has applied, by table.",
-                "rowsps",
-                Query(rate("flowatlas_pipeline_rows_total", by=("table",)), "{{table}}"),
-            ),
-            timeseries(
-                "Age of the newest observation",
-                "How long ago each node's newest observation was made. A node that grows old sends nothing any more.",
-                "s",
-                Query(age("flowatlas_pipeline_last_observation_timestamp_seconds", by=("node",)), "{{node}}"),
-                thresholds={60: RED},
-            ),
-            timeseries(
-                "Time spent by stage",
-                "Processing time a second, by stage; 1 s is one core's whole time.",
-                "s",
-                Query(rate("flowatlas_pipeline_stage_seconds_total", by=("stage",)), "{{stage}}"),
-                stacked=True,
-            ),
-        ),
-        line(
-            7,
-            timeseries(
-                "Batches lost, repeated or set aside",
-                "Missing: numbered by the node but not arrived. Repeated: arrived again and not applied "
-                "again. Set aside: could not be read, by reason.",
-                "cps",
-                Query(zero_while(_PIPELINE, rate("flowatlas_pipeline_missing_batches_total")), "missing"),
-                Query(zero_while(_PIPELINE, rate("flowatlas_pipeline_duplicate_batches_total")), "repeated"),
-                Query(
-                    zero_while(
-                        _PIPELINE, rate("flowatlas_pipeline_quarantined_batches_total", by=("reason",)), "reason"
-                    ),
-                    "set aside: {{reason}}",
-                ),
-            ),
-            timeseries(
-                "Rows lost at collectors",
-                "Rows that did not reach the bus, by reason. Empty where Prometheus does not scrape the collectors.",
-                "rowsps",
-                Query(
-                    zero_while(_COLLECTOR, rate("flowatlas_collector_lost_rows_total", by=("reason",)), "reason"),
-                    "{{reason}}",
-                ),
-            ),
-            timeseries(
-                "Series exposed",
-                "Series of flow and counter metrics on the pipeline's /metrics, and cluster objects that "
-                "could not be understood.",
-                "short",
-                Query(total("flowatlas_pipeline_series"), "series"),
-                Query(
-                    zero_while(_PIPELINE, total("flowatlas_state_refused_objects", by=("kind",)), "kind"),
-                    "refused objects: {{kind}}",
-                ),
             ),
         ),
     )

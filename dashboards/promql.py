@@ -20,6 +20,9 @@ Labels = frozenset[str]
 BUILT_IN: Final = {"__rate_interval": "1m", "__range": "1h", "__interval": "15s"}
 """Grafana's own variables that queries may use, and a value to parse them with."""
 
+TARGET_LABELS: Final = frozenset({"instance", "job"})
+"""Labels that Prometheus adds to every series that it scrapes; only what groups by them is taken to have them."""
+
 _VARIABLE: Final = re.compile(r"\$(?:(\w+)|\{(\w+)(?::\w+)?\})")
 _KEEPS_LABELS: Final = frozenset({"topk", "bottomk", "limitk", "limit_ratio"})
 
@@ -97,7 +100,7 @@ def _aggregate(node: Any, reading: Reading) -> Labels:
     if node.modifier is None:
         return frozenset()
     named = frozenset(node.modifier.labels)
-    _require(inner, named, f"{node.op} groups by a label that is not there:", reading)
+    _require(inner | TARGET_LABELS, named, f"{node.op} groups by a label that is not there:", reading)
     return named if node.modifier.type == ast.AggModifierType.By else inner - named
 
 

@@ -11,6 +11,8 @@ from typing import Final
 
 from pipeline.catalog import SERIES
 
+from .promql import TARGET_LABELS
+
 RATE_WINDOW: Final = "$__rate_interval"
 """Grafana's own: at least four scrapes long, whatever the zoom."""
 SHOWN_WINDOW: Final = "$__range"
@@ -122,5 +124,5 @@ def _by(metric: str, labels: Iterable[str]) -> str:
 def _require(metric: str, *labels: str) -> None:
     have = SERIES[metric]
     for label in labels:
-        if label not in have:
+        if label not in have and label not in TARGET_LABELS:
             raise KeyError(f"{metric} has no label {label}; it has {', '.join(have) or 'none'}")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from grafanalib.core import Panel
 
 from .layout import Section, line, section
-from .panels import Query, timeseries
-from .queries import Filter, rate, top, zero_while
+from .panels import RED, Query, timeseries
+from .queries import Filter, age, rate, top, total, zero_while
+
+_PIPELINE: Final = "flowatlas_build_info"
+_SENT: Final = "flowatlas_collector_rows_total"
 
 
 def failures(title: str, description: str, where: tuple[Filter, ...]) -> Panel:
@@ -47,6 +52,97 @@ def pod_interfaces(title: str, where: tuple[Filter, ...]) -> Section:
                 "ten.",
                 "pps",
                 Query(top(10, trouble), "{{namespace}}/{{pod}}"),
+            ),
+        ),
+    )
+
+
+def coverage(title: str, where: tuple[Filter, ...]) -> Section:
+    """How policies cover pods, and what their traffic stands on; the filters are on `namespace`."""
+    by = ("direction", "coverage")
+    name = "{{direction}} {{coverage}}"
+    return section(
+        title,
+        line(
+            8,
+            timeseries(
+                "Pods by coverage",
+                "isolated: a NetworkPolicy selects them. selected: only admin policies do. unprotected: none does.",
+                "short",
+                Query(total("flowatlas_policy_coverage_pods", by=by, where=where), name),
+            ),
+            timeseries(
+                "Traffic by what it stands on",
+                "Bytes a second of the namespaces' pods: allowed by a rule, by default, by no policy, or denied.",
+                "Bps",
+                Query(rate("flowatlas_policy_coverage_bytes_total", by=by, where=where), name),
+            ),
+        ),
+    )
+
+
+def pipeline(title: str) -> Section:
+    """Whether observations come, how old they are, what their processing takes, and what of them is lost."""
+    return section(
+        title,
+        line(
+            7,
+            timeseries(
+                "Observations applied",
+                "Rows a second that the pipeline has applied, by table.",
+                "rowsps",
+                Query(rate("flowatlas_pipeline_rows_total", by=("table",)), "{{table}}"),
+            ),
+            timeseries(
+                "Age of the newest observation",
+                "How long ago each node's newest observation was made. A node that grows old sends nothing any more.",
+                "s",
+                Query(age("flowatlas_pipeline_last_observation_timestamp_seconds", by=("node",)), "{{node}}"),
+                thresholds={60: RED},
+            ),
+            timeseries(
+                "Time spent by stage",
+                "Processing time a second, by stage; 1 s is one core's whole time.",
+                "s",
+                Query(rate("flowatlas_pipeline_stage_seconds_total", by=("stage",)), "{{stage}}"),
+                stacked=True,
+            ),
+        ),
+        line(
+            7,
+            timeseries(
+                "Batches lost, repeated or set aside",
+                "Missing: numbered by the node but not arrived. Repeated: arrived again and not applied "
+                "again. Set aside: could not be read, by reason.",
+                "cps",
+                Query(zero_while(_PIPELINE, rate("flowatlas_pipeline_missing_batches_total")), "missing"),
+                Query(zero_while(_PIPELINE, rate("flowatlas_pipeline_duplicate_batches_total")), "repeated"),
+                Query(
+                    zero_while(
+                        _PIPELINE, rate("flowatlas_pipeline_quarantined_batches_total", by=("reason",)), "reason"
+                    ),
+                    "set aside: {{reason}}",
+                ),
+            ),
+            timeseries(
+                "Rows lost at collectors",
+                "Rows that did not reach the bus, by reason. Empty where Prometheus does not scrape the collectors.",
+                "rowsps",
+                Query(
+                    zero_while(_SENT, rate("flowatlas_collector_lost_rows_total", by=("reason",)), "reason"),
+                    "{{reason}}",
+                ),
+            ),
+            timeseries(
+                "Series exposed",
+                "Series of flow and counter metrics on the pipeline's /metrics, and cluster objects that "
+                "could not be understood.",
+                "short",
+                Query(total("flowatlas_pipeline_series"), "series"),
+                Query(
+                    zero_while(_PIPELINE, total("flowatlas_state_refused_objects", by=("kind",)), "kind"),
+                    "refused objects: {{kind}}",
+                ),
             ),
         ),
     )

@@ -18,7 +18,7 @@ from . import recordings, shims
 from .alerts import ALERTS, Alert
 from .build import GENERATED
 from .lint import Finding
-from .promql import Reading, read
+from .promql import TARGET_LABELS, Reading, read
 from .recordings import RECORDED, RECORDINGS, Recording
 from .shims import SHIMS
 
@@ -28,8 +28,6 @@ SHIM_RULES: Final = GENERATED / "shims.yaml"
 """The committed file of shims, likewise."""
 
 ANNOTATIONS: Final = ("summary", "description", "runbook_url")
-TARGET_LABELS: Final = frozenset({"instance", "job"})
-"""Labels that Prometheus adds to every series that it scrapes."""
 
 _HEADING: Final = "# Made from dashboards/{} by `make docs`; do not edit.\n"
 _KNOWN: Final = {**SERIES, **RECORDED}

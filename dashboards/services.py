@@ -10,7 +10,7 @@ from . import links
 from .frame import frame
 from .layout import Section, line, section
 from .panels import AMBER, RED, Query, Value, stat, table, timeseries
-from .queries import distinct, increase, named, or_zero, rate, share, top, zero_while
+from .queries import distinct, extreme, increase, named, or_zero, rate, share, top, zero_while
 from .variables import datasource, label
 
 _BYTES: Final = "flowatlas_service_bytes_total"
@@ -20,6 +20,12 @@ _ENDPOINTS: Final = "flowatlas_service_endpoint_connections_total"
 _FLOW_BYTES: Final = "flowatlas_flow_bytes_total"
 _FLOW_CONNECTIONS: Final = "flowatlas_connections_total"
 _FLOW_FAILURES: Final = "flowatlas_connection_failures_total"
+_NO_ENDPOINT: Final = "flowatlas_service_no_endpoint_connections_total"
+_AFFINITY: Final = "flowatlas_service_affinity_connections_total"
+_BYPASS: Final = "flowatlas_service_bypass_connections_total"
+_SKEW: Final = "flowatlas_service_endpoint_skew_ratio"
+_GINI: Final = "flowatlas_service_endpoint_gini_ratio"
+_LAST: Final = "flowatlas_service_last_connection_timestamp_seconds"
 _CHOSEN: Final = ({"service_namespace": "$namespace", "service": "$service"},)
 _DIALLED: Final = ({"service_namespace": "$namespace", "service": "$service", "service_port": ".+"},)
 """As _CHOSEN, without the connections that dialled no Service at all, which All would let through."""
@@ -41,7 +47,7 @@ def dashboard() -> Dashboard:
             label("namespace", "Namespace", _CONNECTIONS, "service_namespace"),
             label("service", "Service", _CONNECTIONS, "service", {"service_namespace": "$namespace"}),
         ],
-        sections=[_key_figures(), _services(), _traffic(), _endpoints(), _callers()],
+        sections=[_key_figures(), _services(), _traffic(), _endpoints(), _conduct(), _callers()],
     )
 
 
@@ -195,6 +201,80 @@ def _endpoints() -> Section:
                 "cps",
                 Query(named("node", rate(_ENDPOINTS, by=("node",), where=_CHOSEN), empty="no node"), "{{node}}"),
                 stacked=True,
+            ),
+        ),
+    )
+
+
+def _conduct() -> Section:
+    """Whether Services do what they promise, and whether anybody needs them."""
+    idle = f"time() - {extreme('max', _LAST, by=_PORT, where=_CHOSEN)}"
+    port = {"service_namespace": "Namespace", "service": "Service", "service_port": "Port"}
+    to_services = {"Namespace": links.namespace(), "Service": links.service("Namespace")}
+    return section(
+        "Conduct",
+        line(
+            8,
+            timeseries(
+                "Dialled without endpoints",
+                "Connections a second to Services that had no ready endpoint then.",
+                "cps",
+                Query(zero_while(_CONNECTIONS, rate(_NO_ENDPOINT, by=_SERVICE, where=_CHOSEN), "service"), _NAME),
+                thresholds={0.001: RED},
+            ),
+            timeseries(
+                "Session affinity",
+                "Connections a second of clients that came again, to Services that promise them the same endpoint. "
+                "broken: another although the first was ready. moved: it was not.",
+                "cps",
+                Query(
+                    zero_while(_CONNECTIONS, rate(_AFFINITY, by=("affinity",), where=_CHOSEN), "affinity"),
+                    "{{affinity}}",
+                ),
+                stacked=True,
+            ),
+            timeseries(
+                "Past the Service",
+                "Connections a second straight to endpoints of Services that have an address; the ten callers with "
+                "most. No Service: the endpoint is several Services'.",
+                "cps",
+                Query(
+                    zero_while(
+                        _CONNECTIONS, top(10, rate(_BYPASS, by=(*_CALLER, *_SERVICE), where=_CHOSEN)), "source_workload"
+                    ),
+                    f"{{{{source_namespace}}}} {{{{source_workload}}}} > {_NAME}",
+                ),
+            ),
+        ),
+        line(
+            8,
+            table(
+                "Least even load",
+                "Connections of the busiest endpoint over the mean of all (1 is even), and the Gini coefficient (0 is "
+                "even), of the last 5 minutes, where there were 10 connections to 2 endpoints or more.",
+                port,
+                [
+                    Value("Busiest over mean", "short", extreme("max", _SKEW, by=_PORT, where=_CHOSEN)),
+                    Value("Gini", "short", extreme("max", _GINI, by=_PORT, where=_CHOSEN)),
+                ],
+                rows=25,
+                links=to_services,
+            ),
+            table(
+                "Longest not dialled",
+                "Time since the last connection to each Service port, the 25 longest; those that nobody dialled since "
+                "the pipeline started come first.",
+                port,
+                [
+                    Value("Idle", "s", idle),
+                    Value(
+                        "Last dialled",
+                        "dateTimeFromNow",
+                        f"1000 * {extreme('max', _LAST, by=_PORT, where=_CHOSEN)}",
+                    ),
+                ],
+                rows=25,
+                links=to_services,
             ),
         ),
     )

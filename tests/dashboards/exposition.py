@@ -11,6 +11,20 @@ from pipeline.catalog import METRICS, Metric
 
 SERIES = 3
 
+VALUES = {
+    "coverage": ("unprotected", "isolated", "explicit"),
+    "direction": ("ingress", "egress", "ingress"),
+    "destination_workload_kind": ("Deployment", "External", "Node"),
+    "flow_direction": ("request", "reply", "request"),
+    "locality": ("cross_zone", "same_zone", "internet"),
+    "mismatch": ("established_denied", "dropped_allowed", "established_denied"),
+    "protocol": ("TCP", "UDP", "TCP"),
+    "scope": ("node", "overlay", "node"),
+    "source_workload_kind": ("Deployment", "Node", "External"),
+    "verdict": ("allowed", "denied", "not judged"),
+}
+"""What panels ask for by name: labels whose values are known. All others are their name and a number."""
+
 
 def exposition(growth: int, without: frozenset[str] = frozenset()) -> str:
     """All metrics save those named in `without`; counters stand at a multiple of `growth`."""
@@ -20,7 +34,9 @@ def exposition(growth: int, without: frozenset[str] = frozenset()) -> str:
 def _family(metric: Metric, growth: int) -> str:
     lines = [f"# HELP {metric.name} {metric.help}", f"# TYPE {metric.name} {metric.kind}"]
     for series in range(SERIES if metric.labels else 1):
-        labels = [f'{label}="{label}-{series}"' for label in metric.labels]
+        labels = [
+            f'{label}="{VALUES[label][series] if label in VALUES else f"{label}-{series}"}"' for label in metric.labels
+        ]
         for name, bounds in ((name, metric.le if "le" in have else ("",)) for name, have in metric.series.items()):
             for bound in bounds:
                 inside = ",".join([*labels, *([f'le="{bound}"'] if bound else [])])

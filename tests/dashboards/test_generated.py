@@ -17,6 +17,8 @@ from dashboards.build import GENERATED, build, documents
 from dashboards.check import check
 from dashboards.lint import panels_of
 from dashboards.normalize import to_text
+from dashboards.promql import BUILT_IN, read, substitute
+from pipeline.catalog import METRICS
 
 NAMES = sorted(documents())
 
@@ -33,6 +35,18 @@ def test_building_twice_gives_equal_text() -> None:
 
 def test_nothing_is_wrong_with_them() -> None:
     assert check() == []
+
+
+def test_every_metric_is_on_a_panel() -> None:
+    """A metric that nobody sees is not needed, or lacks a panel."""
+    owner = {series: metric.name for metric in METRICS for series in metric.series}
+    shown = set()
+    for document in documents().values():
+        values = {variable["name"]: ".*" for variable in document["templating"]["list"]} | BUILT_IN
+        for panel in panels_of(document):
+            for target in panel["targets"]:
+                shown |= {owner[series] for series in read(substitute(target["expr"], values)).metrics}
+    assert sorted(name for name in set(owner.values()) - shown if "_snapshot_" not in name) == []
 
 
 @pytest.mark.parametrize("name", NAMES)
