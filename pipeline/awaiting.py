@@ -6,6 +6,7 @@ once, at the latest `wait_s` after it was given, however far the state has come 
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
 from typing import Final
@@ -28,7 +29,7 @@ class Part:
     flows: pl.DataFrame
     """The rows, and until when the state must be known for each."""
     given_s: float
-    """When they came to us, by the caller's clock."""
+    """When they came to us, by the caller's clock; infinite where another process was given them."""
     is_second: bool
     """Whether they have been judged once, with an end that nothing held."""
 
@@ -61,10 +62,10 @@ class Awaiting:
         """The parts that are held; the name of a frame tells whether its rows were judged once."""
         return {f"{place}{_SECOND if part.is_second else _FIRST}": part.flows for place, part in enumerate(self._parts)}
 
-    def restore(self, frames: Frames, given_s: float = 0.0) -> int:
-        """Take up rows, as if they had been given at `given_s`: by 0, that they have waited long enough."""
+    def restore(self, frames: Frames) -> int:
+        """Take up rows; they wait from the next `release` on."""
         for name, flows in frames.items():
-            self._hold(Part(flows, given_s, name.endswith(_SECOND)))
+            self._hold(Part(flows, math.inf, name.endswith(_SECOND)))
         return 0
 
     def take(self, flows: pl.DataFrame, known_until: int, now_s: float) -> pl.DataFrame:
@@ -99,7 +100,8 @@ class Awaiting:
         kept: deque[Part] = deque()
         excess = self.rows - self._max_rows
         for part in self._parts:
-            has_waited = now_s - part.given_s >= self._wait_s or excess > 0
+            given_s = min(part.given_s, now_s)
+            has_waited = now_s - given_s >= self._wait_s or excess > 0
             is_known = part.flows[_DUE] < known_until
             if has_waited or is_known.all():
                 out, rest = part.flows, None
@@ -109,11 +111,11 @@ class Awaiting:
                 out, rest = None, part.flows
             if out is not None:
                 late = int((out["start"] >= known_until).sum())
-                released.append(Released(out.drop(_DUE), part.given_s, part.is_second or has_waited, late))
+                released.append(Released(out.drop(_DUE), given_s, part.is_second or has_waited, late))
                 excess -= out.height
                 self.rows -= out.height
             if rest is not None:
-                kept.append(Part(rest, part.given_s, part.is_second))
+                kept.append(Part(rest, given_s, part.is_second))
         self._parts = kept
         return released
 

@@ -48,6 +48,9 @@ class PipelineConfig:
     Country, City, ASN and others of their shape. Read at the start; wants the extra `geo`."""
     lake: Path | None = None
     """Folder of the Parquet history; None writes none."""
+    snapshot: Path | None = None
+    """Folder of snapshots, which make metrics go on after a restart as if there had been none; one below it for each
+    group and share of partitions. None keeps none: metrics begin at zero, what was not committed is counted again."""
     services_by: Literal["auto", "dialled", "backend"] = "auto"
     """What tells the Service of a flow: the address dialled; the backend too, where the dataplane shows no other
     (Cilium in kube-proxy's place); `auto` looks which of them the cluster runs."""

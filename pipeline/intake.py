@@ -10,7 +10,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from collector.schema import BatchError
 
@@ -59,6 +59,15 @@ class Intake:
     def missing(self) -> Mapping[str, int]:
         """Batches that have not come while later ones of the same node have, by node."""
         return self._ledger.missing()
+
+    def state(self) -> dict[str, Any]:
+        """Which batches have come, as plain values."""
+        return self._ledger.to_dict()
+
+    def restore(self, values: Mapping[str, Any]) -> None:
+        """Take up which batches have come."""
+        self._ledger = BatchLedger.from_dict(values)
+        self._meters.duplicates = self._ledger.duplicates
 
     def _decode(self, message: Message) -> Decoded | None:
         try:

@@ -76,7 +76,8 @@ class Skew:
     def samples(self) -> list[Samples]:
         """Both ratios, of Service ports with enough connections to two endpoints or more."""
         window = self._window()
-        ratios = self._ratios(window) if window.height else pl.DataFrame(schema={"number": pl.UInt32})
+        is_known = window.height > 0 and self._snapshot is not None  # not before a restart knows the cluster
+        ratios = self._ratios(window) if is_known else pl.DataFrame(schema={"number": pl.UInt32})
         if ratios.is_empty():
             labels = self._labels.clear()
             ratios = pl.DataFrame(schema={"skew": pl.Float64, "gini": pl.Float64})

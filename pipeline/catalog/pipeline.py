@@ -74,6 +74,30 @@ METRICS: Final = (
         "Look-ups of an address that the bytes of a MaxMind database did not allow.",
     ),
     Metric("flowatlas_pipeline_series", "gauge", "", (), "Series of flow and counter metrics exposed."),
+    Metric(
+        "flowatlas_pipeline_snapshot_timestamp_seconds",
+        "gauge",
+        "seconds",
+        (),
+        "When the last snapshot was taken. Not there without `pipeline.snapshot`; it stands still while nothing comes.",
+    ),
+    Metric("flowatlas_pipeline_snapshot_write_seconds", "gauge", "seconds", (), "How long the last snapshot took."),
+    Metric("flowatlas_pipeline_snapshot_bytes", "gauge", "bytes", (), "The size of the last snapshot."),
+    Metric(
+        "flowatlas_pipeline_snapshot_refused_total",
+        "counter",
+        "",
+        (),
+        "Snapshots that were damaged when they were to be taken up, so that the one before it was.",
+    ),
+    Metric(
+        "flowatlas_pipeline_snapshot_misfit_rows_total",
+        "counter",
+        "",
+        ("part",),
+        "Rows of a snapshot that had other labels or columns than those of today, by part: folded into what is left of "
+        "their labels, or dropped where nothing fits.",
+    ),
     Metric("flowatlas_state_objects", "gauge", "", ("kind",), "Kubernetes objects known, by kind."),
     Metric(
         "flowatlas_state_refused_objects",

@@ -42,6 +42,9 @@ def add(commands: Subparsers) -> None:
     command.add_argument("--listen", metavar="HOST:PORT", help="where to serve (default: 127.0.0.1:9464)")
     command.add_argument("--web-config", metavar="FILE", help="TLS and passwords of --listen (default: neither)")
     command.add_argument("--lake", metavar="DIR", help="write the attributed flows there as Parquet (default: off)")
+    command.add_argument(
+        "--snapshot", metavar="DIR", help="keep metrics there, so that a restart goes on exactly (default: off)"
+    )
     command.add_argument("--geo", metavar="FILE[,FILE]", help="MaxMind databases of the outside (default: none)")
     command.add_argument("--group", metavar="NAME", help="consumer group (default: flowatlas)")
     command.add_argument("--workers", metavar="N", help="kafka://: processes that share the work (default: 1)")
@@ -52,7 +55,7 @@ def configuration(arguments: argparse.Namespace) -> PipelineConfig:
     """The pipeline's settings from all layers."""
     from ..config import PipelineConfig
 
-    names = ("bus", "state", "listen", "web_config", "lake", "geo", "group", "workers")
+    names = ("bus", "state", "listen", "web_config", "lake", "snapshot", "geo", "group", "workers")
     return settings.load(
         "pipeline",
         PipelineConfig,
@@ -92,20 +95,24 @@ def serve(
     from ..outputs.prometheus import PrometheusServer
     from ..outputs.publication import Publication
     from ..prices import load_prices
+    from ..snapshots.folder import SnapshotFolder
     from ..state import open_state
 
     pl.Config.set_engine_affinity("in-memory")  # a poll's rows are at hand: to pass them on in pieces costs a fifth
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     options = kafka_options(config.bus, file)
-    reader = open_reader(config.bus, config.group, TOPICS, options, parse_share(config.partitions, os.environ))
+    share = parse_share(config.partitions, os.environ)
+    reader = open_reader(config.bus, config.group, TOPICS, options, share)
     publication = Publication()
     lake = Lake(config.lake) if config.lake is not None else None
     state = open_state(config, options)
     geo = load_geo(config.geo) if config.geo else None
     prices = load_prices(config.prices) if config.prices is not None else None
     live = LiveTail() if config.is_live else None
-    engine = Engine(config, reader, state, publication, lake, prices, live, geo)
+    ordinal = share.ordinal if share is not None else 0
+    folder = SnapshotFolder(config.snapshot, config.group, ordinal) if config.snapshot is not None else None
+    engine = Engine(config, reader, state, publication, lake, prices, live, geo, folder)
     more = {PATH: live.answer} if live is not None else {}
     guard = WebGuard(config.web_config) if config.web_config else None
     with PrometheusServer(config.listen_address, publication, engine.ready.is_set, more=more, guard=guard) as server:

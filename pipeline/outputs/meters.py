@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
-from typing import Final
+from typing import Any, Final
 
 from ..aggregate.samples import Samples, samples_of
 from ..catalog import BY_NAME
@@ -40,6 +40,12 @@ class Meters:
         """Messages that wait on the bus, by topic."""
         self.geo_failures = 0
         """Look-ups that a MaxMind database's bytes did not allow."""
+        self.refused_snapshots = 0
+        """Snapshots that could not be read."""
+        self.misfits: Counter[str] = Counter()
+        """Rows of snapshots that found no place as they were, by part."""
+        self._snapshot: tuple[float, float, int] | None = None
+        """When the last snapshot was taken (Unix time), how long it took (s), and its size (bytes)."""
         self._build = (metadata.version("flowatlas"), platform.python_version())
         self._batches: Counter[tuple[str, ...]] = Counter()
         self._rows: Counter[tuple[str, ...]] = Counter()
@@ -67,6 +73,47 @@ class Meters:
     def quarantined(self, reason: str) -> None:
         """A batch was set aside."""
         self._quarantined[(reason,)] += 1
+
+    def snapshot(self, at_s: float, took_s: float, size: int) -> None:
+        """A snapshot was taken."""
+        self._snapshot = at_s, took_s, size
+
+    def state(self) -> dict[str, Any]:
+        """Everything that is counted, as plain values; gauges are not."""
+        counted = {
+            name: [[*labels, value] for labels, value in counts.items()] for name, counts in self._kept().items()
+        }
+        single = {"late_rows": self.late_rows, "refused_snapshots": self.refused_snapshots}
+        return {
+            "counters": counted,
+            "single": single,
+            "missing": dict(self._missing),
+            "newest_ns": dict(self._newest_ns),
+            "misfits": dict(self.misfits),
+        }
+
+    def restore(self, values: Mapping[str, Any]) -> None:
+        """Take up what is counted, in place of what was until now."""
+        for name, counts in self._kept().items():
+            counts.clear()
+            counts.update({tuple(labels): value for *labels, value in values["counters"].get(name, [])})
+        for (stage,) in {(stage,) for stage in STAGES} - self._seconds.keys():
+            self._seconds[(stage,)] = 0.0
+        self.late_rows = values["single"].get("late_rows", 0)
+        self.refused_snapshots = values["single"].get("refused_snapshots", 0)
+        self._missing = values["missing"]
+        self._newest_ns.clear()
+        self._newest_ns.update(values["newest_ns"])
+        self.misfits = Counter(values["misfits"])
+
+    def _kept(self) -> dict[str, dict[tuple[str, ...], Any]]:
+        return {
+            "batches": self._batches,
+            "rows": self._rows,
+            "quarantined": self._quarantined,
+            "gaps": self._gaps,
+            "seconds": self._seconds,
+        }
 
     def missing(self, by_node: Mapping[str, int]) -> None:
         """How many batches of each node are missing now. What was missing once stays counted when it comes late."""
@@ -96,7 +143,13 @@ class Meters:
             "flowatlas_state_age_seconds": self._state_age(),
             "flowatlas_state_held_rows": {(): self.held_rows},
             "flowatlas_state_late_rows_total": {(): self.late_rows},
+            "flowatlas_pipeline_snapshot_refused_total": {(): self.refused_snapshots},
+            "flowatlas_pipeline_snapshot_misfit_rows_total": _keyed(self.misfits),
         }
+        if self._snapshot is not None:
+            names = ("timestamp_seconds", "write_seconds", "bytes")
+            told = zip(names, self._snapshot, strict=True)
+            values |= {f"flowatlas_pipeline_snapshot_{name}": {(): value} for name, value in told}
         return [samples_of(BY_NAME[name], series_values) for name, series_values in values.items()]
 
     def _state_age(self) -> Mapping[tuple[str, ...], float]:

@@ -52,6 +52,7 @@ class SnapshotFolder:
         self._encoder = Encoder()
         self._lock: int | None = None
         self._current = Version(0, 0)
+        self._number = 0
         self._prepared: Version | None = None
         self.refused = 0
         """Snapshots that were found and could not be read."""
@@ -107,7 +108,8 @@ class SnapshotFolder:
         Raises TransientError where the disk refuses, PermanentError where another writer has taken over.
         """
         self._stand()
-        version = Version(self._current.writer, self._current.number + 1)
+        version = Version(self._current.writer, self._number + 1)
+        self._number = version.number  # what was prepared stays, for the history may have it though nobody said so
         path = self._path / version.file("prepared")
         try:
             with path.open("wb") as file:
@@ -168,6 +170,9 @@ class SnapshotFolder:
         return writer
 
     def _forget_old(self) -> None:
+        for version, kind in list(self._found()):
+            if kind == "prepared" and version < self._current:
+                (self._path / version.file(kind)).unlink(missing_ok=True)
         promoted = sorted((version for version, kind in self._found() if kind == "snapshot"), reverse=True)
         for version in promoted[KEPT:]:
             (self._path / version.file("snapshot")).unlink(missing_ok=True)

@@ -82,10 +82,10 @@ def message(shipped: Batch, **other: Any) -> Message:
     return Message(**{**fields, **other})
 
 
-def write_segment(root: Path, shipped: Batch) -> None:
-    """Put a batch on the file:// bus, as the collector's sink does."""
+def write_segment(root: Path, shipped: Batch, times: int = 1) -> None:
+    """Put a batch on the file:// bus, as the collector's sink does; or so many of it."""
     folder = root / shipped.topic / shipped.node
     folder.mkdir(parents=True, exist_ok=True)
     name = f"{shipped.epoch:020d}-{shipped.seq:012d}.seg"
-    (folder / f"{name}.tmp").write_bytes(pack_record(shipped.headers(), shipped.value))
+    (folder / f"{name}.tmp").write_bytes(times * pack_record(shipped.headers(), shipped.value))
     (folder / f"{name}.tmp").rename(folder / name)

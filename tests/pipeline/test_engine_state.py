@@ -158,13 +158,13 @@ def test_a_change_elsewhere_costs_no_name(monkeypatch: pytest.MonkeyPatch) -> No
     bench.tell_all()
     bench.engine.step(0)
     named: list[int] = []
-    name = bench.engine._flows._name
+    name = bench.engine._stages._flows._name
 
     def counted(ids: Any) -> Any:
         named.append(ids.height)
         return name(ids)
 
-    monkeypatch.setattr(bench.engine._flows, "_name", counted)
+    monkeypatch.setattr(bench.engine._stages._flows, "_name", counted)
     bench.tell(put(NOW, pod("other", "node-b", "10.0.2.20")))
     bench.engine.step(0)
     bench.drain()

@@ -1,0 +1,82 @@
+"""When a snapshot is taken and taken up: what goes into it, and what comes before it counts.
+
+The order is the promise: the snapshot is prepared on disk, then the history is written (where it is due) under the
+snapshot's version, then the snapshot counts. The invariant: what `take` has returned from is what a successor has.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ..bus import Places
+from ..intake import Intake
+from ..kept import frames_of, restored
+from ..outputs.meters import Meters
+from ..stages import Stages
+from .folder import SnapshotFolder
+from .layout import Content
+
+log = logging.getLogger(__name__)
+
+WriteHistory = Callable[[int], None]
+"""Writes the rows that the history holds, as belonging to a version."""
+
+
+class Snapshots:
+    """Takes what `stages`, `intake` and `meters` know to and from a folder."""
+
+    def __init__(self, folder: SnapshotFolder, stages: Stages, intake: Intake, meters: Meters) -> None:
+        self.places: Places | None = None
+        """Where on the bus the last snapshot ends; None where there is none."""
+        self._folder = folder
+        self._stages = stages
+        self._intake = intake
+        self._meters = meters
+        self._last: dict[str, Any] = {}
+
+    def take_up(self, in_history: int | None = None) -> bool:
+        """Open the folder and go on from its last snapshot; whether there is one.
+
+        Raises TransientError while another process has the folder, ConfigError where it cannot be used.
+        """
+        began = time.monotonic()
+        self._folder.open()
+        content = self._folder.load(in_history)
+        self._meters.refused_snapshots += self._folder.refused
+        if content is None:
+            return False
+        values = content.values
+        self._intake.restore(values["batches"])
+        self._meters.restore(values["meters"])
+        self._meters.refused_snapshots += self._folder.refused
+        for part, rows in restored(self._stages.kept(), content.frames).items():
+            log.warning("snapshot: %d rows of %s were kept under other labels or columns than today's", rows, part)
+            self._meters.misfits[part] += rows
+        self.places = values["places"]
+        log.info("snapshot: taken up in %.2f s", time.monotonic() - began)
+        return True
+
+    def take(self, places: Places, write_history: WriteHistory | None = None) -> None:
+        """Let everything until `places` count. Where nothing has changed since the last time, nothing is written.
+
+        Raises TransientError where a disk refuses, PermanentError where another process has taken over.
+        """
+        began = time.monotonic()
+        values = {"places": places, "batches": self._intake.state(), "meters": self._meters.state()}
+        if values == self._last and write_history is None:
+            return
+        held = {} if write_history is None else {"lake"}
+        parts = {name: part for name, part in self._stages.kept().items() if name not in held}
+        version = self._folder.prepare(Content(values, frames_of(parts)))
+        if write_history is not None:
+            write_history(version)
+        self._folder.promote()
+        self.places, self._last = places, values
+        self._meters.snapshot(time.time(), time.monotonic() - began, self._folder.bytes)
+
+    def close(self) -> None:
+        """Let the folder go; safe to call twice."""
+        self._folder.close()

@@ -1,0 +1,189 @@
+"""`flowatlas pipeline --snapshot` killed at random instants under load: what it counts is what was shipped, exactly.
+
+The ledger is what the shipper knows that it has shipped. Throughout, no counter that anybody could see may fall.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from collector.schema import OUTCOMES, Batch
+from tests.pipeline.shipments import NOW, SECOND, batch, flow, write_segment
+from tests.pipeline.small_cluster import OBJECTS
+
+KILLS = 20
+START_SECONDS = 60
+NODES = ("node-a", "node-b")
+ROWS = 40
+WORKLOADS = ("10.0.1.5", "10.0.2.5")
+SERVICES = (("10.96.0.7", "10.0.2.7", 5432), ("10.96.0.5", "10.0.1.5", 80))
+
+Series = tuple[str, tuple[tuple[str, str], ...]]
+
+
+class Shipper(threading.Thread):
+    """Ships batches of every node until stopped, some of them twice, and knows what they come to."""
+
+    def __init__(self, bus: Path, seed: int) -> None:
+        super().__init__(daemon=True)
+        self.rows = self.batches = self.again = self.bytes = self.connections = self.refused = 0
+        self._bus = bus
+        self._random = random.Random(seed)
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        epoch = dict.fromkeys(NODES, 1)
+        seq = Counter[str]()
+        while not self._ended.wait(0.01):
+            node = self._random.choice(NODES)
+            if self._random.random() < 0.01:
+                epoch[node], seq[node] = epoch[node] + 1, 0
+            self._ship(self._batch(node, seq[node], epoch[node]))
+            seq[node] += 1
+
+    def stop(self) -> None:
+        self._ended.set()
+        self.join()
+
+    def _batch(self, node: str, seq: int, epoch: int) -> Batch:
+        rows = []
+        for number in range(ROWS):
+            vip, backend, port = self._random.choice(SERVICES)
+            outcome = self._random.choice(("open", "closed", "refused"))
+            size = self._random.randrange(1, 100_000)
+            source = WORKLOADS[NODES.index(node)]
+            more = {"bytes": size, "reply_bytes": 2 * size, "outcome": OUTCOMES.index(outcome), "flow_id": number}
+            rows.append(flow(source, vip, port, backend=backend, start=NOW - SECOND, time=NOW, **more))
+            self.bytes += 3 * size
+            self.connections += 1
+            self.refused += outcome == "refused"
+        self.rows += ROWS
+        self.batches += 1
+        return batch(node, seq, rows, epoch=epoch)
+
+    def _ship(self, shipped: Batch) -> None:
+        is_again = self._random.random() < 0.1  # as a collector ships a batch again that nobody acknowledged
+        self.again += is_again
+        write_segment(self._bus, shipped, times=1 + is_again)
+
+
+class Watched:
+    """Runs of the command, one after the other, and what was seen of their counters."""
+
+    def __init__(self, folder: Path) -> None:
+        state = folder / "state.json"
+        state.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": list(OBJECTS)}))
+        self.command = [sys.executable, "-m", "pipeline.cli.main", "pipeline", "--listen", "127.0.0.1:0"]
+        self.command += ["--bus", f"file://{folder / 'bus'}", "--state", str(state), "--snapshot", str(folder / "snap")]
+        self.seen: dict[Series, float] = {}
+        self.fallen: list[tuple[Series, float, float]] = []
+        self._folder = folder
+        self._child: subprocess.Popen[bytes] | None = None
+        self._address = ""
+
+    def start(self) -> None:
+        with (self._folder / "log").open("wb") as log:
+            environment = {"PATH": "/usr/bin:/bin", "FLOWATLAS_PIPELINE_WINDOW_S": "0.1"}
+            self._child = subprocess.Popen(self.command, stdout=log, stderr=log, env=environment)
+        deadline = time.monotonic() + START_SECONDS
+        while not (served := re.search(r"serving /metrics on (\S+)", self.log())):
+            assert self._child.poll() is None, self.log()
+            assert time.monotonic() < deadline, self.log()
+            time.sleep(0.02)
+        self._address = served[1]
+
+    def log(self) -> str:
+        return (self._folder / "log").read_text()
+
+    def look(self) -> None:
+        """Scrape once, and note the counters that have fallen."""
+        try:
+            with urllib.request.urlopen(f"http://{self._address}/metrics", timeout=5) as answer:
+                page = answer.read().decode()
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            return
+        for family in text_string_to_metric_families(page):
+            for sample in family.samples:
+                if family.type == "counter" or (family.type == "histogram" and not sample.name.endswith("_sum")):
+                    key = sample.name, tuple(sorted(sample.labels.items()))
+                    if sample.value < self.seen.get(key, 0.0):
+                        self.fallen.append((key, self.seen[key], sample.value))
+                    self.seen[key] = sample.value
+
+    def total(self, name: str) -> float:
+        return sum(value for (known, _), value in self.seen.items() if known == name)
+
+    def kill(self) -> None:
+        if self._child is not None and self._child.poll() is None:
+            self._child.kill()
+            self._child.wait()
+
+    def end(self) -> int:
+        assert self._child is not None
+        self._child.terminate()
+        return self._child.wait(START_SECONDS)
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Iterator[Watched]:
+    it = Watched(tmp_path)
+    try:
+        yield it
+    finally:
+        it.kill()
+
+
+def test_counters_go_on_through_kills_as_if_there_had_been_none(watched: Watched, tmp_path: Path) -> None:
+    shipper = Shipper(tmp_path / "bus", seed=7)
+    instants = random.Random(7)
+    shipper.start()
+    for _ in range(KILLS):
+        watched.start()
+        until = time.monotonic() + instants.uniform(0.0, 1.5)
+        while time.monotonic() < until:
+            watched.look()
+            time.sleep(0.02)
+        watched.kill()
+    shipper.stop()
+    watched.start()
+    deadline = time.monotonic() + START_SECONDS
+    while watched.total("flowatlas_pipeline_rows_total") < shipper.rows and time.monotonic() < deadline:
+        watched.look()
+        time.sleep(0.05)
+    assert watched.end() == 0, watched.log()
+    told = {
+        "rows": watched.total("flowatlas_pipeline_rows_total"),
+        "batches": watched.total("flowatlas_pipeline_batches_total"),
+        "bytes": watched.total("flowatlas_flow_bytes_total"),
+        "of services": watched.total("flowatlas_service_bytes_total"),
+        "connections": watched.total("flowatlas_connections_total"),
+        "refused": watched.total("flowatlas_connection_failures_total"),
+        "again": watched.total("flowatlas_pipeline_duplicate_batches_total"),
+        "missing": watched.total("flowatlas_pipeline_missing_batches_total"),
+    }
+    assert told == {
+        "rows": shipper.rows,
+        "batches": shipper.batches,
+        "bytes": shipper.bytes,
+        "of services": shipper.bytes,
+        "connections": shipper.connections,
+        "refused": shipper.refused,
+        "again": shipper.again,
+        "missing": 0,
+    }
+    assert watched.fallen == []
+    assert shipper.again > 0
