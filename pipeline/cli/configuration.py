@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -18,7 +20,8 @@ def add(commands: Subparsers) -> None:
     command = commands.add_parser(
         "config",
         help="check or print settings",
-        description="Merge defaults, the YAML file and the environment (FLOWATLAS_<SECTION>_<KEY>) for one component.",
+        description="Merge defaults, the YAML file and the environment (FLOWATLAS_<SECTION>_<KEY>) for one component. "
+        "`print` writes the outcome as YAML, beside each setting where its value is from; secrets are not shown.",
         epilog="example: FLOWATLAS_PIPELINE_LISTEN=127.0.0.1:9500 flowatlas config print pipeline",
     )
     command.add_argument("action", choices=("check", "print"))
@@ -45,13 +48,22 @@ def run(arguments: argparse.Namespace) -> int:
 
         config = settings.load("pipeline", PipelineConfig, file=arguments.config, environ=os.environ, flags={})
     if arguments.action == "print":
-        values = {
-            field.name: _plain(getattr(config, field.name)) if field.repr else "(not shown)"
-            for field in dataclasses.fields(config)
-            if field.repr or getattr(config, field.name)
-        }
-        print(msgspec.yaml.encode({arguments.section: values}).decode(), end="")
+        print("\n".join(_lines(arguments.section, config, arguments.config)))
     return 0
+
+
+def _lines(section: str, config: Any, file: Path | None) -> Iterator[str]:
+    """The settings as YAML; a comment behind each says which layer it is from."""
+    origins = settings.origins(section, type(config), file=file, environ=os.environ)
+    yield f"{section}:"
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if not field.repr and not value:
+            continue
+        text = msgspec.yaml.encode({field.name: _plain(value) if field.repr else "(not shown)"}).decode().rstrip()
+        first, *more = text.splitlines()
+        yield f"  {first}  # {origins[field.name]}"
+        yield from (f"  {line}" for line in more)
 
 
 def _plain(value: object) -> object:

@@ -19,6 +19,7 @@ from ..errors import ConfigError
 T = TypeVar("T")
 
 PREFIX = "FLOWATLAS_"
+_ENVIRONMENT = "environment"
 SECTIONS = ("collector", "pipeline", "watcher", "kafka")
 
 
@@ -36,13 +37,8 @@ def load(
     """
     hints = typing.get_type_hints(into)
     fields = {field.name: hints[field.name] for field in dataclasses.fields(into)}  # type: ignore[arg-type]
-    layers: list[tuple[str, Mapping[str, object]]] = [
-        (str(file), _from_file(file, section) if file else {}),
-        ("environment", _from_environment(environ, section)),
-        ("flags", {key: value for key, value in flags.items() if value is not None}),
-    ]
     merged: dict[str, Any] = {}
-    for origin, layer in layers:
+    for origin, layer in _layers(section, file, environ, flags):
         for key, value in layer.items():
             if key not in fields:
                 raise ConfigError(f"{origin}: {section}.{key} is not a setting; known: {', '.join(fields)}")
@@ -57,6 +53,27 @@ def load(
     if missing:
         raise ConfigError(f"{section}: {', '.join(missing)} must be set (flag, environment or file)")
     return into(**merged)
+
+
+def origins(section: str, into: type, *, file: Path | None, environ: Mapping[str, str]) -> dict[str, str]:
+    """By setting, the layer whose value `load` takes when no flags are given: `default`, the file, or the variable."""
+    found = {field.name: "default" for field in dataclasses.fields(into)}
+    for origin, layer in _layers(section, file, environ, {}):
+        for key in layer:
+            is_variable = origin == _ENVIRONMENT
+            found[key] = f"{PREFIX}{section.upper()}_{key.upper()}" if is_variable else origin
+    return found
+
+
+def _layers(
+    section: str, file: Path | None, environ: Mapping[str, str], flags: Mapping[str, object]
+) -> list[tuple[str, Mapping[str, object]]]:
+    """Each layer's name and what it sets, later over earlier."""
+    return [
+        (str(file), _from_file(file, section) if file else {}),
+        (_ENVIRONMENT, _from_environment(environ, section)),
+        ("flags", {key: value for key, value in flags.items() if value is not None}),
+    ]
 
 
 def _from_file(file: Path, section: str) -> Mapping[str, object]:

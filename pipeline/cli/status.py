@@ -23,9 +23,9 @@ def add(commands: Subparsers) -> None:
         "status",
         help="whether Flowatlas itself is well: ready, behind, losses, nodes",
         description="Ask a running pipeline, and collectors where they are named, twice and some seconds apart: is it "
-        "ready, how many flows come, how old is the cluster's state, what was lost and why, and what comes from each "
-        "node. Each problem has the next command. Exit code 1 where something goes wrong now; what was lost before and "
-        "is no more is a warning.",
+        "ready, how many flows come, how much waits on the bus, what is missing between what came, how old is the "
+        "cluster's state, what was lost and why, and what comes from each node. Each problem has the next command. "
+        "Exit code 1 where something goes wrong now; what was lost before and is no more is a warning.",
         epilog="examples: flowatlas status; "
         "flowatlas status --server http://pipeline:9464 --collector http://node1:9465 -o json",
     )
@@ -87,6 +87,11 @@ def _lines(told: Health) -> Iterator[str]:
     yield f"  flows    {told.rows_per_s:.1f} rows/s; {told.series} series"
     yield f"  state    {age}; {', '.join(f'{count} {kind}' for kind, count in kinds[:6]) or 'no objects'}"
     yield f"  waiting  {told.held_rows} rows for the state; {told.late_rows} judged without it"
+    behind = ", ".join(f"{count} {topic}" for topic, count in told.waiting.items() if count)
+    idle = "no message waits" if told.waiting else "does not tell what waits"
+    yield f"  bus      {f'messages that wait: {behind}' if behind else idle}"
+    gaps = sum(node.missing_batches for node in told.nodes)
+    yield f"  gaps     {gaps} batches missing between those that came" if gaps else "  gaps     none"
     set_aside = ", ".join(f"{count} {reason}" for reason, count in told.quarantined.items())
     yield f"  unread   {set_aside or 'no batches'}"
     if told.nodes:

@@ -26,9 +26,10 @@ _REFUSED: Final = "flowatlas_state_refused_objects"
 _STATE_AGE: Final = "flowatlas_state_age_seconds"
 _HELD: Final = "flowatlas_state_held_rows"
 _LATE: Final = "flowatlas_state_late_rows_total"
+_LAG: Final = "flowatlas_bus_lag_messages"
 PIPELINE_NAMES: Final = frozenset(
     (ROWS, NODE_COVERAGE, _QUARANTINED, _MISSING, _DUPLICATES, _NEWEST, _SERIES, _OBJECTS, _REFUSED, _STATE_AGE)
-) | {_HELD, _LATE}
+) | {_HELD, _LATE, _LAG}
 _SOURCE: Final = f"{_COLLECTOR}source_info"
 _HOOK: Final = f"{_COLLECTOR}hook_info"
 _TRACKED: Final = f"{_COLLECTOR}tracked_flows"
@@ -40,7 +41,8 @@ COLLECTOR_NAMES: Final = frozenset((_SOURCE, _HOOK, _TRACKED, _SPOOL, _LOST, _MI
 
 SILENT_S: Final = 120.0
 STALE_S: Final = 60.0
-"""As the alerts FlowatlasCollectorSilent and FlowatlasStateStale have them."""
+BEHIND: Final = 1000
+"""As the alerts FlowatlasCollectorSilent, FlowatlasStateStale and FlowatlasBusLag have them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,8 @@ class Health:
     held_rows: int
     late_rows: int
     objects: Mapping[str, int]
+    waiting: Mapping[str, int]
+    """Messages that wait on the bus for the pipeline, by topic."""
     quarantined: Mapping[str, int]
     nodes: Sequence[NodeHealth]
     collectors: Sequence[CollectorHealth]
@@ -123,6 +127,7 @@ def health(
         int(after.value(_HELD) or 0),
         int(after.value(_LATE) or 0),
         {kind: int(count) for (kind,), count in after.by(_OBJECTS, "kind").items()},
+        {topic: int(count) for (topic,), count in after.by(_LAG, "topic").items()},
         {reason: int(count) for (reason,), count, _ in look.grown(_QUARANTINED, "reason")},
         nodes,
         [_collector(url, told.after) for url, told in collectors.items() if told is not None],
@@ -179,6 +184,13 @@ def _of_pipeline(server: str, is_ready: bool, look: Look) -> Iterator[Finding]:
         if count:
             log = "kubectl -n flowatlas logs deploy/flowatlas-pipeline | grep -i refused"
             yield Finding("state", "warning", where, f"{count:g} objects of kind {kind} are not understood", (), log)
+    earlier = look.before.by(_LAG, "topic")
+    for (topic,), count in after.by(_LAG, "topic").items():
+        was = earlier.get((topic,), 0.0)
+        if min(count, was) > BEHIND:
+            said = f"{count:g} messages of topic {topic} wait: metrics and history are late"
+            next_step = f"flowatlas status --server {server} --over 30"
+            yield Finding("lag", "error" if count >= was else "warning", where, said, (f"{was:g} before",), next_step)
     told = _grown(look, _LATE, "rows were judged before the cluster's state was known")
     yield from told(where, "flowatlas doctor --state bus --bus BUS", ())
     told = _grown(look, _QUARANTINED, "batches were set aside unread")

@@ -140,8 +140,27 @@ def test_config_print_shows_the_merged_settings(
     monkeypatch.setenv("FLOWATLAS_PIPELINE_WINDOW_S", "2.5")
     assert main(["config", "print", "pipeline", "--config", str(file)]) == 0
     printed = capsys.readouterr().out
-    assert "bus: file:///var/bus" in printed
-    assert "window_s: 2.5" in printed
+    assert f"  bus: file:///var/bus  # {file}\n" in printed
+    assert "  window_s: 2.5  # FLOWATLAS_PIPELINE_WINDOW_S\n" in printed
+    assert "  listen: 127.0.0.1:9464  # default\n" in printed
+    again = tmp_path / "again.yaml"
+    again.write_text(printed)
+    assert main(["config", "check", "pipeline", "--config", str(again)]) == 0
+
+
+def test_config_print_shows_no_secret(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for key, value in {
+        "SECURITY_PROTOCOL": "SASL_SSL",
+        "MECHANISM": "PLAIN",
+        "USERNAME": "anna",
+        "PASSWORD": "hush",
+    }.items():
+        monkeypatch.setenv(f"FLOWATLAS_KAFKA_{key}", value)
+    assert main(["config", "print", "kafka"]) == 0
+    printed = capsys.readouterr().out
+    assert "  password: (not shown)  # FLOWATLAS_KAFKA_PASSWORD\n" in printed
+    assert "  username: anna  # FLOWATLAS_KAFKA_USERNAME\n" in printed
+    assert "hush" not in printed
 
 
 def test_the_command_line_and_the_collector_load_nothing_heavy() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli.settings import load
+from pipeline.cli.settings import load, origins
 from pipeline.config import PipelineConfig
 from pipeline.errors import ConfigError
 
@@ -81,3 +81,15 @@ def test_a_wrong_setting_is_named(
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"absent.yaml: No such file"):
         load("collector", Sample, file=tmp_path / "absent.yaml", environ={}, flags={})
+
+
+def test_origins_name_the_layer_that_won(tmp_path: Path) -> None:
+    file = tmp_path / "flowatlas.yaml"
+    file.write_text("collector: {node: from-file, interval_s: 2}\n")
+    environ = {"FLOWATLAS_COLLECTOR_INTERVAL_S": "3"}
+    assert origins("collector", Sample, file=file, environ=environ) == {
+        "node": str(file),
+        "interval_s": "FLOWATLAS_COLLECTOR_INTERVAL_S",
+        "netns": "default",
+        "sources": "default",
+    }

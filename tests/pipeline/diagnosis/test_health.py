@@ -70,3 +70,21 @@ def test_a_hook_that_the_kernel_refuses_is_a_note() -> None:
     text = COLLECTOR + 'flowatlas_collector_hook_info{hook="drops",reason="kernel"} 0\n'
     (finding,) = judged(WELL, collectors={"http://a": Look(scrape(text), scrape(text))}).findings
     assert (finding.severity, finding.problem) == ("note", "the kernel refuses the hook drops")
+
+
+LAG = 'flowatlas_bus_lag_messages{topic="flowatlas.flows.v2"} '
+
+
+def test_what_waits_on_the_bus_is_told_by_topic_and_is_no_fault_while_it_is_little() -> None:
+    found = judged(WELL + LAG + "12\n")
+    assert (found.waiting, found.findings) == ({"flowatlas.flows.v2": 12}, [])
+
+
+def test_a_pipeline_that_falls_behind_is_an_error_and_one_that_catches_up_a_warning() -> None:
+    for before, after, severity in ((1500, 1600, "error"), (1500, 1500, "error"), (1600, 1500, "warning")):
+        (finding,) = judged(WELL + f"{LAG}{after}\n", WELL + f"{LAG}{before}\n").findings
+        assert (finding.severity, finding.evidence) == (severity, (f"{before} before",))
+
+
+def test_a_moment_of_lag_is_none() -> None:
+    assert judged(WELL + LAG + "1500\n", WELL + LAG + "3\n").findings == []
