@@ -28,7 +28,7 @@ from .attribution.aliases import has_aliases, join_aliases, may_be_alias
 from .attribution.dnsnames import DnsNames
 from .attribution.dnsqueries import asked_of, attribute_dns
 from .attribution.drops import attribute_drops
-from .attribution.heads import Heads
+from .attribution.heads import Heads, with_said_names
 from .attribution.policies.live import LivePolicies
 from .attribution.route_lookups import route_lookups_of
 from .awaiting import Awaiting
@@ -213,6 +213,7 @@ class Stages:
             with self.meters.stage("attribute"):
                 if "dns_name" not in judged.columns:
                     judged = self._names.join(judged.lazy(), snapshot).collect()
+                judged = with_said_names(judged, snapshot)
                 if self._geo is not None:
                     judged = self._geo.with_names(judged)
             with self.meters.stage("output"):

@@ -22,9 +22,10 @@ MAX_ANSWERS: Final = 200_000
 MERGE_ROWS: Final = 20_000
 """So many new answers, and half as many as are known, are held beside the others before they are merged with them."""
 
-GIVEN: Final[pl.Enum] = pl.Enum(["exact", "inferred"])
+GIVEN: Final[pl.Enum] = pl.Enum(["exact", "inferred", "sni"])
 """`exact`: the client had just been given this name and no other for the address. `inferred`: it had been given others
-too, of which this is the newest; or only other clients were seen asking, and all of them for this name."""
+too, of which this is the newest; or only other clients were seen asking, and all of them for this name. `sni`: no
+answer told, and the client itself asked for this name by TLS or HTTP (`heads.with_said_names`)."""
 
 _KEY: Final = ("client_hi", "client_lo", "addr_hi", "addr_lo", "name")
 _ANSWERS: Final = pl.Schema(

@@ -13,7 +13,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ..inventory.snapshot import Snapshot
 from ..kept import Frames, rows_of
+from .dnsnames import GIVEN
 
 MAX_CONNECTIONS: Final = 100_000
 """Connections whose heads are remembered, some 10 MB; those whose head came first are forgotten first."""
@@ -23,6 +25,9 @@ _CONNECTION: Final = ("node", "flow_id")
 _PLACE_BITS: Final = 20
 _SPREAD: Final = np.uint64(0x9E3779B97F4A7C15)
 """An odd number near the golden ratio of 2**64: the high bits of multiples tell ids apart that differ little."""
+_ADDRESS: Final = r"^[0-9.]+$|:"
+"""What is no name: a host that was asked for by its address."""
+_EXTERNAL: Final = "External"
 
 
 class Heads:
@@ -116,3 +121,21 @@ def _may_be_among(flow_ids: pl.Series, others: pl.Series) -> NDArray[np.bool_]:
     is_there[there] = True
     among: NDArray[np.bool_] = is_there[asked]
     return among
+
+
+def with_said_names(flows: pl.DataFrame, snapshot: Snapshot) -> pl.DataFrame:
+    """Flows attributed under `snapshot` that have what `DnsNames.join` adds, and where that knows no name the one that
+    the client itself asked the outside for.
+
+    It is the client's word alone: whoever answered may be someone else.
+    """
+    is_nameless = flows["dns_name"].is_null() & (flows["server_name"] != "")
+    if not is_nameless.any():
+        return flows
+    kinds = pl.lit(snapshot.endpoints["kind"].cast(pl.String))
+    is_name = ~pl.col("server_name").str.contains(_ADDRESS)
+    is_said = is_nameless & is_name & (kinds.gather(pl.col("dst_id")) == _EXTERNAL)
+    return flows.with_columns(
+        dns_name=pl.when(is_said).then("server_name").otherwise("dns_name"),
+        dns_given=pl.when(is_said).then(pl.lit("sni", GIVEN)).otherwise("dns_given"),
+    )

@@ -15,10 +15,10 @@ import polars as pl
 from ..attribution.flowfile import PROTOCOL_NUMBERS
 from . import output, terminal
 
-_COLUMNS: Final = ("TIME", "FROM", "TO", "SERVICE", "PORT", "VERDICT", "OUTCOME", "SENT", "RECEIVED")
+_COLUMNS: Final = ("TIME", "FROM", "TO", "SERVICE", "PORT", "VERDICT", "OUTCOME", "SENT", "RECEIVED", "HEAD")
 _RIGHT: Final = {"SENT", "RECEIVED"}
 _LEAST: Final = {"TIME": 12, "FROM": 24, "TO": 24, "SERVICE": 16, "PORT": 9, "VERDICT": 7, "OUTCOME": 8, "SENT": 8,
-                 "RECEIVED": 8}  # fmt: skip
+                 "RECEIVED": 8, "HEAD": 4}  # fmt: skip
 _HEADER_EVERY: Final = 100
 _COLOURS: Final = {
     **dict.fromkeys(("denied", "established_denied", "refused", "reset"), terminal.RED),
@@ -101,6 +101,7 @@ def cells(row: dict[str, object]) -> list[str]:
         str(row["outcome"] or "-"),
         size(row["bytes"]),
         size(row["reply_bytes"]),
+        _head(row),
     )
     return [terminal.printable(cell) for cell in found]
 
@@ -115,6 +116,12 @@ def _end(row: dict[str, object], side: str, address: object) -> str:
     if namespace:
         return f"{namespace}/{name}"
     return f"{name} ({address})" if kind != "Node" else f"node {name}"
+
+
+def _head(row: dict[str, object]) -> str:
+    """What the connection asked for first: method, host and path of HTTP, or the server's name of TLS."""
+    name, method, path = (row.get(field) or "" for field in ("server_name", "method", "path"))
+    return " ".join(str(part) for part in (method, f"{name}{path}") if part)
 
 
 def size(count: object) -> str:

@@ -68,7 +68,7 @@ HISTORY: Final = pl.Schema(
         **VERDICTS,
         "locality": pl.String(),  # how far apart the ends are: `attribution.zones.LOCALITIES`
         "dns_name": pl.String(),  # what DNS had given the client for the destination's address beyond the cluster
-        "dns_given": pl.String(),  # exact or inferred, as `attribution.dnsnames.GIVEN` tells
+        "dns_given": pl.String(),  # exact, inferred or sni, as `attribution.dnsnames.GIVEN` tells
         **{f"{side}_{field}": dtype for side in _ENDS for field, dtype in _GEO.items()},  # of ends beyond the cluster
         "connect_us": pl.UInt32(),  # from SYN to SYN-ACK at the opener's socket; on one row of a connection, else 0
         "srtt_us": pl.UInt32(),  # smoothed round-trip time then; 0 where no socket told

@@ -321,6 +321,31 @@ def test_the_history_names_what_the_metrics_count(tmp_path: Path) -> None:
     assert row["time"].isoformat() == "2026-03-01T12:00:01+00:00"
 
 
+def test_where_dns_told_no_name_the_history_has_the_one_that_the_client_asked_for(tmp_path: Path) -> None:
+    """Of the outside alone, on every row of the connection; an address that was asked for is no name."""
+    site, other, third = "203.0.113.7", "203.0.113.8", "203.0.113.9"
+    answer = dns_answers.Answer("site.example", at=NOW // SECOND - 1, client=FRONT_A, address=site, ttl=30)
+    said = {"app_protocol": 1, "server_name": "said.example"}
+    flows = [
+        flow(FRONT_A, site, 443, flow_id=1, **said),
+        flow(FRONT_A, other, 443, flow_id=2, **said),
+        flow(FRONT_A, third, 80, flow_id=3, app_protocol=2, server_name=third),
+        flow(FRONT_A, DATABASE, 5432, flow_id=4, **said),
+    ]
+    first = message(batch("node-a", 0, flows))
+    later = message(batch("node-a", 1, [flow(FRONT_A, other, 443, flow_id=2, opened=0)]))
+    bench = Bench([first, message(dns_answers.batch_of([answer], seq=9))], [later], lake=Lake(tmp_path))
+    bench.drain()
+    rows = scan_flows(tmp_path).select("dst_ip", "dns_name", "dns_given").collect().rows()
+    assert sorted(rows) == [
+        (DATABASE, "", ""),
+        (site, "site.example", "exact"),
+        (other, "said.example", "sni"),
+        (other, "said.example", "sni"),
+        (third, "", ""),
+    ]
+
+
 def test_the_history_has_the_name_that_dns_gave_the_client(tmp_path: Path) -> None:
     """The answer and the connection come in one poll, and a later connection in the next."""
     site, now_s = "203.0.113.7", NOW // SECOND

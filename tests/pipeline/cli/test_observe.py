@@ -86,10 +86,22 @@ def test_the_last_flows_of_a_history_are_shown_oldest_first(lake: Path, capsys: 
 def test_the_table_reads_in_one_line_a_flow(lake: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["observe", "--lake", str(lake), "--from-pod", "shop/web-39", "-o", "table"]) == 0
     header, line = capsys.readouterr().out.splitlines()
-    assert header.split() == ["TIME", "FROM", "TO", "SERVICE", "PORT", "VERDICT", "OUTCOME", "SENT", "RECEIVED"]
+    assert header.split() == ["TIME", "FROM", "TO", "SERVICE", "PORT", "VERDICT", "OUTCOME", "SENT", "RECEIVED",
+                              "HEAD"]  # fmt: skip
     cells = ["13:09:00.000", "shop/web-39", "shop/db-0", "shop/db", "5432/tcp", "denied", "closed"]
     assert line.split() == [*cells, "1.0", "kB", "2.5", "MB"]
     assert header.index("SERVICE") == line.index("shop/db ", line.index("shop/db-0") + 9)
+
+
+def test_the_table_ends_with_what_was_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    history = Lake(tmp_path / "lake")
+    history.start()
+    http = {"app_protocol": "http1", "server_name": "web.example", "method": "GET", "path": "/a/b…"}
+    history.add(rows(flow(1, **http), flow(2, app_protocol="tls", server_name="api.example"), flow(3)))
+    history.flush()
+    assert main(["observe", "--lake", str(tmp_path / "lake"), "-o", "table"]) == 0
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert [line[header.index("HEAD") :] for line in lines] == ["GET web.example/a/b…", "api.example", ""]
 
 
 def test_names_cannot_write_on_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
