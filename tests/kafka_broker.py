@@ -47,7 +47,6 @@ POM: Final = """<project>
 # One node holds everything, so every internal topic has one replica and one partition; groups start without a delay.
 SETTINGS: Final[Mapping[str, str]] = {
     "process.roles": "broker,controller",
-    "node.id": "1",
     "controller.listener.names": "CONTROLLER",
     "auto.create.topics.enable": "true",
     "num.partitions": "3",
@@ -105,7 +104,8 @@ class KafkaBroker:
     """A broker that lives as long as its `with` block; `stop` and `start` inside it are an outage: ports and data stay.
 
     `settings` override the server's properties, `cache` is where the jars are kept, `protocols` (SSL, SASL_SSL) get
-    a listener each beside the plain one, `format_options` go to the tool that formats the storage.
+    a listener each beside the plain one, `format_options` go to the tool that formats the storage. `quorum` is for
+    `kafka_cluster`: this node's id, the cluster's, and the controllers' ports by node id.
     """
 
     def __init__(
@@ -114,7 +114,9 @@ class KafkaBroker:
         cache: Path = CACHE,
         protocols: Sequence[str] = (),
         format_options: Sequence[str] = (),
+        quorum: tuple[int, str, Mapping[int, int]] | None = None,
     ) -> None:
+        self._quorum = quorum
         self._settings = {**SETTINGS, **(settings or {})}
         self._protocols = protocols
         self._format_options = format_options
@@ -139,6 +141,16 @@ class KafkaBroker:
         return self._process.pid if self._process else None
 
     def __enter__(self) -> KafkaBroker:
+        self.prepare()
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def prepare(self) -> None:
+        """Make the folder and format the storage in it."""
         if shutil.which("java") is None:
             raise KafkaUnavailableError("Java is not installed")
         classpath = f"{jars(self._cache)}/*"
@@ -148,11 +160,9 @@ class KafkaBroker:
         self._folder = Path(tempfile.mkdtemp(prefix="flowatlas-kafka-"))
         try:
             self._format(self._folder)
-            self.start()
         except BaseException:
             self.__exit__(None, None, None)
             raise
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -164,6 +174,11 @@ class KafkaBroker:
 
     def start(self, timeout_s: float = 60.0) -> None:
         """Start the process and wait until it answers. Raises KafkaUnavailableError with the end of its log."""
+        self.launch()
+        self.await_answer(timeout_s)
+
+    def launch(self) -> None:
+        """Start the process."""
         if self._process is not None or self._folder is None:
             raise RuntimeError("the broker runs already, or its `with` block has not begun")
         with (self._folder / "broker.log").open("ab") as log:
@@ -173,9 +188,13 @@ class KafkaBroker:
                 stdout=log,
                 stderr=log,
             )
+
+    def await_answer(self, timeout_s: float = 60.0) -> None:
+        """Wait until the broker answers. Raises KafkaUnavailableError with the end of its log."""
         deadline = time.monotonic() + timeout_s
         while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > deadline:
+            ended = self._process is None or self._process.poll() is not None
+            if self._folder is not None and (ended or time.monotonic() > deadline):
                 self.stop(graceful=False)
                 end = (self._folder / "broker.log").read_text(errors="replace")[-2000:]
                 raise KafkaUnavailableError(f"the broker did not start: {end}")
@@ -197,7 +216,9 @@ class KafkaBroker:
         process.wait()
 
     def _format(self, folder: Path) -> None:
-        self._port, controller, *more = _free_ports(2 + len(self._protocols))
+        self._port, controller, *more = free_ports(2 + len(self._protocols))
+        node, cluster, controllers = self._quorum or (1, new_cluster_id(), {1: controller})
+        controller = controllers[node]
         self._more_ports = dict(zip(self._protocols, more, strict=True))
         listeners = f"PLAINTEXT://127.0.0.1:{self._port}"
         listeners += "".join(f",{name}://127.0.0.1:{port}" for name, port in self._more_ports.items())
@@ -206,14 +227,14 @@ class KafkaBroker:
             "listeners": f"{listeners},CONTROLLER://127.0.0.1:{controller}",
             "advertised.listeners": listeners,
             "listener.security.protocol.map": f"CONTROLLER:PLAINTEXT,{protocols}",
-            "controller.quorum.voters": f"1@127.0.0.1:{controller}",
+            "node.id": str(node),
+            "controller.quorum.voters": ",".join(f"{of}@127.0.0.1:{port}" for of, port in controllers.items()),
             "log.dirs": str(folder / "data"),
             **self._settings,
         }
         path = folder / "server.properties"
         path.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
         # an id may begin with a dash, so it is one word with its option
-        cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         command = [*self._java, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(path)]
         command += self._format_options
         result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
@@ -234,7 +255,12 @@ class KafkaBroker:
             admin.close()
 
 
-def _free_ports(count: int) -> list[int]:
+def new_cluster_id() -> str:
+    """An id as Kafka's storage tool wants one."""
+    return urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+
+
+def free_ports(count: int) -> list[int]:
     """Ports below those that the kernel lends to clients: a client that dials a stopped broker could be lent its
     port, connect to itself and keep the broker from coming back.
     """

@@ -24,7 +24,7 @@ from typing import Any, Final
 
 import yaml
 
-from tests.kafka_broker import _free_ports
+from tests.kafka_broker import free_ports
 
 BINARY: Final = Path(__file__).resolve().parent.parent / ".cache" / "kube-apiserver"
 TOKEN: Final = "for-tests"  # noqa: S105  # opens a server that lives as long as a test
@@ -40,7 +40,7 @@ class KubeApiServer:
 
     def __enter__(self) -> KubeApiServer:
         self.folder = Path(tempfile.mkdtemp(prefix="flowatlas-apiserver-"))
-        self._etcd, self._peer, self._port = _free_ports(3)
+        self._etcd, self._peer, self._port = free_ports(3)
         try:
             self._certificates()
             (self.folder / "tokens.csv").write_text(f'{TOKEN},admin,1,"system:masters"\n')
@@ -70,7 +70,7 @@ class KubeApiServer:
     def share(self, other: KubeApiServer) -> None:
         """Be a second server over the other's etcd, with its certificates and tokens, on a port of one's own."""
         self.folder, self._etcd = other.folder, other._etcd
-        (self._port,) = _free_ports(1)
+        (self._port,) = free_ports(1)
 
     @property
     def url(self) -> str:

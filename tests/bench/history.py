@@ -8,9 +8,9 @@ TCP, the first of a connection its head.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,8 @@ import numpy.typing as npt
 from collector.schema import FLOWS, MAX_ROWS, Batch, encode, filled, ordered
 from collector.text import Text
 from pipeline.inventory.models import Resource, convert
+
+T = TypeVar("T")
 
 NODES: Final = 200
 PODS: Final = 5_000
@@ -61,10 +63,15 @@ def addresses() -> Addresses:
 
 
 def cluster() -> list[Resource]:
-    """The objects of the cluster; every eighth Service has a node port."""
+    """The objects of the cluster."""
+    return described(convert)
+
+
+def described(make: Callable[[str, str, dict[str, Any]], T]) -> list[T]:
+    """Whatever `make` makes of version, kind and content of each object; every eighth Service has a node port."""
     where = addresses()
     objects = [
-        convert(
+        make(
             "v1",
             "Node",
             {
@@ -77,7 +84,7 @@ def cluster() -> list[Resource]:
         for n in range(NODES)
     ]
     objects += [
-        convert(
+        make(
             "v1",
             "Pod",
             {
@@ -98,7 +105,7 @@ def cluster() -> list[Resource]:
         for p in range(PODS)
     ]
     objects += [
-        convert(
+        make(
             "v1",
             "Service",
             {
