@@ -11,7 +11,7 @@ from deploy.lab.objects import load
 
 from .exposed import settled
 from .outcome import Outcome, judge
-from .processes import CHECKOUT, DemoError, flowatlas, free_port, wait_for
+from .processes import DemoError, flowatlas, free_port, wait_for
 from .table import Progress
 
 RECORDING = Path(__file__).parent / "recording.tar.gz"
@@ -20,7 +20,7 @@ RECORDING = Path(__file__).parent / "recording.tar.gz"
 def run(output: Path) -> Outcome:
     """Unpack the recording into `output`, run the pipeline on it, judge. Raises DemoError where the pipeline fails."""
     progress = Progress()
-    progress.step(f"unpacking {RECORDING.relative_to(CHECKOUT)}")
+    progress.step(f"unpacking {RECORDING.name}")
     with tarfile.open(RECORDING) as archive:
         for member in archive:  # our own archive of plain files; Python before 3.11.4 has no filter for others
             content = archive.extractfile(member)
