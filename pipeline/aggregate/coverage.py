@@ -145,7 +145,6 @@ def _at_pods(flows: pl.DataFrame, snapshot: Snapshot) -> pl.DataFrame:
         flows.lazy()
         .filter(home.gather(pl.col(end)) == node, *conditions)
         .select(
-            "node",
             "time",
             pl.col(end).alias("id"),
             bytes=(pl.col("bytes") + pl.col("reply_bytes") + _LINK_BYTES * packets).cast(pl.Int64),
@@ -153,16 +152,9 @@ def _at_pods(flows: pl.DataFrame, snapshot: Snapshot) -> pl.DataFrame:
         )
         for end, conditions in (("src_id", ()), ("dst_id", (is_answered,)))
     ]
-    names = snapshot.endpoints.lazy().select("id", "namespace", pod="name")
-    return (
-        pl.concat(ends)
-        .group_by("node", "time", "id")
-        .agg(pl.col(_SUMS).sum())
-        .join(names, on="id")
-        .with_columns(pl.col("node").cast(pl.String))
-        .select(_FLOWS.names())
-        .collect()
-    )
+    names = snapshot.endpoints.lazy().select("id", "node", "namespace", pod="name")
+    summed = pl.concat(ends).group_by("time", "id").agg(pl.col(_SUMS).sum())
+    return summed.join(names, on="id").select(_FLOWS.names()).collect()
 
 
 def _homes(snapshot: Snapshot) -> pl.Series:

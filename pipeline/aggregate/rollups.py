@@ -10,17 +10,20 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
+import numpy as np
 import polars as pl
 
 from collector.schema import OUTCOMES
 
 from ..attribution.roles import ROLES
 from ..inventory.snapshot import Snapshot
+from .idwords import grouped
 
 FAILURES: Final = ("refused", "reset", "no_reply")
 """Outcomes that are failures. A collector reports one on exactly one row of a connection, so rows are connections."""
 
-CONVERSATION_MEASURES: Final = ("bytes", "reply_bytes", "packets", "reply_packets", "opened", *FAILURES)
+_COUNTED: Final = ("bytes", "reply_bytes", "packets", "reply_packets", "opened")
+CONVERSATION_MEASURES: Final = (*_COUNTED, *FAILURES)
 SERVICE_MEASURES: Final = ("bytes", "reply_bytes", "opened", *FAILURES)
 
 _SUMMED_BY: Final = ("dst_id", "service_id", "via", "protocol")
@@ -58,14 +61,19 @@ def _workloads_of(numbering: object) -> _Workloads:
 def summed(flows: pl.DataFrame, snapshot: Snapshot) -> pl.DataFrame:
     """CONVERSATION_MEASURES of canonical flows, by src_id (standing for its workload on its node), dst_id, service_id,
     via, protocol and, where flows have them, their policies' answers: all that sums depend on."""
-    answers = [name for name in _ANSWERS if name in flows.columns]
-    return (
-        flows.lazy()
-        .filter(_IS_CANONICAL)
-        .group_by(pl.lit(site_ids(snapshot)).gather(pl.col("src_id")).alias("src_id"), *_SUMMED_BY, *answers)
-        .agg(*(measured(measure) for measure in CONVERSATION_MEASURES))
-        .with_columns(role=pl.lit("canonical", dtype=ROLES))
-        .collect()
+    ids = ["src_id", *_SUMMED_BY, *(name for name in _ANSWERS if name in flows.columns)]
+    sites = pl.lit(site_ids(snapshot)).gather(pl.col("src_id")).alias("src_id")
+    counted = flows.lazy().filter(_IS_CANONICAL).select(sites, *ids[1:], *_COUNTED, "outcome").collect()
+    groups = grouped(counted, ids)
+    sums = {measure: np.zeros(groups.ids.height, np.uint64) for measure in CONVERSATION_MEASURES}
+    for measure in _COUNTED:
+        np.add.at(sums[measure], groups.numbers, counted[measure].cast(pl.UInt64).to_numpy())
+    outcomes = counted["outcome"].to_numpy()
+    for failure in FAILURES:
+        failed = groups.numbers[outcomes == OUTCOMES.index(failure)]
+        sums[failure] = np.bincount(failed, minlength=groups.ids.height).astype(np.uint64)
+    return groups.ids.with_columns(pl.Series(name, values) for name, values in sums.items()).with_columns(
+        role=pl.lit("canonical", dtype=ROLES)
     )
 
 

@@ -27,8 +27,9 @@ _BLOCK: Final = 1 << 14
 
 def numbers_of(found: NDArray[np.int32]) -> pl.Series:
     """Numbers as UInt32, those below 0 as null."""
-    series = pl.Series(found)
-    return pl.select(pl.when(series >= 0).then(series.cast(pl.UInt32, wrap_numerical=True))).to_series()
+    is_none = found < 0
+    numbers = found.view(np.uint32)
+    return pl.Series(pa.array(numbers, mask=is_none)) if is_none.any() else pl.Series(numbers)
 
 
 class KeyIndex:

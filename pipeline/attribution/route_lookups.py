@@ -16,6 +16,7 @@ from ..inventory.routing import CONTROLLERS_FRAME, ROUTES_FRAME
 from ..inventory.services import VIAS
 from ..inventory.snapshot import Snapshot
 from .answers import Answers, answers_of
+from .keyindex import KeyIndex
 from .labelled import labelled_pods
 from .lookups import ADDRESS, lookups_of, packed
 
@@ -70,6 +71,11 @@ class RouteLookups:
         of Services on."""
         keys = self._backends.select("key").unique().sort("key")
         return keys.with_row_index("target", offset=self._snapshot.services.height).select("key", "target")
+
+    @cached_property
+    def target_index(self) -> KeyIndex:
+        """The rows of `targets` by their key."""
+        return KeyIndex([self.targets["key"].to_numpy()])
 
     @cached_property
     def routes(self) -> Answers:

@@ -29,15 +29,16 @@ def join_services(flows: pl.LazyFrame, lookups: Lookups, *, by_backend: bool) ->
         is_plain = pl.col("dial_row").is_null() & pl.col("node_port_row").is_null() & ~is_redirected()
         kinds.append((lookups.backends, "backend_row", pl.when(is_plain).then(own)))
     offset = 0
-    sets = []
+    sets: list[pl.Expr] = []
     for answers, row, key in kinds:
         flows = answers.join(flows, key, row)
-        sets.append(answers.gather("answers", row) + offset)
+        if len(answers.sets):
+            sets.append(answers.gather("answers", row) + offset)
         offset += len(answers.sets)
     return flows.with_columns(
         service_id=pl.coalesce(answers.gather("answer", row) for answers, row, _ in kinds),
         via=pl.coalesce(answers.gather("via", row) for answers, row, _ in kinds),
-        service_set=pl.coalesce(sets),
+        service_set=pl.coalesce(sets) if sets else pl.lit(None, pl.UInt32),
     ).drop(row for _, row, _ in kinds)
 
 

@@ -44,7 +44,7 @@ class Timeline:
         Null where the number is, or where no span of the key holds the instant.
         """
         if self._is_timeless:
-            return pl.lit(numbers_of(self._newest[:-1])).gather(number)
+            return pl.lit(self._rows).gather(number)
         if self.facts.is_empty():
             return pl.lit(None, pl.UInt32)
         return pl.struct(number, instant).map_batches(self._rows_at, return_dtype=pl.UInt32, is_elementwise=True)
@@ -76,6 +76,11 @@ class Timeline:
             low = np.where(has_begun, middle, low)
             high = np.where(has_begun | (middle == low), high, middle - 1)
         return np.where(self._since[low] <= when, low, -1)
+
+    @cached_property
+    def _rows(self) -> pl.Series:
+        """By the number of a key, the row of its newest fact."""
+        return numbers_of(self._newest[:-1])
 
     @cached_property
     def _since(self) -> _Column:

@@ -203,11 +203,11 @@ class Policies:
         """
         of_endpoint = self._identities.of_endpoint
         sources, destinations = pairs["src_id"].to_numpy(), pairs["dst_id"].to_numpy()
-        src, dst = of_endpoint[sources], of_endpoint[destinations]
+        src, dst = of_endpoint.take(sources), of_endpoint.take(destinations)
         halves = {name: pairs[name].to_numpy() for name in ("src_hi", "src_lo", "backend_hi", "backend_lo")}
         is_itself = (halves["src_hi"] == halves["backend_hi"]) & (halves["src_lo"] == halves["backend_lo"])
-        is_itself |= (sources == destinations) & self._identities.is_pod[src]
-        is_service = self._is_service.to_numpy()[destinations]
+        is_itself |= (sources == destinations) & self._identities.is_pod.take(src)
+        is_service = self._is_service.to_numpy().take(destinations)
         ports = point(pairs["protocol"].to_numpy().astype(np.uint32), pairs["backend_port"].to_numpy())
         flags = is_itself.astype(np.uint32) | (is_service.astype(np.uint32) << np.uint32(1))
         return [

@@ -48,6 +48,10 @@ class Said:
         """What was said of some of the questions."""
         return Said(self.verdict[places], self.egress[places], self.ingress[places])
 
+    def taken(self, places: Places) -> Said:
+        """The same for many places, faster."""
+        return Said(self.verdict.take(places), self.egress.take(places), self.ingress.take(places))
+
     def put(self, places: Places, said: Said) -> None:
         """Write into the places."""
         self.verdict[places], self.egress[places], self.ingress[places] = said.verdict, said.egress, said.ingress
@@ -78,7 +82,7 @@ class QuestionTable:
     def find(self, keys: Keys) -> tuple[npt.NDArray[np.bool_], Said]:
         """Which questions are known, and what was said of them; anything of the others."""
         slots, known = self._young.find(keys)
-        said = self._young.said.at(slots)
+        said = self._young.said.taken(slots)
         missed = np.flatnonzero(~known)
         if missed.size and self._old.held:
             older, were_known = self._old.find(keys.at(missed))
@@ -110,7 +114,8 @@ class _Generation:
         """The slot of each key, or the empty one where it would be, and whether it is there."""
         slots = (keys.first & np.uint64(self.size - 1)).astype(np.int64)
         known = self._holds(slots, keys)
-        walking = np.flatnonzero(~known & (self.keys.first[slots] != 0))
+        walking = np.flatnonzero(~known)
+        walking = walking[self.keys.first.take(slots[walking]) != 0]
         while walking.size:
             slots[walking] = (slots[walking] + 1) & (self.size - 1)
             here = slots[walking]
@@ -141,8 +146,8 @@ class _Generation:
         return larger
 
     def _holds(self, slots: Places, keys: Keys) -> npt.NDArray[np.bool_]:
-        held: npt.NDArray[np.bool_] = self.keys.first[slots] == keys.first
-        held &= self.keys.second[slots] == keys.second
+        held: npt.NDArray[np.bool_] = self.keys.first.take(slots) == keys.first
+        held &= self.keys.second.take(slots) == keys.second
         return held
 
 
