@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from .asking import Asking, asking
 from .build import GENERATED
 from .lint import Finding, lint, panels_of, variable_query
 from .prometheus import Prometheus, PrometheusError
-from .promql import read, substitute
-from .variables import ALL
+from .promql import read
 
 _SHOWN_S: Final = 900.0
 """The time range that panels are asked for."""
@@ -82,7 +82,9 @@ def _ask(documents: Mapping[str, Any], url: str) -> list[Finding]:
     return [
         Finding(name, place, problem)
         for name, document in documents.items()
-        for place, problem in _empty(document, server, interval_s, time.time(), untold)
+        for place, problem in _empty(
+            document, asking(document, server, interval_s, time.time(), shown_s=_SHOWN_S, points=_POINTS), untold
+        )
     ]
 
 
@@ -98,38 +100,24 @@ def _absent(server: Prometheus) -> tuple[str, ...]:
     return tuple(name for name in OPTIONAL if name not in there)
 
 
-def _empty(
-    document: Any, server: Prometheus, interval_s: float, now_s: float, untold: tuple[str, ...]
-) -> Iterator[tuple[str, str]]:
-    step_s = max(_SHOWN_S / _POINTS, interval_s)
-    values = {variable["name"]: ALL for variable in document["templating"]["list"]}
-    values |= {
-        "__rate_interval": f"{max(step_s + interval_s, 4 * interval_s):.0f}s",  # as Grafana computes it
-        "__interval": f"{step_s:.0f}s",
-        "__range": f"{_SHOWN_S:.0f}s",
-    }
+def _empty(document: Any, asks: Asking, untold: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     for variable in document["templating"]["list"]:
         query = variable_query(variable["query"]["query"]) if variable["type"] == "query" else None
         if query is not None:
-            found = _answer(lambda q=query: server.label_values(q.label, substitute(q.selector, values)))
+            found = _answer(lambda q=query: asks.server.label_values(q.label, asks.expression(q.selector)))
             if found:
                 yield f"${variable['name']}", found
-    for annotation in document.get("annotations", {}).get(
-        "list", []
-    ):  # nothing may have happened, but it must be asked
-        expression = substitute(annotation["expr"], values)
-        found = _answer(lambda e=expression: server.range(e, now_s - _SHOWN_S, now_s, step_s) or True)
+    for annotation in document.get("annotations", {}).get("list", []):
+        # nothing may have happened, but it must be asked
+        expression = asks.expression(annotation["expr"])
+        found = _answer(lambda e=expression: asks.over_time(e) or True)
         if found:
             yield annotation["name"], found
     for panel in panels_of(document):
         for target in panel["targets"]:
-            expression = substitute(target["expr"], values)
-            if target.get("instant"):
-                found = _answer(lambda e=expression: server.instant(e, now_s))
-            else:
-                found = _answer(lambda e=expression: server.range(e, now_s - _SHOWN_S, now_s, step_s))
-            is_untold = found == NO_DATA and any(name.startswith(untold) for name in read(expression).metrics)
-            if found and not is_untold:
+            found = _answer(lambda t=target: asks.answer(t))
+            named = read(asks.expression(target["expr"])).metrics if found == NO_DATA else ()
+            if found and not any(name.startswith(untold) for name in named):
                 yield f"{panel['title']} [{target['refId']}]", found
 
 
