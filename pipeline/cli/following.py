@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import sys
 import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlencode
 
 from ..errors import ConfigError
+from .asking import ask
 
 if TYPE_CHECKING:
     import polars as pl
@@ -35,7 +35,7 @@ def follow(server: str, conditions: Sequence[Condition]) -> Iterator[pl.DataFram
     while True:
         url = f"{server.rstrip('/')}{PATH}?{urlencode({'after': after, 'where': where})}"
         try:
-            with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:  # noqa: S310 - the user names the server
+            with ask(url, _TIMEOUT_S) as answer:
                 rows = pl.read_ipc_stream(answer.read())
                 after, missed = answer.headers[NEXT_HEADER], int(answer.headers[MISSED_HEADER])
         except urllib.error.HTTPError as error:
@@ -53,6 +53,8 @@ def follow(server: str, conditions: Sequence[Condition]) -> Iterator[pl.DataFram
 
 
 def _refusal(server: str, error: urllib.error.HTTPError) -> str:
+    if error.code == 401:
+        return f"--server: {server} wants name and password: put them into ~/.netrc"
     if error.code == 404:
         return f"--server: the pipeline at {server} serves no flows; pipeline.live switches that on"
     said = error.read(500).decode(errors="replace").strip()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import urllib.error
-import urllib.request
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from ..errors import ConfigError
+from .asking import ask
 
 if TYPE_CHECKING:
     from ..diagnosis.scrape import Scrape
@@ -22,7 +22,7 @@ def scrape(server: str, names: Iterable[str], flag: str = "--server") -> Scrape:
 
     url = f"{server.rstrip('/')}/metrics"
     try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:  # noqa: S310 - the user names the server
+        with ask(url, _TIMEOUT_S) as answer:
             return parse(answer.read().decode(), names)
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
@@ -33,7 +33,7 @@ def is_ready(server: str) -> bool:
     """Whether /readyz says so. Raises ConfigError where what answers is no pipeline."""
     url = f"{server.rstrip('/')}/readyz"
     try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT_S):  # noqa: S310 - the user names the server
+        with ask(url, _TIMEOUT_S):
             return True
     except urllib.error.HTTPError as error:
         if error.code == _NOT_READY:
