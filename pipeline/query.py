@@ -1,23 +1,30 @@
-"""The read API of notebooks and the command line: the flow history as LazyFrames.
+"""The read API of notebooks and the command line: the tables of the history as LazyFrames.
 
 It reads what `pipeline.outputs.lake` writes and never writes. The invariant: the columns are those of
-`pipeline.outputs.history.HISTORY`, whether or not there is a row yet.
+`pipeline.lake.tables`, whether or not there is a row yet; a table is read as one commit left it, so that what is
+written, compacted or deleted meanwhile is in nobody's way. Parquet of versions before Delta is read along.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator, Mapping
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
 from .errors import ConfigError
+from .lake.tables import COUNTERS, DNS, FLOWS, FLOWS_1H, FLOWS_1M, POLICY_EVENTS, LakeTable, told
 from .outputs.history import HISTORY, filled
-from .outputs.lake import FOLDER
 
+if TYPE_CHECKING:
+    from .lake.store import Store
+
+FORMER_FOLDERS: Final = ("flows_former", "flows")
+"""Where versions before Delta have left their Parquet: moved aside by a writer of this version, or not yet."""
 _HOUR: Final = timedelta(hours=1)
+_SIDES: Final = ("source", "destination", "service")
 
 
 def scan_flows(
@@ -25,31 +32,75 @@ def scan_flows(
     since: datetime | None = None,
     until: datetime | None = None,
     namespace: str | None = None,
+    pod: str | None = None,
+    options: Mapping[str, str] | None = None,
 ) -> pl.LazyFrame:
     """Observations of the history with `since <= time < until`; a time without a zone is UTC.
 
-    `namespace` keeps rows where the source, the destination or the Service is in it. Folders of other hours are not
-    opened. To count connections sum `opened` over rows whose `role` is `canonical`. Raises ConfigError where `lake` is
-    no folder.
+    `namespace` keeps rows where the source, the destination or the Service is in it, `pod` those where it is an end
+    (with `namespace`, a pod of that namespace). Files of other times are not opened. To count connections sum `opened`
+    over rows whose `role` is `canonical`. `options` are those of an object store. Raises ConfigError where `lake` is no
+    folder.
     """
-    root = Path(lake)
-    if not root.is_dir():
-        raise ConfigError(f"lake: {root} is no folder")
     since, until = _aware(since), _aware(until)
-    files = [file for folder in _hours(root / FOLDER, since, until) for file in sorted(folder.glob("part-*.parquet"))]
-    if not files:
-        return pl.LazyFrame(schema=HISTORY)
-    flows = pl.scan_parquet(
-        files, schema=HISTORY, missing_columns="insert", extra_columns="ignore", hive_partitioning=False
-    )
-    if since is not None:
-        flows = flows.filter(pl.col("time") >= since)
-    if until is not None:
-        flows = flows.filter(pl.col("time") < until)
-    if namespace is not None:
-        names = ("source_namespace", "destination_namespace", "service_namespace")
-        flows = flows.filter(pl.any_horizontal(pl.col(*names) == namespace))
-    return filled(flows)
+    store = _store(lake, options)
+    wanted = _wanted(namespace, pod)
+    parts = [_former(store, since, until, wanted)] if _former_files(store, None, None) else []
+    return _one([*parts, _scan(store, FLOWS, since, until, wanted)])
+
+
+def scan_rollup(
+    lake: Path | str,
+    every: str = "1m",
+    since: datetime | None = None,
+    until: datetime | None = None,
+    namespace: str | None = None,
+    options: Mapping[str, str] | None = None,
+) -> pl.LazyFrame:
+    """Canonical flows added up by minute (`1m`) or hour (`1h`), without pods, ports and addresses; `time` is the begin.
+
+    Rows of one key may be several until they are compacted: add them up. What was written since the last
+    `flowatlas lake maintain` is not in it yet.
+    """
+    table = {"1m": FLOWS_1M, "1h": FLOWS_1H}.get(every)
+    if table is None:
+        raise ConfigError(f"roll-up: {every!r} is neither 1m nor 1h")
+    return _scan(_store(lake, options), table, _aware(since), _aware(until), _wanted(namespace, None))
+
+
+def scan_counters(
+    lake: Path | str,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    namespace: str | None = None,
+    options: Mapping[str, str] | None = None,
+) -> pl.LazyFrame:
+    """Counters of interfaces, cumulative, as they were read."""
+    wanted = pl.col("namespace") == namespace if namespace is not None else None
+    return _scan(_store(lake, options), COUNTERS, _aware(since), _aware(until), wanted)
+
+
+def scan_dns(
+    lake: Path | str,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    namespace: str | None = None,
+    options: Mapping[str, str] | None = None,
+) -> pl.LazyFrame:
+    """DNS exchanges, one row each; `namespace` is that of who asked."""
+    wanted = pl.col("source_namespace") == namespace if namespace is not None else None
+    return _scan(_store(lake, options), DNS, _aware(since), _aware(until), wanted)
+
+
+def scan_policy_events(
+    lake: Path | str,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    namespace: str | None = None,
+    options: Mapping[str, str] | None = None,
+) -> pl.LazyFrame:
+    """Flows that policies deny or that went against them, as the last `flowatlas lake maintain` found them."""
+    return _scan(_store(lake, options), POLICY_EVENTS, _aware(since), _aware(until), _wanted(namespace, None))
 
 
 def last_flows(
@@ -58,37 +109,141 @@ def last_flows(
     matching: pl.Expr | bool = True,
     since: datetime | None = None,
     until: datetime | None = None,
+    options: Mapping[str, str] | None = None,
 ) -> pl.DataFrame:
     """The newest observations that match, at most `rows`, oldest first.
 
     Hours are read from the newest back until there are enough. Raises ConfigError as `scan_flows` does.
     """
     since, until = _aware(since), _aware(until)
-    every = scan_flows(lake, since, until)
-    found = every.clear().collect()
-    for folder in reversed(list(_hours(Path(lake) / FOLDER, since, until))):
-        hour = _hour_of(folder)
-        part = scan_flows(lake, max(hour, since or hour), min(hour + _HOUR, until or hour + _HOUR))
-        found = pl.concat([part.filter(matching).sort("time").tail(rows - found.height).collect(), found])
+    store = _store(lake, options)
+    found = pl.DataFrame(schema=HISTORY)
+    for hour in reversed(_hours_of(store, since, until)):
+        part = scan_flows(lake, max(hour, since or hour), min(hour + _HOUR, until or hour + _HOUR), options=options)
+        newest = part.filter(matching).sort("time").tail(rows - found.height)
+        found = pl.concat([newest.collect(), found])
         if found.height >= rows:
             break
     return found
 
 
-def _hours(folder: Path, since: datetime | None, until: datetime | None) -> Iterator[Path]:
+def _store(lake: Path | str, options: Mapping[str, str] | None) -> Store:
+    from .lake.store import Store, is_url
+
+    if not is_url(str(lake)) and not Path(lake).is_dir():
+        raise ConfigError(f"lake: {lake} is no folder")
+    return Store(str(lake), options or {})
+
+
+def _wanted(namespace: str | None, pod: str | None) -> pl.Expr | None:
+    """The rows of a namespace, of a pod, or of a pod in a namespace."""
+    if pod is None:
+        columns = (f"{side}_namespace" for side in _SIDES)
+        return pl.any_horizontal(pl.col(name) == namespace for name in columns) if namespace is not None else None
+    ends = []
+    for side in ("source", "destination"):
+        is_pod = (pl.col(f"{side}_name") == pod) & (pl.col(f"{side}_kind") == "Pod")
+        ends.append(is_pod if namespace is None else is_pod & (pl.col(f"{side}_namespace") == namespace))
+    return ends[0] | ends[1]
+
+
+def _scan(
+    store: Store, table: LakeTable, since: datetime | None, until: datetime | None, wanted: pl.Expr | None
+) -> pl.LazyFrame:
+    """Rows of a table as it is now; only files that may hold some are named, and rows that are not wanted pass by
+    unread where a file's own statistics say so."""
+    from .lake.parts import files_of
+
+    at = store.current(table)
+    files = files_of(at) if at is not None else None
+    if files is None or files.is_empty():
+        return pl.LazyFrame(schema=table.columns)
+    may_hold = pl.lit(value=True)
+    if since is not None:
+        may_hold &= (pl.col("max.time") >= since).fill_null(value=True)
+    if until is not None:
+        may_hold &= (pl.col("min.time") < until).fill_null(value=True)
+    paths = files.filter(may_hold).sort("min.time", "path")["path"].str.replace_all("%7E", "~", literal=True).to_list()
+    if not paths:
+        return pl.LazyFrame(schema=table.columns)
+    place = store.location(table)
+    rows = pl.scan_parquet(
+        [f"{place}/{path}" for path in paths],
+        schema=table.stored,
+        missing_columns="insert",
+        extra_columns="ignore",
+        hive_partitioning=False,
+        storage_options=dict(store.options) or None,
+    )
+    return told(_between(rows, since, until, wanted), table)
+
+
+def _between(
+    rows: pl.LazyFrame, since: datetime | None, until: datetime | None, wanted: pl.Expr | None
+) -> pl.LazyFrame:
+    if since is not None:
+        rows = rows.filter(pl.col("time") >= since)
+    if until is not None:
+        rows = rows.filter(pl.col("time") < until)
+    return rows if wanted is None else rows.filter(wanted)
+
+
+def _former(store: Store, since: datetime | None, until: datetime | None, wanted: pl.Expr | None) -> pl.LazyFrame:
+    """Rows of the Parquet folders of versions before Delta."""
+    files = _former_files(store, since, until)
+    if not files:
+        return pl.LazyFrame(schema=HISTORY)
+    rows = pl.scan_parquet(
+        files, schema=HISTORY, missing_columns="insert", extra_columns="ignore", hive_partitioning=False
+    )
+    return filled(_between(rows, since, until, wanted))
+
+
+def _former_files(store: Store, since: datetime | None, until: datetime | None) -> list[Path]:
+    folders = (folder for root in _former_roots(store) for _, folder in _hours(root, since, until))
+    return [file for folder in folders for file in sorted(folder.glob("part-*.parquet"))]
+
+
+def _former_roots(store: Store) -> list[Path]:
+    root = store.folder(FLOWS)
+    if root is None:
+        return []
+    folders = (root.parent / name for name in FORMER_FOLDERS)
+    return [folder for folder in folders if folder.is_dir() and not (folder / "_delta_log").is_dir()]
+
+
+def _one(parts: list[pl.LazyFrame]) -> pl.LazyFrame:
+    return parts[0] if len(parts) == 1 else pl.concat(parts)
+
+
+def _hours_of(store: Store, since: datetime | None, until: datetime | None) -> list[datetime]:
+    """The hours that may hold flows of the time asked for, oldest first."""
+    from .lake.parts import files_of
+
+    hours = {hour for root in _former_roots(store) for hour, _ in _hours(root, since, until)}
+    at = store.current(FLOWS)
+    if at is not None:
+        for day, number in files_of(at).select("partition.date", "partition.hour").unique().iter_rows():
+            hour = _begin(day, number)
+            if (since is None or hour + _HOUR > since) and (until is None or hour < until):
+                hours.add(hour)
+    return sorted(hours)
+
+
+def _begin(day: date, hour: int) -> datetime:
+    return datetime(day.year, day.month, day.day, hour, tzinfo=UTC)
+
+
+def _hours(folder: Path, since: datetime | None, until: datetime | None) -> Iterator[tuple[datetime, Path]]:
     """The hour folders that may hold rows of the time asked for, oldest first."""
     for path in sorted(folder.glob("date=*/hour=*")):
         try:
-            hour = _hour_of(path)
+            name = f"{path.parent.name}/{path.name}"
+            hour = datetime.strptime(name, "date=%Y-%m-%d/hour=%H").replace(tzinfo=UTC)
         except ValueError:
             continue
         if (since is None or hour + _HOUR > since) and (until is None or hour < until):
-            yield path
-
-
-def _hour_of(folder: Path) -> datetime:
-    """The time at which a folder's hour begins. Raises ValueError where its name is none of ours."""
-    return datetime.strptime(f"{folder.parent.name}/{folder.name}", "date=%Y-%m-%d/hour=%H").replace(tzinfo=UTC)
+            yield hour, path
 
 
 def _aware(time: datetime | None) -> datetime | None:

@@ -140,16 +140,20 @@ def history_file(path: Path) -> pl.LazyFrame | None:
     """The rows of a Parquet file of the history; None where it is another file. Raises ConfigError."""
     import polars as pl
 
+    from ..lake.tables import FLOWS, told
     from ..outputs.history import HISTORY, filled
 
     if path.suffix != ".parquet":
         return None
     try:
         whole = pl.scan_parquet(path)
-        if not {"role", "source_kind", "backend_ip"} <= set(whole.collect_schema().names()):
+        schema = whole.collect_schema()
+        if not {"role", "source_kind", "backend_ip"} <= set(schema.names()):
             return None
     except (OSError, pl.exceptions.PolarsError) as error:
         raise ConfigError(f"flows: {path}: {error}") from None
+    if schema.get("time") == FLOWS.stored["time"]:
+        return told(whole.match_to_schema(FLOWS.stored, extra_columns="ignore", missing_columns="insert"), FLOWS)
     return filled(whole.match_to_schema(HISTORY, extra_columns="ignore", missing_columns="insert"))
 
 

@@ -1,137 +1,250 @@
-"""The flow history as Parquet: DIR/flows/date=YYYY-MM-DD/hour=HH/part-*.parquet, by the hour (UTC) of the observation.
+"""The writer of the history: rows are held until they are committed to the Delta tables of `pipeline.lake`.
 
-Rows are held until a flush. The invariant: a file appears whole or not at all, and what `flush` has returned from is on
-disk, so that the bus's position may move on.
+A lake of an application (`GROUP/ORDINAL`) numbers its settles, and each counts once: FLOWS is committed last, and what
+it has is what counts as written. What an unfinished settle left in other tables is taken back at the next start.
+The invariant: after `start`, whoever wrote for the same application before can commit nothing any more, and `commit`
+returns only when every row it was given is on disk and in the log.
+
+Without an application rows are written at least once: `flush` gives no number.
 """
 
 from __future__ import annotations
 
-import io
+import logging
 import os
-import uuid
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from ..errors import ConfigError, TransientError
+from ..errors import ConfigError, PermanentError, TransientError
+from ..kept import Frames
+from ..lake.tables import FLOWS, SETTLED, TABLES, LakeTable, stored
 from .coding import coded_schema
-from .history import HISTORY
 
-FOLDER: Final = "flows"
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+    from deltalake.transaction import AddAction
+
+log = logging.getLogger(__name__)
+
 MAX_FILE_ROWS: Final = 1_000_000
-_ROW_GROUP: Final = 131_072
-_ZSTD_LEVEL: Final = 1
-_SCHEMA_KEY: Final = "ARROW:schema"
-"""Where a Parquet file has the types that its writer meant."""
+FORMER: Final = "flows_former"
+"""Where Parquet of versions before Delta is moved to: `pipeline.query` reads it too."""
+_TRIES: Final = 20
 
 
 class Lake:
-    """A writer of the history below `root`. Several may write to one folder: their file names differ."""
+    """A writer of the history below `root`: a folder or the URL of an object store, of which `options` tell."""
 
-    def __init__(self, root: Path, *, max_file_rows: int = MAX_FILE_ROWS) -> None:
-        self._folder = root / FOLDER
+    def __init__(
+        self,
+        root: Path | str,
+        *,
+        app: str | None = None,
+        options: Mapping[str, str] | None = None,
+        max_file_rows: int = MAX_FILE_ROWS,
+    ) -> None:
+        self._root = str(root)
+        self._options = options or {}
+        self._app = app
         self._max_file_rows = max_file_rows
-        self._held: list[pl.DataFrame] = []
+        self._at: dict[str, DeltaTable] = {}
+        self._epoch = 0
+        self._held: dict[str, list[pl.DataFrame]] = {table.name: [] for table in SETTLED}
         self._renew()
 
     @property
     def held_rows(self) -> int:
         """Rows that are not on disk yet."""
-        return sum(frame.height for frame in self._held)
+        return sum(frame.height for frames in self._held.values() for frame in frames)
 
     def start(self) -> None:
-        """Make the folder. Raises ConfigError where it cannot be written to."""
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"pipeline.lake: {self._folder}: {error.strerror}") from None
-        if not os.access(self._folder, os.W_OK):
-            raise ConfigError(f"pipeline.lake: {self._folder}: not writable")
+        """Make what tables there are not, and shut out who wrote for this application before.
 
-    def add(self, rows: pl.DataFrame) -> None:
-        """Hold rows of HISTORY until the next flush; best with text as codes of `categories`."""
-        if rows.schema not in (HISTORY, self._schema):
-            raise ValueError(f"the history has other columns: {rows.schema}")
+        Raises ConfigError where the place cannot be written to or holds other tables, TransientError where it does not
+        answer.
+        """
+        from ..lake.store import Store, is_url
+
+        if not is_url(self._root):
+            _prepare(Path(self._root))
+        self._store = Store(self._root, self._options)
+        for table in TABLES.values():
+            self._at[table.name] = self._store.opened(table)
+        if self._app is None:
+            return
+        self._epoch = self._fence(FLOWS, 0)
+        for table in SETTLED[:-1]:
+            self._fence(table, self._epoch)
+            self._take_back(table)
+
+    def committed(self, app: str | None = None) -> int | None:
+        """The number of the last settle of this application, or of another; None where there was none."""
+        name = app or self._app
+        return self._at[FLOWS.name].transaction_version(name) if name is not None else None
+
+    def add(self, rows: pl.DataFrame, table: str = FLOWS.name) -> None:
+        """Hold rows of a table of SETTLED until the next commit; best with text as codes of `categories`."""
+        wanted = self._schemas[table]
+        if rows.schema not in (TABLES[table].columns, wanted):
+            raise ValueError(f"{table} has other columns: {rows.schema}")
         if rows.height:
-            self._held.append(rows.cast(self._schema))
+            self._held[table].append(rows.cast(wanted))
+
+    def state(self) -> Frames:
+        """The rows that are held."""
+        return {f"{name}/{place}": rows for name, held in self._held.items() for place, rows in enumerate(held)}
+
+    def restore(self, frames: Frames) -> int:
+        """Hold rows again. Columns that have come since are null, and those that have gone are left out."""
+        misfits = 0
+        for key, rows in frames.items():
+            name = key.partition("/")[0]
+            columns = TABLES[name].columns
+            if rows.columns != columns.names():
+                misfits += rows.height
+            lacking = [pl.lit(None, kind).alias(column) for column, kind in columns.items() if column not in rows]
+            self.add(rows.with_columns(*lacking).select(columns.names()).cast(columns), name)
+        return misfits
+
+    def commit(self, version: int, offsets: Mapping[str, object] | None = None) -> None:
+        """Write what is held as settle `version`; `offsets` are kept with it. Also without a row it is on record.
+
+        Raises TransientError where the disk refuses: what is not written stays held, and the next call takes it up.
+        Raises PermanentError where another process has taken over, or the number was given before.
+        """
+        from ..lake.parts import settle_name
+
+        if self._app is None:
+            raise ValueError("a lake without an application numbers nothing")
+        if (last := self.committed()) is not None and version <= last:
+            raise PermanentError(f"lake: {self._app} has committed {last} already, and {version} is not beyond it")
+        for table in SETTLED:
+            if self._held[table.name] or table is FLOWS:
+                numbers = {self._app: version, self._fence_name: self._epoch}
+                told = {"flowatlas.settle": version, "flowatlas.offsets": dict(offsets or {})}
+                self._write(table, settle_name(self._app, version), numbers, told)
+        self._renew()
 
     def flush(self) -> None:
-        """Write what is held. Raises TransientError where the disk refuses; what is not written stays held."""
-        if not self._held:
-            return
-        rows = pl.concat(self._held)
-        if not rows["time"].is_sorted():
-            rows = rows.sort("time", maintain_order=True)
-        parts = [
-            rows.slice(first + at, min(self._max_file_rows, count - at))
-            for first, count in _hours(rows["time"])
-            for at in range(0, count, self._max_file_rows)
-        ]
-        while parts:
-            try:
-                self._write(parts[0])
-            except (OSError, pl.exceptions.PolarsError) as error:
-                self._held = parts
-                raise TransientError(f"lake: {error}") from error
-            del parts[0]
-        self._held = []
+        """Write what is held, without a number. Raises TransientError as `commit` does."""
+        for table in SETTLED:
+            if self._held[table.name]:
+                self._write(table, "part", {}, {})
         self._renew()
+
+    @property
+    def _fence_name(self) -> str:
+        return f"{self._app}#fence"
 
     def _renew(self) -> None:
         """Begin with no text: addresses and names of the outside are ever new ones."""
         self.categories = pl.Categories.random()
         """What `add` best takes text as codes of; other ones after each flush."""
-        self._schema = coded_schema(HISTORY, self.categories)
+        self._schemas = {table.name: coded_schema(table.columns, self.categories) for table in SETTLED}
 
-    def _write(self, part: pl.DataFrame) -> None:
-        hour = part["time"][0]
-        folder = self._folder / f"date={hour:%Y-%m-%d}" / f"hour={hour:%H}"
-        folder.mkdir(parents=True, exist_ok=True)
-        name = f"part-{part['time'].to_physical()[0]:020d}-{uuid.uuid4().hex[:12]}.parquet"
-        unfinished = folder / f".{name}.tmp"
+    def _write(self, table: LakeTable, name: str, numbers: Mapping[str, int], told: Mapping[str, object]) -> None:
+        """Write the rows of one table and commit them; they are held no more then."""
+        from deltalake.exceptions import CommitFailedError
+
+        from ..lake.parts import write_parts
+        from ..lake.store import REFUSALS
+
+        at = self._at[table.name]
+        if numbers:
+            self._refuse_if_fenced(at)
+        actions: list[AddAction] = []
         try:
-            with unfinished.open("wb") as file:
-                part.write_parquet(
-                    file,
-                    compression="zstd",
-                    compression_level=_ZSTD_LEVEL,
-                    row_group_size=_ROW_GROUP,
-                    metadata={_SCHEMA_KEY: _schema_text()},
-                )
-                file.flush()
-                os.fsync(file.fileno())
-            unfinished.rename(folder / name)
-        except BaseException:
-            unfinished.unlink(missing_ok=True)
-            raise
-        _sync(folder)
+            if held := self._held[table.name]:
+                rows = pl.concat(held)
+                if not rows["time"].is_sorted():
+                    rows = rows.sort("time", maintain_order=True)
+                actions = write_parts(self._store, table, stored(rows, table), name, max_rows=self._max_file_rows)
+            self._store.commit(table, at, actions, numbers, told)
+        except REFUSALS as error:
+            if not self._is_there(table, [action.path for action in actions], numbers):
+                self._store.discard(table, [action.path for action in actions])
+                if isinstance(error, CommitFailedError) and numbers:
+                    self._refuse_if_fenced(at)
+                raise TransientError(f"lake: {table.name}: {error}") from error
+        self._held[table.name] = []
+
+    def _is_there(self, table: LakeTable, paths: list[str], numbers: Mapping[str, int]) -> bool:
+        """Whether a commit of which nothing is known went through."""
+        from ..lake.parts import files_of
+        from ..lake.store import REFUSALS
+
+        at = self._at[table.name]
+        try:
+            at.update_incremental()
+        except REFUSALS:
+            return False
+        if paths:
+            return paths[0] in files_of(at)["path"]
+        return all(at.transaction_version(name) == number for name, number in numbers.items()) and bool(numbers)
+
+    def _fence(self, table: LakeTable, epoch: int) -> int:
+        """Let no commit through that was begun under an earlier fence. The number of this one."""
+        from deltalake.exceptions import CommitFailedError
+
+        from ..lake.store import REFUSALS
+
+        for _ in range(_TRIES):
+            at = self._at[table.name]
+            number = max(epoch, (at.transaction_version(self._fence_name) or 0) + 1)
+            if epoch and number > epoch:
+                raise PermanentError(f"lake: another process writes for {self._app}")
+            try:
+                self._store.commit(table, at, [], {self._fence_name: number})
+            except CommitFailedError:
+                self._at[table.name] = self._store.opened(table)
+            except REFUSALS as error:
+                raise TransientError(f"lake: {table.name}: {error}") from error
+            else:
+                self._refuse_if_other(at, number)
+                return number
+        raise TransientError(f"lake: {table.name}: others commit without end")
+
+    def _take_back(self, table: LakeTable) -> None:
+        """Take what an unfinished settle wrote to a table out of it: its rows are applied again."""
+        from ..lake.parts import files_of, removal, settle_of
+        from ..lake.store import MAINTENANCE, REFUSALS
+
+        at, finished = self._at[table.name], self.committed() or 0
+        files = files_of(at).to_dicts()
+        left = [file for file in files if (of := settle_of(file["path"])) and of[0] == self._app and of[1] > finished]
+        if not left:
+            return
+        log.warning("lake: %d files of an unfinished settle are taken out of %s", len(left), table.name)
+        numbers = {
+            str(self._app): finished,
+            self._fence_name: self._epoch,
+            MAINTENANCE: (at.transaction_version(MAINTENANCE) or 0) + 1,
+        }
+        try:
+            self._store.commit(table, at, [removal(file, table, is_change=True) for file in left], numbers)
+        except REFUSALS as error:
+            raise TransientError(f"lake: {table.name}: {error}") from error
+
+    def _refuse_if_fenced(self, at: DeltaTable) -> None:
+        self._refuse_if_other(at, self._epoch)
+
+    def _refuse_if_other(self, at: DeltaTable, epoch: int) -> None:
+        if at.transaction_version(self._fence_name) != epoch:
+            raise PermanentError(f"lake: another process has taken over from this one as {self._app}")
 
 
-def _hours(times: pl.Series) -> Iterator[tuple[int, int]]:
-    """First row and number of rows of each hour in ascending times."""
-    hours = times.dt.truncate("1h").rle()
-    first = 0
-    for count in hours.struct.field("len"):
-        yield first, count
-        first += count
-
-
-@cache
-def _schema_text() -> str:
-    """What a file says of its columns' types: text is text, though its pages hold codes."""
-    file = io.BytesIO()
-    HISTORY.to_frame().write_parquet(file)
-    file.seek(0)
-    return pl.read_parquet_metadata(file)[_SCHEMA_KEY]
-
-
-def _sync(folder: Path) -> None:
-    """Make a rename in `folder` outlive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def _prepare(root: Path) -> None:
+    """Make the folder, and put Parquet of versions before Delta aside."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        root.mkdir(parents=True, exist_ok=True)
+        flows = root / FLOWS.name
+        if flows.is_dir() and not (flows / "_delta_log").is_dir() and any(flows.glob("date=*")):
+            flows.rename(root / FORMER)
+            log.warning("lake: the Parquet history of before is in %s now, and is read from there", root / FORMER)
+    except OSError as error:
+        raise ConfigError(f"pipeline.lake: {root}: {error.strerror}") from None
+    if not os.access(root, os.W_OK):
+        raise ConfigError(f"pipeline.lake: {root}: not writable")

@@ -33,6 +33,7 @@ from pipeline.inventory.models import Resource, convert
 from pipeline.inventory.policy_history import PolicyEpoch
 from pipeline.inventory.snapshot import Snapshot
 from pipeline.inventory.spans import BEGINNING
+from pipeline.lake.store import Store
 from pipeline.outputs.lake import Lake
 from pipeline.outputs.publication import Publication
 from pipeline.prices import Prices
@@ -264,11 +265,11 @@ def test_a_full_disk_stops_the_polling_and_loses_nothing(tmp_path: Path, monkeyp
     lake = Lake(tmp_path)
     bench = Bench([through_service(0)], [through_service(1)], lake=lake, flush_rows=1)
 
-    def refuse(part: object) -> None:
+    def refuse(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as full:
-        full.setattr(lake, "_write", refuse)
+        full.setattr(Store, "write", refuse)
         for _ in range(3):
             with pytest.raises(TransientError, match="No space"):
                 bench.engine.step(0)

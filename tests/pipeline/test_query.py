@@ -11,17 +11,14 @@ import pytest
 from pipeline.errors import ConfigError
 from pipeline.outputs.history import HISTORY, LATER
 from pipeline.outputs.lake import Lake
-from pipeline.query import scan_flows
+from pipeline.query import last_flows, scan_flows
 
 START = datetime(2026, 3, 1, 22, 30, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 
 
-@pytest.fixture
-def lake(tmp_path: Path) -> Path:
-    """Four observations, an hour apart over midnight, each of another namespace's doing."""
-    writer = Lake(tmp_path)
-    writer.start()
+def observations() -> pl.DataFrame:
+    """Four, an hour apart over midnight, each of another namespace's doing."""
     texts = {
         "source_namespace": ["shop", "bank", "bank", "bank"],
         "destination_namespace": ["bank", "shop", "bank", "bank"],
@@ -35,9 +32,35 @@ def lake(tmp_path: Path) -> Path:
         "time": pl.Series([START + i * HOUR for i in range(4)], dtype=HISTORY["time"]),
         "flow_id": pl.Series(range(4), dtype=pl.UInt64),
     }
-    writer.add(pl.DataFrame({**blank, **columns, **texts}, schema=HISTORY))
+    return pl.DataFrame({**blank, **columns, **texts}, schema=HISTORY)
+
+
+@pytest.fixture(params=["delta", "parquet"])
+def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """The observations as this version writes them, and as those before Delta did."""
+    return former(tmp_path) if request.param == "parquet" else written(tmp_path)
+
+
+def written(root: Path) -> Path:
+    writer = Lake(root)
+    writer.start()
+    writer.add(observations())
     writer.flush()
-    return tmp_path
+    return root
+
+
+def former(root: Path, folder: str = "flows") -> Path:
+    """Parquet as versions before Delta left it."""
+    for number, row in enumerate(observations().iter_slices(1)):
+        hour = root / folder / row["time"].dt.strftime("date=%Y-%m-%d/hour=%H").item()
+        hour.mkdir(parents=True)
+        row.write_parquet(hour / f"part-{number}.parquet")
+    return root
+
+
+@pytest.fixture
+def old_lake(tmp_path: Path) -> Path:
+    return former(tmp_path)
 
 
 def ids(flows: pl.LazyFrame) -> list[int]:
@@ -49,17 +72,19 @@ def test_an_empty_lake_has_every_column(tmp_path: Path) -> None:
     assert scan_flows(tmp_path, namespace="shop").collect().height == 0
 
 
-def test_a_file_that_lacks_columns_has_what_the_history_promises(lake: Path) -> None:
+def test_a_file_that_lacks_columns_has_what_the_history_promises(old_lake: Path) -> None:
     """Of text, lists and numbers; and one folder may hold files of several versions."""
-    (path, *_) = sorted(lake.rglob("part-*.parquet"))
+    (path, *_) = sorted(old_lake.rglob("part-*.parquet"))
     whole = pl.read_parquet(path)
     whole.drop(LATER).write_parquet(path.with_name("part-0-first.parquet"))
     whole.drop("source_asn").with_columns(dns_name=pl.lit("site.example")).write_parquet(path)
-    old, new = scan_flows(lake).filter(pl.col("flow_id") == whole["flow_id"][0]).sort("dns_name").collect().to_dicts()
+    old, new = (
+        scan_flows(old_lake).filter(pl.col("flow_id") == whole["flow_id"][0]).sort("dns_name").collect().to_dicts()
+    )
     promised = {pl.String: "", pl.List: [], pl.UInt32: 0}
     assert {name: old[name] for name in LATER} == {name: promised[HISTORY[name].base_type()] for name in LATER}
     assert (new["dns_name"], new["source_asn"]) == ("site.example", 0)
-    assert scan_flows(lake).collect_schema() == HISTORY
+    assert scan_flows(old_lake).collect_schema() == HISTORY
 
 
 def test_a_lake_that_does_not_exist_is_said_so(tmp_path: Path) -> None:
@@ -87,24 +112,51 @@ def test_a_namespace_is_looked_for_on_both_sides_and_in_the_service(lake: Path) 
 
 def test_folders_of_other_hours_are_not_opened(lake: Path) -> None:
     """A broken file in another hour does no harm."""
-    broken = lake / "flows" / "date=2026-03-01" / "hour=22" / "part-0-broken.parquet"
-    broken.write_bytes(b"not parquet")
+    (file,) = (lake / "flows").glob("date=2026-03-01/hour=22/*.parquet")
+    file.write_bytes(b"not parquet")
     assert ids(scan_flows(lake, since=START.replace(minute=0) + HOUR)) == [1, 2, 3]
+    assert last_flows(lake, 3)["flow_id"].to_list() == [1, 2, 3]
 
 
-def test_unfinished_and_foreign_files_are_passed_over(lake: Path) -> None:
-    hour = lake / "flows" / "date=2026-03-01" / "hour=22"
+def test_a_pod_is_looked_for_at_both_ends(tmp_path: Path) -> None:
+    writer = Lake(tmp_path)
+    writer.start()
+    names = {"source_name": ["a", "b", "b", "c"], "destination_name": ["b", "a", "c", "a"]}
+    kinds = {"source_kind": ["Pod"] * 4, "destination_kind": ["Pod", "Pod", "Pod", "Node"]}
+    columns = {name: pl.Series(values) for name, values in {**names, **kinds}.items()}
+    writer.add(observations().with_columns(**columns))
+    writer.flush()
+    assert ids(scan_flows(tmp_path, pod="a")) == [0, 1]
+    assert ids(scan_flows(tmp_path, pod="a", namespace="shop")) == [0, 1]
+    assert ids(scan_flows(tmp_path, pod="a", namespace="bank")) == []
+
+
+def test_parquet_of_before_is_moved_aside_and_read_along(old_lake: Path) -> None:
+    writer = Lake(old_lake)
+    writer.start()
+    assert ids(scan_flows(old_lake)) == [0, 1, 2, 3]
+    later = observations().with_columns(pl.col("flow_id") + 4, pl.col("time") + 2 * HOUR)
+    writer.add(later.cast(HISTORY))
+    writer.flush()
+    assert ids(scan_flows(old_lake)) == list(range(8))
+    assert last_flows(old_lake, 2)["flow_id"].to_list() == [6, 7]
+    Lake(old_lake).start()
+    assert ids(scan_flows(old_lake, since=START + 2 * HOUR, namespace="shop")) == [2, 4, 5, 6]
+
+
+def test_unfinished_and_foreign_files_are_passed_over(old_lake: Path) -> None:
+    hour = old_lake / "flows" / "date=2026-03-01" / "hour=22"
     (hour / ".part-1.parquet.tmp").write_bytes(b"half")
-    (lake / "flows" / "date=2026-03-01" / "hour=late").mkdir()
-    (lake / "flows" / "README").write_text("mine")
-    assert ids(scan_flows(lake)) == [0, 1, 2, 3]
+    (old_lake / "flows" / "date=2026-03-01" / "hour=late").mkdir()
+    (old_lake / "flows" / "README").write_text("mine")
+    assert ids(scan_flows(old_lake)) == [0, 1, 2, 3]
 
 
-def test_files_of_an_older_and_a_newer_version_read_too(lake: Path) -> None:
+def test_files_of_an_older_and_a_newer_version_read_too(old_lake: Path) -> None:
     """A column that a file lacks is null, and one that only a file has is left out."""
-    hour = lake / "flows" / "date=2026-03-01" / "hour=22"
-    row = scan_flows(lake).head(1).collect().with_columns(flow_id=pl.lit(9, pl.UInt64), added=pl.lit(1)).drop("via")
+    hour = old_lake / "flows" / "date=2026-03-01" / "hour=22"
+    row = scan_flows(old_lake).head(1).collect().with_columns(flow_id=pl.lit(9, pl.UInt64), added=pl.lit(1)).drop("via")
     row.write_parquet(hour / "part-9.parquet")
-    found = scan_flows(lake).filter(pl.col("flow_id") == 9).collect()
+    found = scan_flows(old_lake).filter(pl.col("flow_id") == 9).collect()
     assert found.schema == HISTORY
     assert found["via"].to_list() == [None]

@@ -1,0 +1,153 @@
+"""Files of a table: Parquet by the partition of its rows, and what the log says of each: how many rows, of which time.
+
+A file's name tells who wrote it: `settle-N-of-APP-…` a settle of the pipeline, so that what an unfinished one left is
+found; others begin otherwise. The invariant: a file holds rows of one partition, and its statistics hold for all.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import uuid
+from collections.abc import Iterator, Mapping
+from datetime import date, datetime
+from functools import cache
+from typing import Final, cast
+
+import polars as pl
+from deltalake import DeltaTable
+from deltalake.transaction import AddAction, RemoveAction
+
+from .store import Store, now_ms
+from .tables import LakeTable
+
+MAX_FILE_ROWS: Final = 1_000_000
+ROW_GROUP: Final = 131_072
+_ZSTD_LEVEL: Final = 1
+_SCHEMA_KEY: Final = "ARROW:schema"
+"""Where a Parquet file has the types that its writer meant."""
+_SETTLE: Final = re.compile(r"(?:.*/)?settle-(\d+)-of-([^/]+)-[0-9a-f]{12}\.parquet\Z")
+_MAX_TEXT: Final = 32
+"""Longer text is no statistic."""
+
+
+def settle_name(app: str, version: int) -> str:
+    """What names of files of a settle begin with; `app` is GROUP/ORDINAL."""
+    return f"settle-{version}-of-{app.replace('/', '~')}"
+
+
+def settle_of(path: str) -> tuple[str, int] | None:
+    """Who wrote a file, and in which settle; None where it was no numbered one."""
+    found = _SETTLE.match(path.replace("%7E", "~"))
+    return (found[2].replace("~", "/"), int(found[1])) if found else None
+
+
+def write_parts(
+    store: Store,
+    table: LakeTable,
+    rows: pl.DataFrame,
+    name: str,
+    *,
+    level: int = _ZSTD_LEVEL,
+    row_group: int = ROW_GROUP,
+    max_rows: int = MAX_FILE_ROWS,
+    ranged: tuple[str, ...] = (),
+    is_new: bool = True,
+) -> list[AddAction]:
+    """Write `rows` (as `tables.stored` gives them, in order of time) as files that begin with `name`.
+
+    The actions are to be committed. `ranged` are text columns with statistics of their own, beside the time.
+    """
+    actions: list[AddAction] = []
+    pieces = (
+        (partition, part.slice(at, max_rows))
+        for partition, part in by_partition(table, rows)
+        for at in range(0, part.height, max_rows)
+    )
+    try:
+        for partition, piece in pieces:
+            folder = "/".join(f"{key}={value}" for key, value in partition.items())
+            path = f"{folder}/{name}-{uuid.uuid4().hex[:12]}.parquet"
+            content = _parquet(table, piece, level, row_group)
+            store.write(table, path, content)
+            stats = json.dumps(_statistics(piece, ranged))
+            actions.append(AddAction(path, len(content), partition, now_ms(), is_new, stats))
+    except BaseException:
+        store.discard(table, [action.path for action in actions])
+        raise
+    return actions
+
+
+def by_partition(table: LakeTable, rows: pl.DataFrame) -> Iterator[tuple[dict[str, str | None], pl.DataFrame]]:
+    """Rows in order of time, by partition."""
+    times = rows["time"].dt.truncate("1h" if "hour" in table.partitions else "1d").rle()
+    first = 0
+    for count, begin in zip(times.struct.field("len"), times.struct.field("value"), strict=True):
+        yield partition_of(table, begin), rows.slice(first, count)
+        first += count
+
+
+def partition_of(table: LakeTable, time: datetime) -> dict[str, str | None]:
+    """The partition that holds a time, as logs write it."""
+    whole: dict[str, str | None] = {"date": f"{time:%Y-%m-%d}", "hour": str(time.hour)}
+    return {name: whole[name] for name in table.partitions}
+
+
+def removal(add: Mapping[str, object], table: LakeTable, *, is_change: bool) -> RemoveAction:
+    """What takes a file of `files_of` away; `is_change` where its rows go too."""
+    partition: dict[str, str | None] = {name: _told(add[f"partition.{name}"]) for name in table.partitions}
+    path, size = cast("str", add["path"]), cast("int", add["size_bytes"])
+    return RemoveAction(path, is_change, now_ms(), size, partition)
+
+
+def files_of(table: DeltaTable) -> pl.DataFrame:
+    """The files that a table has now: `path`, `size_bytes`, `num_records`, `min.COLUMN`, `max.COLUMN`,
+    `partition.COLUMN`, ..."""
+    import pyarrow as pa
+
+    return cast("pl.DataFrame", pl.from_arrow(pa.table(table.get_add_actions(flatten=True))))
+
+
+def _parquet(table: LakeTable, rows: pl.DataFrame, level: int, row_group: int) -> memoryview:
+    file = io.BytesIO()
+    rows.write_parquet(
+        file,
+        compression="zstd",
+        compression_level=level,
+        row_group_size=row_group,
+        metadata={_SCHEMA_KEY: _schema_text(table.name)},
+    )
+    return file.getbuffer()
+
+
+@cache
+def _schema_text(name: str) -> str:
+    """What a file says of its columns' types: text is text, though its pages hold codes."""
+    from .tables import TABLES
+
+    file = io.BytesIO()
+    TABLES[name].stored.to_frame().write_parquet(file)
+    file.seek(0)
+    return pl.read_parquet_metadata(file)[_SCHEMA_KEY]
+
+
+def _statistics(rows: pl.DataFrame, ranged: tuple[str, ...]) -> dict[str, object]:
+    least: dict[str, object] = {"time": _iso(rows["time"].min())}
+    most: dict[str, object] = {"time": _iso(rows["time"].max())}
+    for name in ranged:
+        texts = rows[name].unique().cast(pl.String)
+        low, high = texts.min(), texts.max()
+        if isinstance(low, str) and isinstance(high, str) and max(len(low), len(high)) <= _MAX_TEXT:
+            least[name], most[name] = low, high
+    nulls = dict.fromkeys(least, 0)
+    return {"numRecords": rows.height, "minValues": least, "maxValues": most, "nullCount": nulls}
+
+
+def _iso(time: object) -> str:
+    assert isinstance(time, datetime)  # noqa: S101 - a file has rows, and a row a time
+    return f"{time:%Y-%m-%dT%H:%M:%S.%f}Z"
+
+
+def _told(value: object) -> str:
+    return f"{value:%Y-%m-%d}" if isinstance(value, date) else str(value)

@@ -1,0 +1,217 @@
+"""Where the tables lie: a folder of this machine, or a place in an object store (`s3://BUCKET/PREFIX`, `gs://`, `az://`).
+
+The invariant: what was written is on disk, and a commit is too, before the call returns; object stores see to it alone.
+A commit names the version that it builds on, so that of two for one version one is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Field, PostCommitHookProperties, Schema, Transaction
+from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.fs import DeltaStorageHandler
+from deltalake.transaction import AddAction, RemoveAction
+from pyarrow.fs import PyFileSystem
+
+from ..errors import ConfigError, TransientError
+from .tables import LakeTable
+
+SETTINGS: Final = {
+    "delta.checkpointInterval": "100",
+    "delta.logRetentionDuration": "interval 30 days",
+    "delta.enableExpiredLogCleanup": "true",
+}
+REFUSALS: Final = (DeltaError, OSError, pl.exceptions.PolarsError, pa.ArrowException)
+"""What a disk or an object store that refuses is told by."""
+MAINTENANCE: Final = "flowatlas#maintenance"
+"""The transaction of whoever takes files out of a table: there is one such commit at a time."""
+_LOG: Final = "_delta_log"
+
+
+_known: dict[tuple[str, tuple[tuple[str, str], ...]], DeltaTable] = {}
+_MAX_KNOWN: Final = 16
+
+
+def is_url(root: str) -> bool:
+    """Whether a lake lies in an object store."""
+    return "://" in root
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """The tables below `root`; `options` are those of the object store, as `deltalake` and Polars take them."""
+
+    root: str
+    options: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def location(self, table: LakeTable) -> str:
+        """Where the table is."""
+        return f"{self.root.rstrip('/')}/{table.name}"
+
+    def folder(self, table: LakeTable) -> Path | None:
+        """The table's folder, where it is on this machine."""
+        return None if is_url(self.root) else Path(self.location(table))
+
+    def open(self, table: LakeTable) -> DeltaTable | None:
+        """The table as it is now; None where there is none. Raises TransientError where the store does not answer."""
+        folder = self.folder(table)
+        if folder is not None and not (folder / _LOG).is_dir():
+            return None
+        try:
+            return DeltaTable(self.location(table), storage_options=dict(self.options) or None)
+        except TableNotFoundError:
+            return None
+        except REFUSALS as error:
+            raise TransientError(f"lake: {self.location(table)}: {error}") from error
+
+    def current(self, table: LakeTable) -> DeltaTable | None:
+        """The table as it is now, for readers: of one that was read before only what is new in its log is."""
+        key = (self.location(table), tuple(sorted(self.options.items())))
+        if (known := _known.get(key)) is not None:
+            try:
+                known.update_incremental()
+            except REFUSALS:  # its log was cleaned up, or it is another table by now
+                del _known[key]
+            else:
+                return known
+        if (found := self.open(table)) is not None:
+            _known[key] = found
+            while len(_known) > _MAX_KNOWN:
+                _known.pop(next(iter(_known)))
+        return found
+
+    def opened(self, table: LakeTable) -> DeltaTable:
+        """The table, made where there is none, with all of our columns. Raises ConfigError where one is of another
+        type, TransientError where the store refuses."""
+        schema = _delta_schema(table)
+        found = self.open(table)
+        try:
+            if found is None:
+                found = DeltaTable.create(
+                    self.location(table),
+                    schema,
+                    mode="ignore",
+                    partition_by=list(table.partitions),
+                    configuration=SETTINGS,
+                    storage_options=dict(self.options) or None,
+                )
+            has = {column.name: column.type for column in found.schema().fields}
+            for column in schema.fields:
+                if column.name in has and has[column.name] != column.type:
+                    raise ConfigError(f"lake: {table.name}.{column.name} is {has[column.name]}, not {column.type}")
+            if new := [Field(column.name, column.type) for column in schema.fields if column.name not in has]:
+                found.alter.add_columns(new)
+                found.update_incremental()
+        except REFUSALS as error:
+            raise TransientError(f"lake: {self.location(table)}: {error}") from error
+        return found
+
+    def write(self, table: LakeTable, path: str, content: bytes | memoryview) -> None:
+        """Write a file of a table, whole. What was written by half is in nobody's way: no log names it."""
+        folder = self.folder(table)
+        if folder is None:
+            with self._files(table).open_output_stream(path) as remote:
+                remote.write(content)
+            return
+        file = folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with file.open("xb") as local:
+                local.write(content)
+                local.flush()
+                os.fsync(local.fileno())
+        except BaseException:
+            file.unlink(missing_ok=True)
+            raise
+        _sync(file.parent)
+
+    def discard(self, table: LakeTable, paths: Sequence[str]) -> None:
+        """Delete files of this machine that no log names; those of an object store are left to the next vacuum."""
+        if (folder := self.folder(table)) is not None:
+            for path in paths:
+                (folder / path).unlink(missing_ok=True)
+
+    def read(self, table: LakeTable, path: str) -> bytes:
+        """A file of a table or of its log. Raises FileNotFoundError."""
+        folder = self.folder(table)
+        if folder is not None:
+            return (folder / path).read_bytes()
+        with self._files(table).open_input_file(path) as remote:
+            return bytes(remote.read())
+
+    def commit(
+        self,
+        table: LakeTable,
+        at: DeltaTable,
+        actions: Sequence[AddAction | RemoveAction],
+        transactions: Mapping[str, int],
+        metadata: Mapping[str, object] | None = None,
+    ) -> None:
+        """Add and take away files, on top of what `at` shows, and let `at` show it.
+
+        Commits of others that came since are no obstacle unless they carry a transaction of the same name. Raises
+        CommitFailedError then, and others of REFUSALS; whether it went through is then not known.
+        """
+        before = at.version()
+        at.create_write_transaction(
+            list(actions),
+            "append",
+            at.schema(),
+            partition_by=list(table.partitions),
+            commit_properties=CommitProperties(
+                custom_metadata={name: json.dumps(value) for name, value in (metadata or {}).items()},
+                app_transactions=[Transaction(name, version) for name, version in transactions.items()],
+            ),
+            post_commithook_properties=PostCommitHookProperties(cleanup_expired_logs=False),
+        )
+        at.update_incremental()
+        if (folder := self.folder(table)) is not None:
+            for version in range(before + 1, at.version() + 1):
+                _sync(folder / _LOG / log_name(version))
+            _sync(folder / _LOG)
+
+    def commits(self, table: LakeTable, after: int, until: int) -> list[list[dict[str, dict[str, object]]]]:
+        """The actions of each commit `after < version <= until`. Raises TransientError where the log has forgotten."""
+        try:
+            logs = [self.read(table, f"{_LOG}/{log_name(version)}") for version in range(after + 1, until + 1)]
+        except REFUSALS as error:
+            raise TransientError(f"lake: {self.location(table)}: {error}") from error
+        return [[json.loads(line) for line in log.splitlines() if line] for log in logs]
+
+    def _files(self, table: LakeTable) -> PyFileSystem:
+        return PyFileSystem(DeltaStorageHandler(self.location(table), dict(self.options) or None))
+
+
+def log_name(version: int) -> str:
+    """The file of a commit."""
+    return f"{version:020d}.json"
+
+
+def now_ms() -> int:
+    """The time as logs have it."""
+    return time.time_ns() // 1_000_000
+
+
+def _delta_schema(table: LakeTable) -> Schema:
+    return Schema.from_arrow(pa.schema(table.whole.to_frame().to_arrow(compat_level=pl.CompatLevel.oldest()).schema))
+
+
+def _sync(path: Path) -> None:
+    """Make a file, or the names in a folder, outlive a power cut."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:  # a log that was cleaned up since
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
