@@ -265,7 +265,24 @@ def test_openshift_allows_the_collector_what_it_asks_for_and_no_more() -> None:
 def test_who_scales_the_pipeline_has_its_replicas_to_itself(by: str, kind: str) -> None:
     found = given(f"pipeline.autoscaling.by={by}")
     assert the(found, kind)["spec"]["scaleTargetRef"]["name"] == "flowatlas-pipeline"
-    assert "replicas" not in the(found, "StatefulSet")["spec"]
+    pipeline = the(found, "StatefulSet")["spec"]
+    assert "replicas" not in pipeline
+    assert partitions(pipeline) == "group"
+
+
+def partitions(pipeline: Object) -> str:
+    """What a pipeline's pods are told of their share."""
+    (container,) = pipeline["template"]["spec"]["containers"]
+    return str({v["name"]: v.get("value") for v in container["env"]}["FLOWATLAS_PIPELINE_PARTITIONS"])
+
+
+def test_pipelines_share_the_partitions_by_their_number() -> None:
+    from pipeline.bus.share import Share, parse_share
+
+    pipeline = the(given("pipeline.replicas=3"), "StatefulSet")["spec"]
+    told = partitions(pipeline)
+    shares = [parse_share(told, {"HOSTNAME": f"flowatlas-pipeline-{n}"}) for n in range(pipeline["replicas"])]
+    assert shares == [Share(n, 3) for n in range(3)]
 
 
 def test_probes_speak_tls_where_the_web_config_asks_for_it() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from collector.kafka_config import KafkaConfig
 from pipeline.cli import settings
 from pipeline.cli.main import parser
 from pipeline.inventory.watch.kinds import KINDS
@@ -146,6 +148,7 @@ def test_arguments_and_environment_make_settings(monkeypatch: pytest.MonkeyPatch
                 own.setenv(variable["name"], variable.get("value", "pod-0"))
             given = [a.replace("$(NODE_NAME)", "node-1").replace("$(HOST_IP)", "192.0.2.1") for a in container["args"]]
             arguments = parser().parse_args(given)
+            settings.load("kafka", KafkaConfig, file=None, environ=os.environ, flags={})
             module = {"collect": collect, "pipeline": serve, "watch": watch}[arguments.command]
             seen[name] = module.configuration(arguments)
     collector = seen["flowatlas-collector/collector"]
