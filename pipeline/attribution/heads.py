@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ..inventory.snapshot import Snapshot
 from ..kept import Frames, rows_of
 from .dnsnames import GIVEN
+from .keyindex import numbers_of
 
 MAX_CONNECTIONS: Final = 100_000
 """Connections whose heads are remembered, some 10 MB; those whose head came first are forgotten first."""
@@ -129,13 +130,17 @@ def with_said_names(flows: pl.DataFrame, snapshot: Snapshot) -> pl.DataFrame:
 
     It is the client's word alone: whoever answered may be someone else.
     """
-    is_nameless = flows["dns_name"].is_null() & (flows["server_name"] != "")
-    if not is_nameless.any():
+    is_beyond = snapshot.endpoints["kind"] == _EXTERNAL
+    is_asking = flows["dns_name"].is_null() & (flows["server_name"] != "") & is_beyond.gather(flows["dst_id"])
+    rows = is_asking.arg_true()
+    asked = flows["server_name"].gather(rows)
+    is_name = ~asked.str.contains(_ADDRESS)
+    if not is_name.any():
         return flows
-    kinds = pl.lit(snapshot.endpoints["kind"].cast(pl.String))
-    is_name = ~pl.col("server_name").str.contains(_ADDRESS)
-    is_said = is_nameless & is_name & (kinds.gather(pl.col("dst_id")) == _EXTERNAL)
+    numbers = np.full(flows.height, -1, np.int32)
+    numbers[rows.to_numpy()] = np.where(is_name.to_numpy(), np.arange(len(rows)), -1)
+    said = asked.gather(numbers_of(numbers))
     return flows.with_columns(
-        dns_name=pl.when(is_said).then("server_name").otherwise("dns_name"),
-        dns_given=pl.when(is_said).then(pl.lit("sni", GIVEN)).otherwise("dns_given"),
+        dns_name=pl.coalesce(said, "dns_name"),
+        dns_given=pl.when(said.is_not_null()).then(pl.lit("sni", GIVEN)).otherwise("dns_given"),
     )
