@@ -51,7 +51,7 @@ def add(questions: Subparsers) -> None:
 def _suggest(arguments: argparse.Namespace) -> int:
     from ..attribution.policies import compile_policies
     from ..inventory.ranges import cluster_ranges
-    from ..policy import legitimate, manifest, replay, suggestion
+    from ..policy import behind, legitimate, manifest, replay, suggestion
 
     recorded = record.load(arguments)
     snapshot = recorded.snapshot
@@ -63,11 +63,12 @@ def _suggest(arguments: argparse.Namespace) -> int:
             )
     policies = compile_policies(recorded.objects, snapshot)
     pairs = legitimate.sorted_out(recorded.judged.pairs, policies, arguments.include, arguments.exclude)
+    whole = behind.with_others_behind(pairs, snapshot, policies, arguments.include, arguments.exclude)
     ranges = cluster_ranges(recorded.objects, ())
     suggested = [
         policy
         for namespace in sorted(set(arguments.namespace))
-        for policy in suggestion.suggest(snapshot, pairs, namespace, arguments.workload, ranges)
+        for policy in suggestion.suggest(snapshot, whole, namespace, arguments.workload, ranges)
     ]
     more = [manifest.deny_all(namespace) for namespace in sorted(set(arguments.namespace)) if arguments.deny_all]
     result = replay.replay(recorded.objects, snapshot, pairs, suggested, more)

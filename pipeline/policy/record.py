@@ -33,6 +33,7 @@ PAIRS: Final = pl.Schema(
         "source_seen_ip": pl.String(),  # an address that the end was seen with, of pods too
         "destination_seen_ip": pl.String(),
         "masqueraded_as": pl.List(pl.String()),  # other addresses that the backend saw in place of the source's
+        "services": pl.List(pl.String()),  # by which it was dialled, as `service_name` writes them; none where straight
         "connections": pl.Int64(),
         "refused": pl.Int64(),
         "no_reply": pl.Int64(),
@@ -73,6 +74,7 @@ def record_of(flows: pl.LazyFrame) -> Record:
             source_seen_ip=pl.col("src_ip").max(),
             destination_seen_ip=pl.col("backend_ip").max(),
             masqueraded_as=pl.col("nat_src_ip").filter(pl.col("nat_src_ip") != pl.col("src_ip")).unique(),
+            services=service_name().filter(pl.col("service") != "").unique(),
             connections=pl.col("opened").cast(pl.Int64).sum(),
             refused=(pl.col("outcome") == "refused").cast(pl.Int64).sum(),
             no_reply=(pl.col("outcome") == "no_reply").cast(pl.Int64).sum(),
@@ -86,7 +88,7 @@ def record_of(flows: pl.LazyFrame) -> Record:
         by_day.group_by(KEYS)
         .agg(
             pl.col("source_seen_ip", "destination_seen_ip").max(),
-            pl.col("masqueraded_as").explode().drop_nulls().unique().sort(),
+            pl.col("masqueraded_as", "services").explode().drop_nulls().unique().sort(),
             pl.col("connections", "refused", "no_reply", "bytes").sum(),
             pl.col("first").min(),
             pl.col("last").max(),
@@ -109,6 +111,11 @@ def is_rare(record: Record) -> pl.Expr:
 def established() -> pl.Expr:
     """Of pairs: connections that were answered, and not by a refusal."""
     return (pl.col("connections") - pl.col("refused") - pl.col("no_reply")).clip(lower_bound=0)
+
+
+def service_name() -> pl.Expr:
+    """A Service's port as one text: NAMESPACE/NAME/PORT."""
+    return pl.concat_str("service_namespace", "service", "service_port", separator="/")
 
 
 def _kept_ip(side: str, column: str) -> pl.Expr:

@@ -69,7 +69,7 @@ def test_a_port_that_the_service_has_not_gives_no_verdict(lab: tuple[list[Resour
 
 def test_names_become_addresses(lab: tuple[list[Resource], Snapshot, Policies]) -> None:
     cluster = lab[1]
-    assert addresses_of(cluster, "default/netshoot", "--from") == [NETSHOOT]
+    assert addresses_of(cluster, "default/netshoot", "--from") == [NETSHOOT, "fd00:10:244:1::13"]
     assert addresses_of(cluster, "production/database-service", "--to") == [DATABASE_SERVICE]
     assert sorted(addresses_of(cluster, "service/production/database", "--to")) == ["10.244.1.10", "10.244.2.10"]
     assert addresses_of(cluster, "2001:db8::1", "--to") == ["2001:db8::1"]
