@@ -18,10 +18,12 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import polars as pl
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from collector.schema import OUTCOMES, Batch
+from pipeline.query import scan_flows
 from tests.pipeline.shipments import NOW, SECOND, batch, flow, write_segment
 from tests.pipeline.small_cluster import OBJECTS
 
@@ -89,6 +91,7 @@ class Watched:
         state.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": list(OBJECTS)}))
         self.command = [sys.executable, "-m", "pipeline.cli.main", "pipeline", "--listen", "127.0.0.1:0"]
         self.command += ["--bus", f"file://{folder / 'bus'}", "--state", str(state), "--snapshot", str(folder / "snap")]
+        self.environment = {"PATH": "/usr/bin:/bin", "FLOWATLAS_PIPELINE_WINDOW_S": "0.1"}
         self.seen: dict[Series, float] = {}
         self.fallen: list[tuple[Series, float, float]] = []
         self._folder = folder
@@ -97,8 +100,7 @@ class Watched:
 
     def start(self) -> None:
         with (self._folder / "log").open("wb") as log:
-            environment = {"PATH": "/usr/bin:/bin", "FLOWATLAS_PIPELINE_WINDOW_S": "0.1"}
-            self._child = subprocess.Popen(self.command, stdout=log, stderr=log, env=environment)
+            self._child = subprocess.Popen(self.command, stdout=log, stderr=log, env=self.environment)
         deadline = time.monotonic() + START_SECONDS
         while not (served := re.search(r"serving /metrics on (\S+)", self.log())):
             assert self._child.poll() is None, self.log()
@@ -147,7 +149,13 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
         it.kill()
 
 
-def test_counters_go_on_through_kills_as_if_there_had_been_none(watched: Watched, tmp_path: Path) -> None:
+@pytest.mark.parametrize("has_lake", [False, True], ids=["metrics", "metrics and history"])
+def test_counters_go_on_through_kills_as_if_there_had_been_none(
+    watched: Watched, tmp_path: Path, has_lake: bool
+) -> None:
+    if has_lake:
+        watched.command += ["--lake", str(tmp_path / "lake")]
+        watched.environment["FLOWATLAS_PIPELINE_LAKE_FLUSH_S"] = "0.2"
     shipper = Shipper(tmp_path / "bus", seed=7)
     instants = random.Random(7)
     shipper.start()
@@ -187,3 +195,7 @@ def test_counters_go_on_through_kills_as_if_there_had_been_none(watched: Watched
     }
     assert watched.fallen == []
     assert shipper.again > 0
+    if has_lake:
+        history = scan_flows(tmp_path / "lake").select(pl.len(), pl.sum("bytes", "reply_bytes")).collect()
+        assert history.row(0)[0] == shipper.rows
+        assert sum(history.row(0)[1:]) == shipper.bytes
