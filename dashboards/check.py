@@ -30,8 +30,8 @@ OPTIONAL: Final = {
     "flowatlas_traffic_cost_total": "the pipeline has no price table (setting pipeline.prices)",
     "flowatlas_external_bytes_total": "the pipeline has no geo database (setting pipeline.geo)",
     "flowatlas_state_age_seconds": "the cluster's state is manifests, which have no age",
-    "flowatlas_watcher_current": "no watcher is scraped: the state is manifests, or another Prometheus scrapes it",
-    "flowatlas_watcher_last_mark_timestamp_seconds": "as flowatlas_watcher_current",
+    "flowatlas_watcher_current": "no watcher is scraped",
+    "flowatlas_watcher_last_mark_timestamp_seconds": "no watcher is scraped",
     "container_network_tcp_usage_total": "collectors do not count pods' sockets, or no pod has any of IPv4",
     "container_network_tcp6_usage_total": "collectors do not count pods' sockets, or no pod has any of IPv6",
 }

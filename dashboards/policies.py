@@ -78,7 +78,7 @@ def _key_figures() -> Section:
                 {0.01: AMBER, 0.5: RED},
             ),
             stat(
-                "Namespaces that deny by default",
+                "Deny by default",
                 "Namespaces with a NetworkPolicy that selects every pod and allows nothing in.",
                 "short",
                 zero_while(_PODS, f"sum({total(_DEFAULT_DENY, by=('namespace',), where=_INGRESS)} > bool 0)"),

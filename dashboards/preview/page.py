@@ -10,8 +10,10 @@ from importlib.resources import files
 from typing import Any, Final
 
 from ..asking import Asking, asking
+from ..check import OPTIONAL
 from ..layout import COLUMNS
 from ..prometheus import Prometheus
+from ..promql import read
 from . import cells, graph, heat, lines
 from .answers import Answer, ask
 
@@ -94,7 +96,7 @@ def _inside(panel: Json, answer: Answer, asks: Asking) -> str:
     if answer.problem:
         return f'<p class="none">{escape(answer.problem)}</p>'
     if not answer.series:
-        return '<p class="none">No data</p>'
+        return f'<p class="none">{escape(_why_empty(panel, asks))}</p>'
     grid = panel["gridPos"]
     size = (grid["w"] * WIDTH // COLUMNS - 24, grid["h"] * _ROW - 8 - _HEADING - 8)
     span_s = (asks.now_s - asks.shown_s, asks.now_s)
@@ -109,3 +111,11 @@ def _inside(panel: Json, answer: Answer, asks: Asking) -> str:
             return graph.draw(answer.series, size, panel["fieldConfig"]["defaults"]["unit"])
         case _:
             return lines.draw(panel, answer.series, size, span_s)
+
+
+def _why_empty(panel: Json, asks: Asking) -> str:
+    """No data, and the reason where the panel is of a metric that need not be there."""
+    for target in panel["targets"]:
+        for name in sorted(read(asks.expression(target["expr"])).metrics & OPTIONAL.keys()):
+            return f"No data: {OPTIONAL[name]}"
+    return "No data"

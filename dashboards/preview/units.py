@@ -30,6 +30,8 @@ def text(value: float, unit: str) -> str:
     """A value of Grafana's unit `unit` as a person reads it, three digits of it."""
     if math.isnan(value):
         return NOTHING
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
     if unit == "percentunit":
         return f"{_digits(100 * value)} %"
     if unit == "dateTimeFromNow":

@@ -1,4 +1,4 @@
-"""`flowatlas dashboards`: write the Grafana dashboards, or check them."""
+"""`flowatlas dashboards`: write the Grafana dashboards, check them, or draw them."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import argparse
 import sys
 from pathlib import Path
 
-from . import Subparsers
+from . import Subparsers, dashboards_preview
 
 
 def add(commands: Subparsers) -> None:
     """Add the sub-command."""
     command = commands.add_parser(
         "dashboards",
-        help="build or check the Grafana dashboards",
+        help="build, check or draw the Grafana dashboards",
         description="`build` writes the dashboards as JSON that Grafana imports. `check` proves that every panel's "
         "query parses, names only metrics and labels that Flowatlas exposes, and has a unit, a title and a "
-        "description; with --prometheus also that it returns data there. Exit code 1 where something is found.",
+        "description; with --prometheus also that it returns data there. Exit code 1 where something is found. "
+        "`preview` draws them without a Grafana.",
         epilog="example: flowatlas dashboards check --prometheus http://127.0.0.1:9090",
     )
     actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)
@@ -33,6 +34,7 @@ def add(commands: Subparsers) -> None:
     check.add_argument("folder", type=Path, nargs="?", metavar="DIR", help="default: as for build")
     check.add_argument("--prometheus", metavar="URL", help="ask every query there too")
     check.set_defaults(run=_check)
+    dashboards_preview.add(actions)
 
 
 def _build(arguments: argparse.Namespace) -> int:
