@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ..errors import ConfigError
-from . import Subparsers, cluster_state, record
+from . import Subparsers, cluster_state
+from .arguments import add_findings_output, add_lake, add_since
 from .following import DEFAULT_SERVER
 
 if TYPE_CHECKING:
@@ -41,14 +42,14 @@ def add(commands: Subparsers) -> None:
         "flowatlas doctor --state bus --bus file:///var/lib/flowatlas/bus --service shop/postgres -o json",
     )
     cluster_state.add_state(command, required=False)
-    command.add_argument("--lake", type=Path, metavar="DIR", help="the flow history")
-    command.add_argument("--since", type=record.moment, metavar="WHEN", help="of the lake (default: its last hour)")
+    add_lake(command)
+    add_since(command, "its last hour")
     command.add_argument(
         "--server", metavar="URL", help=f"a running pipeline (default: {DEFAULT_SERVER}, where it answers)"
     )
     command.add_argument("--pod", type=_name, metavar="NS/POD", help="only what concerns this pod, and its policies")
     command.add_argument("--service", type=_name, metavar="NS/SERVICE", help="only what concerns this Service")
-    command.add_argument("-o", "--output", choices=("table", "json"), default="table", help="default: %(default)s")
+    add_findings_output(command)
     command.set_defaults(run=run)
 
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
 from . import Subparsers
+from .arguments import moment
 from .cluster_state import add_state, load
 from .places import add_geo, places
-from .record import moment
 
 if TYPE_CHECKING:
     from ..inventory.snapshot import Snapshot

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
-from . import Subparsers, record
-from .arguments import add_output
+from . import Subparsers
+from .arguments import add_lake, add_output, add_since, add_until
 
 
 def add(commands: Subparsers) -> None:
@@ -20,9 +19,9 @@ def add(commands: Subparsers) -> None:
         epilog="example: flowatlas metrics forecast --lake lake --since 24h --series-max-per-family 20000",
     )
     command.add_argument("action", choices=("forecast",))
-    command.add_argument("--lake", type=Path, required=True, metavar="DIR", help="the flow history")
-    command.add_argument("--since", type=record.moment, metavar="WHEN", help="10m, 2h, ... ago, or a time")
-    command.add_argument("--until", type=record.moment, metavar="WHEN", help="the same for the end")
+    add_lake(command, required=True)
+    add_since(command)
+    add_until(command)
     command.add_argument(
         "--series-max-per-family", type=int, metavar="N", help="what such a limit would fold (pipeline's setting)"
     )

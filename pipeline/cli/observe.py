@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import ConfigError
 from . import Subparsers, flow_conditions, record
-from .arguments import add_output
-from .following import DEFAULT_SERVER, follow
+from .arguments import add_lake, add_output, add_server, add_since, add_until
+from .following import follow
 
 if TYPE_CHECKING:
     import polars as pl
@@ -34,10 +34,8 @@ def add(commands: Subparsers) -> None:
         "flowatlas observe --flows capture.pcap --state state.yaml --port 443",
     )
     where = command.add_argument_group("where from").add_mutually_exclusive_group()
-    where.add_argument(
-        "--server", default=DEFAULT_SERVER, metavar="URL", help="a running pipeline (default: %(default)s)"
-    )
-    where.add_argument("--lake", type=Path, metavar="DIR", help="the flow history")
+    add_server(where)
+    add_lake(where)
     where.add_argument(
         "--flows", type=Path, metavar="FILE", help="JSON Lines, .parquet of flows or of the history, or a capture"
     )
@@ -45,8 +43,8 @@ def add(commands: Subparsers) -> None:
     command.add_argument("-f", "--follow", action="store_true", help="go on as flows come; without it until --last")
     command.add_argument("--last", type=_count, metavar="N", help="the newest N")
     command.add_argument("--first", type=_count, metavar="N", help="the oldest N")
-    command.add_argument("--since", type=record.moment, metavar="WHEN", help="of the lake: 10m, 2h, ... ago, or a time")
-    command.add_argument("--until", type=record.moment, metavar="WHEN", help="the same for the end")
+    add_since(command)
+    add_until(command)
     command.add_argument(
         "--all", action="store_true", help="what other nodes and tunnels saw of the same connections too"
     )

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
+from .arguments import add_lake, add_since, add_until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
     from ..policy.ends import Judged
     from ..policy.record import Record
     from .flow_input import FlowInput
-
-_AGO: Final = re.compile(r"(\d+)([smhdw])\Z")
-_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,25 +43,15 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         help="the cluster's objects: a folder of manifests or a `kubectl get -o yaml` file",
     )
     source = command.add_mutually_exclusive_group(required=True)
-    source.add_argument("--lake", type=Path, metavar="DIR", help="the flow history")
+    add_lake(source)
     source.add_argument(
         "--flows",
         type=Path,
         metavar="FILE",
         help="JSON Lines as `attribute` reads them, .parquet of such rows or of the history, or a capture",
     )
-    command.add_argument(
-        "--since", type=moment, metavar="WHEN", help="of the lake: 7d, 12h, ... ago, or a time (default: all of it)"
-    )
-    command.add_argument("--until", type=moment, metavar="WHEN", help="the same for the end")
-
-
-def moment(text: str) -> datetime:
-    """A time as written, or a span before now. Raises ValueError, which argparse reports."""
-    if match := _AGO.match(text):
-        return datetime.now(UTC) - timedelta(**{_UNITS[match[2]]: int(match[1])})
-    parsed = datetime.fromisoformat(text)
-    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+    add_since(command, "all of it")
+    add_until(command)
 
 
 def load(arguments: argparse.Namespace) -> Recorded:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
 from . import Subparsers
-from .following import DEFAULT_SERVER
+from .arguments import add_findings_output, add_server
 
 if TYPE_CHECKING:
     from ..diagnosis.health import Health, Look
@@ -29,16 +29,14 @@ def add(commands: Subparsers) -> None:
         epilog="examples: flowatlas status; "
         "flowatlas status --server http://pipeline:9464 --collector http://node1:9465 -o json",
     )
-    command.add_argument(
-        "--server", default=DEFAULT_SERVER, metavar="URL", help="a running pipeline (default: %(default)s)"
-    )
+    add_server(command)
     command.add_argument(
         "--collector", action="append", default=[], metavar="URL", help="a collector's metrics; may be repeated"
     )
     command.add_argument(
         "--over", type=float, default=2.0, metavar="SECONDS", help="between the two looks (default: %(default)g)"
     )
-    command.add_argument("-o", "--output", choices=("table", "json"), default="table", help="default: %(default)s")
+    add_findings_output(command)
     command.set_defaults(run=run)
 
 

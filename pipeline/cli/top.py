@@ -7,13 +7,13 @@ import sys
 import time
 from collections import deque
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ..errors import ConfigError
 from ..talker_keys import KEYS, SORTS
-from . import Subparsers, flow_conditions, record
-from .following import DEFAULT_SERVER, follow
+from . import Subparsers, flow_conditions
+from .arguments import add_lake, add_server, add_since, add_until
+from .following import follow
 
 if TYPE_CHECKING:
     import polars as pl
@@ -33,12 +33,10 @@ def add(commands: Subparsers) -> None:
         "flowatlas top --lake lake --since 1h --by pair --sort failed -n shop",
     )
     where = command.add_argument_group("where from").add_mutually_exclusive_group()
-    where.add_argument(
-        "--server", default=DEFAULT_SERVER, metavar="URL", help="a running pipeline (default: %(default)s)"
-    )
-    where.add_argument("--lake", type=Path, metavar="DIR", help="the flow history")
-    command.add_argument("--since", type=record.moment, metavar="WHEN", help="of the lake (default: its last hour)")
-    command.add_argument("--until", type=record.moment, metavar="WHEN", help="the same for the end")
+    add_server(where)
+    add_lake(where)
+    add_since(command, "its last hour")
+    add_until(command)
     command.add_argument(
         "--by", choices=tuple(KEYS), default="pair", metavar="KEY", help=f"{', '.join(KEYS)} (default: %(default)s)"
     )
