@@ -54,12 +54,14 @@ def _plain(manifest: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _evidence(evidence: Evidence) -> str:
-    if not evidence.connections:
+    if not evidence.connections and not evidence.callers:
         return "name resolution; none was recorded"
     seen = f", last seen {evidence.last_seen:%Y-%m-%dT%H:%M:%SZ}" if evidence.last_seen else ""
     several = "s" if evidence.connections > 1 else ""
     some = evidence.callers[:_MOST_CALLERS]
     more = f" and {len(evidence.callers) - len(some)} more" if len(evidence.callers) > len(some) else ""
+    if not evidence.connections:
+        return f"none recorded, but behind a Service that was dialled: {', '.join(some)}{more}"
     return f"{evidence.connections} connection{several}{seen}: {', '.join(some)}{more}"
 
 

@@ -9,7 +9,7 @@ import polars as pl
 from pipeline.attribution.policies import compile_policies
 from pipeline.inventory import snapshot
 from pipeline.inventory.models import Resource, convert
-from pipeline.policy import legitimate
+from pipeline.policy import legitimate, manifest
 from pipeline.policy.behind import with_others_behind
 from pipeline.policy.ends import judged
 from pipeline.policy.record import record_of
@@ -60,6 +60,8 @@ def test_the_other_workloads_behind_the_service_are_added_and_count_nothing() ->
     (rule,) = policies["allow-web"].ingress
     assert (rule.evidence.connections, rule.evidence.last_seen) == (0, None)
     assert rule.evidence.callers == ("batch/job-9",)
+    text = manifest.rendered([policies["allow-web"]], [])
+    assert "  # none recorded, but behind a Service that was dialled: batch/job-9\n" in text
     (caller,) = suggest(known, pairs, "batch")
     assert len(caller.egress) == 3  # both workloads, and names
 
