@@ -13,13 +13,14 @@ from pipeline.query import scan_flows
 
 from .exposed import settled, total
 from .health import HOOKS, working_hooks
-from .outcome import Outcome, judge
-from .processes import Process, fetch
+from .outcome import PREVIEW, Outcome, judge
+from .processes import CHECKOUT, Process, fetch
 from .running import Addresses, Options, running
 from .table import Progress
 
 __all__ = ["Options", "run"]
 
+PRICES = CHECKOUT / "deploy" / "examples" / "prices.yaml"
 RATES_NEED_S = 8.0
 """Traffic for less time gives Prometheus too few scrapes of a new series: `increase` misses a series' first value."""
 SETTLE_S = 4.0
@@ -30,7 +31,7 @@ def run(options: Options) -> Outcome:
     """Run the whole path once and judge it. Raises DemoError where a part of it does not come up."""
     progress = Progress()
     began_ns = time.time_ns()
-    with running(options, progress) as up:
+    with running(options, progress, prices=PRICES.read_text(encoding="utf-8")) as up:
         lab, lake, listen, pipeline = up.lab, up.lake, up.listen, up.pipeline
         progress.step(f"traffic for {options.duration_s:.0f} s, policies {_enforced(options.enforce)}")
 
@@ -46,6 +47,8 @@ def run(options: Options) -> Outcome:
             *(working_hooks(fetch(f"http://{at}/metrics") or "") for at in listen.collectors)
         )
         panels = _panels(listen.prometheus) if up.server and options.duration_s >= RATES_NEED_S else None
+        if up.server:
+            _draw(listen.prometheus, time.time_ns() - began_ns, options.output / PREVIEW)
         if not options.keep:
             for collector in up.collectors:
                 collector.stop()
@@ -72,6 +75,16 @@ def _panels(address: str) -> list[str]:
     return [str(finding) for finding in check(None, f"http://{address}")]
 
 
+def _draw(address: str, lasted_ns: int, path: Path) -> None:
+    """The dashboards as one page, over the whole run."""
+    from dashboards.build import documents
+    from dashboards.preview import Preview
+    from dashboards.prometheus import Prometheus
+
+    page = Preview(documents(), Prometheus(f"http://{address}"), lasted_ns / 1e9).render(time.time())
+    path.write_text(page, encoding="utf-8")
+
+
 def _wait_for_lake(lake: Path, metrics: str) -> None:
     """Wait until the history holds as many connections as the metrics count, at most half a minute."""
     want = total(metrics, "flowatlas_connections_total")
@@ -93,6 +106,7 @@ def _serve(lab: Lab, listen: Addresses, server: Process | None) -> None:
     print(f"\nStaying up. Metrics: http://{listen.pipeline}/metrics")
     if server:
         print(f"Prometheus: http://{listen.prometheus}")
+        print(f"Dashboards as they are now: flowatlas dashboards preview --prometheus http://{listen.prometheus}")
     print("Ctrl-C ends it.", flush=True)
     try:
         while True:

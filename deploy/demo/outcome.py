@@ -22,6 +22,7 @@ from .signals import signal_sums
 from .table import size, table
 from .verify import Report, compare, connections, truth_frame
 
+PREVIEW = "dashboards.html"
 SHOWN_ROWS = 30
 SHOWN_FAULTS = 10
 NEAR = 0.01
@@ -230,6 +231,7 @@ def _verdict(outcome: Outcome) -> list[str]:
 
 def _next_steps(output: Path) -> list[str]:
     return [
+        *([f"{PREVIEW}  every dashboard, drawn: open it in a browser"] if (output / PREVIEW).exists() else []),
         "metrics.prom     the metrics at the end of the run, as Prometheus read them",
         "lake/            the attributed flows as Parquet: FLOWATLAS_LAKE="
         + str(output / "lake")
