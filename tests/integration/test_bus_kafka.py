@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from kafka import KafkaConsumer, TopicPartition
+from kafka.admin import KafkaAdminClient, NewTopic
 
 from pipeline.bus import Message, Reader, open_reader
+from pipeline.bus.share import Share
 from pipeline.bus.topics import QUARANTINE_TOPIC
-from pipeline.errors import TransientError
+from pipeline.errors import PermanentError, TransientError
 from tests.kafka_broker import KafkaBroker
 from tests.pipeline.batches_for_tests import batch
 from tests.pipeline.bus.buses import KafkaBus, put, read, refused_connections
@@ -126,3 +128,60 @@ def _poll_through(reader: Reader) -> list[Message]:
     except TransientError:
         time.sleep(0.1)
         return []
+
+
+def shared(bus: KafkaBus, ordinal: int, of: int, topics: Sequence[str] = ()) -> Reader:
+    url = f"kafka://{bus.bootstrap}"
+    return open_reader(url, f"shared-{bus.topic}", [bus.topic, *topics], share=Share(ordinal, of))
+
+
+def test_fixed_shares_read_every_message_once_and_go_on_after_their_commits(bus: KafkaBus) -> None:
+    nodes = [f"node{n}" for n in range(12)]
+    for node in nodes:
+        put(bus, batch(node=node))
+    readers = [shared(bus, ordinal, 2) for ordinal in range(2)]
+    for reader in readers:
+        reader.start()
+    got = [read(reader, 12, polls=12) for reader in readers]
+    assert sorted(m.key.decode() for part in got for m in part) == sorted(nodes)
+    assert all(int(m.partition) % 2 == ordinal for ordinal, part in enumerate(got) for m in part)
+    for reader in readers:
+        assert reader.caught_up()
+        reader.commit()
+        reader.stop()
+    put(bus, batch(node="node0", seq=1))
+    again = [shared(bus, ordinal, 2) for ordinal in range(2)]
+    for reader in again:
+        reader.start()
+    assert [m.headers["seq"] for reader in again for m in read(reader, 1, polls=12)] == [b"1"]
+    for reader in again:
+        reader.stop()
+
+
+def test_a_share_keeps_no_places_of_partitions_that_are_anothers(bus: KafkaBus) -> None:
+    """They would be told again when the number of shares changes back, and what came between would be read twice."""
+    reader = shared(bus, 0, 2)
+    reader.start({bus.topic: {"0": 0, "1": 0, "2": 0}})
+    assert set(reader.places()[bus.topic]) == {"0", "2"}
+    reader.stop()
+
+
+def test_a_share_beyond_the_partitions_has_nothing_to_do(bus: KafkaBus) -> None:
+    reader = shared(bus, 5, 6)
+    reader.start()
+    assert read(reader, 1, polls=8) == []
+    assert reader.caught_up()
+    reader.stop()
+
+
+def test_a_fixed_share_of_topics_that_are_divided_differently_is_refused(bus: KafkaBus) -> None:
+    other = f"other-{bus.topic}"
+    admin = KafkaAdminClient(bootstrap_servers=bus.bootstrap)
+    admin.create_topics([NewTopic(other, num_partitions=2)])
+    admin.wait_for_topics([other])
+    admin.close()
+    reader = shared(bus, 0, 1, [other])
+    reader.start()
+    with pytest.raises(PermanentError, match="different numbers of partitions"):
+        read(reader, 1, polls=20)
+    reader.stop()
