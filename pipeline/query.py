@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote
 
 import polars as pl
 
@@ -163,19 +164,10 @@ def _scan(
         may_hold &= (pl.col("max.time") >= since).fill_null(value=True)
     if until is not None:
         may_hold &= (pl.col("min.time") < until).fill_null(value=True)
-    paths = files.filter(may_hold).sort("min.time", "path")["path"].str.replace_all("%7E", "~", literal=True).to_list()
-    if not paths:
+    paths = files.filter(may_hold).sort("min.time", "path")["path"]
+    if paths.is_empty():
         return pl.LazyFrame(schema=table.columns)
-    place = store.location(table)
-    rows = pl.scan_parquet(
-        [f"{place}/{path}" for path in paths],
-        schema=table.stored,
-        missing_columns="insert",
-        extra_columns="ignore",
-        hive_partitioning=False,
-        storage_options=dict(store.options) or None,
-    )
-    return told(_between(rows, since, until, wanted), table)
+    return told(_between(store.scan(table, [unquote(path) for path in paths]), since, until, wanted), table)
 
 
 def _between(

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from datetime import date, datetime
 from functools import cache
 from typing import Final, cast
+from urllib.parse import unquote
 
 import polars as pl
 from deltalake import DeltaTable
@@ -39,7 +40,7 @@ def settle_name(app: str, version: int) -> str:
 
 def settle_of(path: str) -> tuple[str, int] | None:
     """Who wrote a file, and in which settle; None where it was no numbered one."""
-    found = _SETTLE.match(path.replace("%7E", "~"))
+    found = _SETTLE.match(unquote(path))
     return (found[2].replace("~", "/"), int(found[1])) if found else None
 
 
@@ -54,25 +55,24 @@ def write_parts(
     max_rows: int = MAX_FILE_ROWS,
     ranged: tuple[str, ...] = (),
     is_new: bool = True,
+    partition: dict[str, str | None] | None = None,
 ) -> list[AddAction]:
     """Write `rows` (as `tables.stored` gives them, in order of time) as files that begin with `name`.
 
-    The actions are to be committed. `ranged` are text columns with statistics of their own, beside the time.
+    The actions are to be committed. `ranged` are text columns with statistics of their own, beside the time; rows that
+    are all of one `partition` may be in any order.
     """
     actions: list[AddAction] = []
-    pieces = (
-        (partition, part.slice(at, max_rows))
-        for partition, part in by_partition(table, rows)
-        for at in range(0, part.height, max_rows)
-    )
+    wholes = by_partition(table, rows) if partition is None else [(partition, rows)]
+    pieces = ((where, part.slice(at, max_rows)) for where, part in wholes for at in range(0, part.height, max_rows))
     try:
-        for partition, piece in pieces:
-            folder = "/".join(f"{key}={value}" for key, value in partition.items())
+        for where, piece in pieces:
+            folder = "/".join(f"{key}={value}" for key, value in where.items())
             path = f"{folder}/{name}-{uuid.uuid4().hex[:12]}.parquet"
             content = _parquet(table, piece, level, row_group)
             store.write(table, path, content)
             stats = json.dumps(_statistics(piece, ranged))
-            actions.append(AddAction(path, len(content), partition, now_ms(), is_new, stats))
+            actions.append(AddAction(path, len(content), where, now_ms(), is_new, stats))
     except BaseException:
         store.discard(table, [action.path for action in actions])
         raise

@@ -187,6 +187,17 @@ class Store:
             raise TransientError(f"lake: {self.location(table)}: {error}") from error
         return [[json.loads(line) for line in log.splitlines() if line] for log in logs]
 
+    def scan(self, table: LakeTable, paths: Sequence[str]) -> pl.LazyFrame:
+        """The rows of files, as `table.stored`; what one lacks is null."""
+        return pl.scan_parquet(
+            [f"{self.location(table)}/{path}" for path in paths],
+            schema=table.stored,
+            missing_columns="insert",
+            extra_columns="ignore",
+            hive_partitioning=False,
+            storage_options=dict(self.options) or None,
+        )
+
     def _files(self, table: LakeTable) -> PyFileSystem:
         return PyFileSystem(DeltaStorageHandler(self.location(table), dict(self.options) or None))
 

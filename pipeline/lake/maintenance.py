@@ -1,0 +1,211 @@
+"""The care of the tables: fold what is derived, merge small files, forget what is old, delete what no reader needs.
+
+Everything is a commit of its own, so it may be killed at any instant and done by several at once: one of two that take
+the same file out is refused. The invariant: a reader that began less than `READERS_HOURS` ago finds its files, and
+rows of a settle that is not finished are left as they are, for they may be taken back.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final
+from urllib.parse import unquote
+
+import polars as pl
+from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError
+
+from ..errors import ConfigError, TransientError
+from .folding import fold, merged
+from .parts import files_of, removal, settle_of, write_parts
+from .store import MAINTENANCE, REFUSALS, Store
+from .tables import FLOWS, TABLES, LakeTable
+
+log = logging.getLogger(__name__)
+
+READERS_HOURS: Final = 24
+"""How long a file stays after it was taken out of its table, unless a setting says otherwise."""
+LOOSE_FILES: Final = 32
+"""So many small files of an hour are merged before the hour is over."""
+RUN_ROWS: Final = 2_000_000
+"""So many rows are sorted at once: some 600 bytes of memory each."""
+FILE_ROWS: Final = 1_000_000
+_ROW_GROUP: Final = 65_536
+_LEVEL: Final = 6
+_IDLE: Final = timedelta(minutes=10)
+"""After the end of an hour or a day this long nothing but late rows is expected of it."""
+_SORTED: Final = "sorted"
+_FORMER: Final = "flows_former"
+
+
+@dataclass(slots=True)
+class Care:
+    """What one round did."""
+
+    folded_files: int = 0
+    merged_files: dict[str, int] = field(default_factory=dict)
+    forgotten_files: dict[str, int] = field(default_factory=dict)
+    deleted_files: dict[str, int] = field(default_factory=dict)
+
+
+def maintain(
+    store: Store,
+    now: datetime,
+    *,
+    keep_days: Mapping[str, int] | None = None,
+    readers_hours: int = READERS_HOURS,
+) -> Care:
+    """One round over all tables. Raises TransientError where the store refuses or others do the same."""
+    care = Care(folded_files=fold(store))
+    finished = store.open(FLOWS)
+    for table in TABLES.values():
+        at = store.open(table)
+        if at is None or finished is None:
+            continue
+        try:
+            days = (keep_days or {}).get(table.name, table.keep_days)
+            care.forgotten_files[table.name] = forget(store, table, at, now - timedelta(days=days))
+            care.merged_files[table.name] = compact(store, table, at, now, finished)
+            care.deleted_files[table.name] = len(
+                at.vacuum(readers_hours, dry_run=False, enforce_retention_duration=False, full=True)
+            )
+            at.update_incremental()
+            if care.merged_files[table.name]:
+                at.create_checkpoint()
+                at.cleanup_metadata()
+        except CommitFailedError as error:
+            raise TransientError(f"lake: {table.name}: others care for it at this moment: {error}") from error
+        except REFUSALS as error:
+            raise TransientError(f"lake: {table.name}: {error}") from error
+    _forget_former(store, now - timedelta(days=(keep_days or {}).get(FLOWS.name, FLOWS.keep_days)))
+    return care
+
+
+def parse_keep(texts: Sequence[str]) -> dict[str, int]:
+    """Days by table of `TABLE=DAYS` or `TABLE=DAYSd`. Raises ConfigError."""
+    kept = {}
+    for text in texts:
+        name, _, days = text.partition("=")
+        if name not in TABLES or not days.removesuffix("d").isdigit() or int(days.removesuffix("d")) < 1:
+            raise ConfigError(f"keep: {text!r} is not TABLE=DAYS with a table of {', '.join(TABLES)}")
+        kept[name] = int(days.removesuffix("d"))
+    return kept
+
+
+def compact(store: Store, table: LakeTable, at: DeltaTable, now: datetime, flows: DeltaTable) -> int:
+    """Merge the small files of partitions that are over, or have many; how many there were.
+
+    Rows are sorted by `table.sorted_by` inside a file, so that what is asked of one pod is in few pages.
+    """
+    count = 0
+    for partition, files in _loose(table, at, now, flows):
+        for lot in _lots(files, RUN_ROWS):
+            if len(lot) < 2 and not table.sums and _is_sorted(lot[0]["path"]):
+                continue
+            paths = [unquote(file["path"]) for file in lot]
+            rows = store.scan(table, paths).collect(engine="in-memory")
+            rows = merged(rows, table).sort(table.sorted_by)
+            actions = []
+            for first in range(0, rows.height, FILE_ROWS):
+                piece = rows.slice(first, FILE_ROWS)
+                actions += write_parts(
+                    store,
+                    table,
+                    piece,
+                    _SORTED,
+                    level=_LEVEL,
+                    row_group=_ROW_GROUP,
+                    max_rows=FILE_ROWS,
+                    ranged=table.sorted_by[:2],
+                    is_new=False,
+                    partition=partition,
+                )
+            gone = [removal(file, table, is_change=False) for file in lot]
+            _commit(store, table, at, [*gone, *actions], [action.path for action in actions])
+            count += len(lot)
+    return count
+
+
+def forget(store: Store, table: LakeTable, at: DeltaTable, before: datetime) -> int:
+    """Take out files all of whose rows are older; how many."""
+    files = files_of(at)
+    if files.is_empty():
+        return 0
+    old = files.filter(pl.col("max.time") < before).to_dicts()
+    if old:
+        _commit(store, table, at, [removal(file, table, is_change=True) for file in old], [])
+    return len(old)
+
+
+def _commit(store: Store, table: LakeTable, at: DeltaTable, actions: Sequence[Any], new: Sequence[str]) -> None:
+    """Commit what takes files out that `at` shows; of rivals one is refused by the number."""
+    try:
+        store.commit(table, at, actions, {MAINTENANCE: (at.transaction_version(MAINTENANCE) or 0) + 1})
+    except CommitFailedError:
+        store.discard(table, new)
+        raise
+
+
+def _loose(
+    table: LakeTable, at: DeltaTable, now: datetime, flows: DeltaTable
+) -> Iterator[tuple[dict[str, str | None], list[dict[str, Any]]]]:
+    """Partitions whose files are worth merging, with these."""
+    files = files_of(at)
+    if files.is_empty():
+        return
+    keys = [f"partition.{name}" for name in table.partitions]
+    for values, part in files.sort("min.time", "path").group_by(keys, maintain_order=True):
+        rows = [file for file in part.to_dicts() if _is_finished(file["path"], flows)]
+        small = [file for file in rows if not _is_sorted(file["path"]) or file["num_records"] < FILE_ROWS // 2]
+        is_over = now > _end(table, values) + _IDLE
+        loose = [file for file in small if not _is_sorted(file["path"])]
+        if len(loose) >= LOOSE_FILES or (is_over and loose):
+            told = [f"{value:%Y-%m-%d}" if isinstance(value, date) else str(value) for value in values]
+            yield dict(zip(table.partitions, told, strict=True)), small
+
+
+def _end(table: LakeTable, values: Sequence[Any]) -> datetime:
+    day = values[0]
+    begin = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    if "hour" in table.partitions:
+        return begin + timedelta(hours=int(values[1]) + 1)
+    return begin + timedelta(days=1)
+
+
+def _is_sorted(path: str) -> bool:
+    return path.rpartition("/")[2].startswith(_SORTED)
+
+
+def _is_finished(path: str, flows: DeltaTable) -> bool:
+    """Whether a file is of a settle that FLOWS has too, or of none."""
+    settle = settle_of(path)
+    return settle is None or (flows.transaction_version(settle[0]) or 0) >= settle[1]
+
+
+def _lots(files: Sequence[dict[str, Any]], rows: int) -> Iterator[list[dict[str, Any]]]:
+    """Files in lots of at most so many rows, or of one file."""
+    lot: list[dict[str, Any]] = []
+    held = 0
+    for file in files:
+        if lot and held + file["num_records"] > rows:
+            yield lot
+            lot, held = [], 0
+        lot.append(file)
+        held += file["num_records"]
+    if lot:
+        yield lot
+
+
+def _forget_former(store: Store, before: datetime) -> None:
+    """Delete days of the Parquet of versions before Delta."""
+    folder = store.folder(FLOWS)
+    if folder is None:
+        return
+    for day in (folder.parent / _FORMER).glob("date=*"):
+        if day.name.removeprefix("date=") < f"{before:%Y-%m-%d}":
+            shutil.rmtree(day)
+            log.info("lake: %s is forgotten", day)

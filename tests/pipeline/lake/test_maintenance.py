@@ -1,0 +1,209 @@
+"""The care of the tables: what is derived is derived once, rows are moved and not changed, readers find their files."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from deltalake import DeltaTable
+from polars.testing import assert_frame_equal
+
+from pipeline.errors import ConfigError, TransientError
+from pipeline.lake.folding import fold
+from pipeline.lake.maintenance import LOOSE_FILES, compact, maintain, parse_keep
+from pipeline.lake.parts import files_of
+from pipeline.lake.store import Store
+from pipeline.lake.tables import COUNTERS, FLOWS, SUMS
+from pipeline.outputs.lake import Lake
+from pipeline.query import scan_counters, scan_flows, scan_policy_events, scan_rollup
+from tests.pipeline.lake.histories import NOON, counters, flows, lake_of
+
+LATER = NOON + timedelta(hours=2)
+
+
+def paths(store: Store, table: Any = FLOWS) -> list[str]:
+    at = store.open(table)
+    assert at is not None
+    return sorted(files_of(at)["path"].to_list())
+
+
+def opened(store: Store, table: Any = FLOWS) -> DeltaTable:
+    at = store.open(table)
+    assert at is not None
+    return at
+
+
+def sums(rows: pl.LazyFrame) -> dict[str, int]:
+    return rows.select(pl.col(*SUMS).cast(pl.Int64).sum()).collect().to_dicts()[0]
+
+
+def oracle(rows: pl.DataFrame) -> dict[str, int]:
+    """What roll-ups must add up to, row by row."""
+    told = [row for row in rows.to_dicts() if row["role"] == "canonical"]
+    counted = {"observations": len(told), "connections": sum(row["opened"] for row in told)}
+    for outcome in ("refused", "reset", "no_reply"):
+        counted[outcome] = sum(row["outcome"] == outcome for row in told)
+    return counted | {name: sum(row[name] for row in told) for name in SUMS if name not in counted}
+
+
+def test_rollups_add_up_to_the_flows_however_often_they_are_made(tmp_path: Path) -> None:
+    first, second, third = (flows(300, seed=seed) for seed in (1, 2, 3))
+    store = lake_of(tmp_path, first, second)
+    assert fold(store) == 2
+    assert fold(store) == 0
+    lake_of(tmp_path, third)
+    maintain(store, LATER)
+    maintain(store, LATER + timedelta(days=1))
+    for every in ("1m", "1h"):
+        assert sums(scan_rollup(tmp_path, every)) == oracle(pl.concat([first, second, third]))
+    minutes = scan_rollup(tmp_path, "1m").collect()
+    assert minutes["time"].n_unique() == 30
+    assert minutes.select(pl.exclude(SUMS)).is_duplicated().sum() == 0
+    assert scan_rollup(tmp_path, "1h").collect()["time"].unique().to_list() == [NOON]
+
+
+def test_policy_events_are_the_denied_flows_once(tmp_path: Path) -> None:
+    rows = flows(200)
+    store = lake_of(tmp_path, rows)
+    maintain(store, LATER)
+    maintain(store, LATER + timedelta(days=1))
+    is_denied = (pl.col("verdict") == "denied") & (pl.col("role") == "canonical")
+    events = scan_policy_events(tmp_path, namespace="team-0").collect()
+    is_there = (pl.col("source_namespace") == "team-0") | (pl.col("destination_namespace") == "team-0")
+    expected = rows.filter(is_denied & is_there)
+    assert 0 < expected.height < 40
+    assert sorted(events["flow_id"]) == sorted(expected["flow_id"])
+
+
+def test_compaction_moves_rows_and_changes_none(tmp_path: Path) -> None:
+    parts = [flows(100, NOON + timedelta(minutes=seed), seed) for seed in range(1, 6)]
+    store = lake_of(tmp_path, *parts, app="flowatlas/0")
+    maintain(store, LATER)
+    (path,) = paths(store)
+    assert path.startswith("date=2026-03-01/hour=12/sorted-")
+    assert_frame_equal(scan_flows(tmp_path).collect().sort("flow_id"), pl.concat(parts).sort("flow_id"))
+    file = pl.read_parquet(tmp_path / "flows" / path, hive_partitioning=False)
+    assert_frame_equal(file, file.sort(FLOWS.sorted_by))
+    maintain(store, LATER)
+    assert paths(store) == [path]
+
+
+def test_an_hour_that_goes_on_is_merged_when_its_files_are_many(tmp_path: Path) -> None:
+    parts = [flows(5, seed=seed) for seed in range(LOOSE_FILES)]
+    store = lake_of(tmp_path, *parts[:-1])
+    maintain(store, NOON + timedelta(minutes=40))
+    assert len(paths(store)) == LOOSE_FILES - 1
+    lake_of(tmp_path, parts[-1])
+    maintain(store, NOON + timedelta(minutes=40))
+    assert len(paths(store)) == 1
+
+
+def test_rows_of_an_unfinished_settle_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are taken back by the next start, which must find them as they were written."""
+    lake = Lake(tmp_path, app="flowatlas/0")
+    lake.start()
+    lake.add(counters(NOON), "counters")
+    lake.commit(1)
+    real = Store.commit
+
+    def killed(self: Store, table: Any, *arguments: Any) -> None:
+        if table is FLOWS:
+            raise KeyboardInterrupt
+        real(self, table, *arguments)
+
+    lake.add(counters(NOON), "counters")
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "commit", killed)
+        with pytest.raises(KeyboardInterrupt):
+            lake.commit(2)
+    store = Store(str(tmp_path))
+    maintain(store, LATER)
+    assert len(paths(store, COUNTERS)) == 2
+    Lake(tmp_path, app="flowatlas/0").start()
+    assert scan_counters(tmp_path).collect().height == 1
+
+
+def test_what_is_old_is_forgotten_by_table(tmp_path: Path) -> None:
+    old, new = flows(50), flows(50, NOON + timedelta(days=3), seed=2)
+    store = lake_of(tmp_path, old, new)
+    former = tmp_path / "flows_former" / "date=2026-03-01" / "hour=12"
+    former.mkdir(parents=True)
+    care = maintain(store, NOON + timedelta(days=4), keep_days={"flows": 2})
+    assert sorted(scan_flows(tmp_path).collect()["flow_id"]) == sorted(new["flow_id"])
+    assert (care.forgotten_files["flows"], former.exists()) == (1, False)
+    assert sums(scan_rollup(tmp_path, "1h")) == oracle(pl.concat([old, new]))
+
+
+def test_readers_find_their_files_until_their_time_is_over(tmp_path: Path) -> None:
+    """A frame that was asked for before compaction and vacuum is read after them; later its files are deleted."""
+    parts = [flows(100, seed=seed) for seed in range(1, 4)]
+    store = lake_of(tmp_path, *parts)
+    before = scan_flows(tmp_path)
+    maintain(store, LATER)
+    assert before.collect().height == scan_flows(tmp_path).collect().height == 300
+    orphan = tmp_path / "flows" / "date=2026-03-01" / "hour=12" / "part-being-written.parquet"
+    orphan.write_bytes(b"half")
+    maintain(store, LATER)
+    assert orphan.exists()
+    long_ago = LATER.timestamp() - 10 * 86_400
+    os.utime(orphan, (long_ago, long_ago))
+    maintain(store, LATER)
+    assert not orphan.exists()
+    maintain(store, LATER, readers_hours=0)
+    on_disk = [file for file in (tmp_path / "flows").rglob("*.parquet") if "_delta_log" not in str(file)]
+    assert len(on_disk) == len(paths(store)) == 1
+    assert scan_flows(tmp_path).collect().height == 300
+
+
+def test_of_two_that_merge_the_same_files_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = lake_of(tmp_path, *(flows(50, seed=seed) for seed in range(1, 4)))
+    rival = opened(store)
+    maintain(store, LATER)
+    with pytest.raises(Exception, match="Concurrent"):
+        compact(store, FLOWS, rival, LATER, rival)
+    assert scan_flows(tmp_path).collect().height == 150
+    (only,) = paths(store)
+    on_disk = (tmp_path / "flows").rglob("sorted-*.parquet")
+    assert [str(file.relative_to(tmp_path / "flows")) for file in on_disk] == [only]
+
+
+def test_of_two_that_fold_the_same_flows_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = flows(100)
+    store = lake_of(tmp_path, rows)
+    real = Store.commit
+
+    def after_rival(self: Store, *arguments: Any) -> None:
+        monkeypatch.setattr(Store, "commit", real)
+        assert fold(store) == 1
+        real(self, *arguments)
+
+    monkeypatch.setattr(Store, "commit", after_rival)
+    with pytest.raises(TransientError, match="fold"):
+        fold(store)
+    assert sums(scan_rollup(tmp_path)) == oracle(rows)
+
+
+def test_a_lake_goes_on_writing_while_it_is_cared_for(tmp_path: Path) -> None:
+    """Neither refuses the other, and no row is lost: the lake's own view is older than what care committed."""
+    lake = Lake(tmp_path, app="flowatlas/0")
+    lake.start()
+    store = Store(str(tmp_path))
+    for version in range(1, 8):
+        lake.add(flows(20, seed=version))
+        lake.commit(version)
+        maintain(store, LATER)
+    assert sorted(scan_flows(tmp_path).collect()["flow_id"]) == sorted(
+        pl.concat(flows(20, seed=version) for version in range(1, 8))["flow_id"]
+    )
+    assert sums(scan_rollup(tmp_path)) == oracle(pl.concat(flows(20, seed=version) for version in range(1, 8)))
+
+
+def test_what_to_keep_is_said_by_table() -> None:
+    assert parse_keep(["flows=7d", "dns=3"]) == {"flows": 7, "dns": 3}
+    for wrong in ("flows", "flows=", "nothing=3", "flows=0"):
+        with pytest.raises(ConfigError, match="keep"):
+            parse_keep([wrong])
