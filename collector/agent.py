@@ -23,6 +23,7 @@ from .config import CollectorConfig
 from .errors import TransientError
 from .journal import Journal
 from .metrics import Metrics, MetricsServer
+from .progress import PATIENCE_S
 from .schema import MAX_MESSAGE_BYTES, MAX_ROWS, TABLES, Batch, Table, encode, filled, ordered
 from .sinks import Settled, Sink
 from .sources import Columns, Source
@@ -71,9 +72,11 @@ class Agent:
                     self._sink.send(batch)
             _log.info("collector of %s: %s to %s", self._config.node, self._config.sources, self._config.bus)
             due = time.monotonic()
+            self._metrics.progress.patience_s = max(PATIENCE_S, 3 * self._config.interval_s)
             while not stop.wait(max(0.0, due - time.monotonic())):
                 due = max(due + self._config.interval_s, time.monotonic())
                 self._cycle(lambda source, now_ns: source.read(now_ns))
+                self._metrics.progress.ready()
             self._cycle(lambda source, now_ns: source.finish(now_ns))
             if not self._sink.flush(FLUSH_S):
                 _log.warning("bus: not everything was delivered within %g s", FLUSH_S)
@@ -82,6 +85,7 @@ class Agent:
         """Start the sink, however long the bus takes to answer; False where `stop` came first."""
         wait_s, longest_s = _RETRY_S
         while True:
+            self._metrics.progress.turn()
             try:
                 self._sink.start()
             except TransientError as error:
@@ -93,6 +97,7 @@ class Agent:
             wait_s = min(2 * wait_s, longest_s)
 
     def _cycle(self, read: Callable[[Source, int], Columns]) -> None:
+        self._metrics.progress.turn()
         for source in self._sources:
             began = time.perf_counter()
             try:

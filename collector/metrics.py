@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from .errors import ConfigError
+from .progress import Progress
 from .schema import Batch
 
 _PREFIX: Final = "flowatlas_collector_"
@@ -132,6 +133,8 @@ class Metrics:
     """Counters and gauges, by default the agent's; safe to use from several threads."""
 
     def __init__(self, families: Sequence[Family] = FAMILIES, prefix: str = _PREFIX) -> None:
+        self.progress = Progress()
+        """Of the loop that these metrics are about."""
         self._families = families
         self._prefix = prefix
         self._labels = {family.name: family.labels for family in families}
@@ -189,9 +192,10 @@ class Metrics:
 
 
 class MetricsServer:
-    """The /metrics endpoint. `address` is HOST:PORT; port 0 takes a free one, told by `port` once it is started.
+    """The endpoint of /metrics, and of /healthz and /readyz for probes.
 
-    `web_config` is a file as `webconfig` reads it; without one everybody is answered, in plain text.
+    `address` is HOST:PORT; port 0 takes a free one, told by `port` once it is started. `web_config` is a file as
+    `webconfig` reads it; without one everybody is answered, in plain text.
     """
 
     def __init__(self, metrics: Metrics, address: str, web_config: Path | None = None) -> None:
@@ -212,7 +216,7 @@ class MetricsServer:
         registry.register(self._metrics)
         guard = WebGuard(self._web_config) if self._web_config else None
         try:
-            self._running = serve(self._host, self.port, registry, guard)
+            self._running = serve(self._host, self.port, registry, guard, self._metrics.progress)
         except OSError as error:
             raise ConfigError(f"metrics_address: cannot listen on {self._host}:{self.port}: {error}") from error
         self.port = self._running[0].server_port

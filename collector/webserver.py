@@ -1,4 +1,7 @@
-"""The agent's HTTP server: the Prometheus client's WSGI application behind a guard. Imported where it is asked for."""
+"""The agent's HTTP server: the Prometheus client's WSGI application behind a guard, and what probes ask.
+
+Imported where it is asked for.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
+from .progress import Progress
 from .webguard import WebGuard
 
 _CONNECTION_SECONDS: Final = 30.0
@@ -21,17 +25,34 @@ _Start = Callable[..., Any]
 _Application = Callable[[Mapping[str, Any], _Start], Iterable[bytes]]
 
 
-def serve(host: str, port: int, registry: CollectorRegistry, guard: WebGuard | None) -> tuple[Any, threading.Thread]:
+def serve(
+    host: str, port: int, registry: CollectorRegistry, guard: WebGuard | None, progress: Progress
+) -> tuple[Any, threading.Thread]:
     """Serve the registry's metrics in a thread until the server's `shutdown`. Raises OSError."""
     family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     server = _Server(family, address, guard)
-    application: _Application = make_wsgi_app(registry)
+    application = _probed(make_wsgi_app(registry), progress)
     server.set_app(_guarded(application, guard) if guard else application)
     thread = threading.Thread(
         target=server.serve_forever, kwargs={"poll_interval": _POLL_SECONDS}, name="metrics", daemon=True
     )
     thread.start()
     return server, thread
+
+
+def _probed(application: _Application, progress: Progress) -> _Application:
+    """The application, and answers to probes: 200, or 503 where the loop is stuck or not there yet."""
+    probes = {"/healthz": progress.is_going, "/readyz": progress.is_ready}
+
+    def answer(environ: Mapping[str, Any], start: _Start) -> Iterable[bytes]:
+        is_well = probes.get(environ.get("PATH_INFO", ""))
+        if is_well is None:
+            return application(environ, start)
+        status, text = ("200 OK", b"ok\n") if is_well() else ("503 Service Unavailable", b"no\n")
+        start(status, [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(text)))])
+        return [text]
+
+    return answer
 
 
 def _guarded(application: _Application, guard: WebGuard) -> _Application:

@@ -67,9 +67,12 @@ class Engine:
         live: LiveTail | None = None,
         geo: Geo | None = None,
         folder: SnapshotFolder | None = None,
+        turn: Callable[[], None] = lambda: None,
     ) -> None:
         self.ready = threading.Event()
         """Set once the state is loaded and the bus has answered."""
+        self._turn = turn
+        """Called at each turn of a loop, also of one that waits."""
         self._config = config
         self._reader = reader
         self._publication = publication
@@ -190,6 +193,7 @@ class Engine:
         """
         meters = self._meters if self._snapshots is None else Meters()
         while not self._stages.refresh(meters).is_synced and not stop.wait(POLL_SECONDS):
+            self._turn()
             if time.monotonic() - self._published_at >= self._config.window_s:
                 self.publish()
 
@@ -274,11 +278,11 @@ class Engine:
             self._reader.quarantine(*self._intake.refused[0])
             self._intake.refused.popleft()
 
-    @staticmethod
-    def _retry(action: Callable[[], None], stop: threading.Event, deadline: float = math.inf) -> bool:
+    def _retry(self, action: Callable[[], None], stop: threading.Event, deadline: float = math.inf) -> bool:
         """Call `action` until it goes through, with back-off; False where `stop` or the deadline came first."""
         delay_s, longest_s = BACK_OFF_SECONDS
         while True:
+            self._turn()
             try:
                 action()
             except TransientError as error:

@@ -84,6 +84,7 @@ def serve(
     """
     import polars as pl
 
+    from collector.progress import Progress
     from collector.webguard import WebGuard
 
     from ..bus import open_reader
@@ -113,10 +114,18 @@ def serve(
     prices = load_prices(config.prices) if config.prices is not None else None
     live = LiveTail() if config.is_live else None
     folder = SnapshotFolder(config.snapshot, config.group, ordinal) if config.snapshot is not None else None
-    engine = Engine(config, reader, state, publication, lake, prices, live, geo, folder)
+    progress = Progress()
+    engine = Engine(config, reader, state, publication, lake, prices, live, geo, folder, progress.turn)
     more = {PATH: live.answer} if live is not None else {}
     guard = WebGuard(config.web_config) if config.web_config else None
-    with PrometheusServer(config.listen_address, publication, engine.ready.is_set, more=more, guard=guard) as server:
+    with PrometheusServer(
+        config.listen_address,
+        publication,
+        engine.ready.is_set,
+        more=more,
+        guard=guard,
+        is_alive=progress.is_going,
+    ) as server:
         log.info("serving /metrics on %s:%d", *server.address)
         if tell is not None:
             tell(server.address[1])

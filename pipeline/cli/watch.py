@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from httpx2 import AsyncClient
 
     from collector.metrics import Metrics
+    from collector.progress import Progress
     from collector.schema import Batch
     from collector.sinks import Sink
 
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 
 DUMP_NAME: Final = "state.jsonl"
 _PREFIX: Final = "flowatlas_watcher_"
+_TURN_S: Final = 1.0
 
 
 def add(commands: Subparsers) -> None:
@@ -110,9 +112,19 @@ async def _watch(config: WatcherConfig, options: Mapping[str, Any]) -> int:
             server = stack.enter_context(MetricsServer(metrics, config.metrics_address, config.web_config))
             log.info("metrics on port %d", server.port)
         stack.callback(sink.stop)
+        turning = asyncio.create_task(_turn(metrics.progress))
+        stack.callback(turning.cancel)
         if await _connected(sink, stop):
+            metrics.progress.ready()
             await Watcher(config, _api(config), Outlet(sink, metrics), metrics).run(stop)
     return 0
+
+
+async def _turn(progress: Progress) -> None:
+    """Tell that the event loop turns: what stops it stops everything here."""
+    while True:
+        progress.turn()
+        await asyncio.sleep(_TURN_S)
 
 
 async def _dump(config: WatcherConfig, output: str) -> int:

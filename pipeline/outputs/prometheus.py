@@ -54,8 +54,8 @@ class Guard(Protocol):
 class PrometheusServer:
     """Serves a publication at (host, port); no host means every IPv4 address, port 0 a free one.
 
-    `is_ready` answers /readyz. `more` answers further paths: a query in, status, headers and body out; in the
-    connection's own thread, so it may wait. Without a `guard` everybody is answered, in plain text.
+    `is_ready` answers /readyz, `is_alive` /healthz. `more` answers further paths: a query in, status, headers and body
+    out; in the connection's own thread, so it may wait. Without a `guard` everybody is answered, in plain text.
     """
 
     def __init__(
@@ -66,6 +66,7 @@ class PrometheusServer:
         *,
         more: Mapping[str, Callable[[str], Response]] | None = None,
         guard: Guard | None = None,
+        is_alive: Callable[[], bool] = lambda: True,
         max_connections: int = MAX_CONNECTIONS,
         connection_seconds: float = CONNECTION_SECONDS,
     ) -> None:
@@ -74,6 +75,7 @@ class PrometheusServer:
         self._is_ready = is_ready
         self._more = more or {}
         self._guard = guard
+        self._is_alive = is_alive
         self._max_connections = max_connections
         self._connection_seconds = connection_seconds
         self._server: _Server | None = None
@@ -127,8 +129,10 @@ class PrometheusServer:
                 if not takes_gzip:
                     return HTTPStatus.OK, headers, self._publication.text(form)
                 return HTTPStatus.OK, {**headers, "Content-Encoding": "gzip"}, self._publication.gzipped(form)
-            case "/healthz":
+            case "/healthz" if self._is_alive():
                 return HTTPStatus.OK, {"Content-Type": _TEXT}, b"ok\n"
+            case "/healthz":
+                return HTTPStatus.SERVICE_UNAVAILABLE, {"Content-Type": _TEXT}, b"stuck\n"
             case "/readyz" if self._is_ready():
                 return HTTPStatus.OK, {"Content-Type": _TEXT}, b"ready\n"
             case "/readyz":

@@ -291,6 +291,8 @@ def test_probes_speak_tls_where_the_web_config_asks_for_it() -> None:
         for container in o.get("spec", {}).get("template", {}).get("spec", {}).get("containers", ()):
             probes = [container[key] for key in container if key.endswith("Probe")]
             assert {probe["httpGet"]["scheme"] for probe in probes} == {"HTTPS"}
+            assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
+            assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
             assert {"name": "web", "mountPath": "/etc/flowatlas/web", "readOnly": True} in container["volumeMounts"]
         if o["kind"] == "ServiceMonitor":
             assert o["spec"]["endpoints"][0]["scheme"] == "https"
