@@ -279,6 +279,9 @@ def _costs() -> Section:
                 Query(f"3600 * {rate(_COST, by=('locality', 'currency'), where=_OWN)}", "{{locality}} ({{currency}})"),
                 stacked=True,
             ),
+        ),
+        line(
+            9,
             table(
                 "What costs most",
                 "The 50 dearest Services and distances over the time shown. No Service: none was dialled.",

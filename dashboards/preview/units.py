@@ -73,4 +73,6 @@ def _prefix(size: float, unit: str) -> tuple[float, str]:
 def _digits(value: float) -> str:
     if value == 0 or abs(value) >= 100:
         return f"{value:.0f}"
-    return f"{value:.3g}" if abs(value) >= 0.001 else f"{value:.1g}"
+    if abs(value) >= 0.001:
+        return f"{value:.3g}"
+    return f"{value:.6f}".rstrip("0") if abs(value) >= 1e-6 else f"{value:.1g}"

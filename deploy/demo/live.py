@@ -40,6 +40,7 @@ def run(options: Options) -> Outcome:
             up.check()
 
         lab.traffic(options.duration_s, look)
+        ended_s = time.time()
         progress.step("traffic has ended; waiting for the last observations")
         time.sleep(SETTLE_S)
         up.check()
@@ -48,7 +49,7 @@ def run(options: Options) -> Outcome:
         )
         panels = _panels(listen.prometheus) if up.server and options.duration_s >= RATES_NEED_S else None
         if up.server:
-            _draw(listen.prometheus, time.time_ns() - began_ns, options.output / PREVIEW)
+            _draw(listen.prometheus, ended_s, options.duration_s, options.output / PREVIEW)
         if not options.keep:
             for collector in up.collectors:
                 collector.stop()
@@ -75,13 +76,13 @@ def _panels(address: str) -> list[str]:
     return [str(finding) for finding in check(None, f"http://{address}")]
 
 
-def _draw(address: str, lasted_ns: int, path: Path) -> None:
-    """The dashboards as one page, over the whole run."""
+def _draw(address: str, ended_s: float, duration_s: float, path: Path) -> None:
+    """The dashboards as one page, as they were when the traffic ended."""
     from dashboards.build import documents
     from dashboards.preview import Preview
     from dashboards.prometheus import Prometheus
 
-    page = Preview(documents(), Prometheus(f"http://{address}"), lasted_ns / 1e9).render(time.time())
+    page = Preview(documents(), Prometheus(f"http://{address}"), duration_s + SETTLE_S).render(ended_s)
     path.write_text(page, encoding="utf-8")
 
 

@@ -23,6 +23,7 @@ from dashboards.preview import units
         (1234, "short", "1.23 k"),
         (0.02, "cps", "0.02 /s"),
         (-1500, "short", "-1.5 k"),
+        (0.00009, "short", "0.00009"),
         (0, "dateTimeFromNow", "never"),
         (1_700_000_000_000, "dateTimeFromNow", "2023-11-14 22:13:20"),
         (math.nan, "s", units.NOTHING),
