@@ -39,6 +39,10 @@ def add(commands: Subparsers) -> None:
     )
     command.add_argument("--port", type=int, help="as dialled: a Service's own port")
     command.add_argument("--protocol", default="TCP", help="name or number (default: %(default)s)")
+    command.add_argument(
+        "--host", metavar="NAME", help="what it asked for by TLS or HTTP, which tells the route of several"
+    )
+    command.add_argument("--path", metavar="PATH", help="the HTTP path asked for, with --host")
     command.add_argument("--time", type=moment, metavar="WHEN", help="when it began (default: at the end of the state)")
     command.add_argument("--flows", type=Path, metavar="FILE", help="take the connection from a file of flows")
     command.add_argument("--row", type=int, metavar="N", help="which of the file's flows, counted from 1")
@@ -77,10 +81,10 @@ def _dialled(arguments: argparse.Namespace, cluster: Snapshot) -> Dialled:
     from . import flow_input
 
     at = NOW if arguments.time is None else int(arguments.time.timestamp() * 1_000_000_000)
-    named = (arguments.source, arguments.to, arguments.port)
+    named = (arguments.source, arguments.to, arguments.port, arguments.host, arguments.path)
     if arguments.flows is not None:
         if any(value is not None for value in named) or arguments.row is None:
-            raise ConfigError("--flows: give --row with it, and none of --from, --to, --port")
+            raise ConfigError("--flows: give --row with it, and none of --from, --to, --port, --host, --path")
         read = flow_input.read(arguments.flows)
         if not 1 <= arguments.row <= read.rows.height:
             raise ConfigError(f"--row: {arguments.flows} has rows 1 to {read.rows.height}")
@@ -88,8 +92,9 @@ def _dialled(arguments: argparse.Namespace, cluster: Snapshot) -> Dialled:
         number = flowfile.protocol_numbers(pl.Series([row["protocol"]]))[0]
         if arguments.time is None and row.get("time") is not None:
             at = flowfile.instants(read.rows["time"].slice(arguments.row - 1, 1))[0]
-        return Dialled(row["src_ip"], row["dst_ip"], row["dst_port"], number, at)
-    if any(value is None for value in named):
+        head = {name: row.get(name) or "" for name in flowfile.HEAD}
+        return Dialled(row["src_ip"], row["dst_ip"], row["dst_port"], number, at, **head)
+    if any(value is None for value in named[:3]):
         raise ConfigError("give --from, --to and --port, or --flows and --row")
     if not 0 <= arguments.port <= 65535:
         raise ConfigError(f"--port: {arguments.port} is no port")
@@ -101,7 +106,9 @@ def _dialled(arguments: argparse.Namespace, cluster: Snapshot) -> Dialled:
     pairs = [(src, dst) for dst in targets for src in sources if (":" in src) == (":" in dst)]
     if not pairs:
         raise ConfigError("--from, --to: they have no address of one family")
-    return Dialled(*pairs[0], arguments.port, protocol, at)
+    if arguments.path is not None and arguments.host is None:
+        raise ConfigError("--path: give --host with it")
+    return Dialled(*pairs[0], arguments.port, protocol, at, arguments.host or "", arguments.path or "")
 
 
 def _with_places(explanation: Explanation, files: Sequence[Path], dialled: Dialled, cluster: Snapshot) -> Explanation:

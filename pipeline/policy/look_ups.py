@@ -33,6 +33,9 @@ class Dialled:
     protocol: int
     at: int
     """When it began, in ns since the epoch."""
+    server_name: str = ""
+    """The host that its first request or ClientHello asked for; "" where that is not known."""
+    path: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,8 @@ class LookUps:
                 pl.Series("backend_port", [port for _, port in backends], dtype=pl.UInt16),
                 pl.Series("start", [self._dialled.at] * size, dtype=pl.Int64),
                 pl.Series("protocol", [self._dialled.protocol] * size, dtype=pl.UInt8),
+                pl.Series("server_name", [self._dialled.server_name] * size, dtype=pl.String),
+                pl.Series("path", [self._dialled.path] * size, dtype=pl.String),
             ]
         )
         attributed = attribute(rows.lazy(), self._snapshot)
@@ -139,6 +144,18 @@ class LookUps:
     def layers(self, row: Mapping[str, Any]) -> list[LookUp]:
         """The route and the mesh that the connection belongs to."""
         found = []
+        if self._dialled.server_name:
+            asked = f"{self._dialled.server_name}{self._dialled.path}"
+            narrowed = {
+                "head": ", which tells the route among several",
+                "ambiguous_route": ", which leaves several routes",
+            }
+            found.append(LookUp("head", asked + narrowed.get(row["reason"], "")))
+        if row.get("ingress_candidates"):
+            candidates = row["ingress_candidates"]
+            named = dict.fromkeys((each["kind"], each["namespace"], each["name"]) for each in candidates)
+            objects = [each for name in named for each in self._evidence.find(*name)]
+            found.append(LookUp("ingress", f"ambiguous: {'; '.join(map(_written, candidates))}", objects))
         if row.get("ingress"):
             route = route_lookups_of(self._snapshot).frame[row["route_id"]]
             entrance = route["entrance"][0].split("/")

@@ -116,6 +116,17 @@ def test_attribute_names_a_bad_line_and_goes_on(tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         (("attribute", "--state", "/no/such", "--flows", "x"), "state: /no/such does not exist"),
+        (
+            (
+                "explain",
+                "--state",
+                str(MANIFESTS),
+                *("--from", "10.0.0.1", "--to", "10.0.0.2", "--port", "80"),
+                "--path",
+                "/",
+            ),
+            "--path: give --host with it",
+        ),
         (("attribute", "--state", str(MANIFESTS), "--flows", "/no/such.jsonl"), "flows: "),
         (("collect", "--bus", "file:///tmp/x"), "collector: node must be set"),
         (("collect", "--node", "n1", "--bus", "ftp://x"), "bus: 'ftp://x' is not"),

@@ -20,8 +20,8 @@ from pipeline.policy.naming import addresses_of
 from tests.pipeline.inventory.changes import Told, at, made, pod, service, slices
 
 LAB = Path(__file__).parents[3] / "deploy" / "lab" / "manifests"
-BACKEND, NETSHOOT = "10.244.1.7", "10.244.1.13"
-DATABASE_SERVICE = "10.96.20.10"
+BACKEND, NETSHOOT, CONTROLLER = "10.244.1.7", "10.244.1.13", "10.244.1.3"
+DATABASE_SERVICE, FRONTEND_SERVICE = "10.96.20.10", "10.96.30.20"
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +65,30 @@ def test_a_port_that_the_service_has_not_gives_no_verdict(lab: tuple[list[Resour
     told = explained(lab, NETSHOOT, DATABASE_SERVICE, 80)
     assert (told.verdict, told.backends) == ("no verdict", ())
     assert any("a port that it does not have" in look_up.answer for look_up in told.look_ups)
+
+
+@pytest.mark.parametrize(
+    ("host", "path", "said", "named"),
+    [
+        ("", "", None, "ambiguous: "),
+        ("app.example.com", "", "app.example.com, which leaves several routes", "ambiguous: "),
+        (
+            "app.example.com",
+            "/shop/x",
+            "app.example.com/shop/x, which tells the route among several",
+            "kind Ingress, namespace shop, name web-ingress, host app.example.com, path /shop",
+        ),
+    ],
+)
+def test_a_head_tells_the_route_among_several(
+    lab: tuple[list[Resource], Snapshot, Policies], host: str, path: str, said: str | None, named: str
+) -> None:
+    dialled = Dialled(CONTROLLER, FRONTEND_SERVICE, 80, 6, NOW, host, path)
+    answers = {look_up.asked: look_up for look_up in explain(*lab, dialled).look_ups}
+    assert ("head" in answers) == (said is not None)
+    assert said is None or answers["head"].answer == said
+    assert answers["ingress"].answer.startswith(named)
+    assert {item["kind"] for item in answers["ingress"].objects} >= {"Ingress"}
 
 
 def test_names_become_addresses(lab: tuple[list[Resource], Snapshot, Policies]) -> None:
