@@ -6,16 +6,19 @@ too, and under policies, routes and a mesh. Prints one JSON line a figure, and o
 spent there, so that what grows is seen. Seconds are the processor's and not the clock's, so that what else the machine
 does counts for little; with one thread both are the same on an idle machine but for the disk. The history of flows is
 made between the measurements and is in none of them. Nodes ship in turn, so until each has come the flows of a poll
-are between pairs of workloads that were not met before.
+are between pairs of workloads that were not met before; the figures `settled` are of the same nodes' next flows, as in
+a pipeline that has run for a while.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -24,7 +27,7 @@ import polars as pl
 
 from collector.schema import Batch
 from pipeline.attribution import attribute
-from pipeline.bus import Message
+from pipeline.bus import Message, Places
 from pipeline.config import PipelineConfig
 from pipeline.decode import decode
 from pipeline.engine import Engine
@@ -56,8 +59,12 @@ class MemoryReader:
         """Let the next poll bring these."""
         self._messages = [message_of(batch) for batch in batches]
 
-    def start(self) -> None:
+    def start(self, places: Places | None = None) -> None:
         """Nothing to open."""
+
+    def places(self) -> Places:
+        """Nowhere."""
+        return {}
 
     def poll(self, timeout_s: float) -> list[Message]:
         """What was filled in."""
@@ -90,6 +97,7 @@ class MemoryReader:
 def main() -> None:
     rows = int(sys.argv[1]) if len(sys.argv) > 1 else 5_000_000
     pl.Config.set_engine_affinity("in-memory")  # as `flowatlas pipeline` does
+    logging.disable(logging.WARNING)  # what policies have against generated flows is no finding
     state = ClusterState(snapshot.build(history.cluster()), {})
     config = PipelineConfig(bus="file:///unused", state=Path("unused"))
 
@@ -101,6 +109,7 @@ def main() -> None:
     show("pipeline_flows_per_second", median(rates), "flows/s", against)
     show("pipeline_mean_flows_per_second", mean, "flows/s", "the start, publishing and the end too")
     show("wire_bytes_per_flow", wire_bytes / rows, "bytes", "IPC in one zstd frame, random ids and times")
+    show_settled("pipeline", engine, reader, rows // PART)
     show_stages("pipeline", engine, publication)
 
     engine.publish()
@@ -116,9 +125,11 @@ def main() -> None:
         _, mean, _ = measured(engine, reader, rows // PART)
         against = {"target": HISTORY_TARGET, "with": "Parquet on disk, every file's writing in it"}
         show("pipeline_with_history_flows_per_second", mean, "flows/s", against)
-        show_stages("pipeline_with_history", engine, publication)
         size = sum(file.stat().st_size for file in Path(folder).rglob("*.parquet"))
+        show_stages("pipeline_with_history", engine, publication)
         show("history_bytes_per_flow", size / (rows // PART), "bytes", "random ids and times")
+        _, mean, _ = measured(engine, reader, rows // PART, is_next=True)
+        show("pipeline_with_history_settled_flows_per_second", mean, "flows/s", "every file's writing in it")
 
     objects, epochs = governed()
     state = ClusterState(snapshot.build(objects), {}, epochs=epochs)
@@ -129,6 +140,7 @@ def main() -> None:
     shares = touched(attribute(few.lazy(), state.snapshot).collect())
     against = {"policies": len(epochs[0].objects), "share_of_flows": shares}
     show("pipeline_governed_flows_per_second", median(rates), "flows/s", against)
+    show_settled("pipeline_governed", engine, reader, rows // PART)
     show_stages("pipeline_governed", engine, publication)
 
 
@@ -136,6 +148,12 @@ def message_of(batch: Batch) -> Message:
     """A batch as the bus has it."""
     origin = f"{batch.node}/{batch.seq}"
     return Message(batch.topic, batch.node, batch.seq, batch.key, batch.headers(), batch.value, origin=origin)
+
+
+def show_settled(name: str, engine: Engine, reader: MemoryReader, rows: int) -> None:
+    """How fast the next flows go through of nodes that came before."""
+    rates, _, _ = measured(engine, reader, rows, is_next=True)
+    show(f"{name}_settled_flows_per_second", median(rates), "flows/s", "pairs that were met before")
 
 
 def show_stages(name: str, engine: Engine, publication: Publication) -> None:
@@ -147,10 +165,15 @@ def show_stages(name: str, engine: Engine, publication: Publication) -> None:
             show(f"{name}_stage_seconds_share", spent / sum(seconds.values()), "ratio", stage)
 
 
-def measured(engine: Engine, reader: MemoryReader, rows: int) -> tuple[list[float], float, int]:
-    """Flows a second of each step, of all steps and the draining together, and the size of all messages."""
+def measured(
+    engine: Engine, reader: MemoryReader, rows: int, *, is_next: bool = False
+) -> tuple[list[float], float, int]:
+    """Flows a second of each step, of all steps and the draining together, and the size of all messages; of the first
+    flows of each node, or of those that come next."""
     rates, seconds, size = [], 0.0, 0
-    for batches in polls(history.batches(rows)):
+    sent = history.batches(rows, seed=2 if is_next else 1)
+    after = rows if is_next else 0  # more than any node has sent
+    for batches in polls(replace(batch, seq=batch.seq + after) for batch in sent):
         reader.fill(batches)
         began = time.process_time()
         engine.step(0)
