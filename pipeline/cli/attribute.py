@@ -11,6 +11,7 @@ from typing import Final
 from . import Subparsers
 from .arguments import add_output
 from .places import add_geo
+from .progress import progress
 
 RULE: Final = re.compile(r'\{"kind":"NetworkPolicy","namespace":"[^"]*","name":"[^"]*","rule":[^}]*\}')
 """A NetworkPolicy among the responsible policies, as Polars writes it."""
@@ -61,14 +62,16 @@ def run(arguments: argparse.Namespace) -> int:
     from ..inventory import manifests, snapshot
     from . import flow_input, output
 
-    objects, refusals = manifests.load(arguments.state)
-    flows = flow_input.read(arguments.flows)
+    with progress("reading objects and flows"):
+        objects, refusals = manifests.load(arguments.state)
+        flows = flow_input.read(arguments.flows)
     for problem in (*refusals, *flows.problems, *flows.remarks):
         print(f"flowatlas attribute: {problem}", file=sys.stderr)
-    cluster = snapshot.build(objects)
-    rows = offline.attribute_rows(flows.rows, cluster, compile_policies(objects, cluster))
-    if arguments.geo:
-        rows = load_geo(arguments.geo).in_structs(rows)
+    with progress("attributing flows"):
+        cluster = snapshot.build(objects)
+        rows = offline.attribute_rows(flows.rows, cluster, compile_policies(objects, cluster))
+        if arguments.geo:
+            rows = load_geo(arguments.geo).in_structs(rows)
     rows = rows.with_columns(pl.when(~flows.is_reply).then(pl.col(name)).alias(name) for name in offline.JUDGED)
     output.write(rows, arguments.output, mend_json=with_rule_numbers)
     return 1 if refusals or flows.problems else 0

@@ -14,6 +14,7 @@ from ..errors import ConfigError
 from . import Subparsers, cluster_state
 from .arguments import add_findings_output, add_lake, add_since
 from .following import DEFAULT_SERVER
+from .progress import progress
 
 if TYPE_CHECKING:
     import polars as pl
@@ -57,7 +58,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the findings; 1 where one of them is an error."""
     from ..diagnosis.checks import diagnose
 
-    diagnosis = diagnose(_evidence(arguments))
+    evidence = _evidence(arguments)
+    with progress("looking"):
+        diagnosis = diagnose(evidence)
     if arguments.output == "json":
         print(json.dumps(_document(diagnosis), indent=2))
     else:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from . import Subparsers
 from .arguments import add_output
+from .progress import progress
 
 if TYPE_CHECKING:
     import polars as pl
@@ -51,9 +52,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     from . import output
 
-    contents = pcap.read(arguments.capture)
-    flows = contents.inner if arguments.layer == "inner" else contents.outer
-    output.write(rows(flows), arguments.output)
+    with progress(f"reading {arguments.capture}"):
+        contents = pcap.read(arguments.capture)
+        flows = contents.inner if arguments.layer == "inner" else contents.outer
+        found = rows(flows)
+    output.write(found, arguments.output)
     for line in remarks(contents, unsized=int(flows.unsized.sum())):
         print(f"flowatlas flows: {arguments.capture}: {line}", file=sys.stderr)
     if contents.damage is None:

@@ -7,6 +7,7 @@ import sys
 
 from . import Subparsers
 from .arguments import add_lake, add_output, add_since, add_until
+from .progress import progress
 
 
 def add(commands: Subparsers) -> None:
@@ -41,7 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
     if most is not None and most < 1:
         raise ConfigError("--series-max-per-family: a number above 0 is wanted")
     limit = Limit(most) if most is not None else None
-    rows = forecast(scan_flows(arguments.lake, since=arguments.since, until=arguments.until), limit)
+    with progress("counting series"):
+        rows = forecast(scan_flows(arguments.lake, since=arguments.since, until=arguments.until), limit)
     output.write(rows, arguments.output)
     print(f"flowatlas: {rows['series'].sum():,} series of metrics that flows tell of", file=sys.stderr)
     return 0

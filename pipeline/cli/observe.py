@@ -12,6 +12,7 @@ from ..errors import ConfigError
 from . import Subparsers, flow_conditions, record
 from .arguments import add_lake, add_output, add_server, add_since, add_until
 from .following import follow
+from .progress import progress
 
 if TYPE_CHECKING:
     import polars as pl
@@ -104,13 +105,15 @@ def _recorded(arguments: argparse.Namespace) -> tuple[pl.DataFrame, bool]:
         last = LAST
     if arguments.lake is not None:
         if last is not None and arguments.first is None:
-            return last_flows(arguments.lake, last, wanted, arguments.since, arguments.until), True
+            with progress("reading the history"):
+                return last_flows(arguments.lake, last, wanted, arguments.since, arguments.until), True
         found, is_sound = scan_flows(arguments.lake, arguments.since, arguments.until), True
     else:
         if arguments.since is not None or arguments.until is not None:
             raise ConfigError("--since, --until: of a lake only; a file is read as a whole")
         found, is_sound = _of_file(arguments)
-    rows = found.filter(wanted).collect().sort("time", maintain_order=True)
+    with progress("reading flows"):
+        rows = found.filter(wanted).collect().sort("time", maintain_order=True)
     if arguments.first is not None:
         rows = rows.head(arguments.first)
     return (rows if last is None else rows.tail(last)), is_sound

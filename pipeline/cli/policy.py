@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ..errors import ConfigError
 from . import Subparsers, policy_suggest, record
 from .arguments import add_output
+from .progress import progress
 
 if TYPE_CHECKING:
     import polars as pl
@@ -116,10 +117,12 @@ def _whatif(arguments: argparse.Namespace) -> int:
     from ..policy import whatif
 
     recorded = record.load(arguments)
-    before = compile_policies(recorded.objects, recorded.snapshot)
-    after = compile_policies(_changed(recorded.objects, arguments.file, arguments.remove), recorded.snapshot)
-    changed = whatif.changed_pairs(recorded.judged.pairs, before, after)
-    rows = whatif.by_workload(changed, recorded.record)
+    changed_objects = _changed(recorded.objects, arguments.file, arguments.remove)
+    with progress("judging the record before and after"):
+        before = compile_policies(recorded.objects, recorded.snapshot)
+        after = compile_policies(changed_objects, recorded.snapshot)
+        changed = whatif.changed_pairs(recorded.judged.pairs, before, after)
+        rows = whatif.by_workload(changed, recorded.record)
     totals = {
         change: int(rows.filter(change=change)["connections"].sum()) for change in (whatif.CUT, whatif.LET_THROUGH)
     }
@@ -162,8 +165,9 @@ def _unused(arguments: argparse.Namespace) -> int:
     from ..policy import findings
 
     recorded = record.load(arguments)
-    policies = compile_policies(recorded.objects, recorded.snapshot)
-    rows = findings.findings(policies, recorded.snapshot, recorded.judged.pairs)
+    with progress("looking at every rule"):
+        policies = compile_policies(recorded.objects, recorded.snapshot)
+        rows = findings.findings(policies, recorded.snapshot, recorded.judged.pairs)
     told = rows if arguments.all else rows.filter(pl.col("findings").list.len() > 0)
     _write(told, arguments.output, [*record.about(recorded), f"{told.height} of {rows.height} rules have a finding"])
     return 0
@@ -176,8 +180,9 @@ def _coverage(arguments: argparse.Namespace) -> int:
     from ..policy import coverage
 
     recorded = record.load(arguments)
-    policies = compile_policies(recorded.objects, recorded.snapshot)
-    rows = coverage.by_workload(recorded.objects, recorded.snapshot, policies, recorded.judged.pairs)
+    with progress("judging the record"):
+        policies = compile_policies(recorded.objects, recorded.snapshot)
+        rows = coverage.by_workload(recorded.objects, recorded.snapshot, policies, recorded.judged.pairs)
     namespaces = coverage.by_namespace(rows)
     open_ones = namespaces.filter(~pl.col("denies_ingress") | ~pl.col("denies_egress"))["namespace"].to_list()
     remarks = [
@@ -195,8 +200,9 @@ def _mismatches(arguments: argparse.Namespace) -> int:
     if _marked(arguments):
         return 0
     recorded = record.load(arguments)
-    policies = compile_policies(recorded.objects, recorded.snapshot)
-    rows = mismatches(policies, recorded.snapshot, recorded.judged.pairs)
+    with progress("judging the record"):
+        policies = compile_policies(recorded.objects, recorded.snapshot)
+        rows = mismatches(policies, recorded.snapshot, recorded.judged.pairs)
     _write(rows, arguments.output, ["judged by the policies in --state, as they are now", *record.about(recorded)])
     return 0
 

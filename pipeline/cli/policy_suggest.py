@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
 from . import Subparsers, record
+from .progress import progress
 
 if TYPE_CHECKING:
     from ..policy.replay import Replay
@@ -61,17 +62,18 @@ def _suggest(arguments: argparse.Namespace) -> int:
             raise ConfigError(
                 f"--namespace: {namespace} has no pods that policies can select; known: {', '.join(known)}"
             )
-    policies = compile_policies(recorded.objects, snapshot)
-    pairs = legitimate.sorted_out(recorded.judged.pairs, policies, arguments.include, arguments.exclude)
-    whole = behind.with_others_behind(pairs, snapshot, policies, arguments.include, arguments.exclude)
-    ranges = cluster_ranges(recorded.objects, ())
-    suggested = [
-        policy
-        for namespace in sorted(set(arguments.namespace))
-        for policy in suggestion.suggest(snapshot, whole, namespace, arguments.workload, ranges)
-    ]
     more = [manifest.deny_all(namespace) for namespace in sorted(set(arguments.namespace)) if arguments.deny_all]
-    result = replay.replay(recorded.objects, snapshot, pairs, suggested, more)
+    with progress("writing policies and replaying the record under them"):
+        policies = compile_policies(recorded.objects, snapshot)
+        pairs = legitimate.sorted_out(recorded.judged.pairs, policies, arguments.include, arguments.exclude)
+        whole = behind.with_others_behind(pairs, snapshot, policies, arguments.include, arguments.exclude)
+        ranges = cluster_ranges(recorded.objects, ())
+        suggested = [
+            policy
+            for namespace in sorted(set(arguments.namespace))
+            for policy in suggestion.suggest(snapshot, whole, namespace, arguments.workload, ranges)
+        ]
+        result = replay.replay(recorded.objects, snapshot, pairs, suggested, more)
     remarks = record.about(recorded)
     remarks += [
         f"not legitimate: {row['connections']} connections of {row['pairs']} pairs, {row['left_out']}"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
 from .arguments import add_lake, add_since, add_until
+from .progress import progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,13 +61,15 @@ def load(arguments: argparse.Namespace) -> Recorded:
     from ..policy.ends import judged
     from ..policy.record import record_of
 
-    objects, refusals = manifests.load(arguments.state)
-    cluster = snapshot.build(objects)
-    flows, problems = _flows(arguments, cluster)
+    with progress("reading the objects and the record"):
+        objects, refusals = manifests.load(arguments.state)
+        cluster = snapshot.build(objects)
+        flows, problems = _flows(arguments, cluster)
+        record = record_of(flows)
+        recorded = Recorded(objects, cluster, record, judged(record.pairs, cluster))
     for problem in (*refusals, *problems):
         print(f"flowatlas {arguments.command}: {problem}", file=sys.stderr)
-    record = record_of(flows)
-    return Recorded(objects, cluster, record, judged(record.pairs, cluster))
+    return recorded
 
 
 def about(recorded: Recorded) -> list[str]:

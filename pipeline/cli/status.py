@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ..errors import ConfigError
 from . import Subparsers
 from .arguments import add_findings_output, add_server
+from .progress import progress
 
 if TYPE_CHECKING:
     from ..diagnosis.health import Health, Look
@@ -44,7 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Print how it goes; 1 where something goes wrong."""
     if not 0.1 <= arguments.over <= 600.0:
         raise ConfigError(f"--over: {arguments.over:g} is not within 0.1 and 600 seconds")
-    told = _asked(arguments.server, arguments.collector, arguments.over)
+    with progress(f"looking twice, {arguments.over:g} s apart"):
+        told = _asked(arguments.server, arguments.collector, arguments.over)
     if arguments.output == "json":
         print(json.dumps(dataclasses.asdict(told), indent=2))
     else:

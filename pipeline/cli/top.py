@@ -14,6 +14,7 @@ from ..talker_keys import KEYS, SORTS
 from . import Subparsers, flow_conditions
 from .arguments import add_lake, add_server, add_since, add_until
 from .following import follow
+from .progress import progress
 
 if TYPE_CHECKING:
     import polars as pl
@@ -63,7 +64,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.rows < 1:
         raise ConfigError(f"--rows: {arguments.rows} is not a number of rows")
     if arguments.lake is not None:
-        return _once(arguments, _recorded(arguments))
+        with progress("reading the history"):
+            recorded = _recorded(arguments)
+        return _once(arguments, recorded)
     if arguments.since is not None or arguments.until is not None:
         raise ConfigError("--since, --until: of --lake only; a pipeline tells what comes")
     if arguments.output is None and sys.stdout.isatty() and sys.stdin.isatty():
@@ -78,7 +81,9 @@ def _once(arguments: argparse.Namespace, rows: pl.LazyFrame) -> int:
     from ..talkers import talkers
     from . import output
 
-    output.write(talkers(rows, arguments.by, arguments.sort).head(arguments.rows), arguments.output)
+    with progress("adding up flows"):
+        found = talkers(rows, arguments.by, arguments.sort).head(arguments.rows)
+    output.write(found, arguments.output)
     return 0
 
 
