@@ -134,6 +134,7 @@ def test_the_profile_of_the_least_privileges_asks_for_one_capability_and_no_proc
         ("image.pipeline.digest=sha256:abc", "digest"),
         ("pipeline.autoscaling.by=cpu", "by"),
         ("bus=", "kafka.create"),
+        ("pipeline.lake=true", "pipeline.storage.enabled"),
         ("kafka.securityProtocol=SASL_SSL", "userSecrets"),
     ],
 )
