@@ -58,7 +58,7 @@ TROUBLES: Final = {
             "no-endpoints",
             "FlowatlasServiceWithoutEndpoints",
             {"service": "legacy-service"},
-            Panel("services", "Failures by Service and reason", {"service": "legacy-service"}),
+            Panel("services", "Dialled without endpoints", {"service": "legacy-service"}),
             Found("doctor", "endpoints", "Service app-namespace/legacy-service"),
         ),
         Trouble(
@@ -116,13 +116,13 @@ TROUBLES: Final = {
             "skew",
             "FlowatlasServiceSkew",
             {"service": "api-service"},
-            Panel("services", "Share of connections by endpoint"),
+            Panel("services", "Least even load", {"service": "api-service"}),
         ),
         Trouble(
             "affinity-broken",
             "FlowatlasServiceAffinityBroken",
             {"service": "sticky-service"},
-            None,
+            Panel("services", "Session affinity", {"affinity": "broken"}),
         ),
         Trouble(
             "refused",

@@ -91,6 +91,6 @@ def test_the_report_says_what_went_unnoticed() -> None:
     assert seen.ok
     assert not unseen.ok
     text = report([seen, unseen], ["no-endpoints"])
-    assert "NO: services, Share of connections by endpoint" in text
+    assert "NO: services, Least even load" in text
     assert "fired before the misdeeds too, of the lab's ordinary mishaps: no-endpoints" in text
     assert text.endswith("NOT OK")
