@@ -44,6 +44,7 @@ from .outputs.lake import Lake
 from .outputs.live import LiveTail
 from .outputs.meters import Meters
 from .outputs.policy_log import PolicyLog
+from .outputs.side_rows import counter_rows, dns_rows
 from .prices import Prices
 from .state import ClusterState, StateNow
 
@@ -235,6 +236,9 @@ class Stages:
                 attributed = attributed.filter(self._asked.doubt(asked, is_unknown, state.known_until, given_s))
         with self.meters.stage("aggregate"):
             self._dns.add(attributed, state.snapshot)
+        if self._lake is not None:
+            with self.meters.stage("output"):
+                self._lake.add(dns_rows(attributed, state.snapshot), "dns")
 
     def _apply_counters(self, counters: pl.DataFrame, state: Snapshot) -> None:
         """Pods' own interfaces and the nodes'; those of pods that the state does not know cannot be named."""
@@ -252,6 +256,11 @@ class Stages:
             self._sockets.add(named, time.time_ns())
             nodes = of_nodes(counters.lazy().filter(~is_pods_own)).collect()
             self._node_interfaces.add(nodes, time.time_ns())
+        if self._lake is not None:
+            with self.meters.stage("output"):
+                nodes = counters.filter(~is_pods_own).with_columns(namespace=pl.lit(""), pod=pl.lit(""))
+                for rows in (named, nodes):
+                    self._lake.add(counter_rows(rows), "counters")
 
     def _apply_drops(self, drops: pl.DataFrame, state: Snapshot) -> None:
         with self.meters.stage("attribute"):

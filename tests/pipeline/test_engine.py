@@ -37,7 +37,7 @@ from pipeline.lake.store import Store
 from pipeline.outputs.lake import Lake
 from pipeline.outputs.publication import Publication
 from pipeline.prices import Prices
-from pipeline.query import scan_flows
+from pipeline.query import scan_counters, scan_dns, scan_flows
 from pipeline.state import ClusterState
 from tests.pipeline import mmdb
 from tests.pipeline.attribution import dns_answers
@@ -471,6 +471,22 @@ def test_names_follow_the_state_and_old_totals_keep_theirs() -> None:
 def counters(seq: int, *addresses: str, scope: int = 0) -> Message:
     rows = [interface(address, receive_bytes=100 + i, scope=scope) for i, address in enumerate(addresses)]
     return message(batch("node-a", seq, rows, COUNTERS))
+
+
+def test_counters_and_dns_are_in_the_history_with_names(tmp_path: Path) -> None:
+    """Of pods that are known and of nodes; an exchange once, however many addresses it told."""
+    answer = dns_answers.Answer("site.example", at=NOW // SECOND, client=FRONT_A, address="203.0.113.7", ttl=30)
+    messages = [counters(0, FRONT_A, "10.0.1.77"), counters(1, FRONT_A, scope=1)]
+    bench = Bench([*messages, message(dns_answers.batch_of([answer], seq=9))], lake=Lake(tmp_path))
+    bench.drain()
+    names = ("node", "scope", "namespace", "pod", "interface", "receive_bytes")
+    told = scan_counters(tmp_path).select(names).collect().sort("scope").rows()
+    assert [row[:4] for row in told] == [("node-a", "node", "", ""), ("node-a", "pod", "shop", "front-1-x")]
+    assert all(row[5] > 0 for row in told)
+    (exchange,) = scan_dns(tmp_path, namespace="shop").collect().to_dicts()
+    assert exchange["question"] == "site.example"
+    assert (exchange["source_name"], exchange["client_ip"], exchange["name_class"]) == ("front-1-x", FRONT_A, "outside")
+
 
 
 def test_interface_counters_of_known_pods_are_exposed_as_they_are() -> None:
