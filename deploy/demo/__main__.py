@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
 import shutil
 import signal
@@ -11,6 +10,8 @@ import sys
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
+
+from pipeline.cli.command_parser import CommandParser, suggestion
 
 from .misdeeds import TROUBLES
 from .processes import CHECKOUT, DemoError
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 def main() -> int:
     """Run the demo; 0 where everything agrees with the truth, 1 where not, 2 where it could not run."""
-    arguments = _parser().parse_args()
+    arguments = parser().parse_args()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     output: Path = arguments.output.resolve()
@@ -43,49 +44,49 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> CommandParser:
+    """The demo's own options."""
+    whole = CommandParser(
         prog="flowatlas demo",
         description="Bring up a miniature cluster on this machine, run collectors and the pipeline on its traffic, and "
         "compare what was counted with what the programs say they did. Without root, replay a recording of the same.",
+        epilog="examples: flowatlas demo --duration 60; flowatlas demo --misdeed dns-broken,skew; "
+        "flowatlas demo --keep; flowatlas demo --replay --output first-look",
     )
-    parser.add_argument("--duration", type=float, default=30.0, metavar="SECONDS", help="of traffic (default: 30)")
-    parser.add_argument("--keep", action="store_true", help="stay up afterwards, with traffic, until Ctrl-C")
-    parser.add_argument("--bus", metavar="URL", help="kafka://HOST:PORT instead of the embedded file:// bus")
-    parser.add_argument(
+    whole.add_argument("--duration", type=float, default=30.0, metavar="SECONDS", help="of traffic (default: 30)")
+    whole.add_argument("--keep", action="store_true", help="stay up afterwards, with traffic, until Ctrl-C")
+    whole.add_argument("--bus", metavar="URL", help="kafka://HOST:PORT instead of the embedded file:// bus")
+    whole.add_argument(
         "--enforce",
         choices=("nftables", "none"),
         default="nftables",
         help="enforce the NetworkPolicies (default) or not",
     )
-    parser.add_argument(
+    whole.add_argument(
         "--source",
         choices=("auto", "ebpf", "conntrack", "packets"),
         default="auto",
         help="where the collectors have flows from (default: the best that works here)",
     )
-    parser.add_argument(
+    whole.add_argument(
         "--output", type=Path, default=CHECKOUT / "demo-output", metavar="DIR", help="default: demo-output/ here"
     )
-    parser.add_argument(
+    whole.add_argument(
         "--misdeed",
         type=_misdeeds,
         metavar="NAME[,NAME]",
         help="let things go wrong, and show which alert, panel and finding tells of it; `all`, or one or more of: "
         + ", ".join(TROUBLES),
     )
-    parser.add_argument("--replay", action="store_true", help="replay the recording even as root")
-    return parser
+    whole.add_argument("--replay", action="store_true", help="replay the recording even as root")
+    return whole
 
 
 def _misdeeds(text: str) -> list[str]:
     names = list(TROUBLES) if text == "all" else [name for name in text.split(",") if name]
     for name in names:
         if name not in TROUBLES:
-            near = difflib.get_close_matches(name, TROUBLES, n=1)
-            raise argparse.ArgumentTypeError(
-                f"there is no {name}" + (f"; did you mean {near[0]}?" if near else f"; there are {', '.join(TROUBLES)}")
-            )
+            raise argparse.ArgumentTypeError(f"there is no {name!r}{suggestion(name, TROUBLES)}")
     return names
 
 

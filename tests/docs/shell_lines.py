@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
+from deploy.demo.__main__ import parser as demo_parser
 from pipeline.cli.main import parser
 
 ROOT = Path(__file__).parents[2]
@@ -51,7 +52,8 @@ def unknown(line: str) -> list[str]:
         errors = io.StringIO()
         try:
             with redirect_stderr(errors), redirect_stdout(io.StringIO()):
-                parser().parse_args(words)
+                if parser().parse_args(words).command == "demo":
+                    demo_parser().parse_args(words[words.index("demo") + 1 :])
         except SystemExit as exited:
             if exited.code:
                 problems.append(f"{line}: {errors.getvalue().strip()}")

@@ -8,11 +8,13 @@ from contextlib import redirect_stderr
 
 import pytest
 
+from deploy.demo.__main__ import parser as demo_parser
 from pipeline.cli.command_parser import CommandParser, commands_of, examples, walk
 from pipeline.cli.main import parser
 from tests.docs.shell_lines import unknown
 
-ALL = list(walk(parser()))
+ALL = [*(each for each in walk(parser()) if each.prog != "flowatlas demo"), demo_parser()]
+"""The demo brings its own parser, to which the command line hands everything after its name."""
 
 
 def said(*arguments: str) -> str:
@@ -52,7 +54,7 @@ def test_what_is_right_is_taken() -> None:
     assert [(c.kind, c.value) for c in taken.conditions] == [("verdict", "denied"), ("namespace", "shop")]
 
 
-@pytest.mark.parametrize("command", [each for each in ALL if each.prog != "flowatlas demo"], ids=lambda each: each.prog)
+@pytest.mark.parametrize("command", ALL, ids=lambda each: each.prog)
 def test_every_help_has_examples_of_its_command_that_parse(command: argparse.ArgumentParser) -> None:
     given = examples(command)
     assert given
@@ -69,3 +71,14 @@ def test_examples_stand_one_a_line_and_unbroken() -> None:
 def test_sub_commands_have_the_same_parser() -> None:
     assert all(isinstance(command, CommandParser) for command in ALL)
     assert "whatif" in commands_of(commands_of(parser())["policy"])
+
+
+def test_a_misdeed_that_there_is_none_of(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        demo_parser().parse_args(["--misdeed", "skew,port-scn"])
+    assert "there is no 'port-scn'; did you mean port-scan?" in capsys.readouterr().err
+
+
+def test_all_misdeeds_and_some() -> None:
+    assert len(demo_parser().parse_args(["--misdeed", "all"]).misdeed) > 15
+    assert demo_parser().parse_args(["--misdeed", "skew,refused"]).misdeed == ["skew", "refused"]
