@@ -70,6 +70,8 @@ class BatchLedger:
     def __init__(self) -> None:
         self._tracks: dict[tuple[str, str], OrderedDict[int, _Epoch]] = {}
         self._settled: Counter[str] = Counter()
+        self.late: Counter[str] = Counter()
+        """Names accepted after ones with a higher number in their epoch, by node."""
         self.duplicates: Counter[str] = Counter()
         """Names refused since they had been accepted before, by node."""
 
@@ -84,7 +86,9 @@ class BatchLedger:
                 self._settled[name.node] += forgotten.missing()
         else:
             epochs.move_to_end(name.epoch)
+        is_late = bool(epoch.ends) and name.seq < epoch.ends[-1]
         if epoch.add(name.seq):
+            self.late[name.node] += is_late
             return True
         self.duplicates[name.node] += 1
         return False
@@ -114,6 +118,7 @@ class BatchLedger:
             ],
             "settled": dict(self._settled),
             "duplicates": dict(self.duplicates),
+            "late": dict(self.late),
         }
 
     @classmethod
@@ -125,4 +130,5 @@ class BatchLedger:
             epochs[number] = _Epoch(intervals, given_up)
         ledger._settled.update(values["settled"])
         ledger.duplicates.update(values["duplicates"])
+        ledger.late.update(values.get("late", {}))
         return ledger

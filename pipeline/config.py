@@ -61,6 +61,9 @@ class PipelineConfig:
     state_settle_s: float = 0.0
     """How far beyond a flow's start the state must be known before it is judged: what a pod's status may lag behind its
     packets. With 0 a pod that takes over an address within that time may bring its predecessor's name."""
+    lateness_s: float = 60.0
+    """How far a row may be behind the newest one of its partition before it is late: counted as such, and otherwise
+    like all others."""
     live: Literal["auto", "on", "off"] = "auto"
     """Whether single flows can be followed at `listen` by `flowatlas observe` and `top`; `auto`: where only this
     machine reaches it. Nothing there asks who is asking."""
@@ -85,6 +88,7 @@ class PipelineConfig:
         limits = (
             ("state_wait_s", 0.0, 60.0),
             ("state_settle_s", 0.0, self.state_wait_s),
+            ("lateness_s", 0.0, 86_400.0),
             ("window_s", 0.05, 3600.0),
             ("lake_flush_s", 0.05, 3600.0),
         )

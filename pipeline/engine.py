@@ -78,7 +78,7 @@ class Engine:
         self._publication = publication
         self._lake = lake
         self._meters = Meters()
-        self._intake = Intake(self._meters)
+        self._intake = Intake(self._meters, config.lateness_s)
         self._stages = Stages(config, state, self._meters, lake, prices, live, geo)
         self._snapshots = Snapshots(folder, self._stages, self._intake, self._meters) if folder is not None else None
         self._is_reading = False
@@ -161,6 +161,7 @@ class Engine:
         self._meters.missing({**self._intake.missing(), **self._stages.missing})
         self._meters.held_rows = self._stages.held_rows
         self._meters.lag = self._reader.lag()
+        self._meters.watermark = self._intake.watermark()
         traffic = self._stages.samples()
         series = sum(samples.series for samples in traffic)
         if self._snapshots is not None and self._is_reading:
@@ -170,6 +171,7 @@ class Engine:
             self._hint()
         self._publication.publish([*traffic, *self._meters.samples(series)])
         self._published_at = time.monotonic()
+        self._meters.published(time.time_ns())
 
     def _take_up(self) -> None:
         """Go on from the last snapshot, where there is one, and let readers see it."""

@@ -18,11 +18,14 @@ from .batches import BatchLedger
 from .bus import Message
 from .decode import Decoded, decode
 from .outputs.meters import Meters
+from .watermarks import Watermarks
 
 log = logging.getLogger(__name__)
 
 CHUNK_ROWS: Final = 200_000
 """Rows that go through the stages at once: enough to be fast, few enough to bound memory."""
+LATENESS_SECONDS: Final = 60.0
+"""How far behind the newest row of a partition others may be before they are late."""
 WARNING_SECONDS: Final = 60.0
 """A reason of refusal is logged at most this often."""
 
@@ -30,13 +33,14 @@ WARNING_SECONDS: Final = 60.0
 class Intake:
     """Decodes messages, refuses what is unsound and passes over what came before."""
 
-    def __init__(self, meters: Meters, chunk_rows: int = CHUNK_ROWS) -> None:
+    def __init__(self, meters: Meters, lateness_s: float = LATENESS_SECONDS, chunk_rows: int = CHUNK_ROWS) -> None:
         self.refused: deque[tuple[Message, str]] = deque()
         """Messages to quarantine, each with its reason; whoever does takes them out."""
         self._meters = meters
         self._chunk_rows = chunk_rows
         self._ledger = BatchLedger()
-        meters.duplicates = self._ledger.duplicates
+        self._watermarks = Watermarks(lateness_s)
+        meters.duplicates, meters.late = self._ledger.duplicates, self._ledger.late
         self._warned_at: dict[str, float] = {}
 
     def take(self, messages: Sequence[Message]) -> Iterator[list[Decoded]]:
@@ -62,12 +66,17 @@ class Intake:
 
     def state(self) -> dict[str, Any]:
         """Which batches have come, as plain values."""
-        return self._ledger.to_dict()
+        return {**self._ledger.to_dict(), "event_times": self._watermarks.state()}
 
     def restore(self, values: Mapping[str, Any]) -> None:
         """Take up which batches have come."""
         self._ledger = BatchLedger.from_dict(values)
-        self._meters.duplicates = self._ledger.duplicates
+        self._watermarks.restore(values["event_times"])
+        self._meters.duplicates, self._meters.late = self._ledger.duplicates, self._ledger.late
+
+    def watermark(self) -> int | None:
+        """Event time up to which everything is taken to be here, in ns; None where nothing comes."""
+        return self._watermarks.watermark(time.time_ns())
 
     def _decode(self, message: Message) -> Decoded | None:
         try:
@@ -75,7 +84,12 @@ class Intake:
         except BatchError as error:
             self._refuse(message, error)
             return None
-        return batch if self._ledger.accept(batch.name) else None
+        if not self._ledger.accept(batch.name):
+            return None
+        now_ns = time.time_ns()
+        arrival = self._watermarks.see((message.topic, message.partition), batch.frame["time"], now_ns)
+        self._meters.arrived(batch.name.node, arrival.late_rows, is_ahead=arrival.is_ahead)
+        return batch
 
     def _refuse(self, message: Message, error: BatchError) -> None:
         self.refused.append((message, error.reason))

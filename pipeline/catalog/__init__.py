@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from . import (
+    arrivals,
     collector,
     dns,
     external,
@@ -58,6 +59,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     *mesh.METRICS,
     *interfaces.METRICS,
     *pipeline.METRICS,
+    *arrivals.METRICS,
     *collector.METRICS,
     *watcher.METRICS,
 )

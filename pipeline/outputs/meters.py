@@ -13,9 +13,12 @@ from contextlib import contextmanager
 from importlib import metadata
 from typing import Any, Final
 
+from collector.schema import FLOWS
+
 from ..aggregate.samples import Samples, samples_of
 from ..catalog import BY_NAME
 from ..inventory.spans import END
+from .lags import Lags
 
 STAGES: Final = ("decode", "state", "attribute", "policies", "aggregate", "output")
 
@@ -26,6 +29,10 @@ class Meters:
     def __init__(self) -> None:
         self.duplicates: Mapping[str, int] = {}
         """Batches that came again and were passed over, by node."""
+        self.late: Mapping[str, int] = {}
+        """Batches that came after later ones, by node."""
+        self.watermark: int | None = None
+        """Event time up to which everything is taken to be here, in ns."""
         self.objects: Mapping[str, int] = {}
         """Kubernetes objects known, by kind."""
         self.refused_objects: Mapping[str, int] = {}
@@ -52,6 +59,9 @@ class Meters:
         self._quarantined: Counter[tuple[str, ...]] = Counter()
         self._gaps: Counter[tuple[str, ...]] = Counter()
         self._missing: Mapping[str, int] = {}
+        self._late_rows: Counter[tuple[str, ...]] = Counter()
+        self._skewed: Counter[tuple[str, ...]] = Counter()
+        self._lags = Lags("flowatlas_capture_to_metric_seconds")
         self._newest_ns: dict[str, int] = defaultdict(int)
         self._seconds: dict[tuple[str, ...], float] = {(stage,): 0.0 for stage in STAGES}
 
@@ -69,6 +79,17 @@ class Meters:
         self._batches[table, node] += 1
         self._rows[table, node] += rows
         self._newest_ns[node] = max(self._newest_ns[node], newest_ns or 0)
+        if table == FLOWS.name and newest_ns:
+            self._lags.wait(newest_ns)
+
+    def arrived(self, node: str, late_rows: int, *, is_ahead: bool) -> None:
+        """A new batch has come: so many of its rows are late, and whether it has times that have not come yet."""
+        self._late_rows[(node,)] += late_rows
+        self._skewed[(node,)] += is_ahead
+
+    def published(self, now_ns: int) -> None:
+        """Everything that was applied until now can be seen; how long that took is counted from the next time on."""
+        self._lags.end(now_ns)
 
     def quarantined(self, reason: str) -> None:
         """A batch was set aside."""
@@ -90,6 +111,7 @@ class Meters:
             "missing": dict(self._missing),
             "newest_ns": dict(self._newest_ns),
             "misfits": dict(self.misfits),
+            "lags": self._lags.state(),
         }
 
     def restore(self, values: Mapping[str, Any]) -> None:
@@ -105,6 +127,7 @@ class Meters:
         self._newest_ns.clear()
         self._newest_ns.update(values["newest_ns"])
         self.misfits = Counter(values["misfits"])
+        self._lags.restore(values.get("lags", {}))
 
     def _kept(self) -> dict[str, dict[tuple[str, ...], Any]]:
         return {
@@ -112,6 +135,8 @@ class Meters:
             "rows": self._rows,
             "quarantined": self._quarantined,
             "gaps": self._gaps,
+            "late_rows": self._late_rows,
+            "skewed": self._skewed,
             "seconds": self._seconds,
         }
 
@@ -133,6 +158,9 @@ class Meters:
             "flowatlas_pipeline_quarantined_batches_total": self._quarantined,
             "flowatlas_pipeline_duplicate_batches_total": _keyed(self.duplicates),
             "flowatlas_pipeline_missing_batches_total": self._gaps,
+            "flowatlas_pipeline_late_batches_total": _keyed(self.late),
+            "flowatlas_pipeline_late_rows_total": self._late_rows,
+            "flowatlas_pipeline_skewed_batches_total": self._skewed,
             "flowatlas_pipeline_stage_seconds_total": self._seconds,
             "flowatlas_pipeline_last_observation_timestamp_seconds": newest,
             "flowatlas_bus_lag_messages": _keyed(self.lag),
@@ -150,7 +178,10 @@ class Meters:
             names = ("timestamp_seconds", "write_seconds", "bytes")
             told = zip(names, self._snapshot, strict=True)
             values |= {f"flowatlas_pipeline_snapshot_{name}": {(): value} for name, value in told}
-        return [samples_of(BY_NAME[name], series_values) for name, series_values in values.items()]
+        if self.watermark is not None:
+            values["flowatlas_pipeline_watermark_timestamp_seconds"] = {(): self.watermark / 1e9}
+        samples = [samples_of(BY_NAME[name], series_values) for name, series_values in values.items()]
+        return [*samples, self._lags.samples()]
 
     def _state_age(self) -> Mapping[tuple[str, ...], float]:
         """Nothing for manifests, whose age nobody knows, and before anything is known."""

@@ -15,15 +15,17 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import polars as pl
 import pytest
+from kafka import KafkaProducer
 from prometheus_client.parser import text_string_to_metric_families
 
 from collector.schema import OUTCOMES, Batch
 from pipeline.query import scan_flows
+from tests.kafka_broker import KafkaBroker
 from tests.pipeline.shipments import NOW, SECOND, batch, flow, write_segment
 from tests.pipeline.small_cluster import OBJECTS
 
@@ -40,10 +42,11 @@ Series = tuple[str, tuple[tuple[str, str], ...]]
 class Shipper(threading.Thread):
     """Ships batches of every node until stopped, some of them twice, and knows what they come to."""
 
-    def __init__(self, bus: Path, seed: int) -> None:
+    def __init__(self, ship: Callable[[Batch, int], None], seed: int) -> None:
+        """`ship` puts a batch on the bus so many times."""
         super().__init__(daemon=True)
         self.rows = self.batches = self.again = self.bytes = self.connections = self.refused = 0
-        self._bus = bus
+        self._put = ship
         self._random = random.Random(seed)
         self._ended = threading.Event()
 
@@ -80,7 +83,7 @@ class Shipper(threading.Thread):
     def _ship(self, shipped: Batch) -> None:
         is_again = self._random.random() < 0.1  # as a collector ships a batch again that nobody acknowledged
         self.again += is_again
-        write_segment(self._bus, shipped, times=1 + is_again)
+        self._put(shipped, 1 + is_again)
 
 
 class Watched:
@@ -90,7 +93,7 @@ class Watched:
         state = folder / "state.json"
         state.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": list(OBJECTS)}))
         self.command = [sys.executable, "-m", "pipeline.cli.main", "pipeline", "--listen", "127.0.0.1:0"]
-        self.command += ["--bus", f"file://{folder / 'bus'}", "--state", str(state), "--snapshot", str(folder / "snap")]
+        self.command += ["--state", str(state), "--snapshot", str(folder / "snap")]
         self.environment = {"PATH": "/usr/bin:/bin", "FLOWATLAS_PIPELINE_WINDOW_S": "0.1"}
         self.seen: dict[Series, float] = {}
         self.fallen: list[tuple[Series, float, float]] = []
@@ -149,14 +152,8 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
         it.kill()
 
 
-@pytest.mark.parametrize("has_lake", [False, True], ids=["metrics", "metrics and history"])
-def test_counters_go_on_through_kills_as_if_there_had_been_none(
-    watched: Watched, tmp_path: Path, has_lake: bool
-) -> None:
-    if has_lake:
-        watched.command += ["--lake", str(tmp_path / "lake")]
-        watched.environment["FLOWATLAS_PIPELINE_LAKE_FLUSH_S"] = "0.2"
-    shipper = Shipper(tmp_path / "bus", seed=7)
+def kill_again_and_again(watched: Watched, shipper: Shipper) -> None:
+    """Load, kill, look; in the end what was told is what was shipped."""
     instants = random.Random(7)
     shipper.start()
     for _ in range(KILLS):
@@ -195,7 +192,39 @@ def test_counters_go_on_through_kills_as_if_there_had_been_none(
     }
     assert watched.fallen == []
     assert shipper.again > 0
+
+
+@pytest.mark.parametrize("has_lake", [False, True], ids=["metrics", "metrics and history"])
+def test_counters_go_on_through_kills_as_if_there_had_been_none(
+    watched: Watched, tmp_path: Path, has_lake: bool
+) -> None:
+    bus = tmp_path / "bus"
+    watched.command += ["--bus", f"file://{bus}"]
+    if has_lake:
+        watched.command += ["--lake", str(tmp_path / "lake")]
+        watched.environment["FLOWATLAS_PIPELINE_LAKE_FLUSH_S"] = "0.2"
+    shipper = Shipper(lambda shipped, times: write_segment(bus, shipped, times), seed=7)
+    kill_again_and_again(watched, shipper)
     if has_lake:
         history = scan_flows(tmp_path / "lake").select(pl.len(), pl.sum("bytes", "reply_bytes")).collect()
         assert history.row(0)[0] == shipper.rows
         assert sum(history.row(0)[1:]) == shipper.bytes
+
+
+@pytest.mark.kafka
+def test_over_kafka_too(watched: Watched) -> None:
+    """A fixed share of the partitions, so that nobody waits for a dead member of a group."""
+    with KafkaBroker() as broker:
+        watched.command += ["--bus", f"kafka://{broker.bootstrap}"]
+        watched.environment["FLOWATLAS_PIPELINE_PARTITIONS"] = "0/1"
+        producer = KafkaProducer(bootstrap_servers=broker.bootstrap, metrics_enabled=False)
+
+        def ship(shipped: Batch, times: int) -> None:
+            for _ in range(times):
+                producer.send(shipped.topic, shipped.value, key=shipped.key, headers=list(shipped.headers().items()))
+            producer.flush()
+
+        try:
+            kill_again_and_again(watched, Shipper(ship, seed=11))
+        finally:
+            producer.close()
