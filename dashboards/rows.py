@@ -8,7 +8,7 @@ from grafanalib.core import Panel
 
 from .layout import Section, line, section
 from .panels import RED, Query, timeseries
-from .queries import Filter, age, rate, top, total, zero_while
+from .queries import Filter, age, increase, rate, top, total, zero_while
 
 _PIPELINE: Final = "flowatlas_build_info"
 _SENT: Final = "flowatlas_collector_rows_total"
@@ -135,10 +135,16 @@ def pipeline(title: str) -> Section:
             ),
             timeseries(
                 "Series exposed",
-                "Series of flow and counter metrics on the pipeline's /metrics, and cluster objects that "
-                "could not be understood.",
+                "Series of flow and counter metrics on the pipeline's /metrics; label sets that had no room of their own "
+                "and are counted under `other`, by family, and such as went for being idle; cluster objects that could "
+                "not be understood.",
                 "short",
                 Query(total("flowatlas_pipeline_series"), "series"),
+                Query(
+                    zero_while(_PIPELINE, increase("flowatlas_series_folded_total", by=("family",)), "family"),
+                    "folded: {{family}}",
+                ),
+                Query(increase("flowatlas_series_expired_total"), "gone idle"),
                 Query(
                     zero_while(_PIPELINE, total("flowatlas_state_refused_objects", by=("kind",)), "kind"),
                     "refused objects: {{kind}}",

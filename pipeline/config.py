@@ -69,6 +69,14 @@ class PipelineConfig:
     machine reaches it. Nothing there asks who is asking."""
     window_s: float = 1.0
     """Metrics are published this often."""
+    series_max: int = 1_000_000
+    """Series of flow metrics at most, all together; what is beyond is folded into `other`, and sums stay exact."""
+    series_max_per_family: int = 100_000
+    """Label sets of one family of metrics at most."""
+    series_fold: tuple[Literal["pod", "workload", "namespace"], ...] = ("pod", "workload", "namespace")
+    """What is folded first where there are more: labels of pods, of workloads, of namespaces, in this order."""
+    series_idle_s: float = 86_400.0
+    """Series that have not grown for so long go, and begin at 0 if they come again; 0: none goes."""
     lake_flush_s: float = 10.0
     """The history is written at least this often."""
     lake_flush_rows: int = 500_000
@@ -98,6 +106,11 @@ class PipelineConfig:
                 raise ConfigError(f"pipeline.{key}: {value} is not within {least} and {most} seconds")
         if not 1 <= self.workers <= 256:
             raise ConfigError(f"pipeline.workers: {self.workers} is not within 1 and 256")
+        for key, least in (("series_max", 1_000), ("series_max_per_family", 10)):
+            if not least <= getattr(self, key) <= 100_000_000:
+                raise ConfigError(f"pipeline.{key}: {getattr(self, key)} is not within {least:,} and 100,000,000")
+        if self.series_idle_s and not 60.0 <= self.series_idle_s <= 366 * 86_400.0:
+            raise ConfigError(f"pipeline.series_idle_s: {self.series_idle_s} is neither 0 nor a minute to a year")
         if not 1 <= self.lake_flush_rows <= 50_000_000:
             raise ConfigError(f"pipeline.lake_flush_rows: {self.lake_flush_rows} is not within 1 and 50,000,000")
 

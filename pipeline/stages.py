@@ -14,6 +14,7 @@ import polars as pl
 
 from collector.schema import COUNTERS, DNS, DROPS, FLOWS, SCOPES, Table
 
+from .aggregate.budget import limit_of
 from .aggregate.coverage import Coverage
 from .aggregate.dns import DnsMetrics
 from .aggregate.drops import DropMetrics
@@ -22,6 +23,7 @@ from .aggregate.flows import FlowMetrics
 from .aggregate.interfaces import InterfaceMetrics, node_interface_metrics, of_nodes
 from .aggregate.policies import PolicyMetrics
 from .aggregate.samples import Samples
+from .aggregate.series import SeriesBudget
 from .aggregate.sockets import SocketMetrics
 from .attribution import attribute, attribute_counters
 from .attribution.aliases import has_aliases, join_aliases, may_be_alias
@@ -81,6 +83,9 @@ class Stages:
         self._coverage = Coverage()
         self._drops = DropMetrics()
         self._dns = DnsMetrics()
+        self._budget = SeriesBudget(
+            config.series_max, limit_of(config.series_max_per_family, config.series_fold), config.series_idle_s
+        )
         self.missing: Mapping[str, int] = {}
         """Batches of the state that never came, by the watcher's name."""
 
@@ -109,6 +114,7 @@ class Stages:
             **nested("dns", self._dns),
             "awaiting": self._awaiting,
             "asked": self._asked,
+            "budget": self._budget,
             **({"lake": self._lake} if self._lake is not None else {}),
         }
 
@@ -116,6 +122,7 @@ class Stages:
         """Every metric of what was applied, with its values as they are now."""
         for part in (self._interfaces, self._node_interfaces, self._sockets):
             part.expire(time.time_ns())
+        self._budget.enforce(self.kept(), time.time_ns())
         return [
             *self._flows.samples(),
             *self._interfaces.samples(),
@@ -124,6 +131,7 @@ class Stages:
             *self._coverage.samples(),
             *self._drops.samples(),
             *self._dns.samples(),
+            *self._budget.samples(),
         ]
 
     def tell(self, *, is_last: bool = False) -> None:

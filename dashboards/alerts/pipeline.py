@@ -99,6 +99,16 @@ ALERTS: Final = (
         "they held is not counted, or not yet.",
     ),
     Alert(
+        "FlowatlasSeriesFolded",
+        "flowatlas-pipeline",
+        f"sum by (family) ({events('flowatlas_series_folded_total', '1h')})",
+        "1m",
+        "info",
+        "No room for more series of {{ $labels.family }}",
+        "Within the last hour label sets of {{ $labels.family }} were counted under `other`, since the pipeline's "
+        "limit of series is reached: sums are right, and detail is missing.",
+    ),
+    Alert(
         "FlowatlasBatchesQuarantined",
         "flowatlas-pipeline",
         f"sum by (reason) ({events('flowatlas_pipeline_quarantined_batches_total', '10m')})",

@@ -193,6 +193,7 @@ NOT_IN_THE_LAB: Final[Mapping[str, str]] = {
     "FlowatlasBusLag": "the demo's pipeline keeps up with the lab's traffic",
     "FlowatlasLosses": "the bus and the disks of the demo take everything",
     "FlowatlasBatchesMissing": "as FlowatlasLosses",
+    "FlowatlasSeriesFolded": "the lab has far fewer series than are allowed",
     "FlowatlasBatchesQuarantined": "as FlowatlasLosses",
     "FlowatlasSpoolDegraded": "as FlowatlasLosses",
     "FlowatlasPacketsMissed": "the lab's connections fit the collectors' tables",

@@ -86,4 +86,5 @@ LABEL_HELP: Final = {
     "version": "Version of Flowatlas.",
     "python": "Version of Python.",
     "topic": "Topic of the bus.",
+    "family": "Metrics that have their label sets together.",
 }

@@ -73,6 +73,15 @@ METRICS: Final = (
         (),
         "Look-ups of an address that the bytes of a MaxMind database did not allow.",
     ),
+    Metric(
+        "flowatlas_series_folded_total",
+        "counter",
+        "",
+        ("family",),
+        "Label sets that were counted under `other` when they were named, since there was no room for series of their "
+        "own; one that is named again is counted again.",
+    ),
+    Metric("flowatlas_series_expired_total", "counter", "", (), "Label sets that went for not having grown for long."),
     Metric("flowatlas_pipeline_series", "gauge", "", (), "Series of flow and counter metrics exposed."),
     Metric(
         "flowatlas_pipeline_snapshot_timestamp_seconds",

@@ -16,6 +16,7 @@ LAG = f'flowatlas_bus_lag_messages{{topic="flowatlas.flows.v1",{ONE}}}'
 LATE = f"flowatlas_state_late_rows_total{{{ONE}}}"
 MISSING = 'flowatlas_pipeline_missing_batches_total{node="n1"}'
 QUARANTINED = 'flowatlas_pipeline_quarantined_batches_total{reason="schema"}'
+FOLDED = 'flowatlas_series_folded_total{family="flows/conversations"}'
 REFUSED = 'flowatlas_state_refused_objects{kind="Ingress"}'
 MISSED = "flowatlas_collector_missed_packets_total"
 OVERRUNS = f"flowatlas_collector_netlink_overruns_total{{{ONE}}}"
@@ -37,6 +38,7 @@ LABELS = {
     "FlowatlasBusLag": {"instance": "a:1", "topic": "flowatlas.flows.v1"},
     "FlowatlasLateRows": {"instance": "a:1"},
     "FlowatlasBatchesMissing": {"node": "n1"},
+    "FlowatlasSeriesFolded": {"family": "flows/conversations"},
     "FlowatlasBatchesQuarantined": {"reason": "schema"},
     "FlowatlasObjectsRefused": {"kind": "Ingress"},
     "FlowatlasPacketsMissed": {"instance": "a:1", "reason": "ring_full"},
@@ -105,6 +107,8 @@ CASES = [
     Case("FlowatlasBatchesMissing", "the first ever", {MISSING: "_x20 1x40"}, 23, 1),
     Case("FlowatlasBatchesMissing", "one more", {MISSING: "1x20 2x40"}, 25, 1),
     Case("FlowatlasBatchesMissing", "no more than there were", {MISSING: "1x60"}, 30, 0),
+    Case("FlowatlasSeriesFolded", "the first ever", {FOLDED: "_x20 1x40"}, 23, 1),
+    Case("FlowatlasSeriesFolded", "no more than there were", {FOLDED: "7x200"}, 150, 0),
     Case("FlowatlasBatchesQuarantined", "the first ever", {QUARANTINED: "_x20 1x40"}, 23, 1),
     Case("FlowatlasBatchesQuarantined", "no more than there were", {QUARANTINED: "1x60"}, 30, 0),
     Case("FlowatlasObjectsRefused", "one stays", {REFUSED: "1x60"}, 15, 1, "1"),
