@@ -21,9 +21,10 @@ def figure(panel: Json, series: Sequence[Series], size: tuple[int, int]) -> str:
     """The newest value in the colour of its threshold, over a line of how it came about."""
     field = panel["fieldConfig"]["defaults"]
     shown = series[0]
-    color = _color(field, shown.last)
+    last = next((value for _, value in reversed(shown.points) if not math.isnan(value)), math.nan)
+    color = _color(field, last)
     return (
-        f'<div class="figure" style="color:{color}">{escape(units.text(shown.last, field["unit"]))}</div>'
+        f'<div class="figure" style="color:{color}">{escape(units.text(last, field["unit"]))}</div>'
         f"{sparkline(shown.points, size, color)}"
     )
 

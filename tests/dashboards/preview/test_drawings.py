@@ -76,14 +76,14 @@ def test_a_threshold_is_a_line_where_the_axis_reaches_it(limit: float, shown: in
 
 
 @pytest.mark.parametrize(("value", "color"), [(0.0, "green"), (0.02, "orange"), (0.5, "red")])
-def test_a_figure_has_the_colour_of_its_threshold(value: float, color: str) -> None:
+def test_a_figure_is_the_last_number_in_the_colour_of_its_threshold(value: float, color: str) -> None:
     steps = [
         {"color": "green", "value": None},
         {"color": "orange", "value": 0.01},
         {"color": "red", "value": 0.05},
     ]
     field = {"unit": "percentunit", "color": {"mode": "thresholds"}, "thresholds": {"steps": steps}}
-    html = cells.figure({"fieldConfig": {"defaults": field}}, [series("a", 0.3, value)], SIZE)
+    html = cells.figure({"fieldConfig": {"defaults": field}}, [series("a", 0.3, value, float("nan"))], SIZE)
     assert f'<div class="figure" style="color:var(--{color})">' in html
 
 
