@@ -23,6 +23,8 @@ __all__ = ["Options", "run"]
 PRICES = CHECKOUT / "deploy" / "examples" / "prices.yaml"
 RATES_NEED_S = 8.0
 """Traffic for less time gives Prometheus too few scrapes of a new series: `increase` misses a series' first value."""
+LULL_S = 6.0
+"""Before the traffic ends it grows thin: the dashboards are drawn as they were then."""
 SETTLE_S = 4.0
 """After the last packet: a first packet without an answer counts as unanswered after three seconds."""
 
@@ -49,7 +51,7 @@ def run(options: Options) -> Outcome:
         )
         panels = _panels(listen.prometheus) if up.server and options.duration_s >= RATES_NEED_S else None
         if up.server:
-            _draw(listen.prometheus, ended_s, options.duration_s, options.output / PREVIEW)
+            _draw(listen.prometheus, ended_s - LULL_S, options.duration_s, options.output / PREVIEW)
         if not options.keep:
             for collector in up.collectors:
                 collector.stop()
@@ -76,13 +78,13 @@ def _panels(address: str) -> list[str]:
     return [str(finding) for finding in check(None, f"http://{address}")]
 
 
-def _draw(address: str, ended_s: float, duration_s: float, path: Path) -> None:
-    """The dashboards as one page, as they were when the traffic ended."""
+def _draw(address: str, at_s: float, duration_s: float, path: Path) -> None:
+    """The dashboards as one page, as they were shortly before the traffic ended."""
     from dashboards.build import documents
     from dashboards.preview import Preview
     from dashboards.prometheus import Prometheus
 
-    page = Preview(documents(), Prometheus(f"http://{address}"), duration_s + SETTLE_S).render(ended_s)
+    page = Preview(documents(), Prometheus(f"http://{address}"), duration_s + SETTLE_S).render(at_s)
     path.write_text(page, encoding="utf-8")
 
 
