@@ -129,6 +129,7 @@ TROUBLES: Final = {
             "FlowatlasServiceFailures",
             {"service": "postgres", "reason": "refused"},
             Panel("services", "Failures by Service and reason", {"service": "postgres"}),
+            Found("doctor", "answers", "Service shop/postgres port postgresql, endpoint shop/postgres-0"),
         ),
         Trouble(
             "retransmits",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from . import capture, dialling, dns, endpoints, entrances, overlay, plaintext, policies, ports
+from . import answers, capture, dialling, dns, endpoints, entrances, overlay, plaintext, policies, ports
 from .evidence import Evidence, Source
 from .finding import Finding, in_order
 
@@ -33,6 +33,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     _check("load balancers without an address", entrances.pending_load_balancers, "state"),
     _check("routes to Services that are not there", entrances.broken_routes, "state"),
     _check("Service addresses that a node does not translate", dialling.untranslated, "state", "history"),
+    _check("endpoints that are ready and do not answer", answers.unanswering, "state", "history"),
     _check("DNS that fails", dns.failing_dns, "metrics"),
     _check("policies that select the pod", policies.policies_of_pod, "state"),
     _check("connections of the pod that policies denied", policies.denied, "state", "history"),
