@@ -46,8 +46,18 @@ class PipelineConfig:
     geo: tuple[Path, ...] = ()
     """MaxMind databases (.mmdb) that tell country and network of addresses beyond the cluster: GeoLite2 or GeoIP2
     Country, City, ASN and others of their shape. Read at the start; wants the extra `geo`."""
-    lake: Path | None = None
-    """Folder of the Parquet history; None writes none."""
+    lake: str | None = None
+    """Where the history's Delta tables are: a folder, or `s3://BUCKET/PREFIX`, `gs://...`, `az://...`; None writes
+    none."""
+    lake_options: tuple[str, ...] = ()
+    """Of the object store: KEY=VALUE as `deltalake` takes them, or KEY=@FILE for what a file holds, as secrets must be.
+    What the environment says (AWS_REGION, ...) counts too."""
+    lake_maintain_s: float = 300.0
+    """The tables are cared for this often, by a process of its own: rolled up, merged, forgotten; 0: never here."""
+    lake_keep: tuple[str, ...] = ()
+    """TABLE=DAYS that rows are kept; without: flows, counters, dns 14, policy_events, flows_1m 90, flows_1h 730."""
+    lake_readers_h: int = 24
+    """A file that was merged into another stays so many hours, for readers that began before."""
     snapshot: Path | None = None
     """Folder of snapshots, which make metrics go on after a restart as if there had been none; one below it for each
     group and share of partitions. None keeps none: metrics begin at zero, what was not committed is counted again."""
@@ -99,6 +109,8 @@ class PipelineConfig:
             ("lateness_s", 0.0, 86_400.0),
             ("window_s", 0.05, 3600.0),
             ("lake_flush_s", 0.05, 3600.0),
+            ("lake_maintain_s", 0.0, 86_400.0),
+            ("lake_readers_h", 1, 24 * 30),
         )
         for key, least, most in limits:
             value = getattr(self, key)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import re
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Final
 
 from .following import DEFAULT_SERVER
@@ -40,7 +39,9 @@ def add_server(command: argparse._ActionsContainer) -> None:
 
 def add_lake(command: argparse._ActionsContainer, *, required: bool = False) -> None:
     """`--lake`: the history."""
-    command.add_argument("--lake", type=Path, required=required, metavar="DIR", help="the flow history")
+    command.add_argument(
+        "--lake", required=required, metavar="PLACE", help="the flow history: a folder, or s3://BUCKET/PREFIX"
+    )
 
 
 def add_since(command: argparse._ActionsContainer, default: str = "") -> None:

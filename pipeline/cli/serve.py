@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import threading
+from contextlib import AbstractContextManager, nullcontext
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,7 +42,7 @@ def add(commands: Subparsers) -> None:
     )
     command.add_argument("--listen", metavar="HOST:PORT", help="where to serve (default: 127.0.0.1:9464)")
     command.add_argument("--web-config", metavar="FILE", help="TLS and passwords of --listen (default: neither)")
-    command.add_argument("--lake", metavar="DIR", help="write the attributed flows there as Parquet (default: off)")
+    command.add_argument("--lake", metavar="PLACE", help="write the history there, as Delta tables (default: off)")
     command.add_argument(
         "--snapshot", metavar="DIR", help="keep metrics there, so that a restart goes on exactly (default: off)"
     )
@@ -91,6 +92,8 @@ def serve(
     from ..bus.share import parse_share
     from ..engine import TOPICS, Engine
     from ..geo import load_geo
+    from ..lake.settings import parse_keep, parse_options
+    from ..lake.upkeep import Upkeep
     from ..outputs.lake import Lake
     from ..outputs.live import PATH, LiveTail
     from ..outputs.prometheus import PrometheusServer
@@ -108,7 +111,14 @@ def serve(
     publication = Publication()
     ordinal = share.ordinal if share is not None else 0
     app = f"{config.group}/{ordinal}" if config.snapshot is not None else None
-    lake = Lake(config.lake, app=app) if config.lake is not None else None
+    lake = None
+    care: AbstractContextManager[object] = nullcontext()
+    if config.lake is not None:
+        lake = Lake(config.lake, app=app, options=parse_options(config.lake_options))
+        parse_keep(config.lake_keep)
+        if config.lake_maintain_s and ordinal == 0:  # one member of a group does it for all
+            command = Upkeep.command_of(config.lake, config.lake_options, config.lake_keep, config.lake_readers_h)
+            care = Upkeep(command, config.lake_maintain_s)
     state = open_state(config, options)
     geo = load_geo(config.geo) if config.geo else None
     prices = load_prices(config.prices) if config.prices is not None else None
@@ -118,14 +128,15 @@ def serve(
     engine = Engine(config, reader, state, publication, lake, prices, live, geo, folder, progress.turn)
     more = {PATH: live.answer} if live is not None else {}
     guard = WebGuard(config.web_config) if config.web_config else None
-    with PrometheusServer(
+    server = PrometheusServer(
         config.listen_address,
         publication,
         engine.ready.is_set,
         more=more,
         guard=guard,
         is_alive=progress.is_going,
-    ) as server:
+    )
+    with server, care:
         log.info("serving /metrics on %s:%d", *server.address)
         if tell is not None:
             tell(server.address[1])

@@ -19,7 +19,7 @@ import polars as pl
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
-from ..errors import ConfigError, TransientError
+from ..errors import TransientError
 from .folding import fold, merged
 from .parts import files_of, removal, settle_of, write_parts
 from .store import MAINTENANCE, REFUSALS, Store
@@ -83,17 +83,6 @@ def maintain(
             raise TransientError(f"lake: {table.name}: {error}") from error
     _forget_former(store, now - timedelta(days=(keep_days or {}).get(FLOWS.name, FLOWS.keep_days)))
     return care
-
-
-def parse_keep(texts: Sequence[str]) -> dict[str, int]:
-    """Days by table of `TABLE=DAYS` or `TABLE=DAYSd`. Raises ConfigError."""
-    kept = {}
-    for text in texts:
-        name, _, days = text.partition("=")
-        if name not in TABLES or not days.removesuffix("d").isdigit() or int(days.removesuffix("d")) < 1:
-            raise ConfigError(f"keep: {text!r} is not TABLE=DAYS with a table of {', '.join(TABLES)}")
-        kept[name] = int(days.removesuffix("d"))
-    return kept
 
 
 def compact(store: Store, table: LakeTable, at: DeltaTable, now: datetime, flows: DeltaTable) -> int:

@@ -12,9 +12,9 @@ import pytest
 from deltalake import DeltaTable
 from polars.testing import assert_frame_equal
 
-from pipeline.errors import ConfigError, TransientError
+from pipeline.errors import TransientError
 from pipeline.lake.folding import fold
-from pipeline.lake.maintenance import LOOSE_FILES, compact, maintain, parse_keep
+from pipeline.lake.maintenance import LOOSE_FILES, compact, maintain
 from pipeline.lake.parts import files_of
 from pipeline.lake.store import Store
 from pipeline.lake.tables import COUNTERS, FLOWS, SUMS
@@ -200,10 +200,3 @@ def test_a_lake_goes_on_writing_while_it_is_cared_for(tmp_path: Path) -> None:
         pl.concat(flows(20, seed=version) for version in range(1, 8))["flow_id"]
     )
     assert sums(scan_rollup(tmp_path)) == oracle(pl.concat(flows(20, seed=version) for version in range(1, 8)))
-
-
-def test_what_to_keep_is_said_by_table() -> None:
-    assert parse_keep(["flows=7d", "dns=3"]) == {"flows": 7, "dns": 3}
-    for wrong in ("flows", "flows=", "nothing=3", "flows=0"):
-        with pytest.raises(ConfigError, match="keep"):
-            parse_keep([wrong])

@@ -1,0 +1,48 @@
+"""What a lake holds, by table: rows, files, bytes, of which time, and who has written how far."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import polars as pl
+
+from .parts import files_of, settle_of
+from .store import Store
+from .tables import FLOWS, TABLES
+
+SUMMARY: Final = pl.Schema(
+    {
+        "table": pl.String(),
+        "version": pl.Int64(),
+        "rows": pl.Int64(),
+        "files": pl.Int64(),
+        "bytes": pl.Int64(),
+        "bytes_per_row": pl.Float64(),
+        "since": pl.Datetime("us", "UTC"),
+        "until": pl.Datetime("us", "UTC"),
+    }
+)
+
+
+def summary_of(store: Store) -> pl.DataFrame:
+    """One row of SUMMARY for each table that is there."""
+    rows: list[dict[str, object]] = []
+    for table in TABLES.values():
+        if (at := store.open(table)) is None:
+            continue
+        files = files_of(at)
+        row: dict[str, object] = {"table": table.name, "version": at.version(), "rows": 0, "files": 0, "bytes": 0}
+        if files.height:
+            count, size = int(files["num_records"].sum()), int(files["size_bytes"].sum())
+            row |= {"rows": count, "files": files.height, "bytes": size, "bytes_per_row": round(size / count, 1)}
+            row |= {"since": files["min.time"].min(), "until": files["max.time"].max()}
+        rows.append(row)
+    return pl.DataFrame(rows, schema=SUMMARY)
+
+
+def settles_of(store: Store) -> dict[str, int]:
+    """The last settle of each application of which files are there, by its name."""
+    if (at := store.open(FLOWS)) is None:
+        return {}
+    apps = {settle[0] for path in files_of(at)["path"] if (settle := settle_of(path)) is not None}
+    return {app: at.transaction_version(app) or 0 for app in sorted(apps)}

@@ -1,0 +1,83 @@
+"""The care of the lake while a pipeline runs: `flowatlas lake maintain`, now and then, in a process of its own.
+
+So it never holds the loop up, its memory goes when it is done, and what befalls it befalls nobody else: the
+next round makes up for it. The invariant: there is one such process of ours at a time, and none when `stop` returns.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Final
+
+log = logging.getLogger(__name__)
+
+_NICE: Final = 10
+_STOP_SECONDS: Final = 5.0
+_LOOK_SECONDS: Final = 0.5
+
+
+class Upkeep:
+    """Runs `command` every `every_s` seconds, with low priority."""
+
+    def __init__(self, command: Sequence[str], every_s: float) -> None:
+        self._command = command
+        self._every_s = every_s
+        self._is_stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="lake-upkeep", daemon=True)
+        self.rounds = 0
+        """How many came to their end."""
+
+    @staticmethod
+    def command_of(lake: str, options: Sequence[str], keep: Sequence[str], readers_hours: int) -> list[str]:
+        """The command that cares for a lake once."""
+        command = [sys.executable, "-m", "pipeline.cli.main", "--log-level", "warning", "lake", "maintain"]
+        command += ["--lake", lake, "--readers", str(readers_hours)]
+        for flag, texts in (("--option", options), ("--keep", keep)):
+            for text in texts:
+                command += [flag, text]
+        return command
+
+    def __enter__(self) -> Upkeep:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End it; a round that is under way is killed, which does no harm."""
+        self._is_stopping.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._is_stopping.wait(self._every_s):
+            try:
+                self._once()
+            except OSError as error:
+                log.warning("lake: care could not be started: %s", error)
+
+    def _once(self) -> None:
+        environment = {**os.environ, "POLARS_MAX_THREADS": "1"}
+        nowhere = subprocess.DEVNULL
+        with subprocess.Popen(self._command, env=environment, stdin=nowhere, stdout=nowhere) as process:
+            with suppress(ProcessLookupError):
+                os.setpriority(os.PRIO_PROCESS, process.pid, _NICE)
+            while process.poll() is None:
+                if self._is_stopping.wait(_LOOK_SECONDS):
+                    process.terminate()
+                    try:
+                        process.wait(_STOP_SECONDS)
+                    except subprocess.TimeoutExpired:
+                        process.kill()
+            self.rounds += 1
+            if process.returncode and not self._is_stopping.is_set():
+                log.warning("lake: a round of care ended with %d; the next makes up for it", process.returncode)

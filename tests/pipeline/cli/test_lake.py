@@ -1,0 +1,53 @@
+"""`flowatlas lake`: what there is, and the care of it; and the pipeline's own care, in a process beside it."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.cli.main import main
+from pipeline.lake.upkeep import Upkeep
+from pipeline.query import scan_rollup
+from tests.pipeline.lake.histories import flows, lake_of
+
+
+def test_info_tells_what_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lake_of(tmp_path, flows(30), flows(20, seed=2), app="flowatlas/0")
+    assert main(["lake", "info", "--lake", str(tmp_path), "-o", "jsonl"]) == 0
+    said = capsys.readouterr()
+    tables = {row["table"]: row for row in map(json.loads, said.out.splitlines())}
+    assert (tables["flows"]["rows"], tables["flows"]["files"]) == (50, 2)
+    assert tables["flows"]["since"].startswith("2026-03-01T12:00")
+    assert tables["dns"]["rows"] == 0
+    assert "flowatlas/0 has written up to its settle 2" in said.err
+
+
+def test_maintain_makes_roll_ups_and_forgets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lake_of(tmp_path, flows(30))
+    assert main(["lake", "maintain", "--lake", str(tmp_path), "--keep", "flows_1m=1"]) == 0
+    assert scan_rollup(tmp_path, "1h").collect().height > 0
+    assert main(["lake", "maintain", "--lake", str(tmp_path), "--keep", "flows_2m=1"]) == 2
+    assert "flows_2m=1" in capsys.readouterr().err
+    assert main(["lake", "info", "--lake", str(tmp_path / "absent")]) == 2
+
+
+def test_a_pipeline_has_its_lake_cared_for_in_a_process_of_its_own(tmp_path: Path) -> None:
+    lake_of(tmp_path, flows(30))
+    command = Upkeep.command_of(str(tmp_path), (), ("flows=10000",), 24)
+    with Upkeep(command, 0.05) as upkeep:
+        until = time.monotonic() + 60
+        while not upkeep.rounds and time.monotonic() < until:
+            time.sleep(0.05)
+    assert upkeep.rounds >= 1
+    assert scan_rollup(tmp_path, "1h").collect().height > 0
+
+
+def test_a_round_that_is_under_way_is_ended_with_the_pipeline() -> None:
+    upkeep = Upkeep(["sleep", "600"], 0.0)
+    with upkeep:
+        time.sleep(0.2)
+        began = time.monotonic()
+    assert time.monotonic() - began < 30
