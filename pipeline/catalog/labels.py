@@ -87,4 +87,5 @@ LABEL_HELP: Final = {
     "python": "Version of Python.",
     "topic": "Topic of the bus.",
     "family": "Metrics that have their label sets together.",
+    "part": "What of the pipeline it is about: a family of metrics, names, heads, rows that wait.",
 }
