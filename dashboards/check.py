@@ -29,6 +29,9 @@ panel of such a metric is rightly empty."""
 OPTIONAL: Final = {
     "flowatlas_traffic_cost_total": "the pipeline has no price table (setting pipeline.prices)",
     "flowatlas_external_bytes_total": "the pipeline has no geo database (setting pipeline.geo)",
+    "flowatlas_pipeline_snapshot_bytes": "the pipeline takes no snapshots (setting pipeline.snapshot)",
+    "flowatlas_pipeline_snapshot_timestamp_seconds": "the pipeline takes no snapshots (setting pipeline.snapshot)",
+    "flowatlas_pipeline_snapshot_write_seconds": "the pipeline takes no snapshots (setting pipeline.snapshot)",
     "flowatlas_state_age_seconds": "the cluster's state is manifests, which have no age",
     "flowatlas_watcher_current": "no watcher is scraped",
     "flowatlas_watcher_last_mark_timestamp_seconds": "no watcher is scraped",

@@ -135,9 +135,9 @@ def pipeline(title: str) -> Section:
             ),
             timeseries(
                 "Series exposed",
-                "Series of flow and counter metrics on the pipeline's /metrics; label sets that had no room of their own "
-                "and are counted under `other`, by family, and such as went for being idle; cluster objects that could "
-                "not be understood.",
+                "Series of flow and counter metrics on the pipeline's /metrics; label sets that had no room of their "
+                "own and are counted under `other`, by family, and such as went for being idle; cluster objects that "
+                "could not be understood.",
                 "short",
                 Query(total("flowatlas_pipeline_series"), "series"),
                 Query(
