@@ -19,6 +19,7 @@ from typing import Final
 
 from collector.schema import TABLES
 
+from .aggregate.samples import Samples
 from .bus import Reader
 from .config import PipelineConfig
 from .decode import Decoded
@@ -82,6 +83,8 @@ class Engine:
         self._stages = Stages(config, state, self._meters, lake, prices, live, geo)
         self._snapshots = Snapshots(folder, self._stages, self._intake, self._meters) if folder is not None else None
         self._is_reading = False
+        self._shown: list[Samples] = []
+        """What readers of /metrics see, where a snapshot has it."""
         self._has_uncommitted = False
         self._ahead: list[Sequence[Decoded]] = []
         """What was polled while a commit was overdue: it is applied after the commit, which ends at `_mark`."""
@@ -164,14 +167,26 @@ class Engine:
         self._meters.watermark = self._intake.watermark()
         traffic = self._stages.samples()
         series = sum(samples.series for samples in traffic)
-        if self._snapshots is not None and self._is_reading:
-            self._set_aside()
-            self._snapshots.take(self._reader.places(), self._due_history())
-            self._has_uncommitted = False
-            self._hint()
-        self._publication.publish([*traffic, *self._meters.samples(series)])
+        samples = [*traffic, *self._meters.samples(series)]
+        if self._snapshots is not None:
+            if self._is_reading:
+                self._take_snapshot(self._snapshots)
+            self._shown = samples
+            samples = [*samples, self._snapshots.failing(is_failing=False)]
+        self._publication.publish(samples)
         self._published_at = time.monotonic()
         self._meters.published(time.time_ns())
+
+    def _take_snapshot(self, snapshots: Snapshots) -> None:
+        """Put everything that is counted on disk; where that fails, what was shown stays shown, and that it fails."""
+        try:
+            self._set_aside()
+            snapshots.take(self._reader.places(), self._due_history())
+        except TransientError:
+            self._publication.publish([*self._shown, snapshots.failing(is_failing=True)])
+            raise
+        self._has_uncommitted = False
+        self._hint()
 
     def _take_up(self) -> None:
         """Go on from the last snapshot, where there is one, and let readers see it."""

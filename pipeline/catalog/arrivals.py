@@ -1,4 +1,4 @@
-"""How rows arrive: when, in which order, and by whose clock."""
+"""How rows arrive: when, in which order, by whose clock, and whether they can be kept."""
 
 from __future__ import annotations
 
@@ -7,6 +7,14 @@ from typing import Final
 from .metric import Metric
 
 METRICS: Final = (
+    Metric(
+        "flowatlas_pipeline_snapshot_failing",
+        "gauge",
+        "",
+        (),
+        "1 while a snapshot, or the history that belongs to it, cannot be written: all other metrics stand still then. "
+        "Not there without `pipeline.snapshot`.",
+    ),
     Metric(
         "flowatlas_capture_to_metric_seconds",
         "histogram",

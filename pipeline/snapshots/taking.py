@@ -11,7 +11,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from ..aggregate.samples import Samples, samples_of
 from ..bus import Places
+from ..catalog import BY_NAME
 from ..intake import Intake
 from ..kept import frames_of, restored
 from ..outputs.meters import Meters
@@ -76,6 +78,10 @@ class Snapshots:
         self._folder.promote()
         self.places, self._last = places, values
         self._meters.snapshot(time.time(), time.monotonic() - began, self._folder.bytes)
+
+    def failing(self, *, is_failing: bool) -> Samples:
+        """The metric that says whether the last one could be written."""
+        return samples_of(BY_NAME["flowatlas_pipeline_snapshot_failing"], {(): int(is_failing)})
 
     def close(self) -> None:
         """Let the folder go; safe to call twice."""

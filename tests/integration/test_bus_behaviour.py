@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from collector.schema import BatchError
 from pipeline.bus import Reader
 from pipeline.decode import decode
+from pipeline.errors import ConfigError
 from tests.pipeline.batches_for_tests import batch
 from tests.pipeline.bus.buses import Bus, FileBus, KafkaBus, put, read
 
@@ -61,6 +63,39 @@ def test_a_later_reader_of_the_group_goes_on_after_the_commit(bus: Bus) -> None:
     got = read(second, 1)
     second.stop()
     assert [(m.headers["seq"], m.offset) for m in got] == [(b"4", 4)]
+
+
+def test_a_reader_goes_on_at_the_places_that_it_is_told_whatever_was_committed(bus: Bus) -> None:
+    """Places go through JSON; they count before the group's commit and behind it."""
+    for seq in range(4):
+        put(bus, batch(seq=seq))
+    first = bus.reader()
+    first.start()
+    assert first.places() == {}
+    assert len(read(first, 4)) == 4
+    places = json.loads(json.dumps(first.places()))
+    put(bus, batch(seq=4))
+    assert len(read(first, 1)) == 1
+    first.commit()
+    first.stop()
+    second = bus.reader()
+    second.start(places)
+    assert json.loads(json.dumps(second.places())) == places
+    got = read(second, 1)
+    second.stop()
+    assert [(m.headers["seq"], m.offset) for m in got] == [(b"4", 4)]
+    put(bus, batch(seq=5))
+    ahead = bus.reader("another")
+    ahead.start(places)
+    assert [m.headers["seq"] for m in read(ahead, 2)] == [b"4", b"5"]
+    ahead.stop()
+
+
+def test_places_of_another_bus_are_refused(bus: Bus) -> None:
+    reader = bus.reader()
+    with pytest.raises(ConfigError, match="bus: these are no"):
+        reader.start({bus.topic: {"node": "nowhere"}})
+    reader.stop()
 
 
 def test_a_commit_of_a_mark_leaves_what_was_polled_after_it(bus: Bus) -> None:

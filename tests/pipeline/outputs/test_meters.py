@@ -12,9 +12,10 @@ def values(meters: Meters, name: str) -> dict[tuple[str, ...], float]:
 
 
 def test_every_self_metric_of_the_catalogue_is_there() -> None:
-    prefixes = ("pipeline_", "state_", "build_", "bus_", "capture_to_metric_")
-    prefixes = tuple(f"flowatlas_{prefix}" for prefix in prefixes)
+    own = ("pipeline_", "state_", "build_", "bus_", "capture_to_metric_")
+    prefixes = tuple(f"flowatlas_{prefix}" for prefix in own)
     wanted = {metric.name for metric in METRICS if metric.name.startswith(prefixes)}
+    wanted -= {"flowatlas_pipeline_snapshot_failing"}  # whoever takes snapshots says so
     meters = Meters()
     meters.watermark = 1
     meters.snapshot(at_s=1.0, took_s=0.01, size=1000)
