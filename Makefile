@@ -1,6 +1,6 @@
 # The two commands that matter are `make demo` and `make test`; both set up whatever they need first.
 .DEFAULT_GOAL := help
-.PHONY: help setup apiserver manifest-tools manifests deploy-check demo test lint format bench fuzz docs site licences lock clean
+.PHONY: help setup apiserver manifest-tools manifests deploy-check demo test lint format bench fuzz faults docs site licences lock clean
 SHELL := /bin/sh
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):/usr/sbin:/sbin:$(PATH)
@@ -58,6 +58,9 @@ bench: setup ## print one JSON line a figure, and the machine it ran on
 
 fuzz: .venv/.ready ## what foreign bytes come to, a minute a target; ARGS='600 capture' is longer and one
 	@$(BIN)/python -m tests.fuzz $(ARGS)
+
+faults: setup ## the faults of docs/explanation/faults.md and what came of each; ARGS='2 7' picks rows
+	@$(BIN)/python -m tests.faults $(ARGS)
 
 docs: .venv/.ready ## write what is generated: dashboards, rules, reference pages, notebooks
 	$(BIN)/flowatlas dashboards build
