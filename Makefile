@@ -1,6 +1,6 @@
 # The two commands that matter are `make demo` and `make test`; both set up whatever they need first.
 .DEFAULT_GOAL := help
-.PHONY: help setup apiserver manifest-tools manifests deploy-check demo test lint format bench fuzz faults docs site licences lock clean
+.PHONY: help setup apiserver manifest-tools manifests deploy-check sbom demo test lint format bench fuzz faults docs site licences lock clean
 SHELL := /bin/sh
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):/usr/sbin:/sbin:$(PATH)
@@ -34,13 +34,26 @@ manifest-tools: .cache/manifest-tools/helm ## build helm and kustomize, which re
 	@VIRTUAL_ENV=.cache/checkov $(BIN)/uv pip install --quiet --require-hashes -r $<
 	@touch $@
 
+.cache/sbom/bin/cyclonedx-py: deploy/check/sbom.lock | .venv/.ready
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .cache/sbom
+	@VIRTUAL_ENV=.cache/sbom $(BIN)/uv pip install --quiet --require-hashes -r $<
+	@touch $@
+
+sbom: .venv/.ready .cache/sbom/bin/cyclonedx-py ## what the images hold, as CycloneDX, into dist/
+	@mkdir -p dist
+	@for image in collector pipeline; do \
+	    rm -rf .cache/images/$$image && deploy/images/install.sh $$image .cache/images/$$image && \
+	    .cache/sbom/bin/cyclonedx-py environment --pyproject pyproject.toml --output-file dist/sbom-$$image.cdx.json \
+	        .cache/images/$$image/bin/python || exit 1; \
+	done
+
 deploy-check: setup apiserver manifest-tools .cache/checkov/bin/checkov ## every way to install against schemas, a real API server and checkov
 	@$(BIN)/python -m tests.deploy_check
 
 manifests: .venv/.ready manifest-tools ## render the chart into deploy/kustomize
 	$(BIN)/python -m deploy.render
 
-test: setup apiserver manifest-tools .cache/checkov/bin/checkov ## all tests; ARGS='-k name' picks some
+test: setup apiserver manifest-tools .cache/checkov/bin/checkov .cache/sbom/bin/cyclonedx-py ## all tests; ARGS='-k name' picks some
 	$(BIN)/pytest $(ARGS)
 
 lint: .venv/.ready ## style, types and import contracts
