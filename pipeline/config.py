@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 
 from .errors import ConfigError
 
+SETTLE_SECONDS: Final = 2.0
+"""No pod of a simulated cluster that hands every address on at once was taken for its predecessor then."""
 _GROUP: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 _DOMAIN: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\Z")
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
@@ -68,9 +70,10 @@ class PipelineConfig:
     """The domain of the cluster's own DNS names."""
     state_wait_s: float = 2.0
     """How long a flow may wait for the cluster's state to tell of its time, and its ends."""
-    state_settle_s: float = 0.0
+    state_settle_s: float | None = None
     """How far beyond a flow's start the state must be known before it is judged: what a pod's status may lag behind its
-    packets. With 0 a pod that takes over an address within that time may bring its predecessor's name."""
+    packets. With 0 a pod that takes over an address within that time may bring its predecessor's name. None: with
+    `snapshot` 2 (or `state_wait_s`, where that is less), else 0, for without one commits wait for rows that wait."""
     lateness_s: float = 60.0
     """How far a row may be behind the newest one of its partition before it is late: counted as such, and otherwise
     like all others."""
@@ -113,7 +116,7 @@ class PipelineConfig:
             ("lake_readers_h", 1, 24 * 30),
         )
         for key, least, most in limits:
-            value = getattr(self, key)
+            value = self.settle_s if key == "state_settle_s" else getattr(self, key)
             if not least <= value <= most:
                 raise ConfigError(f"pipeline.{key}: {value} is not within {least} and {most} seconds")
         if not 1 <= self.workers <= 256:
@@ -125,6 +128,13 @@ class PipelineConfig:
             raise ConfigError(f"pipeline.series_idle_s: {self.series_idle_s} is neither 0 nor a minute to a year")
         if not 1 <= self.lake_flush_rows <= 50_000_000:
             raise ConfigError(f"pipeline.lake_flush_rows: {self.lake_flush_rows} is not within 1 and 50,000,000")
+
+    @property
+    def settle_s(self) -> float:
+        """`state_settle_s`, or what it is where nothing is said."""
+        if self.state_settle_s is not None:
+            return self.state_settle_s
+        return min(SETTLE_SECONDS, self.state_wait_s) if self.snapshot is not None else 0.0
 
     @property
     def is_state_on_bus(self) -> bool:

@@ -70,8 +70,8 @@ class Stages:
         self._lake = lake
         self._geo = geo
         self._live = live
-        self._awaiting = Awaiting(config.state_wait_s, config.state_settle_s)
-        self._asked = Awaiting(config.state_wait_s, config.state_settle_s)
+        self._awaiting = Awaiting(config.state_wait_s, config.settle_s)
+        self._asked = Awaiting(config.state_wait_s, config.settle_s)
         self._names = DnsNames()
         self._heads = Heads()
         self._policies = LivePolicies()

@@ -23,6 +23,16 @@ def test_addresses(listen: str, address: tuple[str, int]) -> None:
     assert config(listen=listen).listen_address == address
 
 
+def test_flows_settle_where_a_snapshot_keeps_what_waits() -> None:
+    """Without one a commit would wait for them, so that they do only where somebody says so."""
+    snapshot = Path("snapshots")
+    assert config().settle_s == 0.0
+    assert config(snapshot=snapshot).settle_s == 2.0
+    assert config(snapshot=snapshot, state_wait_s=0.5).settle_s == 0.5
+    assert config(snapshot=snapshot, state_settle_s=0.0).settle_s == 0.0
+    assert config(state_settle_s=1.5).settle_s == 1.5
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [
