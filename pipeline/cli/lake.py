@@ -23,6 +23,7 @@ def add(commands: Subparsers) -> None:
         "lake",
         help="care for the history's tables, and tell what they hold",
         description="The history is Delta tables below one root, a folder or a place in an object store.",
+        epilog="examples: flowatlas lake info --lake /var/lib/flowatlas/lake; flowatlas lake maintain --help",
     )
     tasks = lake.add_subparsers(dest="task", metavar="TASK", required=True)
     maintain = tasks.add_parser(
