@@ -22,6 +22,8 @@ from .tables import DERIVED, FLOWS, FLOWS_1H, FLOWS_1M, POLICY_EVENTS, SUMS, Lak
 FOLDED: Final = "flowatlas#folded"
 """The transaction of derived tables: its number is the version of FLOWS."""
 _ROWS_AT_A_TIME: Final = 2_000_000
+_HASHES: Final = {"hash": 1, "other_hash": 2}
+"""128 bits that stand for a key: no two keys of any cluster will have them alike."""
 _KEYS: Final = tuple(name for name in FLOWS_1M.columns if name not in SUMS)
 
 
@@ -54,11 +56,14 @@ def rolled_up(flows: pl.LazyFrame, every: str) -> pl.LazyFrame:
     """Rows of FLOWS as those of FLOWS_1M (`1m`) or FLOWS_1H (`1h`): canonical ones, so that sums are true."""
     outcomes = {name: (pl.col("outcome") == name) for name in ("refused", "reset", "no_reply")}
     kept = ("packets", "bytes", "reply_packets", "reply_bytes", "retransmits")
+    keys = pl.struct(_KEYS)
     return (
         flows.filter(pl.col("role") == "canonical")
         .with_columns(pl.col("time").dt.truncate(every))
-        .group_by(_KEYS)
+        .with_columns(*(keys.hash(seed).alias(name) for name, seed in _HASHES.items()))  # else text is told apart
+        .group_by(_HASHES.keys())
         .agg(
+            pl.col(_KEYS).first(),
             pl.len().cast(pl.UInt64).alias("observations"),
             pl.col("opened").cast(pl.UInt64).sum().alias("connections"),
             *(is_so.sum().cast(pl.UInt64).alias(name) for name, is_so in outcomes.items()),

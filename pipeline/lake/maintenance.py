@@ -20,8 +20,9 @@ from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
 from ..errors import TransientError
+from ..outputs.coding import coded_schema
 from .folding import fold, merged
-from .parts import files_of, removal, settle_of, write_parts
+from .parts import MAX_FILE_ROWS, ROW_GROUP, files_of, removal, settle_of, write_parts
 from .store import MAINTENANCE, REFUSALS, Store
 from .tables import FLOWS, TABLES, LakeTable
 
@@ -33,9 +34,7 @@ LOOSE_FILES: Final = 32
 """So many small files of an hour are merged before the hour is over."""
 RUN_ROWS: Final = 2_000_000
 """So many rows are sorted at once: some 600 bytes of memory each."""
-FILE_ROWS: Final = 1_000_000
-_ROW_GROUP: Final = 65_536
-_LEVEL: Final = 6
+_LEVEL: Final = 3
 _IDLE: Final = timedelta(minutes=10)
 """After the end of an hour or a day this long nothing but late rows is expected of it."""
 _SORTED: Final = "sorted"
@@ -88,7 +87,8 @@ def maintain(
 def compact(store: Store, table: LakeTable, at: DeltaTable, now: datetime, flows: DeltaTable) -> int:
     """Merge the small files of partitions that are over, or have many; how many there were.
 
-    Rows are sorted by `table.sorted_by` inside a file, so that what is asked of one pod is in few pages.
+    A row group is a span of time, and in it rows of the same ends are together: a window of time opens few groups, and
+    what is alike costs little.
     """
     count = 0
     for partition, files in _loose(table, at, now, flows):
@@ -97,26 +97,23 @@ def compact(store: Store, table: LakeTable, at: DeltaTable, now: datetime, flows
                 continue
             paths = [unquote(file["path"]) for file in lot]
             rows = store.scan(table, paths).collect(engine="in-memory")
-            rows = merged(rows, table).sort(table.sorted_by)
-            actions = []
-            for first in range(0, rows.height, FILE_ROWS):
-                piece = rows.slice(first, FILE_ROWS)
-                actions += write_parts(
-                    store,
-                    table,
-                    piece,
-                    _SORTED,
-                    level=_LEVEL,
-                    row_group=_ROW_GROUP,
-                    max_rows=FILE_ROWS,
-                    ranged=table.sorted_by[:2],
-                    is_new=False,
-                    partition=partition,
-                )
+            codes = coded_schema(table.stored, pl.Categories.random())  # as text, order and writing cost double
+            rows = ordered(merged(rows, table).cast(codes), table)
+            actions = write_parts(store, table, rows, _SORTED, level=_LEVEL, is_new=False, partition=partition)
             gone = [removal(file, table, is_change=False) for file in lot]
             _commit(store, table, at, [*gone, *actions], [action.path for action in actions])
             count += len(lot)
     return count
+
+
+def ordered(rows: pl.DataFrame, table: LakeTable) -> pl.DataFrame:
+    """Rows by spans of time as long as a row group; in each, those that are alike in `table.together` side by side.
+
+    Text is codes: any order will do."""
+    rows = rows.sort("time", maintain_order=True)
+    alike = rows.select(pl.col(name).to_physical() for name in table.together)
+    order = alike.with_columns(span=pl.int_range(rows.height) // ROW_GROUP, place=pl.int_range(rows.height))
+    return rows[order.sort("span", *table.together, "place")["place"]]
 
 
 def forget(store: Store, table: LakeTable, at: DeltaTable, before: datetime) -> int:
@@ -149,7 +146,7 @@ def _loose(
     keys = [f"partition.{name}" for name in table.partitions]
     for values, part in files.sort("min.time", "path").group_by(keys, maintain_order=True):
         rows = [file for file in part.to_dicts() if _is_finished(file["path"], flows)]
-        small = [file for file in rows if not _is_sorted(file["path"]) or file["num_records"] < FILE_ROWS // 2]
+        small = [file for file in rows if not _is_sorted(file["path"]) or file["num_records"] < MAX_FILE_ROWS // 2]
         is_over = now > _end(table, values) + _IDLE
         loose = [file for file in small if not _is_sorted(file["path"])]
         if len(loose) >= LOOSE_FILES or (is_over and loose):

@@ -29,8 +29,6 @@ _ZSTD_LEVEL: Final = 1
 _SCHEMA_KEY: Final = "ARROW:schema"
 """Where a Parquet file has the types that its writer meant."""
 _SETTLE: Final = re.compile(r"(?:.*/)?settle-(\d+)-of-([^/]+)-[0-9a-f]{12}\.parquet\Z")
-_MAX_TEXT: Final = 32
-"""Longer text is no statistic."""
 
 
 def settle_name(app: str, version: int) -> str:
@@ -53,7 +51,6 @@ def write_parts(
     level: int = _ZSTD_LEVEL,
     row_group: int = ROW_GROUP,
     max_rows: int = MAX_FILE_ROWS,
-    ranged: tuple[str, ...] = (),
     is_new: bool = True,
     partition: dict[str, str | None] | None = None,
 ) -> list[AddAction]:
@@ -69,9 +66,9 @@ def write_parts(
         for where, piece in pieces:
             folder = "/".join(f"{key}={value}" for key, value in where.items())
             path = f"{folder}/{name}-{uuid.uuid4().hex[:12]}.parquet"
-            content = _parquet(table, piece, level, row_group, is_ranged=bool(ranged))
+            content = _parquet(table, piece, level, row_group, is_ranged=not is_new)
             store.write(table, path, content)
-            stats = json.dumps(_statistics(piece, ranged))
+            stats = json.dumps(_statistics(piece))
             actions.append(AddAction(path, len(content), where, now_ms(), is_new, stats))
     except BaseException:
         store.discard(table, [action.path for action in actions])
@@ -134,16 +131,9 @@ def _schema_text(name: str) -> str:
     return pl.read_parquet_metadata(file)[_SCHEMA_KEY]
 
 
-def _statistics(rows: pl.DataFrame, ranged: tuple[str, ...]) -> dict[str, object]:
-    least: dict[str, object] = {"time": _iso(rows["time"].min())}
-    most: dict[str, object] = {"time": _iso(rows["time"].max())}
-    for name in ranged:
-        texts = rows[name].unique().cast(pl.String)
-        low, high = texts.min(), texts.max()
-        if isinstance(low, str) and isinstance(high, str) and max(len(low), len(high)) <= _MAX_TEXT:
-            least[name], most[name] = low, high
-    nulls = dict.fromkeys(least, 0)
-    return {"numRecords": rows.height, "minValues": least, "maxValues": most, "nullCount": nulls}
+def _statistics(rows: pl.DataFrame) -> dict[str, object]:
+    least, most = ({"time": _iso(time)} for time in (rows["time"].min(), rows["time"].max()))
+    return {"numRecords": rows.height, "minValues": least, "maxValues": most, "nullCount": {"time": 0}}
 
 
 def _iso(time: object) -> str:

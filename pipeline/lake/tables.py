@@ -35,8 +35,8 @@ class LakeTable:
     name: str
     columns: pl.Schema
     """As the pipeline has them; the first is `time`."""
-    sorted_by: tuple[str, ...]
-    """The order of rows inside a file that compaction made."""
+    together: tuple[str, ...]
+    """Rows that are alike in these are side by side in a file that compaction made, as far as their times allow."""
     keep_days: int
     """How long rows are kept, unless a setting says otherwise."""
     partitions: tuple[str, ...] = ("date", "hour")
@@ -65,7 +65,7 @@ _WORKLOADS: Final = tuple(
 FLOWS: Final = LakeTable(
     "flows",
     HISTORY,
-    ("source_namespace", "source_name", "destination_namespace", "destination_name", "service", "start"),
+    ("source_name", "destination_name", "service"),
     keep_days=14,
 )
 """Every attributed observation."""
@@ -88,7 +88,7 @@ COUNTERS: Final = LakeTable(
             },
         }
     ),
-    ("namespace", "pod", "node", "interface", "time"),
+    ("pod", "interface"),
     keep_days=14,
 )
 """Interfaces' own counters, of pods that are known and of nodes."""
@@ -115,7 +115,7 @@ DNS: Final = LakeTable(
             "is_bypass": pl.Boolean(),
         }
     ),
-    ("source_namespace", "source_name", "question", "time"),
+    ("source_name", "question"),
     keep_days=14,
 )
 """Every DNS exchange once."""
@@ -134,7 +134,7 @@ POLICY_EVENTS: Final = LakeTable(
             )
         }
     ),
-    ("source_namespace", "source_name", "time"),
+    ("source_name", "destination_name"),
     keep_days=90,
     partitions=("date",),
 )
@@ -153,7 +153,7 @@ _ROLLUP: Final = pl.Schema(
         **{name: pl.UInt64() for name in SUMS},
     }
 )
-_BY_WORKLOAD: Final = ("source_namespace", "source_workload", "destination_namespace", "destination_workload", "time")
+_BY_WORKLOAD: Final = ("source_workload", "destination_workload")
 FLOWS_1M: Final = LakeTable("flows_1m", _ROLLUP, _BY_WORKLOAD, keep_days=90, partitions=("date",), sums=SUMS)
 """Canonical flows by minute, without ports, pods and addresses."""
 FLOWS_1H: Final = LakeTable("flows_1h", _ROLLUP, _BY_WORKLOAD, keep_days=730, partitions=("date",), sums=SUMS)

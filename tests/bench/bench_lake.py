@@ -1,0 +1,255 @@
+"""The history: what a flow costs to write and to keep, how long questions take, and nfdump with the same flows.
+
+`python -m tests.bench.bench_lake [FLOWS]`, ten million by default. A million flows of the generated cluster are
+attributed and written again and again under later times and other ids, in commits of half a million; then the tables are
+cared for once. Prints one JSON line a figure. Ids, ports, times and sizes are random, which no real cluster's are, so
+bytes a flow are the most that one would see. nfdump (Debian) is given the same addresses, ports, times and sizes as
+NetFlow version 5, which has no names, policies or round trips; without it its lines are left out.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from itertools import islice
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from pipeline.config import PipelineConfig
+from pipeline.engine import Engine
+from pipeline.inventory import snapshot
+from pipeline.lake.maintenance import maintain
+from pipeline.lake.store import Store
+from pipeline.lake.summary import summary_of
+from pipeline.outputs.coding import coded_schema
+from pipeline.outputs.history import HISTORY
+from pipeline.outputs.lake import Lake
+from pipeline.outputs.publication import Publication
+from pipeline.query import scan_flows, scan_rollup
+from pipeline.state import ClusterState
+from tests.bench import history
+from tests.bench.bench_pipeline import MemoryReader
+from tests.bench.figures import show
+
+PART = 1_000_000
+COMMIT = 500_000
+RUNS = 9
+PORT = 29_955
+TARGETS = {"bytes": 12, "talkers": 0.15, "pod": 0.010}
+
+
+class Catcher(Lake):
+    """Keeps the rows that it is given."""
+
+    def taken(self) -> pl.DataFrame:
+        """All rows, as HISTORY."""
+        return pl.concat(self._held["flows"]).cast(HISTORY)
+
+
+def attributed() -> pl.DataFrame:
+    """A million rows of the history."""
+    state = ClusterState(snapshot.build(history.cluster()), {})
+    catcher, reader = Catcher(Path("unused")), MemoryReader()
+    config = PipelineConfig(bus="file:///unused", state=Path("unused"), lake_flush_rows=50_000_000)
+    engine = Engine(config, reader, lambda _: state, Publication(), catcher)
+    batches = history.batches(PART)
+    while some := list(islice(batches, 10)):
+        reader.fill(some)
+        for chunk in engine._intake.take(reader.poll(0)):
+            engine._stages.apply(chunk)
+    return catcher.taken()
+
+
+def copies(rows: pl.DataFrame, count: int) -> list[pl.DataFrame]:
+    """The rows under later times and other ids and ports."""
+    span = timedelta(seconds=PART // 20_000)
+    random = np.random.default_rng(7)
+    made = []
+    for number in range(count):
+        ports = pl.Series(random.integers(32768, 60999, rows.height, dtype=np.uint16))
+        is_same = pl.col("nat_src_port") == pl.col("src_port")
+        made.append(
+            rows.with_columns(
+                pl.col("time", "start") + number * span,
+                pl.col("flow_id") + number * 1_000_003,
+                src_port=ports,
+                nat_src_port=pl.when(is_same).then(ports).otherwise("nat_src_port"),
+            ).cast(HISTORY)
+        )
+    return made
+
+
+def timed(question: Callable[[], Any]) -> float:
+    """Seconds by the clock, the median."""
+    seconds = []
+    for _ in range(RUNS):
+        began = time.perf_counter()
+        question()
+        seconds.append(time.perf_counter() - began)
+    return median(seconds)
+
+
+def main() -> None:
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000_000
+    parts = copies(attributed(), max(1, count // PART))
+    count = len(parts) * PART
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "lake"
+        _write(root, parts, count)
+        _ask(root, "as_written", parts)
+        now: Any = parts[-1]["time"].max()
+        began, cpu = time.perf_counter(), time.process_time()
+        maintain(Store(str(root)), now + timedelta(days=1), keep_days={"flows": 10_000})
+        show(
+            "lake_maintain_us_per_flow",
+            (time.process_time() - cpu) / count * 1e6,
+            "us of processor",
+            "fold, merge, sort",
+        )
+        show("lake_maintain_seconds", time.perf_counter() - began, "s", f"{count:,} flows")
+        size = summary_of(Store(str(root))).filter(table="flows")["bytes_per_row"].item()
+        show("lake_bytes_per_flow", size, "bytes", {"target": TARGETS["bytes"], "random": "ids, ports, times, sizes"})
+        _ask(root, "cared_for", parts)
+        if shutil.which("nfcapd") and shutil.which("nfdump"):
+            _nfdump(Path(folder), parts, count)
+
+
+def _write(root: Path, parts: list[pl.DataFrame], count: int) -> None:
+    lake = Lake(root, app="bench/0")
+    lake.start()
+    seconds, version = 0.0, 0
+    for part in parts:
+        for at in range(0, PART, COMMIT):
+            rows = part.slice(at, COMMIT).cast(coded_schema(HISTORY, lake.categories)).rechunk()
+            lake.add(rows)
+            version += 1
+            began = time.process_time()
+            lake.commit(version)
+            seconds += time.process_time() - began
+    show("lake_write_us_per_flow", seconds / count * 1e6, "us of processor", "to Parquet on disk, and its commit")
+    size = summary_of(Store(str(root))).filter(table="flows")["bytes_per_row"].item()
+    show("lake_bytes_per_flow_as_written", size, "bytes", "before it is cared for")
+
+
+def _ask(root: Path, when: str, parts: list[pl.DataFrame]) -> None:
+    pair = ("source_namespace", "source_workload", "destination_namespace", "destination_workload")
+    is_counted = pl.col("role") == "canonical"
+
+    def talkers(rows: pl.LazyFrame) -> pl.DataFrame:
+        return rows.group_by(pair).agg(pl.col("bytes").sum()).top_k(10, by="bytes").collect()
+
+    workloads = timed(lambda: talkers(scan_flows(root).filter(is_counted)))
+    addresses = timed(
+        lambda: scan_flows(root).group_by("src_ip").agg(pl.col("bytes").sum()).top_k(10, by="bytes").collect()
+    )
+    show(
+        f"lake_top_talkers_seconds_{when}", workloads, "s", {"target": TARGETS["talkers"], "of": "every flow, by pair"}
+    )
+    show(f"lake_top_addresses_seconds_{when}", addresses, "s", "every flow, by source address")
+    if scan_rollup(root).head(1).collect().height:
+        seconds = timed(lambda: talkers(scan_rollup(root)))
+        assert talkers(scan_rollup(root)).equals(talkers(scan_flows(root).filter(is_counted)))
+        show(f"lake_top_talkers_rollup_seconds_{when}", seconds, "s", {"target": TARGETS["talkers"], "of": "minutes"})
+    since, until, pod, namespace = _window(parts)
+    found = scan_flows(root, since, until, namespace=namespace, pod=pod)
+    names = ("time", "source_name", "destination_name", "service", "dst_port", "bytes", "outcome")
+    rows = found.select(names).collect().height
+    assert rows > 0
+    seconds = timed(lambda: scan_flows(root, since, until, namespace=namespace, pod=pod).select(names).collect())
+    show(f"lake_one_pod_seconds_{when}", seconds, "s", {"target": TARGETS["pod"], "window": "2 %", "rows": rows})
+
+
+def _window(parts: list[pl.DataFrame]) -> tuple[Any, Any, str, str]:
+    """A window of two hundredths in the midst, and a pod that is seen in it."""
+    first: Any = parts[0]["time"].min()
+    last: Any = parts[-1]["time"].max()
+    since = first + (last - first) / 2
+    until = since + (last - first) / 50
+    middle = pl.concat(parts[len(parts) // 2 :][:1]).filter(source_kind="Pod")
+    seen = middle.filter((pl.col("time") >= since) & (pl.col("time") < until))
+    row = (seen if seen.height else middle).row(0, named=True)
+    return since, until, row["source_name"], row["source_namespace"]
+
+
+def _nfdump(folder: Path, parts: list[pl.DataFrame], count: int) -> None:
+    """The same flows as NetFlow v5 over loopback, and the same questions."""
+    files = folder / "nfdump"
+    files.mkdir()
+    command = ["nfcapd", "-l", str(files), "-b", "127.0.0.1", "-p", str(PORT), "-t", "3600", "-z", "-B", "50000000"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as collector:
+        time.sleep(1)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.connect(("127.0.0.1", PORT))
+            sent = 0
+            for part in parts:
+                for packet in _netflow(part, sent * 30):
+                    sender.send(packet)
+                    sent += 1
+                    if sent % 200 == 0:
+                        time.sleep(0.004)  # else the socket overflows
+        time.sleep(2)
+        collector.terminate()
+    stored = sum(file.stat().st_size for file in files.iterdir())
+    kept = _told(files, ["-I"])
+    flows = next((int(line.split()[1]) for line in kept.splitlines() if line.startswith("Flows:")), 0)
+    show("nfdump_flows", flows, "flows", f"{count:,} were sent")
+    show("nfdump_bytes_per_flow", stored / max(flows, 1), "bytes", "LZO; no names, policies, round trips or ids")
+    talkers = timed(lambda: _told(files, ["-s", "srcip/bytes", "-n", "10", "-q"]))
+    show("nfdump_top_addresses_seconds", talkers, "s", "every flow, by source address")
+    since, until, pod, _ = _window(parts)
+    row = parts[len(parts) // 2].filter(source_name=pod).row(0, named=True)
+    window = f"{since:%Y/%m/%d.%H:%M:%S}-{until:%Y/%m/%d.%H:%M:%S}"
+    seconds = timed(lambda: _told(files, ["-t", window, "-q", f"ip {row['src_ip']}"]))
+    show("nfdump_one_address_seconds", seconds, "s", {"window": "2 %"})
+
+
+def _told(files: Path, flags: list[str]) -> str:
+    done = subprocess.run(["nfdump", "-R", str(files), *flags], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def _netflow(rows: pl.DataFrame, first: int) -> list[bytes]:
+    """Packets of 30 records each (RFC 3954 tells of version 5's successor; the layout is Cisco's)."""
+    record = np.dtype(
+        [("src", ">u4"), ("dst", ">u4"), ("hop", ">u4"), ("in", ">u2"), ("out", ">u2"), ("packets", ">u4")]
+        + [("bytes", ">u4"), ("first", ">u4"), ("last", ">u4"), ("sport", ">u2"), ("dport", ">u2"), ("pad", "u1")]
+        + [("flags", "u1"), ("protocol", "u1"), ("tos", "u1"), ("more", ">u4", 2)]
+    )
+    table = np.zeros(rows.height, record)
+    texts = rows.select("src_ip", "backend_ip").unpivot()["value"].unique()
+    numbers = {text: int.from_bytes(socket.inet_aton(text), "big") for text in texts if ":" not in text}
+    for name, column in (("src", "src_ip"), ("dst", "backend_ip")):
+        table[name] = rows[column].replace_strict(numbers, default=0, return_dtype=pl.UInt32).to_numpy()
+    for name, column in (("sport", "src_port"), ("dport", "backend_port"), ("protocol", "protocol")):
+        table[name] = rows[column].to_numpy()
+    table["packets"], table["bytes"] = rows["packets"].to_numpy(), rows["bytes"].to_numpy()
+    up_ms = 3_600_000
+    newest = rows["time"].max()
+    assert newest is not None
+    for name, column in (("first", "start"), ("last", "time")):
+        ago = rows.select((pl.lit(newest) - pl.col(column)).dt.total_milliseconds()).to_series().to_numpy()
+        table[name] = up_ms - np.clip(ago, 0, up_ms)
+    seconds = int(newest.timestamp())  # type: ignore[union-attr]
+    packets = []
+    for number, at in enumerate(range(0, rows.height, 30)):
+        some = table[at : at + 30]
+        head = (
+            np.array([5, len(some)], ">u2").tobytes()
+            + np.array([up_ms, seconds, 0, first + number * 30], ">u4").tobytes()
+        )
+        packets.append(head + b"\0\0\0\0" + some.tobytes())
+    return packets
+
+
+if __name__ == "__main__":
+    main()
