@@ -14,6 +14,7 @@ import yaml
 
 from collector.schema import KNOWN_TABLES
 from deploy.render import CHART, OVERLAYS, PROFILES, build, objects, profile, stale, template
+from pipeline.bus.topics import wanted_topics
 from pipeline.inventory.watch.kinds import KINDS
 
 pytestmark = pytest.mark.manifests
@@ -167,11 +168,29 @@ def test_a_digest_takes_the_place_of_a_tag() -> None:
     assert container["image"] == f"flowatlas-collector@{digest}"
 
 
-def test_kafka_has_every_topic_and_each_user_its_own_rights() -> None:
+@pytest.mark.parametrize(("partitions", "replicas", "hours"), [(12, 3, 24), (4, 1, 48)])
+def test_kafkas_topics_are_those_that_flowatlas_topics_makes(partitions: int, replicas: int, hours: int) -> None:
+    values = f"kafka.partitions={partitions}", f"kafka.replicas={replicas}", f"kafka.retentionHours={hours}"
+    made = {
+        o["metadata"]["name"]: o["spec"]
+        for o in given("kafka.create=true", "bus=", *values)
+        if o["kind"] == "KafkaTopic"
+    }
+    assert made == {
+        topic.name: {
+            "partitions": topic.partitions,
+            "replicas": topic.replication,
+            "config": made[topic.name]["config"],
+        }
+        for topic in wanted_topics(partitions, replicas, hours)
+    }
+    for topic in wanted_topics(partitions, replicas, hours):
+        assert {key: str(value).lower() for key, value in made[topic.name]["config"].items()} == topic.settings
+
+
+def test_kafka_gives_each_each_user_its_own_rights() -> None:
     found = given("kafka.create=true", "bus=")
-    topics = {o["metadata"]["name"] for o in found if o["kind"] == "KafkaTopic"}
     tables = {table.topic for table in KNOWN_TABLES.values()}
-    assert topics == tables | {"flowatlas.quarantine.v1"}
     state = KNOWN_TABLES["state"].topic
     rights = {
         name: {
