@@ -73,6 +73,7 @@ class Heads:
         known = told.select(*_CONNECTION, *NAMES)
         closed = flows.lazy().select(*_CONNECTION, "closed").filter(pl.col("closed") == 1).collect()
         suspects = known.with_row_index("row").filter(_may_be_among(known["flow_id"], closed["flow_id"]))
+        closed = closed.filter(_may_be_among(closed["flow_id"], suspects["flow_id"]))
         over = suspects.join(closed, on=_CONNECTION, how="semi")
         if over.height:
             is_open = np.ones(known.height, np.bool_)
@@ -116,12 +117,15 @@ def _may_be_among(flow_ids: pl.Series, others: pl.Series) -> NDArray[np.bool_]:
 
     A join of all rows with all heads would cost more than everything else that a flow goes through.
     """
-    places = (ids.to_numpy() * _SPREAD >> np.uint64(64 - _PLACE_BITS) for ids in (flow_ids, others))
-    asked, there = places
     is_there = np.zeros(1 << _PLACE_BITS, np.bool_)
-    is_there[there] = True
-    among: NDArray[np.bool_] = is_there[asked]
-    return among
+    is_there[_places(others)] = True
+    return is_there.take(_places(flow_ids))
+
+
+def _places(flow_ids: pl.Series) -> NDArray[np.int64]:
+    spread = flow_ids.to_numpy() * _SPREAD
+    spread >>= np.uint64(64 - _PLACE_BITS)
+    return spread.view(np.int64)
 
 
 def with_said_names(flows: pl.DataFrame, snapshot: Snapshot) -> pl.DataFrame:
