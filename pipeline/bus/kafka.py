@@ -97,7 +97,7 @@ class KafkaReader:
                 **self._options,
             )
             if self._share is None:
-                self._consumer.subscribe(self._topics, listener=_GivenPartitions(self._go_on))
+                self._consumer.subscribe(self._topics, listener=_GivenPartitions(self._go_on, self._let_go))
         except (*_REFUSED, kafka_errors.KafkaConfigurationError) as error:
             raise ConfigError(f"bus: {','.join(self._servers)}: {error}") from error
         except (kafka_errors.KafkaError, OSError) as error:
@@ -146,6 +146,12 @@ class KafkaReader:
             offset = self._told.pop(partition, None)
             if offset is not None:
                 self._consumer.seek(partition, offset)
+
+    def _let_go(self, partitions: Iterable[TopicPartition]) -> None:
+        """Forget the places of what is another reader's from now on. If it comes back we go on behind the commit, and
+        who knows batches by name passes over those that it had."""
+        for partition in partitions:
+            self._behind.pop(partition, None)
 
     def mark(self) -> object:
         """The offsets behind everything polled."""
@@ -212,13 +218,17 @@ class KafkaReader:
 
 
 class _GivenPartitions(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python has no types
-    """Tells of the partitions that the group gives us."""
+    """Tells of the partitions that the group gives us and takes from us."""
 
-    def __init__(self, given: Callable[[Iterable[TopicPartition]], None]) -> None:
+    def __init__(
+        self, given: Callable[[Iterable[TopicPartition]], None], taken: Callable[[Iterable[TopicPartition]], None]
+    ) -> None:
         self._given = given
+        self._taken = taken
 
     def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """Nothing to do: what was polled is ours to apply."""
+        """What was polled is ours to apply; where to go on is not."""
+        self._taken(revoked)
 
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Read them from the right place on."""
