@@ -1,0 +1,155 @@
+"""The oracle of the fault tests: every flow that was made, and whether it is told once, to row, byte and identity.
+
+It knows nothing of how the pipeline counts. The invariant, which `reconcile` holds a run against: what was made is in
+the metrics and in the history exactly once, or in a counter of what was lost.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+from prometheus_client.parser import text_string_to_metric_families
+
+from collector.schema import FLOWS, OUTCOMES, UTF8, Batch, encode
+from pipeline.inventory.addresses import parse
+from pipeline.query import scan_flows
+from tests.pipeline.shipments import NOW, SECOND
+
+SOURCES: Final = {"node-a": "10.0.1.5", "node-b": "10.0.2.5"}
+"""A pod of each node, as tests/pipeline/small_cluster.py has them."""
+_SERVICES: Final = (("10.96.0.7", "10.0.2.7", 5432), ("10.96.0.5", "10.0.1.5", 80))
+_REFUSED: Final = OUTCOMES.index("refused")
+_OUTCOMES: Final = (OUTCOMES.index("open"), OUTCOMES.index("closed"), _REFUSED)
+
+
+class Ledger:
+    """Makes batches of flows by a seed, each flow with an identity of its own, and remembers what they come to."""
+
+    def __init__(self, seed: int, rows: int = 20) -> None:
+        self._chance = random.Random(seed)
+        self._columns_chance = np.random.default_rng(seed)
+        self._rows = rows
+        self._seq = Counter[tuple[str, int]]()
+        self._epoch = dict.fromkeys(SOURCES, 1)
+        self.batches = self.rows = self.bytes = self.refused = 0
+        self.again = 0
+        """How often a batch was put on the bus that had been there before: whoever does it says so."""
+
+    def batch(self, time_ns: int = NOW) -> Batch:
+        """The next batch of some node, of connections that began a second before `time_ns`."""
+        node = self._chance.choice(tuple(SOURCES))
+        if self._chance.random() < 0.02:  # the collector began anew
+            self._epoch[node] += 1
+        epoch = self._epoch[node]
+        seq = self._seq[node, epoch]
+        self._seq[node, epoch] += 1
+        columns = self._columns(node, self._chance.randint(1, self._rows), time_ns)
+        rows, size = len(columns["flow_id"]), int(columns["bytes"].sum() + columns["reply_bytes"].sum())
+        self.batches += 1
+        self.rows += rows
+        self.bytes += size
+        self.refused += int((columns["outcome"] == _REFUSED).sum())
+        return Batch(FLOWS.name, node, epoch, seq, rows, size, encode(FLOWS, columns))
+
+    def _columns(self, node: str, rows: int, time_ns: int) -> dict[str, Any]:
+        chance = self._columns_chance
+        service = chance.integers(0, len(_SERVICES), rows)
+        columns: dict[str, Any] = {
+            name: [""] * rows if kind == UTF8 else np.zeros(rows, dtype=kind) for name, kind in FLOWS.columns.items()
+        }
+        for end, texts in (("dst", [vip for vip, _, _ in _SERVICES]), ("backend", [to for _, to, _ in _SERVICES])):
+            for half in ("hi", "lo"):
+                columns[f"{end}_{half}"] = np.array([getattr(parse(text), half) for text in texts], np.uint64)[service]
+        for end in ("src", "nat_src"):
+            for half in ("hi", "lo"):
+                columns[f"{end}_{half}"][:] = getattr(parse(SOURCES[node]), half)
+            columns[f"{end}_port"][:] = 40_000
+        port = np.array([port for _, _, port in _SERVICES], np.uint16)[service]
+        columns["dst_port"], columns["backend_port"] = port, port.copy()
+        columns["start"][:] = time_ns - SECOND
+        columns["time"][:] = time_ns
+        columns["flow_id"] = np.arange(self.rows, self.rows + rows, dtype=np.uint64)
+        columns["protocol"][:] = 6
+        columns["outcome"] = np.array(_OUTCOMES, columns["outcome"].dtype)[chance.integers(0, len(_OUTCOMES), rows)]
+        columns["opened"][:] = 1
+        columns["packets"][:] = columns["reply_packets"][:] = 10
+        columns["bytes"] = chance.integers(1, 100_000, rows).astype(np.uint64)
+        columns["reply_bytes"] = chance.integers(1, 100_000, rows).astype(np.uint64)
+        return columns
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """What counters of losses say."""
+
+    batches: int = 0
+    rows: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A run held against its ledger, line by line: what, by the ledger, lost, told."""
+
+    lines: tuple[tuple[str, int, int, int], ...]
+    identities: dict[str, int] = field(default_factory=dict)
+    """Flows of the history that are `missing`, `doubled` or `foreign`."""
+
+    @property
+    def unexplained(self) -> dict[str, int]:
+        """What was made and neither told nor lost; below 0 what is told too often."""
+        found = {what: made - lost - told for what, made, lost, told in self.lines}
+        return {what: count for what, count in {**found, **self.identities}.items() if count}
+
+    def __str__(self) -> str:
+        head = f"{'':24}{'made':>14}{'lost':>12}{'told':>14}{'unexplained':>13}"
+        rows = [
+            f"{what:24}{made:14,}{lost:12,}{told:14,}{made - lost - told:13,}" for what, made, lost, told in self.lines
+        ]
+        return "\n".join([head, *rows, *(f"{what:24}{count:53,}" for what, count in self.identities.items())])
+
+
+def reconcile(ledger: Ledger, page: str, lake: Path | None = None, lost: Lost = Lost()) -> Account:
+    """Hold a page of metrics, and a history, against the ledger.
+
+    Where rows were lost the counts of connections by outcome cannot be known, and are left out.
+    """
+    told = totals(page)
+    lines = [
+        ("batches", ledger.batches, lost.batches, told["flowatlas_pipeline_batches_total"]),
+        ("rows", ledger.rows, lost.rows, told["flowatlas_pipeline_rows_total"]),
+        ("connections", ledger.rows, lost.rows, told["flowatlas_connections_total"]),
+        ("bytes of workloads", ledger.bytes, lost.bytes, told["flowatlas_flow_bytes_total"]),
+        ("bytes of Services", ledger.bytes, lost.bytes, told["flowatlas_service_bytes_total"]),
+        ("duplicates", ledger.again, 0, told["flowatlas_pipeline_duplicate_batches_total"]),
+    ]
+    if lost == Lost():
+        lines.append(("refused", ledger.refused, 0, told["flowatlas_connection_failures_total"]))
+        lines.append(("missing batches", 0, 0, told["flowatlas_pipeline_missing_batches_total"]))
+    identities = {}
+    if lake is not None:
+        history = scan_flows(lake).select("flow_id", size=pl.col("bytes") + pl.col("reply_bytes")).collect()
+        lines.append(("rows of the history", ledger.rows, lost.rows, history.height))
+        lines.append(("bytes of the history", ledger.bytes, lost.bytes, int(history["size"].sum())))
+        known = history["flow_id"].unique()
+        identities = {
+            "missing": ledger.rows - lost.rows - int((known < ledger.rows).sum()),
+            "doubled": history.height - known.len(),
+            "foreign": int((known >= ledger.rows).sum()),
+        }
+    return Account(tuple(lines), identities)
+
+
+def totals(page: str) -> Counter[str]:
+    """Every sample's name and the sum of its series."""
+    found: Counter[str] = Counter()
+    for family in text_string_to_metric_families(page):
+        for sample in family.samples:
+            found[sample.name] += int(sample.value) if sample.value == sample.value else 0  # NaN is no count
+    return found
