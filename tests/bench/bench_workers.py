@@ -3,7 +3,8 @@ have it all.
 
 `python tests/bench/bench_workers.py [FLOWS]`. Broker, parent and workers share the machine, so on two cores the second
 worker has what Kafka's broker leaves. Time is the clock's, from when the workers are ready, and is read off /metrics
-every POLL_SECONDS; each has one thread of Polars where POLARS_MAX_THREADS=1 says so, as `make bench` does.
+every POLL_SECONDS. Seconds of processor beside it, starts and scrapes too, tell what sharing costs. Each worker has one
+thread of Polars where POLARS_MAX_THREADS=1 says so, as `make bench` does.
 """
 
 from __future__ import annotations
@@ -42,10 +43,12 @@ def main() -> None:
         with KafkaTopics(f"kafka://{broker.bootstrap}") as topics:
             topics.create(wanted_topics(partitions=12, replication=1))
         fill(broker.bootstrap, rows)
-        rates = {workers: measured(broker.bootstrap, state, workers, rows, Path(folder)) for workers in (1, 2, 1, 2)}
-    for workers, rate in rates.items():
-        show(f"workers_{workers}_flows_per_second", rate, "flows/s", {"cores": os.cpu_count(), "kafka": "here too"})
-    show("workers_2_over_1", rates[2] / rates[1], "times", {"target": "near 2, with a core for each"})
+        rates = {workers: measured(broker.bootstrap, state, workers, rows, Path(folder)) for workers in (1, 2)}
+    for workers, (rate, of_processor) in rates.items():
+        against = {"cores": os.cpu_count(), "kafka": "here too", "flows_per_processor_second": round(of_processor)}
+        show(f"workers_{workers}_flows_per_second", rate, "flows/s", against)
+    show("workers_2_over_1", rates[2][0] / rates[1][0], "times", {"target": "near 2, with a core for each"})
+    show("workers_2_over_1_per_processor_second", rates[2][1] / rates[1][1], "times", {"target": "1: sharing is free"})
 
 
 def fill(servers: str, rows: int) -> None:
@@ -58,8 +61,8 @@ def fill(servers: str, rows: int) -> None:
     producer.close()
 
 
-def measured(servers: str, state: Path, workers: int, rows: int, folder: Path) -> float:
-    """Flows a second from ready to all counted."""
+def measured(servers: str, state: Path, workers: int, rows: int, folder: Path) -> tuple[float, float]:
+    """Flows a second, from ready to all counted, and flows a second of processor, from the start."""
     log = folder / "log"
     command = [sys.executable, "-m", "pipeline.cli.main", "pipeline", "--bus", f"kafka://{servers}"]
     command += ["--state", str(state), "--listen", "127.0.0.1:0", "--workers", str(workers)]
@@ -79,10 +82,23 @@ def measured(servers: str, state: Path, workers: int, rows: int, folder: Path) -
         before = _rows(address)
         while _rows(address) < rows:
             _wait(deadline, child, log)
-        return (rows - before) / (time.monotonic() - began)
+        return (rows - before) / (time.monotonic() - began), rows / _processor_seconds(child.pid)
     finally:
         child.terminate()
         child.wait(60)
+
+
+def _processor_seconds(pid: int) -> float:
+    """Of a process and its children, imports and the state's loading too."""
+    ticks = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if pid in (int(path.parent.name), int(fields[1])):
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _rows(address: str) -> float:
