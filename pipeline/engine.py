@@ -47,6 +47,8 @@ HELD_POLL_SECONDS: Final = 0.1
 """How long a poll waits while rows wait for the state."""
 HINT_SECONDS: Final = 5.0
 """With snapshots the bus is told this often how far they are: what others see of us, and nothing we go by."""
+SPILL_ROWS: Final = 200_000
+"""So many rows of the history are rather written than put into a snapshot, which costs nearly as much."""
 BACK_OFF_SECONDS: Final = (0.1, 10.0)
 """First and longest wait before a failed action is tried again."""
 
@@ -261,7 +263,10 @@ class Engine:
         """What writes the history to disk, where it is time to."""
         lake = self._lake
         waited_s = time.monotonic() - (self._flushed_at if since is None else since)
-        if lake is None or (waited_s < self._config.lake_flush_s and lake.held_rows < self._config.lake_flush_rows):
+        most = self._config.lake_flush_rows
+        if self._snapshots is not None:
+            most = min(most, SPILL_ROWS)
+        if lake is None or (waited_s < self._config.lake_flush_s and lake.held_rows < most):
             return None
         return lambda version: self._flush(lake, version)
 
