@@ -28,6 +28,7 @@ from pipeline.query import scan_flows
 from tests.kafka_broker import KafkaBroker
 from tests.pipeline.shipments import NOW, SECOND, batch, flow, write_segment
 from tests.pipeline.small_cluster import OBJECTS
+from tests.pipeline.state_batches import mark, put, state, synced
 
 KILLS = 20
 START_SECONDS = 60
@@ -130,7 +131,9 @@ class Watched:
                     self.seen[key] = sample.value
 
     def total(self, name: str) -> float:
-        return sum(value for (known, _), value in self.seen.items() if known == name)
+        """The sum of a counter's series, of those of flows where they tell of a table."""
+        found = ((dict(labels), value) for (known, labels), value in self.seen.items() if known == name)
+        return sum(value for labels, value in found if labels.get("table", "flows") == "flows")
 
     def kill(self) -> None:
         if self._child is not None and self._child.poll() is None:
@@ -152,11 +155,11 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
         it.kill()
 
 
-def kill_again_and_again(watched: Watched, shipper: Shipper) -> None:
+def kill_again_and_again(watched: Watched, shipper: Shipper, kills: int = KILLS) -> None:
     """Load, kill, look; in the end what was told is what was shipped."""
     instants = random.Random(7)
     shipper.start()
-    for _ in range(KILLS):
+    for _ in range(kills):
         watched.start()
         until = time.monotonic() + instants.uniform(0.0, 1.5)
         while time.monotonic() < until:
@@ -209,6 +212,16 @@ def test_counters_go_on_through_kills_as_if_there_had_been_none(
         history = scan_flows(tmp_path / "lake").select(pl.len(), pl.sum("bytes", "reply_bytes")).collect()
         assert history.row(0)[0] == shipper.rows
         assert sum(history.row(0)[1:]) == shipper.bytes
+
+
+def test_with_the_state_on_the_bus_too(watched: Watched, tmp_path: Path) -> None:
+    """It is read again from its beginning at every start, and flows wait for it; neither counts twice."""
+    bus = tmp_path / "bus"
+    write_segment(bus, state(1, 0, [put(NOW - SECOND, item) for item in OBJECTS]))
+    write_segment(bus, state(1, 1, [synced(NOW), mark(NOW + 3600 * SECOND)]))
+    watched.command += ["--bus", f"file://{bus}", "--state", "bus"]
+    shipper = Shipper(lambda shipped, times: write_segment(bus, shipped, times), seed=3)
+    kill_again_and_again(watched, shipper, kills=5)
 
 
 @pytest.mark.kafka
