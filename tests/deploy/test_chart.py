@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 from operator import itemgetter
 from pathlib import Path
@@ -12,15 +13,18 @@ from typing import Any
 import pytest
 import yaml
 
+from collector.kafka_config import KafkaConfig
 from collector.schema import KNOWN_TABLES
-from deploy.render import CHART, OVERLAYS, PROFILES, build, objects, profile, stale, template
+from deploy.render import CHART, HELM, KUBERNETES, OVERLAYS, PROFILES, build, objects, profile, stale, template
 from pipeline.bus.topics import wanted_topics
+from pipeline.cli import settings
 from pipeline.inventory.watch.kinds import KINDS
 
 pytestmark = pytest.mark.manifests
 
 Object = dict[str, Any]
 SETTINGS = "flowatlas/settings"
+USERS = ("collector", "watcher", "pipeline")
 
 
 def given(*values: str) -> list[Object]:
@@ -331,3 +335,45 @@ def test_the_version_of_chart_and_images_is_the_projects() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     version = tomllib.loads((Path(__file__).resolve().parents[2] / "pyproject.toml").read_text())["project"]["version"]
     assert chart["version"] == chart["appVersion"] == version
+
+
+def test_a_packaged_chart_is_the_chart_wherever_it_is(tmp_path: Path) -> None:
+    """The link to the generated dashboards and rules becomes files."""
+    subprocess.run([str(HELM), "package", str(CHART), "-d", str(tmp_path)], check=True, capture_output=True)
+    (archive,) = tmp_path.glob("*.tgz")
+    values = [f"--set={value}" for value in ("dashboards.configMaps=true", "monitoring.rules=true")]
+    command = [str(HELM), "template", "flowatlas", str(archive), "--namespace=flowatlas", "--kube-version", KUBERNETES]
+    packaged = subprocess.run([*command, *values], check=True, capture_output=True, text=True, cwd=tmp_path).stdout
+    assert objects(packaged) == objects(template(*values))
+    bare = tmp_path / "flowatlas"
+    shutil.unpack_archive(archive, tmp_path)
+    shutil.rmtree(bare / "generated")
+    for value, said in zip(values, ("no dashboards", "alerts.yaml"), strict=True):
+        done = subprocess.run(
+            [*command[:3], str(bare), *command[4:], value], capture_output=True, text=True, check=False
+        )
+        assert done.returncode != 0
+        assert said in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("values", "protocol"),
+    [
+        (("kafka.create=true", "bus="), "SASL_SSL"),
+        (("kafka.securityProtocol=SSL", "kafka.caSecret=ca", *(f"kafka.userSecrets.{c}=me" for c in USERS)), "SSL"),
+        ((), "PLAINTEXT"),
+    ],
+)
+def test_what_pods_are_told_of_kafka_is_a_setting_and_its_files_are_mounted(
+    values: tuple[str, ...], protocol: str
+) -> None:
+    for item in given(*values):
+        for container in item.get("spec", {}).get("template", {}).get("spec", {}).get("containers", ()):
+            environ = {v["name"]: v["value"] for v in container["env"] if "value" in v}
+            config = settings.load("kafka", KafkaConfig, file=None, environ=environ, flags={})
+            assert config.security_protocol == protocol
+            mounts = [Path(mount["mountPath"]) for mount in container.get("volumeMounts", ())]
+            for file in (config.ca_file, config.cert_file, config.key_file, config.password_file):
+                assert file is None or file.parent in mounts
+            assert config.is_tls == (config.ca_file is not None)
+            assert config.is_sasl == (config.password_file is not None)

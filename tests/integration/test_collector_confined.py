@@ -21,9 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import polars as pl
 import pytest
 
-from collector.schema import unpack_records
+from collector.schema import SCOPES, unpack_records
 from deploy.render import objects, template
 from pipeline.bus import Message
 from pipeline.decode import decode
@@ -152,13 +153,14 @@ def status(pid: int) -> dict[str, str]:
     return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
 
 
-def shipped(node: Path, table: str) -> int:
-    """How many rows of a table are on the bus."""
+def shipped(node: Path, table: str, scope: str = "") -> int:
+    """How many rows of a table, of counters those of a scope, are on the bus."""
     topic = f"flowatlas.{table}.v1"
     rows = 0
     for number, path in enumerate(sorted((node / "bus" / topic / "node").glob("*.seg"))):
         for headers, value in unpack_records(path.read_bytes()):
-            rows += decode(Message(topic, "node", number, b"node", headers, value)).frame.height
+            frame = decode(Message(topic, "node", number, b"node", headers, value)).frame
+            rows += frame.height if not scope else frame.filter(pl.col("scope") == SCOPES.index(scope)).height
     return rows
 
 
@@ -216,3 +218,24 @@ def test_with_one_capability_less_the_source_refuses_to_start(
     with confined(it, network, tmp_path) as process:
         assert process.wait(60) == 2, (tmp_path / "log").read_text()
     assert "sources: " in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize("is_given", [True, False])
+def test_pods_interfaces_are_read_with_sys_ptrace_and_not_without(
+    network: Network, tmp_path: Path, *, is_given: bool
+) -> None:
+    it = given("collector.source=conntrack", 'collector.also=["counters"]', "collector.tcpHealth=false")
+    assert it.pod["hostPID"] is True
+    capabilities = it.container["securityContext"]["capabilities"]["add"]
+    assert capabilities == ["NET_ADMIN", "SYS_PTRACE"]
+    if not is_given:
+        capabilities.remove("SYS_PTRACE")
+    with confined(it, network, tmp_path) as process:
+        until_ready(network, process, tmp_path)
+        deadline = time.monotonic() + 30
+        while not shipped(tmp_path, "counters"):
+            assert time.monotonic() < deadline, (tmp_path / "log").read_text()
+            time.sleep(0.2)
+        process.terminate()
+        assert process.wait(30) == 0
+    assert (shipped(tmp_path, "counters", "pod") > 0) is is_given
