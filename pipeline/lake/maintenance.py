@@ -22,7 +22,7 @@ from deltalake.exceptions import CommitFailedError
 from ..errors import TransientError
 from ..outputs.coding import coded_schema
 from .folding import fold, merged
-from .parts import MAX_FILE_ROWS, ROW_GROUP, files_of, removal, settle_of, write_parts
+from .parts import MAX_FILE_ROWS, files_of, removal, settle_of, write_parts
 from .store import MAINTENANCE, REFUSALS, Store
 from .tables import FLOWS, TABLES, LakeTable
 
@@ -87,8 +87,8 @@ def maintain(
 def compact(store: Store, table: LakeTable, at: DeltaTable, now: datetime, flows: DeltaTable) -> int:
     """Merge the small files of partitions that are over, or have many; how many there were.
 
-    A row group is a span of time, and in it rows of the same ends are together: a window of time opens few groups, and
-    what is alike costs little.
+    Rows are in order of time, so that a window opens few row groups of few files; a node's rows of one look stay
+    together, which costs less to keep than any order by names.
     """
     count = 0
     for partition, files in _loose(table, at, now, flows):
@@ -97,23 +97,13 @@ def compact(store: Store, table: LakeTable, at: DeltaTable, now: datetime, flows
                 continue
             paths = [unquote(file["path"]) for file in lot]
             rows = store.scan(table, paths).collect(engine="in-memory")
-            codes = coded_schema(table.stored, pl.Categories.random())  # as text, order and writing cost double
-            rows = ordered(merged(rows, table).cast(codes), table)
+            codes = coded_schema(table.stored, pl.Categories.random())  # as text, to write them costs double
+            rows = merged(rows, table).cast(codes).sort("time", maintain_order=True)
             actions = write_parts(store, table, rows, _SORTED, level=_LEVEL, is_new=False, partition=partition)
             gone = [removal(file, table, is_change=False) for file in lot]
             _commit(store, table, at, [*gone, *actions], [action.path for action in actions])
             count += len(lot)
     return count
-
-
-def ordered(rows: pl.DataFrame, table: LakeTable) -> pl.DataFrame:
-    """Rows by spans of time as long as a row group; in each, those that are alike in `table.together` side by side.
-
-    Text is codes: any order will do."""
-    rows = rows.sort("time", maintain_order=True)
-    alike = rows.select(pl.col(name).to_physical() for name in table.together)
-    order = alike.with_columns(span=pl.int_range(rows.height) // ROW_GROUP, place=pl.int_range(rows.height))
-    return rows[order.sort("span", *table.together, "place")["place"]]
 
 
 def forget(store: Store, table: LakeTable, at: DeltaTable, before: datetime) -> int:

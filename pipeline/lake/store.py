@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import polars as pl
 import pyarrow as pa
@@ -20,7 +20,6 @@ from deltalake import CommitProperties, DeltaTable, Field, PostCommitHookPropert
 from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.fs import DeltaStorageHandler
 from deltalake.transaction import AddAction, RemoveAction
-from pyarrow.fs import PyFileSystem
 
 from ..errors import ConfigError, TransientError
 from .tables import LakeTable
@@ -119,8 +118,9 @@ class Store:
         """Write a file of a table, whole. What was written by half is in nobody's way: no log names it."""
         folder = self.folder(table)
         if folder is None:
-            with self._files(table).open_output_stream(path) as remote:
-                remote.write(content)
+            remote = self._files(table).open_output_stream(path, None)
+            remote.write(bytes(content))
+            remote.close()
             return
         file = folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -145,8 +145,7 @@ class Store:
         folder = self.folder(table)
         if folder is not None:
             return (folder / path).read_bytes()
-        with self._files(table).open_input_file(path) as remote:
-            return bytes(remote.read())
+        return bytes(self._files(table).open_input_file(path).readall())
 
     def commit(
         self,
@@ -198,8 +197,9 @@ class Store:
             storage_options=dict(self.options) or None,
         )
 
-    def _files(self, table: LakeTable) -> PyFileSystem:
-        return PyFileSystem(DeltaStorageHandler(self.location(table), dict(self.options) or None))
+    def _files(self, table: LakeTable) -> Any:
+        """The same client that writes the log; what is public wraps it for pyarrow, whose buffers it does not take."""
+        return DeltaStorageHandler(self.location(table), dict(self.options) or None)._handler
 
 
 def log_name(version: int) -> str:

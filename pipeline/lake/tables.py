@@ -35,8 +35,6 @@ class LakeTable:
     name: str
     columns: pl.Schema
     """As the pipeline has them; the first is `time`."""
-    together: tuple[str, ...]
-    """Rows that are alike in these are side by side in a file that compaction made, as far as their times allow."""
     keep_days: int
     """How long rows are kept, unless a setting says otherwise."""
     partitions: tuple[str, ...] = ("date", "hour")
@@ -65,7 +63,6 @@ _WORKLOADS: Final = tuple(
 FLOWS: Final = LakeTable(
     "flows",
     HISTORY,
-    ("source_name", "destination_name", "service"),
     keep_days=14,
 )
 """Every attributed observation."""
@@ -88,7 +85,6 @@ COUNTERS: Final = LakeTable(
             },
         }
     ),
-    ("pod", "interface"),
     keep_days=14,
 )
 """Interfaces' own counters, of pods that are known and of nodes."""
@@ -115,7 +111,6 @@ DNS: Final = LakeTable(
             "is_bypass": pl.Boolean(),
         }
     ),
-    ("source_name", "question"),
     keep_days=14,
 )
 """Every DNS exchange once."""
@@ -134,7 +129,6 @@ POLICY_EVENTS: Final = LakeTable(
             )
         }
     ),
-    ("source_name", "destination_name"),
     keep_days=90,
     partitions=("date",),
 )
@@ -153,10 +147,9 @@ _ROLLUP: Final = pl.Schema(
         **{name: pl.UInt64() for name in SUMS},
     }
 )
-_BY_WORKLOAD: Final = ("source_workload", "destination_workload")
-FLOWS_1M: Final = LakeTable("flows_1m", _ROLLUP, _BY_WORKLOAD, keep_days=90, partitions=("date",), sums=SUMS)
+FLOWS_1M: Final = LakeTable("flows_1m", _ROLLUP, keep_days=90, partitions=("date",), sums=SUMS)
 """Canonical flows by minute, without ports, pods and addresses."""
-FLOWS_1H: Final = LakeTable("flows_1h", _ROLLUP, _BY_WORKLOAD, keep_days=730, partitions=("date",), sums=SUMS)
+FLOWS_1H: Final = LakeTable("flows_1h", _ROLLUP, keep_days=730, partitions=("date",), sums=SUMS)
 """The same by hour."""
 
 SETTLED: Final = (COUNTERS, DNS, FLOWS)
