@@ -132,9 +132,11 @@ def snapshots() -> Section:
                 Query(extreme("max", "flowatlas_pipeline_snapshot_bytes", by=_BY), "{{instance}}"),
             ),
             timeseries(
-                "Snapshots refused, rows that did not fit",
-                "A second: damaged snapshots, passed over, and rows of one with other labels than today's.",
+                "Snapshots failing, refused, or that do not fit",
+                "failing: pipelines that cannot write one now, so that their metrics stand still. A second: damaged "
+                "snapshots, passed over, and rows of one with other labels than today's.",
                 "ops",
+                Query(zero_while(_PIPELINE, total("flowatlas_pipeline_snapshot_failing")), "failing"),
                 Query(refused, "refused"),
                 Query(zero_while(_PIPELINE, misfits, "part"), "misfit: {{part}}"),
             ),

@@ -14,6 +14,8 @@ from grafanalib.core import Panel, Target
 from .queries import Filter, rate
 
 FORMAT: Final = "heatmap"
+POINTS: Final = 120
+"""Columns; each asks for all buckets."""
 _COLOR: Final = {"mode": "scheme", "scheme": "Oranges", "steps": 64, "exponent": 0.5, "fill": "dark-orange"}
 
 
@@ -31,6 +33,7 @@ def heatmap(title: str, description: str, unit: str, histogram: str, where: Iter
     return Heatmap(
         title=title,
         description=description,
+        maxDataPoints=POINTS,
         targets=[
             Target(
                 expr=rate(f"{histogram}_bucket", by=("le",), where=where),

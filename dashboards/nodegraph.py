@@ -64,6 +64,7 @@ def graph(title: str, description: str, grain: Grain, where: Iterable[Filter], l
     return NodeGraph(
         title=title,
         description=description,
+        maxDataPoints=None,
         targets=[
             Target(expr=expression, format="table", instant=True, refId=ref)
             for ref, expression in ((NODES, nodes(grain, filters)), (EDGES, edges(grain, filters)))

@@ -26,7 +26,18 @@ _DASHBOARD: Final = (
 )
 _ROW: Final = ("collapsed", "gridPos", "id", "panels", "title", "type")
 _PANEL: Final = (
-    *("datasource", "description", "fieldConfig", "gridPos", "id", "options", "targets", "title", "transformations"),
+    *(
+        "datasource",
+        "description",
+        "fieldConfig",
+        "gridPos",
+        "id",
+        "maxDataPoints",
+        "options",
+        "targets",
+        "title",
+        "transformations",
+    ),
     "type",
 )
 _TARGET: Final = ("datasource", "editorMode", "expr", "format", "instant", "legendFormat", "range", "refId")

@@ -20,6 +20,11 @@ GREEN: Final = "green"
 AMBER: Final = "orange"
 RED: Final = "red"
 
+FIGURE_POINTS: Final = 60
+"""Of the line behind a figure."""
+LINE_POINTS: Final = 240
+"""Of a chart: an hour of what is scraped each 15 s. Else Grafana asks for one a pixel, each at a cost."""
+
 Thresholds = Mapping[float, str]
 """From which value on which colour; below the first the panel is green."""
 
@@ -54,6 +59,7 @@ def stat(title: str, description: str, unit: str, expression: str, thresholds: T
         noValue=None,
         reduceCalc="lastNotNull",
         graphMode="none" if is_of_the_time_shown else "area",
+        maxDataPoints=FIGURE_POINTS,
         targets=[Target(expr=expression, legendFormat=title, refId="A", instant=is_of_the_time_shown)],
         thresholds=_steps(thresholds or {}),
         color={"mode": "thresholds"} if thresholds else {"mode": "fixed", "fixedColor": "blue"},
@@ -73,6 +79,7 @@ def timeseries(
         title=title,
         description=description,
         unit=unit,
+        maxDataPoints=LINE_POINTS,
         fillOpacity=30 if stacked else 8,
         showPoints="never",
         stacking={"mode": "normal" if stacked else "none", "group": "A"},
@@ -115,6 +122,7 @@ def table(
         description=description,
         displayMode="auto",
         filterable=True,
+        maxDataPoints=None,
         targets=[
             Target(expr=expression, format="table", instant=True, refId=ref)
             for expression, ref in zip(kept, ascii_uppercase, strict=False)

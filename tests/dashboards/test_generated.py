@@ -49,6 +49,17 @@ def test_every_metric_is_on_a_panel() -> None:
     assert sorted(set(owner.values()) - shown) == []
 
 
+def test_what_is_asked_over_time_says_at_how_many_points() -> None:
+    """Else Grafana asks for one a pixel, and the server computes each."""
+    over_time = [panel for document in documents().values() for panel in panels_of(document) if has_time(panel)]
+    assert over_time
+    assert [panel["title"] for panel in over_time if not 0 < panel.get("maxDataPoints", 0) <= 240] == []
+
+
+def has_time(panel: dict[str, Any]) -> bool:
+    return not all(target["instant"] for target in panel["targets"])
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_unit_is_one_of_grafanas(name: str) -> None:
     known = {value for value in vars(units).values() if isinstance(value, str)}

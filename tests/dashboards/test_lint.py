@@ -112,3 +112,19 @@ def test_panels_in_collapsed_rows_are_judged_too() -> None:
     row = next(panel for panel in panels if panel["type"] == "row")
     row["panels"] = [hidden]
     assert [str(finding) for finding in lint("overview", document)] == ["overview: New connections: has no description"]
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        {"format": "time_series"},
+        {
+            "expr": "sum by (le, service) (rate(flowatlas_tcp_rtt_seconds_bucket[$__rate_interval]))",
+            "legendFormat": "{{le}}",
+        },
+    ],
+)
+def test_a_heat_map_that_grafana_would_misread_is_found(target: dict[str, str]) -> None:
+    document = documents()["tcp"]
+    panel_of(document, "heatmap")["targets"][0].update(target)
+    assert ["is not what a heat map reads" in finding.problem for finding in lint("tcp", document)] == [True]

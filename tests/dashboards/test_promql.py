@@ -32,6 +32,7 @@ ENDPOINTS = "flowatlas_service_endpoint_connections_total"
         (f'label_replace(sum by (node) ({ENDPOINTS}), "zone", "$1", "node", "(.*)")', {"node", "zone"}),
         (f"max_over_time(sum by (node) ({ENDPOINTS})[1h:1m])", {"node"}),
         (f"absent({ENDPOINTS})", set()),
+        (f"sum by (instance, node) (rate({ENDPOINTS}[1m]))", {"instance", "node"}),
     ],
 )
 def test_labels_of_a_result(expression: str, labels: set[str]) -> None:
