@@ -118,6 +118,11 @@ class Stages:
             **({"lake": self._lake} if self._lake is not None else {}),
         }
 
+    @property
+    def expired(self) -> int:
+        """Series that went for being idle: what is counted changes by them though no row has come."""
+        return self._budget.expired
+
     def samples(self) -> list[Samples]:
         """Every metric of what was applied, with its values as they are now."""
         for part in (self._interfaces, self._node_interfaces, self._sockets):

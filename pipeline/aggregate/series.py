@@ -34,7 +34,8 @@ class SeriesBudget:
         self._most, self._limit, self._idle_ns = most, limit, int(idle_s * 1e9)
         self._looked_ns = 0
         self._families: dict[str, tuple[Totals, int]] = {}
-        self._expired = 0
+        self.expired = 0
+        """Label sets that went for being idle."""
         self._folded_before: dict[str, int] = {}
 
     def enforce(self, parts: Mapping[str, Kept], now_ns: int) -> None:
@@ -42,7 +43,7 @@ class SeriesBudget:
         self._families = {name: (totals, width) for name, totals, width in _totals_of(parts)}
         if self._idle_ns and now_ns - self._looked_ns >= self._idle_ns // LOOK_EVERY:
             self._looked_ns = now_ns
-            self._expired += sum(totals.expire(now_ns, self._idle_ns) for totals, _ in self._families.values())
+            self.expired += sum(totals.expire(now_ns, self._idle_ns) for totals, _ in self._families.values())
         left = self._most - sum(totals.settled * width for totals, width in self._families.values())
         for totals, width in self._families.values():
             before = totals.settled
@@ -55,12 +56,12 @@ class SeriesBudget:
         folded: dict[tuple[str, ...], int] = {(name,): count for name, count in self._folded().items() if count}
         return [
             samples_of(BY_NAME["flowatlas_series_folded_total"], folded),
-            samples_of(BY_NAME["flowatlas_series_expired_total"], {(): self._expired}),
+            samples_of(BY_NAME["flowatlas_series_expired_total"], {(): self.expired}),
         ]
 
     def state(self) -> Frames:
         """What was folded by family, and under no name what went."""
-        counts = {**self._folded(), "": self._expired}
+        counts = {**self._folded(), "": self.expired}
         return {"counts": pl.DataFrame({"family": list(counts), "count": list(counts.values())}, schema=_COUNTS)}
 
     def restore(self, frames: Frames) -> int:
@@ -68,7 +69,7 @@ class SeriesBudget:
         if not fits(frames, counts=_COUNTS):
             return rows_of(frames)
         self._folded_before = dict(frames["counts"].iter_rows())
-        self._expired = self._folded_before.pop("", 0)
+        self.expired = self._folded_before.pop("", 0)
         return 0
 
     def _folded(self) -> dict[str, int]:

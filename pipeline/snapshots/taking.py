@@ -67,7 +67,12 @@ class Snapshots:
         Raises TransientError where a disk refuses, PermanentError where another process has taken over.
         """
         began = time.monotonic()
-        values = {"places": places, "batches": self._intake.state(), "meters": self._meters.state()}
+        values = {
+            "places": places,
+            "batches": self._intake.state(),
+            "meters": self._meters.state(),
+            "expired": self._stages.expired,
+        }
         if values == self._last and write_history is None:
             return
         held = {} if write_history is None else {"lake"}
