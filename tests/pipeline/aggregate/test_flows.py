@@ -158,6 +158,7 @@ def test_metrics_equal_a_count_by_hand(history: list[tuple[Snapshot, list[dict[s
 def test_every_flow_metric_of_the_catalogue_is_there() -> None:
     prefixes = (
         "flowatlas_pipeline_",
+        "flowatlas_series_",
         "flowatlas_policy_",
         "flowatlas_state_",
         "flowatlas_build_",
