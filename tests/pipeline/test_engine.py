@@ -488,7 +488,6 @@ def test_counters_and_dns_are_in_the_history_with_names(tmp_path: Path) -> None:
     assert (exchange["source_name"], exchange["client_ip"], exchange["name_class"]) == ("front-1-x", FRONT_A, "outside")
 
 
-
 def test_interface_counters_of_known_pods_are_exposed_as_they_are() -> None:
     """An unknown pod's are counted as rows alone."""
     bench = Bench([counters(0, FRONT_A, "10.0.1.77"), counters(1, FRONT_A, scope=1)])
