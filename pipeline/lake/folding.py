@@ -21,7 +21,7 @@ from .tables import DERIVED, FLOWS, FLOWS_1H, FLOWS_1M, POLICY_EVENTS, SUMS, Lak
 
 FOLDED: Final = "flowatlas#folded"
 """The transaction of derived tables: its number is the version of FLOWS."""
-_ROWS_AT_A_TIME: Final = 2_000_000
+_ROWS_AT_A_TIME: Final = 300_000
 _HASHES: Final = {"hash": 1, "other_hash": 2}
 """128 bits that stand for a key: no two keys of any cluster will have them alike."""
 _KEYS: Final = tuple(name for name in FLOWS_1M.columns if name not in SUMS)

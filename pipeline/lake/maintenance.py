@@ -22,7 +22,7 @@ from deltalake.exceptions import CommitFailedError
 from ..errors import TransientError
 from ..outputs.coding import coded_schema
 from .folding import fold, merged
-from .parts import MAX_FILE_ROWS, files_of, removal, settle_of, write_parts
+from .parts import files_of, removal, settle_of, write_parts
 from .store import MAINTENANCE, REFUSALS, Store
 from .tables import FLOWS, TABLES, LakeTable
 
@@ -32,8 +32,8 @@ READERS_HOURS: Final = 24
 """How long a file stays after it was taken out of its table, unless a setting says otherwise."""
 LOOSE_FILES: Final = 32
 """So many small files of an hour are merged before the hour is over."""
-RUN_ROWS: Final = 2_000_000
-"""So many rows are sorted at once: some 600 bytes of memory each."""
+RUN_ROWS: Final = 300_000
+"""So many rows are merged at once, into one file; files of half as many are large enough."""
 _LEVEL: Final = 3
 _IDLE: Final = timedelta(minutes=10)
 """After the end of an hour or a day this long nothing but late rows is expected of it."""
@@ -93,12 +93,12 @@ def compact(store: Store, table: LakeTable, at: DeltaTable, now: datetime, flows
     count = 0
     for partition, files in _loose(table, at, now, flows):
         for lot in _lots(files, RUN_ROWS):
-            if len(lot) < 2 and not table.sums and _is_sorted(lot[0]["path"]):
+            if len(lot) < 2 and (not table.sums or _is_sorted(lot[0]["path"])):
                 continue
-            paths = [unquote(file["path"]) for file in lot]
-            rows = store.scan(table, paths).collect(engine="in-memory")
-            codes = coded_schema(table.stored, pl.Categories.random())  # as text, to write them costs double
-            rows = merged(rows, table).cast(codes).sort("time", maintain_order=True)
+            codes = coded_schema(table.stored, pl.Categories.random())  # text takes three times the memory, and time
+            parts = [store.scan(table, [unquote(file["path"])]).collect().cast(codes) for file in lot]
+            rows = merged(pl.concat(parts), table).sort("time", maintain_order=True)
+            del parts
             actions = write_parts(store, table, rows, _SORTED, level=_LEVEL, is_new=False, partition=partition)
             gone = [removal(file, table, is_change=False) for file in lot]
             _commit(store, table, at, [*gone, *actions], [action.path for action in actions])
@@ -135,8 +135,11 @@ def _loose(
         return
     keys = [f"partition.{name}" for name in table.partitions]
     for values, part in files.sort("min.time", "path").group_by(keys, maintain_order=True):
-        rows = [file for file in part.to_dicts() if _is_finished(file["path"], flows)]
-        small = [file for file in rows if not _is_sorted(file["path"]) or file["num_records"] < MAX_FILE_ROWS // 2]
+        small = [
+            file
+            for file in part.to_dicts()
+            if file["num_records"] < RUN_ROWS // 2 and _is_finished(file["path"], flows)
+        ]
         is_over = now > _end(table, values) + _IDLE
         loose = [file for file in small if not _is_sorted(file["path"])]
         if len(loose) >= LOOSE_FILES or (is_over and loose):

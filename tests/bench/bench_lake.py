@@ -1,10 +1,10 @@
 """The history: what a flow costs to write and to keep, how long questions take, and nfdump with the same flows.
 
 `python -m tests.bench.bench_lake [FLOWS]`, ten million by default. A million flows of the generated cluster are
-attributed and written again and again under later times and other ids, in commits of half a million; then the tables are
-cared for once. Prints one JSON line a figure. Ids, ports, times and sizes are random, which no real cluster's are, so
-bytes a flow are the most that one would see. nfdump (Debian) is given the same addresses, ports, times and sizes as
-NetFlow version 5, which has no names, policies or round trips; without it its lines are left out.
+attributed and written again and again under later times and other ids, in commits of half a million; then the tables
+are cared for once. Prints one JSON line a figure. Ids, ports, times and sizes are random, which no real
+cluster's are, so bytes a flow are the most that one would see. nfdump (Debian) is given the same addresses, ports,
+times and sizes as NetFlow version 5, which has no names, policies or round trips; without it its lines are left out.
 """
 
 from __future__ import annotations
@@ -221,9 +221,11 @@ def _told(files: Path, flags: list[str]) -> str:
 def _netflow(rows: pl.DataFrame, first: int) -> list[bytes]:
     """Packets of 30 records each (RFC 3954 tells of version 5's successor; the layout is Cisco's)."""
     record = np.dtype(
-        [("src", ">u4"), ("dst", ">u4"), ("hop", ">u4"), ("in", ">u2"), ("out", ">u2"), ("packets", ">u4")]
-        + [("bytes", ">u4"), ("first", ">u4"), ("last", ">u4"), ("sport", ">u2"), ("dport", ">u2"), ("pad", "u1")]
-        + [("flags", "u1"), ("protocol", "u1"), ("tos", "u1"), ("more", ">u4", 2)]
+        [
+            *(("src", ">u4"), ("dst", ">u4"), ("hop", ">u4"), ("in", ">u2"), ("out", ">u2"), ("packets", ">u4")),
+            *(("bytes", ">u4"), ("first", ">u4"), ("last", ">u4"), ("sport", ">u2"), ("dport", ">u2"), ("pad", "u1")),
+            *(("flags", "u1"), ("protocol", "u1"), ("tos", "u1"), ("more", ">u4", 2)),
+        ]
     )
     table = np.zeros(rows.height, record)
     texts = rows.select("src_ip", "backend_ip").unpivot()["value"].unique()
