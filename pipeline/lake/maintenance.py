@@ -32,7 +32,7 @@ READERS_HOURS: Final = 24
 """How long a file stays after it was taken out of its table, unless a setting says otherwise."""
 LOOSE_FILES: Final = 32
 """So many small files of an hour are merged before the hour is over."""
-RUN_ROWS: Final = 300_000
+RUN_ROWS: Final = 150_000
 """So many rows are merged at once, into one file; files of half as many are large enough."""
 _LEVEL: Final = 3
 _IDLE: Final = timedelta(minutes=10)
