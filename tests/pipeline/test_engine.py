@@ -11,7 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import polars as pl
 import pytest
@@ -22,7 +22,7 @@ from pipeline import engine as engine_module
 from pipeline import stages as stages_module
 from pipeline.aggregate.families import families
 from pipeline.attribution.aliases import may_be_alias
-from pipeline.bus import Message
+from pipeline.bus import Message, Places
 from pipeline.catalog import METRICS
 from pipeline.cli.main import main
 from pipeline.config import PipelineConfig
@@ -65,8 +65,11 @@ class ScriptedReader:
         if self.refusals[what]:
             raise self.refusals[what].popleft()
 
-    def start(self) -> None:
+    def start(self, places: Places | None = None) -> None:
         self._refuse("start")
+
+    def places(self) -> Places:
+        return {}
 
     def poll(self, timeout_s: float) -> list[Message]:
         given = self.polls.popleft() if self.polls else []
@@ -326,7 +329,7 @@ def test_where_dns_told_no_name_the_history_has_the_one_that_the_client_asked_fo
     """Of the outside alone, on every row of the connection; an address that was asked for is no name."""
     site, other, third = "203.0.113.7", "203.0.113.8", "203.0.113.9"
     answer = dns_answers.Answer("site.example", at=NOW // SECOND - 1, client=FRONT_A, address=site, ttl=30)
-    said = {"app_protocol": 1, "server_name": "said.example"}
+    said: dict[str, Any] = {"app_protocol": 1, "server_name": "said.example"}
     flows = [
         flow(FRONT_A, site, 443, flow_id=1, **said),
         flow(FRONT_A, other, 443, flow_id=2, **said),

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from collector.schema import STATE, pack_record
-from pipeline.cli.main import main
 from pipeline.cli.arguments import moment
+from pipeline.cli.main import main
 from pipeline.outputs.lake import Lake
 from tests.collector.packets.captures import pcap
 from tests.collector.packets.frames import CASES
