@@ -299,6 +299,7 @@ class Engine:
         while self._intake.refused:
             self._reader.quarantine(*self._intake.refused[0])
             self._intake.refused.popleft()
+            self._hinted_at = -math.inf  # a commit waits until what was put aside has arrived
 
     def _retry(self, action: Callable[[], None], stop: threading.Event, deadline: float = math.inf) -> bool:
         """Call `action` until it goes through, with back-off; False where `stop` or the deadline came first."""
