@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,10 +31,13 @@ _OUTCOMES: Final = (OUTCOMES.index("open"), OUTCOMES.index("closed"), _REFUSED)
 class Ledger:
     """Makes batches of flows by a seed, each flow with an identity of its own, and remembers what they come to."""
 
-    def __init__(self, seed: int, rows: int = 20) -> None:
+    def __init__(self, seed: int, rows: int = 20, restarts: float = 0.02) -> None:
+        """A batch has up to `rows`; before a share `restarts` of them their collector began anew."""
         self._chance = random.Random(seed)
         self._columns_chance = np.random.default_rng(seed)
         self._rows = rows
+        self._restarts = restarts
+        self._refused_of: dict[bytes, int] = {}
         self._seq = Counter[tuple[str, int]]()
         self._epoch = dict.fromkeys(SOURCES, 1)
         self.batches = self.rows = self.bytes = self.refused = 0
@@ -44,18 +47,34 @@ class Ledger:
     def batch(self, time_ns: int = NOW) -> Batch:
         """The next batch of some node, of connections that began a second before `time_ns`."""
         node = self._chance.choice(tuple(SOURCES))
-        if self._chance.random() < 0.02:  # the collector began anew
-            self._epoch[node] += 1
-        epoch = self._epoch[node]
-        seq = self._seq[node, epoch]
-        self._seq[node, epoch] += 1
         columns = self._columns(node, self._chance.randint(1, self._rows), time_ns)
         rows, size = len(columns["flow_id"]), int(columns["bytes"].sum() + columns["reply_bytes"].sum())
+        made = Batch(FLOWS.name, node, *self._name(node), rows, size, encode(FLOWS, columns))
+        self._refused_of[made.value] = int((columns["outcome"] == _REFUSED).sum())
+        return self._noted(made)
+
+    def renamed(self, one: Batch) -> Batch:
+        """The rows of a batch under the next name of its node: cheap, and without identities of their own."""
+        epoch, seq = self._name(one.node)
+        return self._noted(replace(one, epoch=epoch, seq=seq))
+
+    def knows(self, other: Ledger) -> None:
+        """Let batches of another ledger be renamed."""
+        self._refused_of.update(other._refused_of)
+
+    def _name(self, node: str) -> tuple[int, int]:
+        if self._chance.random() < self._restarts:
+            self._epoch[node] += 1
+        epoch = self._epoch[node]
+        self._seq[node, epoch] += 1
+        return epoch, self._seq[node, epoch] - 1
+
+    def _noted(self, made: Batch) -> Batch:
         self.batches += 1
-        self.rows += rows
-        self.bytes += size
-        self.refused += int((columns["outcome"] == _REFUSED).sum())
-        return Batch(FLOWS.name, node, epoch, seq, rows, size, encode(FLOWS, columns))
+        self.rows += made.rows
+        self.bytes += made.byte_sum
+        self.refused += self._refused_of[made.value]
+        return made
 
     def _columns(self, node: str, rows: int, time_ns: int) -> dict[str, Any]:
         chance = self._columns_chance
@@ -115,10 +134,13 @@ class Account:
         return "\n".join([head, *rows, *(f"{what:24}{count:53,}" for what, count in self.identities.items())])
 
 
-def reconcile(ledger: Ledger, page: str, lake: Path | None = None, lost: Lost = Lost()) -> Account:
+def reconcile(
+    ledger: Ledger, page: str, lake: Path | None = None, lost: Lost = Lost(), *, is_ordered: bool = True
+) -> Account:
     """Hold a page of metrics, and a history, against the ledger.
 
-    Where rows were lost the counts of connections by outcome cannot be known, and are left out.
+    Where rows were lost the counts of connections by outcome cannot be known, and are left out; where batches overtake
+    each other (`is_ordered` is False) some are missing for a while, which stays counted.
     """
     told = totals(page)
     lines = [
@@ -131,7 +153,8 @@ def reconcile(ledger: Ledger, page: str, lake: Path | None = None, lost: Lost = 
     ]
     if lost == Lost():
         lines.append(("refused", ledger.refused, 0, told["flowatlas_connection_failures_total"]))
-        lines.append(("missing batches", 0, 0, told["flowatlas_pipeline_missing_batches_total"]))
+        if is_ordered:
+            lines.append(("missing batches", 0, 0, told["flowatlas_pipeline_missing_batches_total"]))
     identities = {}
     if lake is not None:
         history = scan_flows(lake).select("flow_id", size=pl.col("bytes") + pl.col("reply_bytes")).collect()

@@ -19,6 +19,7 @@ import pytest
 
 from collector.schema import FLOWS, Batch, pack_record
 from collector.sinks.segments import segment_name
+from pipeline.bus import Reader
 from pipeline.bus.files import FileReader
 from pipeline.config import PipelineConfig
 from pipeline.engine import Engine
@@ -96,13 +97,16 @@ class Disk:
         for lock in (self.root / "snapshot" / GROUP / "0" / "lock", *self.root.glob("bus/**/*.lock")):
             lock.unlink(missing_ok=True)
 
-    def account(self) -> Account:
+    def account(self, *, is_ordered: bool = True) -> Account:
         """What the last life has shown, and the history, against the ledger."""
-        return reconcile(self.ledger, self.publication.text().decode(), self.lake)
+        return reconcile(self.ledger, self.publication.text().decode(), self.lake, is_ordered=is_ordered)
 
 
-def live(disk: Disk, until: int = 0, on_turn: Callable[[], None] = lambda: None) -> int:
-    """One life: take up what is there, ship a batch at every turn, end when `until` are left. The engine's result."""
+def live(disk: Disk, until: int = 0, on_turn: Callable[[], None] = lambda: None, reader: Reader | None = None) -> int:
+    """One life: take up what is there, ship a batch at every turn, end when `until` are left. The engine's result.
+
+    It reads the disk's bus, or `reader`.
+    """
     stop = threading.Event()
 
     def turn() -> None:
@@ -122,7 +126,7 @@ def live(disk: Disk, until: int = 0, on_turn: Callable[[], None] = lambda: None)
         lake_flush_rows=disk.flush_rows,
     )
     disk.publication = Publication()
-    reader = FileReader(config.bus, GROUP, [FLOWS.topic])
+    reader = reader or FileReader(config.bus, GROUP, [FLOWS.topic])
     lake = Lake(disk.lake, app=f"{GROUP}/0")
     folder = SnapshotFolder(disk.root / "snapshot", GROUP)
     engine = Engine(config, reader, lambda _: CLUSTER, disk.publication, lake, folder=folder, turn=turn)
