@@ -1,6 +1,6 @@
 # The two commands that matter are `make demo` and `make test`; both set up whatever they need first.
 .DEFAULT_GOAL := help
-.PHONY: help setup apiserver manifest-tools manifests deploy-check sbom demo test lint format bench fuzz faults docs site licences lock clean
+.PHONY: help setup apiserver manifest-tools manifests deploy-check sbom demo test lint format bench fuzz faults docs site licences audit lock clean
 SHELL := /bin/sh
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):/usr/sbin:/sbin:$(PATH)
@@ -86,6 +86,9 @@ site: .venv/.ready ## the docs as a site in build/site; a dead link fails
 
 licences: .venv/.ready ## the licence of everything that is installed with Flowatlas
 	@$(BIN)/python -m tests.packaging.licences
+
+audit: .venv/.ready ## known vulnerabilities of what is locked (asks the package index for them)
+	@$(BIN)/uv tool run pip-audit --disable-pip --require-hashes -r requirements.lock
 
 lock: .venv/.ready ## resolve pyproject.toml anew into requirements.lock
 	$(BIN)/uv pip compile --upgrade --universal --generate-hashes --no-emit-index-url --python-version 3.11 pyproject.toml --group dev --all-extras -o requirements.lock --quiet
