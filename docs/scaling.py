@@ -25,7 +25,7 @@ class Cluster:
     """Of one node at an interval of 1 s: counters, DNS and drops, a few kilobytes each."""
     worker_flows_per_second: float = 300_000.0
     """One worker on one core, all metrics and the history written (README)."""
-    history_bytes_per_flow: float = 12.0
+    history_bytes_per_flow: float = 23.0
     utilization: float = 0.6
     """How much of a worker is planned for: the rest is for uneven shares and for catching up."""
     partitions_per_worker: int = 3
