@@ -233,7 +233,7 @@ def _next_steps(output: Path) -> list[str]:
     return [
         *([f"{PREVIEW}  every dashboard, drawn: open it in a browser"] if (output / PREVIEW).exists() else []),
         "metrics.prom     the metrics at the end of the run, as Prometheus read them",
-        "lake/            the attributed flows as Parquet: FLOWATLAS_LAKE="
+        "lake/            the history as Delta tables: FLOWATLAS_LAKE="
         + str(output / "lake")
         + " and the notebook",
         "                 notebooks/01-who-talks-to-whom.ipynb",
