@@ -9,7 +9,22 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from . import answers, capture, dialling, dns, endpoints, entrances, overlay, plaintext, policies, ports
+from . import (
+    answers,
+    capture,
+    denials,
+    dialling,
+    dns,
+    endpoints,
+    entrances,
+    interfaces,
+    overlay,
+    plaintext,
+    policies,
+    ports,
+    probing,
+    spreading,
+)
 from .evidence import Evidence, Source
 from .finding import Finding, in_order
 
@@ -34,18 +49,27 @@ CHECKS: Final[tuple[Check, ...]] = (
     _check("routes to Services that are not there", entrances.broken_routes, "state"),
     _check("Service addresses that a node does not translate", dialling.untranslated, "state", "history"),
     _check("endpoints that are ready and do not answer", answers.unanswering, "state", "history"),
+    _check("Services that are uneven over their endpoints", spreading.uneven, "metrics"),
+    _check("session affinity that is not kept", spreading.broken_affinity, "metrics"),
     _check("DNS that fails", dns.failing_dns, "metrics"),
+    _check("DNS past the cluster's", dns.past_cluster_dns, "metrics"),
+    _check("DNS questions that a search list wastes", dns.wasted_searches, "metrics"),
+    _check("workloads that try many ports in vain", probing.probing, "metrics"),
     _check("policies that select the pod", policies.policies_of_pod, "state"),
     _check("connections of the pod that policies denied", policies.denied, "state", "history"),
+    _check("policies that deny much", denials.denying_policies, "history"),
     _check("connections that went against policies", policies.mismatched, "history"),
     _check("packets too large for their way", overlay.too_large_packets, "metrics"),
     _check("segments sent again between nodes", overlay.retransmits_between_nodes, "history"),
+    _check("pods' interfaces that drop packets or count errors", interfaces.pod_interfaces, "metrics"),
+    _check("nodes' interfaces that drop packets or count errors", interfaces.node_interfaces, "metrics"),
     _check("plaintext to a mesh", plaintext.plaintext, "metrics"),
     _check("nodes that nobody tells of", capture.unseen_nodes, "state", "metrics"),
     _check("traffic that is in no flow", capture.uncovered_nodes, "metrics"),
 )
 
-NAMES: Final = frozenset((*endpoints.NAMES, *dns.NAMES, *overlay.NAMES, *plaintext.NAMES, *capture.NAMES))
+_READING: Final = (capture, dns, endpoints, interfaces, overlay, plaintext, probing, spreading)
+NAMES: Final = frozenset(name for module in _READING for name in module.NAMES)
 """The metrics that the checks read."""
 
 

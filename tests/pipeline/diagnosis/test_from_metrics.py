@@ -1,9 +1,9 @@
-"""What the pipeline's metrics tell: DNS, packets too large, plaintext, nodes unseen and uncovered."""
+"""What the pipeline's metrics tell: DNS and its use, packets too large, plaintext, nodes unseen and uncovered."""
 
 from __future__ import annotations
 
 from pipeline.diagnosis.capture import uncovered_nodes, unseen_nodes
-from pipeline.diagnosis.dns import failing_dns
+from pipeline.diagnosis.dns import failing_dns, past_cluster_dns, wasted_searches
 from pipeline.diagnosis.overlay import retransmits_between_nodes, too_large_packets
 from pipeline.diagnosis.plaintext import plaintext
 from tests.pipeline.diagnosis.broken_cluster import dialled, evidence, node, pod, service, told
@@ -51,6 +51,30 @@ def test_of_a_service_only_what_concerns_its_pods_is_told() -> None:
 def test_a_few_failures_among_many_questions_are_not_told() -> None:
     assert not list(failing_dns(evidence(metrics=questions("web", "SERVFAIL", 3) + questions("web", "NOERROR", 97))))
     assert not list(failing_dns(evidence(metrics=questions("web", "SERVFAIL", 2))))
+
+
+def test_questions_past_the_clusters_dns_are_told() -> None:
+    (finding,) = past_cluster_dns(evidence(metrics=pair("flowatlas_dns_bypass_queries_total", 3)))
+    assert (finding.severity, finding.subject) == ("warning", "workload shop/web")
+    assert finding.problem == "it asks db/sql and not the cluster's DNS"
+    assert finding.evidence == ("3 questions since the pipeline started",)
+    assert not list(past_cluster_dns(evidence(metrics=pair("flowatlas_dns_bypass_queries_total", 0))))
+
+
+def searched(search: int, outside: int) -> str:
+    who = 'flowatlas_dns_queries_total{source_namespace="shop",source_workload="web"'
+    return f'{who},name_class="search"}} {search}\n{who},name_class="outside"}} {outside}\n'
+
+
+def test_questions_that_a_search_list_wastes_are_a_note() -> None:
+    (finding,) = wasted_searches(evidence(metrics=searched(750, 250)))
+    assert (finding.severity, finding.subject) == ("note", "workload shop/web")
+    assert finding.problem == "75% of its questions to DNS are names that only its search list makes"
+
+
+def test_few_questions_and_half_of_many_are_no_waste() -> None:
+    assert not list(wasted_searches(evidence(metrics=searched(750, 249))))
+    assert not list(wasted_searches(evidence(metrics=searched(5000, 5000))))
 
 
 def test_packets_that_were_too_large_are_told_and_other_drops_are_not() -> None:
