@@ -10,6 +10,8 @@ from .evidence import Evidence, Name, counted, full
 from .finding import Finding, Severity
 
 CHECK: Final = "dns"
+BYPASS: Final = "dns-bypass"
+SEARCHES: Final = "dns-searches"
 _QUERIES: Final = "flowatlas_dns_queries_total"
 _BYPASS: Final = "flowatlas_dns_bypass_queries_total"
 NAMES: Final = (_QUERIES, _BYPASS)
@@ -59,7 +61,7 @@ def past_cluster_dns(evidence: Evidence) -> Iterator[Finding]:
             continue
         columns = "NAME:.metadata.name,POLICY:.spec.dnsPolicy,SERVERS:.spec.dnsConfig.nameservers"
         yield Finding(
-            CHECK,
+            BYPASS,
             "warning",
             f"workload {full((from_ns, from_name))}",
             f"it asks {full((to_ns, to_name))} and not the cluster's DNS",
@@ -77,7 +79,7 @@ def wasted_searches(evidence: Evidence) -> Iterator[Finding]:
         if total < MANY or searched <= SEARCHED * total or not evidence.is_asked((namespace, workload)):
             continue
         yield Finding(
-            CHECK,
+            SEARCHES,
             "note",
             f"workload {full((namespace, workload))}",
             f"{searched / total:.0%} of its questions to DNS are names that only its search list makes",

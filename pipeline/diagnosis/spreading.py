@@ -12,6 +12,7 @@ from .evidence import Evidence, Name, counted, full
 from .finding import Finding
 
 CHECK: Final = "spreading"
+AFFINITY: Final = "affinity"
 _GINI: Final = "flowatlas_service_endpoint_gini_ratio"
 _SENT: Final = "flowatlas_service_endpoint_connections_total"
 _AFFINITY: Final = "flowatlas_service_affinity_connections_total"
@@ -59,7 +60,7 @@ def broken_affinity(evidence: Evidence) -> Iterator[Finding]:
         if not count or not _is_asked(evidence, (namespace, service)):
             continue
         yield Finding(
-            CHECK,
+            AFFINITY,
             "warning",
             f"Service {full((namespace, service))} port {port}",
             "clients come to another endpoint although theirs is ready, against sessionAffinity ClientIP",

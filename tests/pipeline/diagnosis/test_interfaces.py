@@ -26,11 +26,14 @@ def test_a_pods_drops_are_told_with_their_share_and_each_way() -> None:
     )
 
 
-def test_a_nodes_errors_and_drops_are_one_finding() -> None:
+def test_a_nodes_errors_and_drops_are_a_finding_each() -> None:
     metrics = counters(NODE, receive_packets=900, receive_packets_dropped=101, transmit_errors=11)
-    (finding,) = node_interfaces(evidence(metrics=metrics))
-    assert finding.subject == "node n1 interface eth0"
-    assert finding.problem == "10.1% of its packets were dropped and 11 errors"
+    found = list(node_interfaces(evidence(metrics=metrics)))
+    assert [(finding.check, finding.problem) for finding in found] == [
+        ("interface-drops", "10.1% of its packets were dropped"),
+        ("interface-errors", "it counted 11 errors"),
+    ]
+    assert {finding.subject for finding in found} == {"node n1 interface eth0"}
 
 
 def test_an_interface_that_dropped_everything_is_told() -> None:
