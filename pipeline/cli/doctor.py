@@ -35,8 +35,9 @@ def add(commands: Subparsers) -> None:
         help="what is the matter: Services, ports, routes, DNS, policies, nodes",
         description="Look for what goes wrong in clusters: Services without ready endpoints, target ports that pods "
         "do not have, load balancers without an address, routes to nowhere, Service addresses that a node does not "
-        "translate, DNS that fails, denials, MTUs that do not fit, traffic that is not seen. Each finding has its "
-        "evidence and the next command. It reads what it is given: the objects, the history, a pipeline's metrics; "
+        "translate, uneven Services, DNS that fails or is passed by, scans, denials, MTUs that do not fit, "
+        "interfaces that drop packets, traffic that is not seen. Each finding has its evidence and the next command. "
+        "It reads what it is given: the objects, the history, a pipeline's metrics; "
         "what it could not look for is said. Exit code 1 where something is broken.",
         epilog="examples: flowatlas doctor --state state.yaml --lake lake; "
         "flowatlas doctor --state state.yaml --lake lake --pod shop/web-1; "
