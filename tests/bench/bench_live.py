@@ -38,7 +38,7 @@ from tests.bench.live_run import Page, Running, quantile
 from tests.bench.live_sender import PILE
 from tests.kafka_broker import KafkaBroker, KafkaUnavailableError
 
-BACKLOG_SECONDS: Final = 30
+BACKLOG_SECONDS: Final = 20
 """Of RATE flows a second: what the turns with and without snapshots count."""
 DOWN_RATE: Final = 30_000
 TURNS: Final = ("with", "without", "without", "with")

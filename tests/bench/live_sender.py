@@ -25,8 +25,6 @@ from collector.schema import FLOWS, Batch, Column, encode, ordered
 from tests.bench import history
 
 PILE: Final = "pile"
-VARIANTS: Final = 3
-"""Batches of a node that differ in more than their times."""
 SECOND_NS: Final = 10**9
 
 
@@ -47,8 +45,8 @@ class Template:
         return Batch(FLOWS.name, node, epoch, seq, self.rows, self.byte_sum, value)
 
 
-def templates(rows: int, seed: int = 1) -> list[list[Template]]:
-    """VARIANTS batches of `rows` rows of each node."""
+def templates(rows: int, seed: int = 1) -> list[Template]:
+    """What each node sees every second, as of connections that last: `rows` rows."""
     where = history.addresses()
     generator = np.random.default_rng(seed)
 
@@ -57,17 +55,17 @@ def templates(rows: int, seed: int = 1) -> list[list[Template]]:
         byte_sum = sum(int(np.asarray(columns[name]).sum()) for name in FLOWS.bytes_columns)
         return Template(columns, rows, byte_sum)
 
-    return [[template(node) for _ in range(VARIANTS)] for node in range(history.NODES)]
+    return [template(node) for node in range(history.NODES)]
 
 
-def ship(producer: Any, of_nodes: list[list[Template]], seconds: int, due: Callable[[int], int]) -> Any:
+def ship(producer: Any, of_nodes: list[Template], seconds: int, due: Callable[[int], int]) -> Any:
     """Send `seconds` batches of each node; `due` waits for a turn and returns the time at which it has come."""
     epoch = time.time_ns()
     made = np.zeros((seconds, history.NODES), np.int64)
     for second in range(seconds):
         for node, of_node in enumerate(of_nodes):
             made[second, node] = now = due(second * history.NODES + node)
-            batch = of_node[second % VARIANTS].at(f"node{node}", epoch, second, now)
+            batch = of_node.at(f"node{node}", epoch, second, now)
             producer.send(batch.topic, key=batch.key, value=batch.value, headers=list(batch.headers().items()))
     producer.flush(60)
     return made
@@ -77,7 +75,7 @@ def main() -> None:
     servers, rate, seconds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     log = sys.argv[4] if len(sys.argv) > 4 else None
     of_nodes = templates(max(1, rate // history.NODES))
-    rows = of_nodes[0][0].rows
+    rows = of_nodes[0].rows
     producer: Any = KafkaProducer(bootstrap_servers=servers, max_request_size=2_000_000, metrics_enabled=False)
     producer.partitions_for(FLOWS.topic)  # it knows the brokers before the first turn
     began_ns, turn_ns, behind_ns = time.time_ns(), SECOND_NS // history.NODES, 0
