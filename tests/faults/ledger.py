@@ -31,8 +31,11 @@ _OUTCOMES: Final = (OUTCOMES.index("open"), OUTCOMES.index("closed"), _REFUSED)
 class Ledger:
     """Makes batches of flows by a seed, each flow with an identity of its own, and remembers what they come to."""
 
-    def __init__(self, seed: int, rows: int = 20, restarts: float = 0.02) -> None:
+    def __init__(
+        self, seed: int, rows: int = 20, restarts: float = 0.02, nodes: tuple[str, ...] = tuple(SOURCES)
+    ) -> None:
         """A batch has up to `rows`; before a share `restarts` of them their collector began anew."""
+        self._nodes = nodes
         self._chance = random.Random(seed)
         self._columns_chance = np.random.default_rng(seed)
         self._rows = rows
@@ -46,7 +49,7 @@ class Ledger:
 
     def batch(self, time_ns: int = NOW) -> Batch:
         """The next batch of some node, of connections that began a second before `time_ns`."""
-        node = self._chance.choice(tuple(SOURCES))
+        node = self._chance.choice(self._nodes)
         columns = self._columns(node, self._chance.randint(1, self._rows), time_ns)
         rows, size = len(columns["flow_id"]), int(columns["bytes"].sum() + columns["reply_bytes"].sum())
         made = Batch(FLOWS.name, node, *self._name(node), rows, size, encode(FLOWS, columns))
@@ -107,9 +110,11 @@ class Ledger:
 class Lost:
     """What counters of losses say."""
 
-    batches: int = 0
     rows: int = 0
     bytes: int = 0
+
+
+NOTHING: Final = Lost()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,23 +140,30 @@ class Account:
 
 
 def reconcile(
-    ledger: Ledger, page: str, lake: Path | None = None, lost: Lost = Lost(), *, is_ordered: bool = True
+    ledger: Ledger,
+    page: str,
+    lake: Path | None = None,
+    lost: Lost = NOTHING,
+    *,
+    is_ordered: bool = True,
+    fallen: int = 0,
 ) -> Account:
     """Hold a page of metrics, and a history, against the ledger.
 
-    Where rows were lost the counts of connections by outcome cannot be known, and are left out; where batches overtake
-    each other (`is_ordered` is False) some are missing for a while, which stays counted.
+    Where rows were lost, counts that counters of losses do not tell are left out; where batches overtake
+    each other (`is_ordered` is False) some are missing for a while, which stays counted. `fallen` counters are a fault.
     """
     told = totals(page)
     lines = [
-        ("batches", ledger.batches, lost.batches, told["flowatlas_pipeline_batches_total"]),
         ("rows", ledger.rows, lost.rows, told["flowatlas_pipeline_rows_total"]),
         ("connections", ledger.rows, lost.rows, told["flowatlas_connections_total"]),
         ("bytes of workloads", ledger.bytes, lost.bytes, told["flowatlas_flow_bytes_total"]),
         ("bytes of Services", ledger.bytes, lost.bytes, told["flowatlas_service_bytes_total"]),
+        ("fallen counters", 0, 0, fallen),
         ("duplicates", ledger.again, 0, told["flowatlas_pipeline_duplicate_batches_total"]),
     ]
-    if lost == Lost():
+    if lost == NOTHING:
+        lines.insert(0, ("batches", ledger.batches, 0, told["flowatlas_pipeline_batches_total"]))
         lines.append(("refused", ledger.refused, 0, told["flowatlas_connection_failures_total"]))
         if is_ordered:
             lines.append(("missing batches", 0, 0, told["flowatlas_pipeline_missing_batches_total"]))

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ import pytest
 
 from collector.schema import FLOWS, Batch, pack_record
 from collector.sinks.segments import segment_name
+from pipeline.aggregate.samples import Samples
 from pipeline.bus import Reader
 from pipeline.bus.files import FileReader
 from pipeline.config import PipelineConfig
@@ -28,7 +30,7 @@ from pipeline.outputs.lake import Lake
 from pipeline.outputs.publication import Publication
 from pipeline.snapshots.folder import SnapshotFolder
 from pipeline.state import ClusterState
-from tests.faults.ledger import Account, Ledger, reconcile
+from tests.faults.ledger import NOTHING, Account, Ledger, Lost, reconcile
 from tests.pipeline.shipments import NOW
 from tests.pipeline.small_cluster import small_cluster
 
@@ -42,6 +44,9 @@ CALLS: Final[tuple[tuple[Any, str], ...]] = (
 """What changes the disk; a commit of a Delta table is one call, for its library makes it whole or not at all."""
 
 
+COUNTED: Final = ("flowatlas_flow_bytes_total", "flowatlas_connections_total", "flowatlas_pipeline_rows_total")
+
+
 class Death(BaseException):
     """The life ends here: nothing of ours catches it."""
 
@@ -51,6 +56,25 @@ class Unhurried(PipelineConfig):
 
     def __post_init__(self) -> None:
         """Nothing is refused."""
+
+
+class Seen(Publication):
+    """Notes which counters of flows were ever less than somebody may have seen, over all lives."""
+
+    def __init__(self, most: Counter[str], fallen: set[str]) -> None:
+        super().__init__()
+        self._most = most
+        self._fallen = fallen
+
+    def publish(self, metrics: Sequence[Samples]) -> None:
+        for samples in metrics:
+            name = samples.metric.name
+            if name in COUNTED:
+                total = int(samples.values.sum())
+                if total < self._most[name]:
+                    self._fallen.add(name)
+                self._most[name] = max(total, self._most[name])
+        super().publish(metrics)
 
 
 @dataclass
@@ -69,6 +93,9 @@ class Disk:
     chance: random.Random = field(default_factory=lambda: random.Random(5))
     publication: Publication = field(default_factory=Publication)
     """What the last life has shown."""
+    most: Counter[str] = field(default_factory=Counter)
+    fallen: set[str] = field(default_factory=set)
+    """Counters that were less than they had been."""
 
     @property
     def lake(self) -> Path:
@@ -93,13 +120,15 @@ class Disk:
         os.replace(name.with_suffix(".part"), name)  # noqa: PTH105 - see above
 
     def forget_locks(self) -> None:
-        """Let a life begin beside another, as file systems do whose locks end with a lease."""
+        """Let a life begin beside another, as file systems do whose locks end with a lease. Each has its own page."""
+        self.most = Counter()
         for lock in (self.root / "snapshot" / GROUP / "0" / "lock", *self.root.glob("bus/**/*.lock")):
             lock.unlink(missing_ok=True)
 
-    def account(self, *, is_ordered: bool = True) -> Account:
+    def account(self, lost: Lost = NOTHING, *, is_ordered: bool = True) -> Account:
         """What the last life has shown, and the history, against the ledger."""
-        return reconcile(self.ledger, self.publication.text().decode(), self.lake, is_ordered=is_ordered)
+        page = self.publication.text().decode()
+        return reconcile(self.ledger, page, self.lake, lost, is_ordered=is_ordered, fallen=len(self.fallen))
 
 
 def live(disk: Disk, until: int = 0, on_turn: Callable[[], None] = lambda: None, reader: Reader | None = None) -> int:
@@ -125,7 +154,7 @@ def live(disk: Disk, until: int = 0, on_turn: Callable[[], None] = lambda: None,
         lake_flush_s=3600.0,
         lake_flush_rows=disk.flush_rows,
     )
-    disk.publication = Publication()
+    disk.publication = Seen(disk.most, disk.fallen)
     reader = reader or FileReader(config.bus, GROUP, [FLOWS.topic])
     lake = Lake(disk.lake, app=f"{GROUP}/0")
     folder = SnapshotFolder(disk.root / "snapshot", GROUP)
@@ -194,9 +223,9 @@ class Dying(Disturbed):
 
 
 @contextmanager
-def disturbed(by: Disturbed) -> Iterator[None]:
-    """All calls of CALLS go through it."""
+def disturbed(by: Disturbed, calls: Sequence[tuple[Any, str]] = CALLS) -> Iterator[None]:
+    """These calls go through it."""
     with pytest.MonkeyPatch.context() as patched:
-        for owner, name in CALLS:
+        for owner, name in calls:
             patched.setattr(owner, name, by.around(getattr(owner, name)))
         yield
