@@ -1,6 +1,6 @@
 # The two commands that matter are `make demo` and `make test`; both set up whatever they need first.
 .DEFAULT_GOAL := help
-.PHONY: help setup apiserver manifest-tools manifests deploy-check sbom demo test lint format bench fuzz faults docs site licences audit lock clean
+.PHONY: help setup apiserver manifest-tools manifests deploy-check sbom demo test lint format bench fuzz faults soak docs site licences audit lock clean
 SHELL := /bin/sh
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):/usr/sbin:/sbin:$(PATH)
@@ -74,6 +74,9 @@ fuzz: .venv/.ready ## what foreign bytes come to, a minute a target; ARGS='600 c
 
 faults: setup ## the faults of docs/explanation/faults.md and what came of each; ARGS='2 7' picks rows
 	@$(BIN)/python -m tests.faults $(ARGS)
+
+soak: .venv/.ready ## random faults one after the other for half an hour; ARGS='SECONDS SEED' says otherwise
+	@$(BIN)/python -m tests.faults.soak $(ARGS)
 
 docs: .venv/.ready ## write what is generated: dashboards, rules, reference pages, notebooks
 	$(BIN)/flowatlas dashboards build
