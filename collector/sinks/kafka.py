@@ -14,8 +14,10 @@ import threading
 from collections.abc import Mapping
 from typing import Any, Final
 
+import google_crc32c
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
+from kafka.record import default_records
 
 from ..errors import ConfigError, TransientError
 from ..metrics import Metrics
@@ -60,6 +62,7 @@ class KafkaSink:
 
     def start(self) -> None:
         """Connect. Raises TransientError where no broker answers."""
+        install_checksums()
         try:
             self._producer = KafkaProducer(
                 bootstrap_servers=self._servers,
@@ -163,3 +166,12 @@ class KafkaSink:
 def _is_host_and_port(server: str) -> bool:
     host, _, port = server.rpartition(":")
     return bool(host) and port.isdecimal() and 0 < int(port) < 65536
+
+
+def install_checksums() -> None:
+    """Let producers of this process compute checksums natively: the client does it in Python, at 100 ns a byte."""
+    default_records.calc_crc32c = _checksum
+
+
+def _checksum(content: memoryview) -> int:
+    return int(google_crc32c.value(bytes(content)))

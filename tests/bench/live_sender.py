@@ -22,6 +22,7 @@ import numpy as np
 from kafka import KafkaProducer
 
 from collector.schema import FLOWS, Batch, Column, encode, ordered
+from collector.sinks.kafka import install_checksums
 from tests.bench import history
 
 PILE: Final = "pile"
@@ -76,6 +77,7 @@ def main() -> None:
     log = sys.argv[4] if len(sys.argv) > 4 else None
     of_nodes = templates(max(1, rate // history.NODES))
     rows = of_nodes[0].rows
+    install_checksums()  # as the collector does
     producer: Any = KafkaProducer(bootstrap_servers=servers, max_request_size=2_000_000, metrics_enabled=False)
     producer.partitions_for(FLOWS.topic)  # it knows the brokers before the first turn
     began_ns, turn_ns, behind_ns = time.time_ns(), SECOND_NS // history.NODES, 0
