@@ -209,9 +209,14 @@ def test_counters_go_on_through_kills_as_if_there_had_been_none(
     shipper = Shipper(lambda shipped, times: write_segment(bus, shipped, times), seed=7)
     kill_again_and_again(watched, shipper)
     if has_lake:
-        history = scan_flows(tmp_path / "lake").select(pl.len(), pl.sum("bytes", "reply_bytes")).collect()
-        assert history.row(0)[0] == shipper.rows
-        assert sum(history.row(0)[1:]) == shipper.bytes
+        assert_in_history(tmp_path / "lake", shipper)
+
+
+def assert_in_history(lake: Path, shipper: Shipper) -> None:
+    """To the row and byte."""
+    history = scan_flows(lake).select(pl.len(), pl.sum("bytes", "reply_bytes")).collect()
+    assert history.row(0)[0] == shipper.rows
+    assert sum(history.row(0)[1:]) == shipper.bytes
 
 
 def test_with_the_state_on_the_bus_too(watched: Watched, tmp_path: Path) -> None:
@@ -225,11 +230,11 @@ def test_with_the_state_on_the_bus_too(watched: Watched, tmp_path: Path) -> None
 
 
 @pytest.mark.kafka
-def test_over_kafka_too(watched: Watched) -> None:
-    """A fixed share of the partitions, so that nobody waits for a dead member of a group."""
+def test_over_kafka_too(watched: Watched, tmp_path: Path) -> None:
+    """Metrics and history; a fixed share of the partitions, so that nobody waits for a dead member of a group."""
     with KafkaBroker() as broker:
-        watched.command += ["--bus", f"kafka://{broker.bootstrap}"]
-        watched.environment["FLOWATLAS_PIPELINE_PARTITIONS"] = "0/1"
+        watched.command += ["--bus", f"kafka://{broker.bootstrap}", "--lake", str(tmp_path / "lake")]
+        watched.environment |= {"FLOWATLAS_PIPELINE_PARTITIONS": "0/1", "FLOWATLAS_PIPELINE_LAKE_FLUSH_S": "0.2"}
         producer = KafkaProducer(bootstrap_servers=broker.bootstrap, metrics_enabled=False)
 
         def ship(shipped: Batch, times: int) -> None:
@@ -237,7 +242,9 @@ def test_over_kafka_too(watched: Watched) -> None:
                 producer.send(shipped.topic, shipped.value, key=shipped.key, headers=list(shipped.headers().items()))
             producer.flush()
 
+        shipper = Shipper(ship, seed=11)
         try:
-            kill_again_and_again(watched, Shipper(ship, seed=11))
+            kill_again_and_again(watched, shipper)
         finally:
             producer.close()
+    assert_in_history(tmp_path / "lake", shipper)
