@@ -1,4 +1,4 @@
-"""`make soak`: one pipeline's disk through random troubles, one after the other, for half an hour or as long as is told.
+"""`make soak`: one pipeline's disk through random troubles, one after the other, for half an hour or as told.
 
 In each round batches are shipped, something happens at a random call that changes the disk, and another life ends in
 order: everything that was shipped since the beginning is then held against the ledger. `python -m tests.faults.soak
