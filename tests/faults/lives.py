@@ -44,6 +44,7 @@ CALLS: Final[tuple[tuple[Any, str], ...]] = (
 """What changes the disk; a commit of a Delta table is one call, for its library makes it whole or not at all."""
 
 
+_OPEN: Final = os.open
 COUNTED: Final = ("flowatlas_flow_bytes_total", "flowatlas_connections_total", "flowatlas_pipeline_rows_total")
 
 
@@ -187,7 +188,12 @@ class Disturbed:
                 self._aside()
             result = call(*arguments, **more)
             if number == self._at and self._is_done:
-                self._aside()
+                try:
+                    self._aside()
+                except BaseException:
+                    if call is _OPEN:  # nobody else can
+                        os.close(result)
+                    raise
             return result
 
         return guarded
