@@ -136,7 +136,7 @@ def _write(root: Path, parts: list[pl.DataFrame], count: int) -> None:
             began = time.process_time()
             lake.commit(version)
             seconds += time.process_time() - began
-    show("lake_write_us_per_flow", seconds / count * 1e6, "us of processor", "to Parquet on disk, and its commit")
+    show("lake_write_us_per_flow", seconds / count * 1e6, "us of processor", "to a Delta table on disk, commit and all")
     size = summary_of(Store(str(root))).filter(table="flows")["bytes_per_row"].item()
     show("lake_bytes_per_flow_as_written", size, "bytes", "before it is cared for")
 

@@ -123,7 +123,7 @@ def main() -> None:
         reader, publication = MemoryReader(), Publication()
         engine = Engine(config, reader, lambda _: state, publication, lake)
         _, mean, _ = measured(engine, reader, rows // PART)
-        against = {"target": HISTORY_TARGET, "with": "Parquet on disk, every file's writing in it"}
+        against = {"target": HISTORY_TARGET, "with": "Delta tables on disk, every file's writing in it"}
         show("pipeline_with_history_flows_per_second", mean, "flows/s", against)
         size = sum(file.stat().st_size for file in Path(folder).rglob("*.parquet"))
         show_stages("pipeline_with_history", engine, publication)
