@@ -1,0 +1,137 @@
+"""How long a real Prometheus takes to answer every query of every dashboard, with All chosen in each drop-down.
+
+`python -m tests.bench.bench_dashboards [ROWS]`: the pipeline's own metrics of so many generated flows, scraped 60 times
+while they grow, as 15 minutes of a scrape each 15 s would be; then each query once, as Grafana asks it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import cycle
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import polars as pl
+
+from dashboards.asking import asking
+from dashboards.prometheus import Prometheus, PrometheusError
+from pipeline.config import PipelineConfig
+from pipeline.engine import Engine
+from pipeline.inventory import snapshot
+from pipeline.outputs.prometheus import PrometheusServer
+from pipeline.outputs.publication import Publication
+from pipeline.state import ClusterState
+from tests.bench import history
+from tests.bench.bench_pipeline import MemoryReader
+from tests.bench.figures import show
+
+GENERATED = Path(__file__).parents[2] / "dashboards" / "generated"
+SCRAPES, EVERY_S = 60, 2
+ROWS = 500_000
+LIMIT_S = 1.0
+
+
+def main() -> None:
+    """Grow, scrape, ask."""
+    if shutil.which("prometheus") is None:
+        print("bench_dashboards needs prometheus; skipped", file=sys.stderr)
+        return
+    rows = int(sys.argv[1]) if len(sys.argv) > 1 else ROWS
+    pl.Config.set_engine_affinity("in-memory")
+    logging.disable(logging.WARNING)
+    state = ClusterState(snapshot.build(history.cluster()), {})
+    reader, publication, done = MemoryReader(), Publication(), threading.Event()
+    engine = Engine(PipelineConfig(bus="file:///unused", state=Path("unused")), reader, lambda _: state, publication)
+    batches = list(history.batches(rows))
+    reader.fill(batches)
+    engine.step(0)
+    engine.publish()
+
+    def grow() -> None:
+        for number, batch in enumerate(cycle(batches)):
+            if done.wait(EVERY_S):
+                return
+            reader.fill([replace(batch, epoch=2 + number)])  # as another collector of the node's would name it
+            engine.step(0)
+            engine.publish()
+
+    growing = threading.Thread(target=grow)
+    growing.start()
+    try:
+        with PrometheusServer(("127.0.0.1", 0), publication, lambda: True) as server, scraped(server.address[1]) as url:
+            time.sleep(SCRAPES * EVERY_S)
+            done.set()
+            ask(Prometheus(url))
+    finally:
+        done.set()
+        growing.join()
+
+
+def ask(server: Prometheus) -> None:
+    """Time every query of every panel."""
+    now_s = time.time()
+    series = server.instant("scrape_samples_scraped", now_s)[0]["value"][1]
+    took: dict[str, float] = {}
+    for path in sorted(GENERATED.glob("*.json")):
+        document = json.loads(path.read_text())
+        for panel in panels(document["panels"]):
+            points = panel.get("maxDataPoints") or 240
+            how = asking(document, server, EVERY_S, now_s, shown_s=float(SCRAPES * EVERY_S), points=points)
+            for target in panel.get("targets", ()):
+                began = time.perf_counter()
+                try:
+                    how.answer(target)
+                except PrometheusError as error:
+                    print(f"{path.stem}: {panel['title']}: {error}", file=sys.stderr)
+                took[f"{path.stem}: {panel['title']} {target['refId']}"] = time.perf_counter() - began
+    slow = sorted((name for name in took if took[name] > LIMIT_S), key=lambda name: -took[name])
+    against: dict[str, object] = {"queries": len(took), "series": int(series), "slowest": slow[:5]}
+    show("dashboard_queries_over_1_s", len(slow), "queries", against)
+    show("dashboard_query_seconds", median(took.values()), "s", {"most": round(max(took.values()), 2)})
+
+
+def panels(of: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """All panels, those inside rows too."""
+    for panel in of:
+        yield panel
+        yield from panels(panel.get("panels", []))
+
+
+@contextmanager
+def scraped(port: int) -> Iterator[str]:
+    """A Prometheus that scrapes the port; yields its address."""
+    with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as free:
+        own = free.getsockname()[1]
+        free.close()
+        config = Path(folder, "prometheus.yml")
+        config.write_text(
+            f"global: {{scrape_interval: {EVERY_S}s, scrape_timeout: {EVERY_S}s}}\n"
+            f"scrape_configs: [{{job_name: flowatlas, static_configs: [{{targets: ['127.0.0.1:{port}']}}]}}]\n"
+        )
+        command = [
+            f"--config.file={config}",
+            f"--storage.tsdb.path={folder}/data",
+            f"--web.listen-address=127.0.0.1:{own}",
+        ]
+        process = subprocess.Popen(["prometheus", *command], stderr=subprocess.DEVNULL)
+        try:
+            yield f"http://127.0.0.1:{own}"
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+if __name__ == "__main__":
+    main()
