@@ -233,9 +233,7 @@ def _next_steps(output: Path) -> list[str]:
     return [
         *([f"{PREVIEW}  every dashboard, drawn: open it in a browser"] if (output / PREVIEW).exists() else []),
         "metrics.prom     the metrics at the end of the run, as Prometheus read them",
-        "lake/            the history as Delta tables: FLOWATLAS_LAKE="
-        + str(output / "lake")
-        + " and the notebook",
+        "lake/            the history as Delta tables: FLOWATLAS_LAKE=" + str(output / "lake") + " and the notebook",
         "                 notebooks/01-who-talks-to-whom.ipynb",
         "lab/truth.jsonl  what the lab's programs say that they did",
         "dashboards/generated/*.json in this checkout import into Grafana as they are",
