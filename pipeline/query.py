@@ -16,13 +16,13 @@ from urllib.parse import unquote
 import polars as pl
 
 from .errors import ConfigError
-from .lake.tables import COUNTERS, DNS, FLOWS, FLOWS_1H, FLOWS_1M, POLICY_EVENTS, LakeTable, told
+from .lake.tables import COUNTERS, DNS, FLOWS, FLOWS_1H, FLOWS_1M, FORMER, POLICY_EVENTS, LakeTable, told
 from .outputs.history import HISTORY, filled
 
 if TYPE_CHECKING:
     from .lake.store import Store
 
-FORMER_FOLDERS: Final = ("flows_former", "flows")
+FORMER_FOLDERS: Final = (FORMER, FLOWS.name)
 """Where versions before Delta have left their Parquet: moved aside by a writer of this version, or not yet."""
 _HOUR: Final = timedelta(hours=1)
 _SIDES: Final = ("source", "destination", "service")
@@ -46,8 +46,9 @@ def scan_flows(
     since, until = _aware(since), _aware(until)
     store = _store(lake, options)
     wanted = _wanted(namespace, pod)
-    parts = [_former(store, since, until, wanted)] if _former_files(store, None, None) else []
-    return _one([*parts, _scan(store, FLOWS, since, until, wanted)])
+    flows = _scan(store, FLOWS, since, until, wanted)
+    former = _former(store, since, until, wanted)
+    return flows if former is None else pl.concat([former, flows])
 
 
 def scan_rollup(
@@ -180,20 +181,18 @@ def _between(
     return rows if wanted is None else rows.filter(wanted)
 
 
-def _former(store: Store, since: datetime | None, until: datetime | None, wanted: pl.Expr | None) -> pl.LazyFrame:
-    """Rows of the Parquet folders of versions before Delta."""
-    files = _former_files(store, since, until)
+def _former(
+    store: Store, since: datetime | None, until: datetime | None, wanted: pl.Expr | None
+) -> pl.LazyFrame | None:
+    """Rows of the Parquet folders of versions before Delta; None where none has any of that time."""
+    folders = (folder for root in _former_roots(store) for _, folder in _hours(root, since, until))
+    files = [file for folder in folders for file in sorted(folder.glob("part-*.parquet"))]
     if not files:
-        return pl.LazyFrame(schema=HISTORY)
+        return None
     rows = pl.scan_parquet(
         files, schema=HISTORY, missing_columns="insert", extra_columns="ignore", hive_partitioning=False
     )
     return filled(_between(rows, since, until, wanted))
-
-
-def _former_files(store: Store, since: datetime | None, until: datetime | None) -> list[Path]:
-    folders = (folder for root in _former_roots(store) for _, folder in _hours(root, since, until))
-    return [file for folder in folders for file in sorted(folder.glob("part-*.parquet"))]
 
 
 def _former_roots(store: Store) -> list[Path]:
@@ -202,10 +201,6 @@ def _former_roots(store: Store) -> list[Path]:
         return []
     folders = (root.parent / name for name in FORMER_FOLDERS)
     return [folder for folder in folders if folder.is_dir() and not (folder / "_delta_log").is_dir()]
-
-
-def _one(parts: list[pl.LazyFrame]) -> pl.LazyFrame:
-    return parts[0] if len(parts) == 1 else pl.concat(parts)
 
 
 def _hours_of(store: Store, since: datetime | None, until: datetime | None) -> list[datetime]:

@@ -24,7 +24,7 @@ from ..outputs.coding import coded_schema
 from .folding import fold, merged
 from .parts import files_of, removal, settle_of, write_parts
 from .store import MAINTENANCE, REFUSALS, Store
-from .tables import FLOWS, TABLES, LakeTable
+from .tables import FLOWS, FORMER, TABLES, LakeTable
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,6 @@ _LEVEL: Final = 3
 _IDLE: Final = timedelta(minutes=10)
 """After the end of an hour or a day this long nothing but late rows is expected of it."""
 _SORTED: Final = "sorted"
-_FORMER: Final = "flows_former"
 
 
 @dataclass(slots=True)
@@ -184,7 +183,7 @@ def _forget_former(store: Store, before: datetime) -> None:
     folder = store.folder(FLOWS)
     if folder is None:
         return
-    for day in (folder.parent / _FORMER).glob("date=*"):
+    for day in (folder.parent / FORMER).glob("date=*"):
         if day.name.removeprefix("date=") < f"{before:%Y-%m-%d}":
             shutil.rmtree(day)
             log.info("lake: %s is forgotten", day)

@@ -16,6 +16,9 @@ import polars as pl
 
 from ..outputs.history import HISTORY
 
+FORMER: Final = "flows_former"
+"""The folder to which Parquet of versions before Delta is moved; it is read along, and forgotten like flows."""
+
 _TIME: Final = pl.Datetime("ns", "UTC")
 _STORED_TIME: Final = pl.Datetime("us", "UTC")
 _STORED: Final[Mapping[pl.DataType, pl.DataType]] = {

@@ -20,7 +20,7 @@ import polars as pl
 
 from ..errors import ConfigError, PermanentError, TransientError
 from ..kept import Frames
-from ..lake.tables import FLOWS, SETTLED, TABLES, LakeTable, stored
+from ..lake.tables import FLOWS, FORMER, SETTLED, TABLES, LakeTable, stored
 from .coding import coded_schema
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_FILE_ROWS: Final = 1_000_000
-FORMER: Final = "flows_former"
-"""Where Parquet of versions before Delta is moved to: `pipeline.query` reads it too."""
 _TRIES: Final = 20
 
 
