@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -85,7 +85,8 @@ class Tls:
         try:
             if self.ciphers:
                 context.set_ciphers(self.ciphers)
-            context.load_cert_chain(self.cert_file, self.key_file, password=_no_passphrase)
+            # else OpenSSL would ask for a passphrase on the terminal
+            context.load_cert_chain(self.cert_file, self.key_file, password=lambda: "")
         except (OSError, ssl.SSLError) as error:
             raise ConfigError(f"cert_file {self.cert_file}, key_file {self.key_file}: {_reason(error)}") from None
         if self.client_ca_file is not None:
@@ -215,6 +216,3 @@ def _file(keys: Mapping[str, Any], key: str, folder: Path) -> Path:
 
 def _reason(error: OSError) -> str:
     return error.strerror or str(error)
-
-
-_no_passphrase: Final[Callable[[], str]] = lambda: ""  # noqa: E731 - else OpenSSL would ask on the terminal

@@ -25,6 +25,10 @@ _log = logging.getLogger(__name__)
 
 OPEN_PATHS: Final = ("/healthz", "/readyz")
 """Asked by probes, which have no password; they tell nothing more than that."""
+_REFUSAL: Final = (
+    {"WWW-Authenticate": 'Basic realm="flowatlas", charset="UTF-8"', "Content-Type": "text/plain; charset=utf-8"},
+    b"name and password are wanted\n",
+)
 _MOST_KNOWN: Final = 256
 _NOBODY: Final = b"$2b$10$PqS1i62bi8L1B9Z5rt2YFus2J4mju3F9SUpRQy5.xCPm3s2CWbQFa"
 """What the password of a user that there is not is held against, so that the answer takes as long."""
@@ -48,6 +52,11 @@ class WebGuard:
     def headers(self) -> Mapping[str, str]:
         """To be added to every answer."""
         return self._current()[0].headers
+
+    @property
+    def refusal(self) -> tuple[Mapping[str, str], bytes]:
+        """Headers and body of the answer 401 to who is not authorized."""
+        return _REFUSAL
 
     def context(self) -> ssl.SSLContext | None:
         """The TLS context of the next connection; None: it is in plain text."""

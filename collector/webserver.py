@@ -64,9 +64,9 @@ def _guarded(application: _Application, guard: WebGuard) -> _Application:
 
         if guard.authorizes(environ.get("PATH_INFO", ""), environ.get("HTTP_AUTHORIZATION", "")):
             return application(environ, begin)
-        realm = ("WWW-Authenticate", 'Basic realm="flowatlas", charset="UTF-8"')
-        begin("401 Unauthorized", [("Content-Type", "text/plain; charset=utf-8"), realm])
-        return [b"name and password are wanted\n"]
+        headers, body = guard.refusal
+        begin("401 Unauthorized", list(headers.items()))
+        return [body]
 
     return answer
 

@@ -41,6 +41,10 @@ class Guard(Protocol):
     def headers(self) -> Mapping[str, str]:
         """To be added to every answer."""
 
+    @property
+    def refusal(self) -> tuple[Mapping[str, str], bytes]:
+        """Headers and body of the answer to who is not authorized."""
+
     def context(self) -> ssl.SSLContext | None:
         """The TLS context of the next connection; None: it is in plain text."""
 
@@ -158,8 +162,7 @@ class _Handler(BaseHTTPRequestHandler):
         path, _, query = self.path.partition("?")
         guard = self.server.guard
         if guard is not None and not guard.authorizes(path, self.headers.get("Authorization", "")):
-            headers = {"Content-Type": _TEXT, "WWW-Authenticate": 'Basic realm="flowatlas", charset="UTF-8"'}
-            self._send(HTTPStatus.UNAUTHORIZED, headers, b"name and password are wanted\n")
+            self._send(HTTPStatus.UNAUTHORIZED, *guard.refusal)
             return
         form: Format = "openmetrics" if prefers_openmetrics(self.headers.get("Accept", "")) else "text"
         takes_gzip = accepts_gzip(self.headers.get("Accept-Encoding", ""))
