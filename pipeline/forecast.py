@@ -13,6 +13,7 @@ from typing import Final
 import polars as pl
 
 from .aggregate.budget import Limit
+from .aggregate.interfaces import VALUES
 from .aggregate.rollups import FAILURES
 from .catalog import BY_NAME, PAIR, SERVICE
 
@@ -36,11 +37,7 @@ _SERVED: Final = (
 _TYPED: Final = (*SERVICE, "service_type", "protocol")
 _HAS_SERVICE: Final = pl.col("service") != ""
 _HAS_FAILED: Final = pl.col("outcome").is_in(FAILURES)
-_INTERFACE: Final = tuple(
-    f"container_network_{direction}_{what}_total"
-    for direction in ("receive", "transmit")
-    for what in ("bytes", "packets", "errors", "packets_dropped")
-)
+_INTERFACE: Final = tuple(VALUES)
 
 
 @dataclass(frozen=True, slots=True)

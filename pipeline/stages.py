@@ -256,6 +256,7 @@ class Stages:
     def _apply_counters(self, counters: pl.DataFrame, state: Snapshot) -> None:
         """Pods' own interfaces and the nodes'; those of pods that the state does not know cannot be named."""
         is_pods_own = pl.col("scope") == SCOPES.index("pod")
+        of_node = counters.filter(~is_pods_own)
         with self.meters.stage("attribute"):
             named = (
                 attribute_counters(counters.lazy().filter(is_pods_own), state)
@@ -267,12 +268,10 @@ class Stages:
             self._interfaces.add(named, time.time_ns())
             self._coverage.add_counters(named)
             self._sockets.add(named, time.time_ns())
-            nodes = of_nodes(counters.lazy().filter(~is_pods_own)).collect()
-            self._node_interfaces.add(nodes, time.time_ns())
+            self._node_interfaces.add(of_nodes(of_node.lazy()).collect(), time.time_ns())
         if self._lake is not None:
             with self.meters.stage("output"):
-                nodes = counters.filter(~is_pods_own).with_columns(namespace=pl.lit(""), pod=pl.lit(""))
-                for rows in (named, nodes):
+                for rows in (named, of_node.with_columns(namespace=pl.lit(""), pod=pl.lit(""))):
                     self._lake.add(counter_rows(rows), "counters")
 
     def _apply_drops(self, drops: pl.DataFrame, state: Snapshot) -> None:

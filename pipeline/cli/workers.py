@@ -154,10 +154,8 @@ class WorkersPublication(Publication):
 
 
 def run_workers(config: PipelineConfig, file: Path | None) -> int:
-    """Run `config.workers` pipelines until told to stop. 0, or the largest exit code where a worker had to give up.
-
-    Raises ConfigError where there is nothing to share, and 2 is a worker's that finds its settings wrong.
-    """
+    """Run `config.workers` pipelines until told to stop. 0, 1 where a worker did not end well, 2 where one finds its
+    settings wrong. Raises ConfigError where there is nothing to share."""
     from collector.webguard import WebGuard
 
     from ..outputs.prometheus import PrometheusServer
@@ -188,7 +186,7 @@ def run_workers(config: PipelineConfig, file: Path | None) -> int:
                 worker.process.terminate()
         deadline = time.monotonic() + STOP_SECONDS
         ended = [worker.stop(deadline) for worker in workers]
-    return 2 if wrong else max((abs(code) and 1 for code in ended), default=0)
+    return 2 if wrong else int(any(ended))
 
 
 def shares_of(config: PipelineConfig) -> list[PipelineConfig]:

@@ -47,8 +47,8 @@ class Snapshots:
         began = time.monotonic()
         self._folder.open()
         content = self._folder.load(in_history)
-        self._meters.refused_snapshots += self._folder.refused
         if content is None:
+            self._meters.refused_snapshots += self._folder.refused
             return False
         values = content.values
         self._intake.restore(values["batches"])

@@ -9,23 +9,19 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-import socket
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import polars as pl
 
 from dashboards.asking import asking
+from dashboards.lint import panels_of
 from dashboards.prometheus import Prometheus, PrometheusError
 from pipeline.config import PipelineConfig
 from pipeline.engine import Engine
@@ -36,9 +32,11 @@ from pipeline.state import ClusterState
 from tests.bench import history
 from tests.bench.bench_pipeline import MemoryReader
 from tests.bench.figures import show
+from tests.prometheus_server import prometheus
 
 GENERATED = Path(__file__).parents[2] / "dashboards" / "generated"
 SCRAPES, EVERY_S = 60, 2
+EVERY = f", scrape_interval: {EVERY_S}s, scrape_timeout: {EVERY_S}s"
 ROWS = 500_000
 LIMIT_S = 1.0
 
@@ -70,7 +68,11 @@ def main() -> None:
     growing = threading.Thread(target=grow)
     growing.start()
     try:
-        with PrometheusServer(("127.0.0.1", 0), publication, lambda: True) as server, scraped(server.address[1]) as url:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            PrometheusServer(("127.0.0.1", 0), publication, lambda: True) as server,
+            prometheus(Path(folder), f"127.0.0.1:{server.address[1]}", EVERY) as url,
+        ):
             time.sleep(SCRAPES * EVERY_S)
             done.set()
             ask(Prometheus(url))
@@ -86,7 +88,7 @@ def ask(server: Prometheus) -> None:
     took: dict[str, float] = {}
     for path in sorted(GENERATED.glob("*.json")):
         document = json.loads(path.read_text())
-        for panel in panels(document["panels"]):
+        for panel in panels_of(document):
             points = panel.get("maxDataPoints") or 240
             how = asking(document, server, EVERY_S, now_s, shown_s=float(SCRAPES * EVERY_S), points=points)
             for target in panel.get("targets", ()):
@@ -100,37 +102,6 @@ def ask(server: Prometheus) -> None:
     against: dict[str, object] = {"queries": len(took), "series": int(series), "slowest": slow[:5]}
     show("dashboard_queries_over_1_s", len(slow), "queries", against)
     show("dashboard_query_seconds", median(took.values()), "s", {"most": round(max(took.values()), 2)})
-
-
-def panels(of: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """All panels, those inside rows too."""
-    for panel in of:
-        yield panel
-        yield from panels(panel.get("panels", []))
-
-
-@contextmanager
-def scraped(port: int) -> Iterator[str]:
-    """A Prometheus that scrapes the port; yields its address."""
-    with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as free:
-        own = free.getsockname()[1]
-        free.close()
-        config = Path(folder, "prometheus.yml")
-        config.write_text(
-            f"global: {{scrape_interval: {EVERY_S}s, scrape_timeout: {EVERY_S}s}}\n"
-            f"scrape_configs: [{{job_name: flowatlas, static_configs: [{{targets: ['127.0.0.1:{port}']}}]}}]\n"
-        )
-        command = [
-            f"--config.file={config}",
-            f"--storage.tsdb.path={folder}/data",
-            f"--web.listen-address=127.0.0.1:{own}",
-        ]
-        process = subprocess.Popen(["prometheus", *command], stderr=subprocess.DEVNULL)
-        try:
-            yield f"http://127.0.0.1:{own}"
-        finally:
-            process.terminate()
-            process.wait(20)
 
 
 if __name__ == "__main__":
