@@ -6,7 +6,7 @@ and text in, a report out.
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -44,7 +44,7 @@ def working_hooks(metrics: str) -> set[str]:
     }
 
 
-def compare_health(truth: pl.DataFrame, flows: pl.LazyFrame, metrics: str, hooks: Set[str]) -> HealthReport:
+def compare_health(truth: pl.DataFrame, flows: pl.LazyFrame, metrics: str, hooks: Collection[str]) -> HealthReport:
     """Judge what the `hooks` should have told of the truth (`verify.truth_frame`); nothing where there are none."""
     timed, faults = _compare_times(truth, flows) if "tcp_health" in hooks else (0, [])
     dropped, undropped = _compare_drops(flows, metrics) if "drops" in hooks else (0, [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from pipeline.query import scan_flows
 
 from .exposed import settled, total
 from .health import HOOKS, working_hooks
-from .outcome import PREVIEW, Outcome, judge
+from .outcome import PREVIEW, SEEN, Outcome, judge
 from .processes import CHECKOUT, Process, fetch
 from .running import Addresses, Options, running
 from .table import Progress
@@ -63,7 +64,8 @@ def run(options: Options) -> Outcome:
             pipeline.stop()
         sees_all = options.source in {"ebpf", "packets"}
         truth = lab.truth()
-        seen: dict[str, Any] = {"sees_all": sees_all, "hooks": hooks, "has_dns": True}
+        seen: dict[str, Any] = {"sees_all": sees_all, "hooks": sorted(hooks), "has_dns": True}
+        (options.output / "lab" / SEEN).write_text(json.dumps(seen) + "\n", encoding="utf-8")
         outcome = judge(truth, lab.cluster, lake, metrics, began_ns=began_ns, panels=panels, **seen)
         if options.keep:
             outcome.print(options.output)

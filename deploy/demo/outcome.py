@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ from .table import size, table
 from .verify import Report, compare, connections, truth_frame
 
 PREVIEW = "dashboards.html"
+SEEN = "seen.json"
+"""Beside the truth: what the run's collectors could see, as `judge` is told it; a recording keeps it."""
 SHOWN_ROWS = 30
 SHOWN_FAULTS = 10
 NEAR = 0.01
@@ -45,6 +47,10 @@ class Outcome:
     narrowed: int = 0
     """Connections whose route heads told, of several that lead to the Service."""
     health: HealthReport = field(default_factory=HealthReport)
+    hooks: Collection[str] = ()
+    """What every collector had in the kernel; the connect times and drops that they tell are in `health`."""
+    has_dns: bool = False
+    """Whether `questions` were looked for."""
     sees_all: bool = False
     """Whether the flow source sees every packet, so that all shares must be 1. Conntrack does not: what a node drops
     before tracking it is at the interface alone."""
@@ -78,7 +84,7 @@ def judge(
     began_ns: int = 0,
     panels: list[str] | None = None,
     sees_all: bool = False,
-    hooks: Set[str] = frozenset(),
+    hooks: Collection[str] = (),
     has_dns: bool = False,
 ) -> Outcome:
     """Compare the truth's rows with the history, and the exposed metrics with the history's sums.
@@ -103,6 +109,8 @@ def judge(
         coverage=_coverage(metrics),
         narrowed=_narrowed(flows),
         health=compare_health(told, flows, metrics, hooks),
+        hooks=hooks,
+        has_dns=has_dns and not is_shared,
         sees_all=sees_all,
     )
 
@@ -192,13 +200,20 @@ def _verdict(outcome: Outcome) -> list[str]:
         f"{report.counted} of {report.generated} connections counted once, with the right client, Service, backend, "
         "outcome and bytes",
         f"bytes counted less payload: {report.header_bytes_per_packet:.1f} a TCP packet, its IP and TCP headers",
-        f"{report.untracked} attempts dropped or refused on the client's own node before the kernel tracked them: not "
-        "visible to the conntrack source",
         f"policies: {outcome.policies.denied} denied as told, {outcome.policies.mismatches} mismatches as told",
-        f"sockets: {outcome.health.timed} connect times within what the client measured; "
-        f"drops: {outcome.health.dropped} pairs of workloads cut by policies",
-        f"DNS: {outcome.questions.counted} answered questions counted by client, class of name and answer as asked",
     ]
+    if report.untracked:
+        lines.append(
+            f"{report.untracked} attempts were dropped or refused on the client's own node before the kernel tracked "
+            "them, which conntrack cannot see: not compared"
+        )
+    if "tcp_health" in outcome.hooks:
+        lines.append(f"sockets: {outcome.health.timed} connect times within what the client measured")
+    if "drops" in outcome.hooks:
+        lines.append(f"drops: {outcome.health.dropped} pairs of workloads cut by policies, by the kernel's own reason")
+    if outcome.has_dns:
+        counted = outcome.questions.counted
+        lines.append(f"DNS: {counted} answered questions counted by client, class of name and answer as asked")
     for title, names in (
         ("MISSING", report.missing),
         ("COUNTED TWICE", report.counted_twice),

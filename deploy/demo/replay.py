@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import tarfile
 from pathlib import Path
+from typing import Any
 
 from deploy.lab.cluster import MANIFESTS
 from deploy.lab.objects import load
 
 from .exposed import settled
-from .outcome import Outcome, judge
+from .outcome import SEEN, Outcome, judge
 from .processes import DemoError, flowatlas, free_port, wait_for
 from .table import Progress
 
@@ -48,4 +49,5 @@ def run(output: Path) -> Outcome:
         (output / "metrics.prom").write_text(metrics)
         pipeline.stop()
     truth = [json.loads(line) for line in (output / "lab" / "truth.jsonl").read_text().splitlines()]
-    return judge(truth, load(MANIFESTS), lake, metrics)
+    seen: dict[str, Any] = json.loads((output / "lab" / SEEN).read_text(encoding="utf-8"))
+    return judge(truth, load(MANIFESTS), lake, metrics, **seen)

@@ -1,6 +1,6 @@
 """What the release before this one has left, a topic, a lake and a config file, is taken up whole by this one.
 
-The topic is the recording of the demo (wire version 1), the lake that of the notebooks (Parquet without Delta).
+The topic is a recording of the demo (wire version 1), the lake that of the notebooks (Parquet without Delta).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def left(tmp_path: Path) -> Path:
     """A folder as the release before has left it."""
-    with tarfile.open(ROOT / "deploy/demo/recording.tar.gz") as recording:
+    with tarfile.open(ROOT / "tests/data/previous/recording.tar.gz") as recording:
         recording.extractall(tmp_path, filter="data")
     shutil.copytree(ROOT / "notebooks/data/lake", tmp_path / "lake")
     shutil.copytree(ROOT / "deploy/lab/manifests", tmp_path / "state")
