@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.lab.objects import Cluster
 from pipeline.aggregate.rollups import FAILURES
+from pipeline.cli.terminal import size
 from pipeline.query import scan_flows
 
 from .entrances import sums
@@ -19,7 +20,7 @@ from .health import HealthReport, compare_health
 from .policies import PolicyReport, compare_policies, judged
 from .questions import QuestionReport, compare_questions
 from .signals import signal_sums
-from .table import size, table
+from .table import table
 from .verify import Report, compare, connections, truth_frame
 
 PREVIEW = "dashboards.html"
@@ -181,8 +182,11 @@ def _disagreements(flows: pl.LazyFrame, metrics: str, cluster: Cluster) -> list[
     recorded = canonical.select(
         flowatlas_connections_total=pl.col("opened").cast(pl.Int64).sum(),
         flowatlas_flow_bytes_total=(pl.col("bytes") + pl.col("reply_bytes")).sum(),
+        flowatlas_namespace_connections_total=pl.col("opened").cast(pl.Int64).sum(),
+        flowatlas_namespace_bytes_total=(pl.col("bytes") + pl.col("reply_bytes")).sum(),
         flowatlas_flow_packets_total=(pl.col("packets") + pl.col("reply_packets")).sum(),
         flowatlas_connection_failures_total=pl.col("outcome").cast(pl.String).is_in(FAILURES).sum(),
+        flowatlas_namespace_connection_failures_total=pl.col("outcome").cast(pl.String).is_in(FAILURES).sum(),
         flowatlas_policy_mismatch_connections_total=(pl.col("mismatch") != "").sum(),
         **sums(cluster),
         **signal_sums(cluster),

@@ -6,18 +6,6 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 
-UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
-
-
-def size(count: int) -> str:
-    """Bytes as a person reads them: 1536 is `1.5 KiB`."""
-    value = float(count)
-    for unit in UNITS:
-        if value < 1024 or unit == UNITS[-1]:
-            break
-        value /= 1024
-    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = ()) -> str:
     """Rows in aligned columns; the columns with an index in `right` are set flush right."""

@@ -14,6 +14,7 @@ import polars as pl
 
 from ..attribution.flowfile import PROTOCOL_NUMBERS
 from . import output, terminal
+from .terminal import size
 
 _COLUMNS: Final = ("TIME", "FROM", "TO", "SERVICE", "PORT", "VERDICT", "OUTCOME", "SENT", "RECEIVED", "HEAD")
 _RIGHT: Final = {"SENT", "RECEIVED"}
@@ -122,15 +123,3 @@ def _head(row: dict[str, object]) -> str:
     """What the connection asked for first: method, host and path of HTTP, or the server's name of TLS."""
     name, method, path = (row.get(field) or "" for field in ("server_name", "method", "path"))
     return " ".join(str(part) for part in (method, f"{name}{path}") if part)
-
-
-def size(count: object) -> str:
-    """Bytes as people read them: 3 digits and a decimal unit."""
-    if not isinstance(count, int):
-        return "-"
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if value < 999.5 or unit == "TB":
-            return f"{value:.0f} {unit}" if unit == "B" or value >= 99.95 else f"{value:.1f} {unit}"
-        value /= 1000
-    return str(count)

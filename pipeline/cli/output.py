@@ -1,16 +1,21 @@
 """Rows for people and for programs: one writer for every sub-command that prints rows.
 
 JSON Lines by default when piped, a table on a terminal. Nested columns stay nested in JSON and Parquet; tables and CSV
-show them as `column.field`.
+show them as `column.field`. A table is for people: bytes as sizes, times to the second, and no control character of
+somebody's names.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 import polars as pl
+
+from .terminal import CONTROL, size
+
+_BYTES: Final = ("bytes", "sent", "received")
 
 
 def write(
@@ -54,8 +59,16 @@ def flat(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def _cell(name: str, kind: pl.DataType) -> pl.Expr:
+    if kind.is_integer() and (name in _BYTES or name.endswith("_bytes")):
+        return pl.col(name).map_elements(size, return_dtype=pl.String)
+    if isinstance(kind, pl.Datetime):
+        return pl.col(name).dt.to_string("%Y-%m-%d %H:%M:%S")
+    return pl.col(name).cast(pl.String).str.replace_all(CONTROL, "\N{REPLACEMENT CHARACTER}")
+
+
 def _table(rows: pl.DataFrame) -> str:
-    cells = rows.select(pl.all().cast(pl.String).fill_null("-"))
+    cells = rows.select(_cell(name, kind).fill_null("-") for name, kind in rows.schema.items())
     lines = [cells.columns, *cells.iter_rows()]
     widths = [max(len(line[i]) for line in lines) for i in range(cells.width)]
     is_number = [kind.is_numeric() for kind in rows.dtypes]

@@ -189,7 +189,9 @@ def _coverage(arguments: argparse.Namespace) -> int:
         *record.about(recorded),
         f"namespaces without deny-all in both directions: {', '.join(open_ones) or 'none'}",
     ]
-    _write(namespaces if arguments.by == "namespace" else rows, arguments.output, remarks)
+    asked = namespaces if arguments.by == "namespace" else rows
+    form = _form(arguments.output)
+    _write(coverage.by_direction(asked) if form == "table" else asked, form, remarks)
     return 0
 
 
@@ -231,13 +233,17 @@ def _marked(arguments: argparse.Namespace) -> bool:
     return True
 
 
+def _form(asked: str | None) -> str:
+    return asked or ("table" if sys.stdout.isatty() else "jsonl")
+
+
 def _write(rows: pl.DataFrame, form: str | None, remarks: Sequence[str]) -> None:
     """The rows; the remarks with them in JSON, before them on standard error otherwise."""
     import json
 
     from . import output
 
-    form = form or ("table" if sys.stdout.isatty() else "jsonl")
+    form = _form(form)
     rows = _readable(rows, flat=form not in {"json", "jsonl"})
     if form == "json":
         print(json.dumps({"record": list(remarks), "rows": json.loads(rows.write_json())}, indent=2))

@@ -1,4 +1,4 @@
-"""What a terminal is told beyond plain text: colours, where it shows them, and never what somebody else's names say."""
+"""What a terminal is told: colours where it shows them, sizes to read, never what somebody else's names say."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ GREEN: Final = "\x1b[32m"
 AMBER: Final = "\x1b[33m"
 CYAN: Final = "\x1b[36m"
 PLAIN: Final = "\x1b[0m"
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+CONTROL: Final = r"[\x00-\x1f\x7f-\x9f\u2028\u2029]"
+"""What a terminal would obey, as a regular expression."""
+_CONTROL: Final = re.compile(CONTROL)
 
 
 def is_coloured(to: TextIO) -> bool:
@@ -22,3 +24,15 @@ def is_coloured(to: TextIO) -> bool:
 def printable(text: str) -> str:
     """Text with what a terminal would obey replaced."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def size(count: object) -> str:
+    """Bytes as people read them: 3 digits and a decimal unit."""
+    if not isinstance(count, int):
+        return "-"
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if value < 999.5 or unit == "TB":
+            return f"{value:.0f} {unit}" if unit == "B" or value >= 99.95 else f"{value:.1f} {unit}"
+        value /= 1000
+    return str(count)

@@ -15,9 +15,8 @@ import polars as pl
 from ..errors import ConfigError
 from ..talker_keys import KEYS, SORTS
 from ..talkers import talkers
-from .flow_lines import size
 from .following import follow
-from .terminal import printable
+from .terminal import printable, size
 from .top import Window
 
 _DRAW_MS: Final = 500

@@ -113,3 +113,19 @@ def by_namespace(workloads: pl.DataFrame) -> pl.DataFrame:
         .agg(pl.col("denies_ingress", "denies_egress").first(), numbers)
         .sort("namespace")
     )
+
+
+def by_direction(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows of `by_workload` or `by_namespace` as two each, `direction` ingress and egress, half as wide."""
+    keys = [name for name in ("namespace", "workload_kind", "workload", "pods") if name in rows.columns]
+    halves = [
+        rows.select(
+            *keys,
+            pl.lit(direction).alias("direction"),
+            pl.col(f"denies_{direction}").alias("denies_all"),
+            pl.col(f"isolated_{direction}").alias("isolated"),
+            pl.selectors.starts_with(f"{direction}_").name.map(lambda name: name.partition("_")[2]),
+        )
+        for direction in ("ingress", "egress")
+    ]
+    return pl.concat(halves).sort(keys[:-1], maintain_order=True)

@@ -15,8 +15,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pipeline.cli.flow_lines import size
 from pipeline.cli.main import main
+from pipeline.cli.terminal import size
 from pipeline.outputs.lake import Lake
 from pipeline.outputs.live import PATH, LiveTail
 from pipeline.outputs.prometheus import PrometheusServer

@@ -143,6 +143,16 @@ def test_coverage_names_open_namespaces(folder: Path, capsys: pytest.CaptureFixt
     assert "namespaces without deny-all in both directions: batch, kube-system, shop" in err
 
 
+def test_coverage_as_a_table_is_a_line_a_direction_with_sizes_to_read(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ask(folder, "coverage", "--by", "namespace", "-o", "table", state="guarded.yaml") == 0
+    header, *lines = (line.split() for line in capsys.readouterr().out.splitlines())
+    assert header[:5] == ["namespace", "pods", "direction", "denies_all", "isolated"]
+    assert [line[2:5] for line in lines if line[0] == "shop"] == [["ingress", "true", "3"], ["egress", "false", "0"]]
+    assert {line[6] for line in lines} <= {"B", "kB", "MB"}
+
+
 def test_mismatches_lists_what_is_answered_although_denied(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert ask(folder, "mismatches", state="guarded.yaml") == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
