@@ -10,7 +10,7 @@ from . import links
 from .frame import frame
 from .layout import Section, line, section
 from .panels import AMBER, RED, Query, Value, stat, table, timeseries
-from .queries import extreme, increase, named, or_zero, rate, share, top, zero_while
+from .queries import COUNTED, extreme, failed_share, increase, named, or_zero, rate, top, zero_while
 from .rows import failures
 from .variables import datasource, label
 
@@ -47,7 +47,6 @@ def dashboard() -> Dashboard:
 
 
 def _key_figures() -> Section:
-    failed = zero_while(_CONNECTIONS, rate(_FAILURES, where=_OUT))
     return section(
         "",
         line(
@@ -56,32 +55,32 @@ def _key_figures() -> Section:
                 "Sent out",
                 "Bytes a second that the chosen namespaces' workloads send to addresses beyond the cluster.",
                 "Bps",
-                zero_while(_CONNECTIONS, rate(_BYTES, where=_SENT)),
+                zero_while(COUNTED, rate(_BYTES, where=_SENT)),
             ),
             stat(
                 "Received from outside",
                 "Bytes a second that they receive from there.",
                 "Bps",
-                zero_while(_CONNECTIONS, rate(_BYTES, where=_RECEIVED)),
+                zero_while(COUNTED, rate(_BYTES, where=_RECEIVED)),
             ),
             stat(
                 "Connections out",
                 "Connections a second that they open to addresses beyond the cluster.",
                 "cps",
-                zero_while(_CONNECTIONS, rate(_CONNECTIONS, where=_OUT)),
+                zero_while(COUNTED, rate(_CONNECTIONS, where=_OUT)),
             ),
             stat(
                 "Failed connections out",
                 "The part of these that were refused, reset or never answered.",
                 "percentunit",
-                zero_while(_CONNECTIONS, share(failed, rate(_CONNECTIONS, where=_OUT))),
+                failed_share(_FAILURES, _CONNECTIONS, _OUT),
                 {0.01: AMBER, 0.05: RED},
             ),
             stat(
                 "Across zones",
                 "Bytes a second between nodes of different zones, in the whole cluster.",
                 "Bps",
-                zero_while(_CONNECTIONS, rate(_ZONES, where=_FAR)),
+                zero_while(COUNTED, rate(_ZONES, where=_FAR)),
             ),
             stat(
                 "Cost an hour",
@@ -104,7 +103,7 @@ def _trends() -> Section:
                 "Bytes a second in both directions of connections out; the ten busiest at each instant.",
                 "Bps",
                 Query(
-                    zero_while(_CONNECTIONS, top(10, rate(_BYTES, by=_FROM, where=_OUT)), "source_workload"),
+                    zero_while(COUNTED, top(10, rate(_BYTES, by=_FROM, where=_OUT)), "source_workload"),
                     "{{source_namespace}} {{source_workload}}",
                 ),
             ),
@@ -113,7 +112,7 @@ def _trends() -> Section:
                 "Bytes a second in both directions of connections in; the ten busiest at each instant.",
                 "Bps",
                 Query(
-                    zero_while(_CONNECTIONS, top(10, rate(_BYTES, by=_TO[:2], where=_IN)), "destination_workload"),
+                    zero_while(COUNTED, top(10, rate(_BYTES, by=_TO[:2], where=_IN)), "destination_workload"),
                     "{{destination_namespace}} {{destination_workload}}",
                 ),
             ),
@@ -134,7 +133,7 @@ def _trends() -> Section:
                 "short",
                 Query(
                     zero_while(
-                        _CONNECTIONS,
+                        COUNTED,
                         top(10, extreme("max", _SCANNED, by=_FROM, where=({"source_namespace": "$namespace"},))),
                         "source_workload",
                     ),

@@ -49,6 +49,7 @@ def heatmap(title: str, description: str, unit: str, histogram: str, where: Iter
                 "color": _COLOR,
                 "filterValues": {"le": 1e-9},
                 "legend": {"show": True},
+                "tooltip": {"mode": "single", "yHistogram": False},
                 "yAxis": {"axisPlacement": "left", "unit": unit},
             },
             "fieldConfig": {"defaults": {"unit": "cps"}, "overrides": []},

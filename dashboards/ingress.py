@@ -10,7 +10,7 @@ from . import links
 from .frame import frame
 from .layout import Section, line, section
 from .panels import AMBER, RED, Query, Value, stat, table, timeseries
-from .queries import distinct, increase, named, or_zero, rate, share, top, zero_while
+from .queries import distinct, failed_share, increase, named, or_zero, rate, top, zero_while
 from .variables import datasource, label
 
 _BYTES: Final = "flowatlas_ingress_bytes_total"
@@ -40,7 +40,6 @@ def dashboard() -> Dashboard:
 
 
 def _key_figures() -> Section:
-    failed = zero_while(_CONNECTIONS, rate(_FAILURES, where=_CHOSEN))
     return section(
         "",
         line(
@@ -62,7 +61,7 @@ def _key_figures() -> Section:
                 "The part of these that were refused, reset or never answered; clients get 502 or 504 unless the proxy "
                 "tries again.",
                 "percentunit",
-                zero_while(_CONNECTIONS, share(failed, rate(_CONNECTIONS, where=_CHOSEN))),
+                failed_share(_FAILURES, _CONNECTIONS, _CHOSEN),
                 {0.01: AMBER, 0.05: RED},
             ),
             stat(

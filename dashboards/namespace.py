@@ -11,8 +11,8 @@ from .frame import frame
 from .layout import Section, line, section
 from .nodegraph import WORKLOADS, graph
 from .panels import AMBER, RED, Query, Value, stat, table, timeseries
-from .queries import distinct, increase, named, or_zero, rate, share, top, total, zero_while
-from .rows import coverage, failures, pod_interfaces
+from .queries import COUNTED, distinct, failed_share, increase, named, or_zero, rate, top, total, zero_while
+from .rows import NAMESPACE_BYTES, NAMESPACE_CONNECTIONS, NAMESPACE_FAILURES, coverage, failures, pod_interfaces
 from .variables import datasource, label
 
 _BYTES: Final = "flowatlas_flow_bytes_total"
@@ -52,7 +52,6 @@ def dashboard() -> Dashboard:
 
 
 def _key_figures() -> Section:
-    failed = zero_while(_CONNECTIONS, rate(_FAILURES, where=_TO))
     return section(
         "",
         line(
@@ -61,32 +60,26 @@ def _key_figures() -> Section:
                 "Throughput",
                 "Bytes a second in both directions of all connections with an end in the chosen namespaces.",
                 "Bps",
-                rate(_BYTES, where=_TOUCHING),
+                rate(NAMESPACE_BYTES, where=_TOUCHING),
             ),
             stat(
                 "Connections in",
                 "Connections a second that the namespaces' workloads were asked for, failed ones among them.",
                 "cps",
-                zero_while(_CONNECTIONS, rate(_CONNECTIONS, where=_TO)),
+                zero_while(COUNTED, rate(NAMESPACE_CONNECTIONS, where=_TO)),
             ),
             stat(
                 "Failed connections in",
                 "The part of these that were refused, reset or never answered.",
                 "percentunit",
-                zero_while(_CONNECTIONS, share(failed, rate(_CONNECTIONS, where=_TO))),
+                failed_share(NAMESPACE_FAILURES, NAMESPACE_CONNECTIONS, _TO),
                 {0.01: AMBER, 0.05: RED},
             ),
             stat(
                 "Failed connections out",
                 "The part of the connections opened here that were refused, reset or never answered.",
                 "percentunit",
-                zero_while(
-                    _CONNECTIONS,
-                    share(
-                        zero_while(_CONNECTIONS, rate(_FAILURES, where=_FROM)),
-                        rate(_CONNECTIONS, where=_FROM),
-                    ),
-                ),
+                failed_share(NAMESPACE_FAILURES, NAMESPACE_CONNECTIONS, _FROM),
                 {0.01: AMBER, 0.05: RED},
             ),
             stat(
@@ -94,7 +87,7 @@ def _key_figures() -> Section:
                 "How many workloads have been asked for connections over the time shown.",
                 "short",
                 zero_while(
-                    _CONNECTIONS,
+                    COUNTED,
                     distinct(increase(_CONNECTIONS, by=("destination_namespace", "destination_workload"), where=_TO)),
                 ),
             ),
@@ -157,11 +150,13 @@ def _traffic() -> Section:
                 "refused: a reset answered the first packet. reset: it was established first. no_reply: nothing "
                 "answered, as when a policy drops it.",
                 _TO,
+                NAMESPACE_FAILURES,
             ),
             failures(
                 "Failures of connections out, by reason",
                 "As on the left, of the connections that the namespaces' own workloads opened.",
                 _FROM,
+                NAMESPACE_FAILURES,
             ),
             timeseries(
                 "DNS questions and failures",
@@ -226,7 +221,11 @@ def _neighbours() -> Section:
                 "Bytes a second in both directions of connections to the namespaces; the areas add up.",
                 "Bps",
                 Query(
-                    named("source_namespace", rate(_BYTES, by=("source_namespace",), where=_TO), empty="no namespace"),
+                    named(
+                        "source_namespace",
+                        rate(NAMESPACE_BYTES, by=("source_namespace",), where=_TO),
+                        empty="no namespace",
+                    ),
                     "{{source_namespace}}",
                 ),
                 stacked=True,
@@ -238,7 +237,7 @@ def _neighbours() -> Section:
                 Query(
                     named(
                         "destination_namespace",
-                        rate(_BYTES, by=("destination_namespace",), where=_FROM),
+                        rate(NAMESPACE_BYTES, by=("destination_namespace",), where=_FROM),
                         empty="no namespace",
                     ),
                     "{{destination_namespace}}",
@@ -250,15 +249,15 @@ def _neighbours() -> Section:
 
 
 def _neighbour_table(title: str, description: str, key: str, where: tuple[dict[str, str], ...]) -> object:
-    connections = increase(_CONNECTIONS, by=(key,), where=where)
+    connections = increase(NAMESPACE_CONNECTIONS, by=(key,), where=where)
     return table(
         title,
         description,
         {key: "Namespace"},
         [
-            Value("Bytes", "bytes", increase(_BYTES, by=(key,), where=where)),
+            Value("Bytes", "bytes", increase(NAMESPACE_BYTES, by=(key,), where=where)),
             Value("Connections", "short", connections),
-            Value("Failed", "short", or_zero(increase(_FAILURES, by=(key,), where=where), connections)),
+            Value("Failed", "short", or_zero(increase(NAMESPACE_FAILURES, by=(key,), where=where), connections)),
         ],
         rows=25,
         links={"Namespace": links.namespace()},

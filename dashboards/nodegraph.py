@@ -26,9 +26,6 @@ FAILING: Final = 0.05
 
 _FIGURE: Final = "mainstat"
 _UNIT: Final = "KBs"  # Grafana writes the plain number beside an edge, so it should be a short one
-_BYTES: Final = "flowatlas_flow_bytes_total"
-_CONNECTIONS: Final = "flowatlas_connections_total"
-_FAILURES: Final = "flowatlas_connection_failures_total"
 _RED: Final = "#e02f44"
 _GREY: Final = "#8e8e8e"
 _ENDS: Final = ("source", "destination")
@@ -36,13 +33,29 @@ _ENDS: Final = ("source", "destination")
 
 @dataclass(frozen=True, slots=True)
 class Grain:
-    """What a node stands for: the labels, without `source_` or `destination_`, that make it; the last is its title."""
+    """What a node stands for: the labels, without `source_` or `destination_`, that make it; the last is its title.
+
+    The metrics are those with the fewest series that have them.
+    """
 
     labels: tuple[str, ...]
+    bytes: str
+    connections: str
+    failures: str
 
 
-NAMESPACES: Final = Grain(("namespace",))
-WORKLOADS: Final = Grain(("namespace", "workload"))
+NAMESPACES: Final = Grain(
+    ("namespace",),
+    "flowatlas_namespace_bytes_total",
+    "flowatlas_namespace_connections_total",
+    "flowatlas_namespace_connection_failures_total",
+)
+WORKLOADS: Final = Grain(
+    ("namespace", "workload"),
+    "flowatlas_flow_bytes_total",
+    "flowatlas_connections_total",
+    "flowatlas_connection_failures_total",
+)
 
 
 class NodeGraph(Panel):  # type: ignore[misc]  # grafanalib has no types
@@ -100,7 +113,9 @@ def edges(grain: Grain, where: Iterable[Filter]) -> str:
     """Kilobytes a second between two nodes, by id, source, target and colour."""
     filters = tuple(where)
     by = _both(grain)
-    failing = f"{rate(_FAILURES, by=by, where=filters)} / {rate(_CONNECTIONS, by=by, where=filters)} > {FAILING}"
+    failing = (
+        f"{rate(grain.failures, by=by, where=filters)} / {rate(grain.connections, by=by, where=filters)} > {FAILING}"
+    )
     between = _pairs(grain, filters)
     on = f"on ({', '.join(by)})"
     red = f'label_replace({between} and {on} {_named(grain, failing)}, "color", "{_RED}", "", "")'
@@ -113,7 +128,7 @@ def edges(grain: Grain, where: Iterable[Filter]) -> str:
 
 def _pairs(grain: Grain, where: tuple[Filter, ...]) -> str:
     """The largest pairs of nodes, in kilobytes a second, with a name where the label is empty."""
-    between = f"{rate(_BYTES, by=_both(grain), where=where)} / 1000 > 0"
+    between = f"{rate(grain.bytes, by=_both(grain), where=where)} / 1000 > 0"
     return top(MOST, _named(grain, between))
 
 

@@ -13,8 +13,8 @@ from .frame import frame
 from .layout import Section, line, section
 from .nodegraph import NAMESPACES, graph
 from .panels import AMBER, RED, Query, Value, stat, table, timeseries
-from .queries import distinct, increase, named, or_zero, rate, share, top, zero_while
-from .rows import pipeline, pod_interfaces
+from .queries import COUNTED, distinct, failed_share, increase, named, or_zero, rate, top, zero_while
+from .rows import NAMESPACE_BYTES, NAMESPACE_CONNECTIONS, NAMESPACE_FAILURES, failures, pipeline, pod_interfaces
 from .variables import datasource, label
 
 _BYTES: Final = "flowatlas_flow_bytes_total"
@@ -50,7 +50,6 @@ def dashboard() -> Dashboard:
 
 
 def _key_figures() -> Section:
-    failed = zero_while(_CONNECTIONS, rate(_FAILURES, where=_TOUCHING))
     return section(
         "",
         line(
@@ -59,19 +58,19 @@ def _key_figures() -> Section:
                 "Throughput",
                 "Bytes a second in both directions of all connections with an end in the chosen namespaces.",
                 "Bps",
-                rate(_BYTES, where=_TOUCHING),
+                rate(NAMESPACE_BYTES, where=_TOUCHING),
             ),
             stat(
                 "New connections",
                 "Connections opened a second, attempts that failed among them.",
                 "cps",
-                rate(_CONNECTIONS, where=_TOUCHING),
+                rate(NAMESPACE_CONNECTIONS, where=_TOUCHING),
             ),
             stat(
                 "Failed connections",
                 "The part of the connections that were refused, reset or never answered.",
                 "percentunit",
-                zero_while(_CONNECTIONS, share(failed, rate(_CONNECTIONS, where=_TOUCHING))),
+                failed_share(NAMESPACE_FAILURES, NAMESPACE_CONNECTIONS, _TOUCHING),
                 {0.01: AMBER, 0.05: RED},
             ),
             stat(
@@ -126,7 +125,7 @@ def _traffic() -> Section:
                 Query(
                     named(
                         "destination_namespace",
-                        rate(_BYTES, by=("destination_namespace",), where=_TOUCHING),
+                        rate(NAMESPACE_BYTES, by=("destination_namespace",), where=_TOUCHING),
                         empty="no namespace",
                     ),
                     "{{destination_namespace}}",
@@ -140,7 +139,7 @@ def _traffic() -> Section:
                 Query(
                     named(
                         "source_namespace",
-                        rate(_CONNECTIONS, by=("source_namespace",), where=_TOUCHING),
+                        rate(NAMESPACE_CONNECTIONS, by=("source_namespace",), where=_TOUCHING),
                         empty="no namespace",
                     ),
                     "{{source_namespace}}",
@@ -157,15 +156,12 @@ def _failures() -> Section:
         "Failures",
         line(
             8,
-            timeseries(
+            failures(
                 "Failures by reason",
                 "refused: a reset answered the first packet. reset: it was established first. no_reply: "
                 "nothing answered, as when a policy drops it.",
-                "cps",
-                Query(
-                    zero_while(_CONNECTIONS, rate(_FAILURES, by=("reason",), where=_TOUCHING), "reason"), "{{reason}}"
-                ),
-                stacked=True,
+                _TOUCHING,
+                NAMESPACE_FAILURES,
             ),
             timeseries(
                 "Failures by target",
@@ -173,7 +169,7 @@ def _failures() -> Section:
                 "cps",
                 Query(
                     zero_while(
-                        _CONNECTIONS, top(10, rate(_FAILURES, by=by_target, where=_TOUCHING)), "destination_workload"
+                        COUNTED, top(10, rate(_FAILURES, by=by_target, where=_TOUCHING)), "destination_workload"
                     ),
                     "{{destination_namespace}} {{destination_workload}}",
                 ),

@@ -10,7 +10,7 @@ from . import links
 from .frame import frame
 from .layout import Section, line, section
 from .panels import AMBER, RED, Query, Value, stat, table, timeseries
-from .queries import Filter, increase, or_zero, rate, share, top, total, zero_while
+from .queries import COUNTED, Filter, increase, or_zero, rate, share, top, total, zero_while
 from .rows import coverage
 from .variables import datasource, label
 
@@ -22,7 +22,6 @@ _COVERED: Final = "flowatlas_policy_coverage_bytes_total"
 _DEFAULT_DENY: Final = "flowatlas_policy_default_deny"
 _NOT_JUDGED: Final = "flowatlas_policy_not_judged_objects"
 _OBJECTS: Final = "flowatlas_state_objects"
-_ANY: Final = "flowatlas_connections_total"
 """Always there where a pipeline counts, so that what has no series yet reads 0."""
 _OF_A_POLICY: Final = ({"kind": ".*Policy"},)
 _OWN: Final = ({"namespace": "$namespace"},)
@@ -52,7 +51,7 @@ def dashboard() -> Dashboard:
 
 
 def _key_figures() -> Section:
-    open_bytes = zero_while(_ANY, rate(_COVERED, where=_UNPROTECTED))
+    open_bytes = zero_while(COUNTED, rate(_COVERED, where=_UNPROTECTED))
     return section(
         "",
         line(
@@ -74,7 +73,7 @@ def _key_figures() -> Section:
                 "Traffic under no policy",
                 "The part of the bytes of the namespaces' pods that no policy says anything about, either direction.",
                 "percentunit",
-                zero_while(_ANY, share(open_bytes, rate(_COVERED, where=_OWN))),
+                zero_while(COUNTED, share(open_bytes, rate(_COVERED, where=_OWN))),
                 {0.01: AMBER, 0.5: RED},
             ),
             stat(
@@ -87,21 +86,21 @@ def _key_figures() -> Section:
                 "Denied connections",
                 "Connections over the time shown that a policy denies, an attempt once for each responsible policy.",
                 "short",
-                zero_while(_ANY, increase(_CONNECTIONS, where=_DENYING)),
+                zero_while(COUNTED, increase(_CONNECTIONS, where=_DENYING)),
             ),
             stat(
                 "Against the policies",
                 "Connections over the time shown that were established although denied, or not answered although "
                 "allowed.",
                 "short",
-                zero_while(_ANY, increase(_MISMATCHES, where=_INTO)),
+                zero_while(COUNTED, increase(_MISMATCHES, where=_INTO)),
                 {1: RED},
             ),
             stat(
                 "Policies not judged",
                 "Policies of kinds that Flowatlas does not understand; what they may apply to is not judged.",
                 "short",
-                zero_while(_ANY, total(_NOT_JUDGED)),
+                zero_while(COUNTED, total(_NOT_JUDGED)),
                 {1: AMBER},
             ),
         ),
@@ -118,22 +117,24 @@ def _verdicts() -> Section:
                 "Connections by verdict",
                 "Connections a second for which a policy is responsible; one for which several are counts once each.",
                 "cps",
-                Query(zero_while(_ANY, rate(_CONNECTIONS, by=("verdict",), where=_POLICIES), "verdict"), "{{verdict}}"),
+                Query(
+                    zero_while(COUNTED, rate(_CONNECTIONS, by=("verdict",), where=_POLICIES), "verdict"), "{{verdict}}"
+                ),
                 stacked=True,
             ),
             timeseries(
                 "Denied, by policy and rule",
                 "Connections a second that each denies, the ten with most. No rule: nothing allowed the connection.",
                 "cps",
-                Query(zero_while(_ANY, top(10, rate(_CONNECTIONS, by=_RULE, where=_DENYING)), "policy"), _NAME),
+                Query(zero_while(COUNTED, top(10, rate(_CONNECTIONS, by=_RULE, where=_DENYING)), "policy"), _NAME),
             ),
             timeseries(
                 "Policies in the cluster",
                 "Policies known, by kind, and those of them that are not understood.",
                 "short",
-                Query(zero_while(_ANY, total(_OBJECTS, by=("kind",), where=_OF_A_POLICY), "kind"), "{{kind}}"),
+                Query(zero_while(COUNTED, total(_OBJECTS, by=("kind",), where=_OF_A_POLICY), "kind"), "{{kind}}"),
                 Query(
-                    zero_while(_ANY, total(_NOT_JUDGED, by=("kind",)), "kind"),
+                    zero_while(COUNTED, total(_NOT_JUDGED, by=("kind",)), "kind"),
                     "not judged: {{kind}}",
                 ),
             ),
@@ -215,7 +216,7 @@ def _mismatched(title: str, what: str, kind: str) -> Panel:
         f"{what} Connections a second by the workloads at both ends, the ten with most.",
         "cps",
         Query(
-            zero_while(_ANY, pairs, "source_workload"),
+            zero_while(COUNTED, pairs, "source_workload"),
             "{{source_namespace}} {{source_workload}} > {{destination_namespace}} {{destination_workload}}",
         ),
     )

@@ -23,6 +23,9 @@ Filter = Mapping[str, str]
 
 ALL_SERIES: Final[Filter] = {}
 
+COUNTED: Final = "flowatlas_namespace_connections_total"
+"""There as soon as any flow is counted, with few series: a cheap sign that a pipeline is at work, for `zero_while`."""
+
 
 def select(metric: str, where: Filter = ALL_SERIES) -> str:
     """The selector of the metric's series that match every label of `where`."""
@@ -81,6 +84,17 @@ def share(part: str, whole: str, of: Iterable[str] = ()) -> str:
     """`part` as a fraction of `whole`, where that is not 0; `of` are the labels of `whole`, `part` may have more."""
     matching = f" on ({', '.join(of)}) group_left ()" if of else ""
     return f"({part}) /{matching} ({whole} > 0)"
+
+
+def failed_share(failures: str, connections: str, where: Iterable[Filter] = (ALL_SERIES,)) -> str:
+    """Which part of the connections opened lately failed, from 0 to 1; 0 while there are none.
+
+    What was opened before may fail now, so more can fail than are opened: that is all of them.
+    """
+    filters = tuple(where)
+    failed, opened = rate(failures, where=filters), rate(connections, where=filters)
+    part = f"clamp_max(({failed}) / (({opened} > 0) or ({failed} > 0)), 1)"
+    return zero_while(COUNTED, part)
 
 
 def or_zero(expression: str, known: str) -> str:

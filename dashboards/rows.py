@@ -8,16 +8,20 @@ from grafanalib.core import Panel
 
 from .layout import Section, line, section
 from .panels import RED, Query, timeseries
-from .queries import Filter, age, increase, rate, top, total, zero_while
+from .queries import COUNTED, Filter, age, increase, rate, top, total, zero_while
 
 _PIPELINE: Final = "flowatlas_build_info"
+NAMESPACE_BYTES: Final = "flowatlas_namespace_bytes_total"
+NAMESPACE_CONNECTIONS: Final = "flowatlas_namespace_connections_total"
+NAMESPACE_FAILURES: Final = "flowatlas_namespace_connection_failures_total"
+"""What to sum where workloads do not matter: a hundredth of the series of the metrics by workload."""
+_FAILURES: Final = "flowatlas_connection_failures_total"
 _SENT: Final = "flowatlas_collector_rows_total"
 
 
-def failures(title: str, description: str, where: tuple[Filter, ...]) -> Panel:
+def failures(title: str, description: str, where: tuple[Filter, ...], metric: str = _FAILURES) -> Panel:
     """Failed connections a second by reason, stacked; 0 where there are connections and none failed."""
-    by_reason = rate("flowatlas_connection_failures_total", by=("reason",), where=where)
-    query = Query(zero_while("flowatlas_connections_total", by_reason, "reason"), "{{reason}}")
+    query = Query(zero_while(COUNTED, rate(metric, by=("reason",), where=where), "reason"), "{{reason}}")
     return timeseries(title, description, "cps", query, stacked=True)
 
 

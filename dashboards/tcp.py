@@ -11,7 +11,7 @@ from .frame import frame
 from .heatmap import heatmap
 from .layout import Section, line, section
 from .panels import AMBER, RED, Query, Value, stat, table, timeseries
-from .queries import increase, or_zero, quantile, rate, share, top, zero_while
+from .queries import failed_share, increase, or_zero, quantile, rate, share, top, zero_while
 from .rows import failures
 from .variables import datasource, label
 
@@ -57,7 +57,6 @@ def dashboard() -> Dashboard:
 
 def _key_figures() -> Section:
     again = zero_while(_TOLD, rate(_RETRANSMITS, where=_CHOSEN))
-    failed = zero_while(_CONNECTIONS, rate(_FAILURES, where=_OF_TCP))
     return section(
         "",
         line(
@@ -101,7 +100,7 @@ def _key_figures() -> Section:
                 "Failed connections",
                 "The part of TCP connections that were refused, reset or never answered.",
                 "percentunit",
-                zero_while(_CONNECTIONS, share(failed, rate(_CONNECTIONS, where=_OF_TCP))),
+                failed_share(_FAILURES, _CONNECTIONS, _OF_TCP),
                 {0.01: AMBER, 0.05: RED},
             ),
         ),

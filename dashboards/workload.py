@@ -11,7 +11,7 @@ from .frame import frame
 from .layout import Section, line, section
 from .nodegraph import WORKLOADS, graph
 from .panels import AMBER, RED, Query, Value, stat, table, timeseries
-from .queries import Filter, distinct, increase, named, or_zero, rate, share, top, zero_while
+from .queries import COUNTED, Filter, distinct, failed_share, increase, named, or_zero, rate, top, zero_while
 from .rows import failures
 from .variables import datasource, label
 
@@ -57,47 +57,42 @@ def _key_figures() -> Section:
                 "Answered",
                 "Bytes a second in both directions of connections to the chosen workloads.",
                 "Bps",
-                zero_while(_BYTES, rate(_BYTES, where=_TO)),
+                zero_while(COUNTED, rate(_BYTES, where=_TO)),
             ),
             stat(
                 "Opened",
                 "Bytes a second in both directions of connections that the chosen workloads opened.",
                 "Bps",
-                zero_while(_BYTES, rate(_BYTES, where=_FROM)),
+                zero_while(COUNTED, rate(_BYTES, where=_FROM)),
             ),
             stat(
                 "Failed connections in",
                 "The part of the connections to them that were refused, reset or never answered.",
                 "percentunit",
-                _failed_share(_TO),
+                failed_share(_FAILURES, _CONNECTIONS, _TO),
                 {0.01: AMBER, 0.05: RED},
             ),
             stat(
                 "Failed connections out",
                 "The part of the connections that they opened and that were refused, reset or never answered.",
                 "percentunit",
-                _failed_share(_FROM),
+                failed_share(_FAILURES, _CONNECTIONS, _FROM),
                 {0.01: AMBER, 0.05: RED},
             ),
             stat(
                 "Callers",
                 "How many workloads have opened connections to them over the time shown.",
                 "short",
-                zero_while(_CONNECTIONS, distinct(increase(_CONNECTIONS, by=_CALLER, where=_TO))),
+                zero_while(COUNTED, distinct(increase(_CONNECTIONS, by=_CALLER, where=_TO))),
             ),
             stat(
                 "Called",
                 "To how many workloads they have opened connections over the time shown.",
                 "short",
-                zero_while(_CONNECTIONS, distinct(increase(_CONNECTIONS, by=_CALLED, where=_FROM))),
+                zero_while(COUNTED, distinct(increase(_CONNECTIONS, by=_CALLED, where=_FROM))),
             ),
         ),
     )
-
-
-def _failed_share(where: tuple[Filter, ...]) -> str:
-    failed = zero_while(_CONNECTIONS, rate(_FAILURES, where=where))
-    return zero_while(_CONNECTIONS, share(failed, rate(_CONNECTIONS, where=where)))
 
 
 def _map() -> Section:
@@ -131,8 +126,8 @@ def _trends() -> Section:
                 "Connections in and out",
                 "Connections opened a second, attempts that failed among them.",
                 "cps",
-                Query(zero_while(_CONNECTIONS, rate(_CONNECTIONS, where=_TO)), "in"),
-                Query(zero_while(_CONNECTIONS, rate(_CONNECTIONS, where=_FROM)), "out"),
+                Query(zero_while(COUNTED, rate(_CONNECTIONS, where=_TO)), "in"),
+                Query(zero_while(COUNTED, rate(_CONNECTIONS, where=_FROM)), "out"),
             ),
             failures(
                 "Failures in, by reason",

@@ -14,9 +14,10 @@ Every connection is counted once in each metric family, so sums over any labels 
 packets, IP headers included and link headers not. Counters begin at 0 when their exposer starts, save
 `container_network_*`: they are the interfaces' own and began when the interface appeared.
 
-How many series a metric has is marked: **fine** grows with Services or nodes, **careful** with pairs of workloads or
-with pods, **costly** faster than that. A **histogram** NAME is read as `NAME_bucket`, which has the label `le` (the
-bucket's upper bound) too, as `NAME_sum` and as `NAME_count`; that many series has each of its label sets.
+How many series a metric has is marked: **fine** grows with Services, nodes or pairs of namespaces, **careful** with
+pairs of workloads or with pods, **costly** faster than that. A **histogram** NAME is read as `NAME_bucket`, which has
+the label `le` (the bucket's upper bound) too, as `NAME_sum` and as `NAME_count`; that many series has each of its label
+sets.
 """
 
 _EXPOSERS: dict[Exposer, str] = {

@@ -15,7 +15,7 @@ import polars as pl
 from .aggregate.budget import Limit
 from .aggregate.interfaces import VALUES
 from .aggregate.rollups import FAILURES
-from .catalog import BY_NAME, PAIR, SERVICE
+from .catalog import BY_NAME, NAMESPACES, PAIR, SERVICE
 
 FORECAST: Final = pl.Schema(
     {
@@ -61,6 +61,9 @@ _FORMS: Final = (
     _Form(("flowatlas_flow_bytes_total", "flowatlas_flow_packets_total"), (*PAIR, *SERVICE, "protocol"), times=2),
     _Form(("flowatlas_connections_total",), (*PAIR, *SERVICE, "protocol")),
     _Form(("flowatlas_connection_failures_total",), (*PAIR, *SERVICE, "protocol", "outcome"), _HAS_FAILED),
+    _Form(("flowatlas_namespace_bytes_total",), NAMESPACES, times=2),
+    _Form(("flowatlas_namespace_connections_total",), NAMESPACES),
+    _Form(("flowatlas_namespace_connection_failures_total",), (*NAMESPACES, "outcome"), _HAS_FAILED),
     _Form(("flowatlas_service_bytes_total",), _TYPED, _HAS_SERVICE, 2),
     _Form(("flowatlas_service_connections_total",), (*_TYPED, "via"), _HAS_SERVICE),
     _Form(("flowatlas_service_connection_failures_total",), (*_TYPED, "outcome"), _HAS_SERVICE & _HAS_FAILED),

@@ -17,6 +17,7 @@ from ..prices import Prices
 from .external import ExternalMetrics
 from .ingress import IngressMetrics
 from .mesh import MeshMetrics
+from .namespaces import NamespaceMetrics
 from .samples import Samples
 from .scans import Scans
 from .signals import ServiceSignals
@@ -45,4 +46,4 @@ def families(prices: Prices | None = None, geo: Geo | None = None) -> tuple[Fami
     numbers the flows before they come here, nothing is told of countries."""
     external = () if geo is None else (ExternalMetrics(geo),)
     services = (IngressMetrics(), MeshMetrics(), ServiceSignals())
-    return (*services, Scans(), TcpHealthMetrics(), ZoneMetrics(prices), *external)
+    return (NamespaceMetrics(), *services, Scans(), TcpHealthMetrics(), ZoneMetrics(prices), *external)

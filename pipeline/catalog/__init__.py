@@ -25,7 +25,7 @@ from . import (
     watcher,
     zones,
 )
-from .labels import COVERED, INTERFACE, LABEL_HELP, NODE_INTERFACE, PAIR, POLICY, ROUTE, SERVICE, SUBSET
+from .labels import COVERED, INTERFACE, LABEL_HELP, NAMESPACES, NODE_INTERFACE, PAIR, POLICY, ROUTE, SERVICE, SUBSET
 from .metric import Cardinality, Exposer, Kind, Metric
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "INTERFACE",
     "LABEL_HELP",
     "METRICS",
+    "NAMESPACES",
     "NODE_INTERFACE",
     "PAIR",
     "POLICY",

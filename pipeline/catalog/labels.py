@@ -12,6 +12,7 @@ PAIR: Final = (
     "destination_workload",
     "destination_workload_kind",
 )
+NAMESPACES: Final = ("source_namespace", "destination_namespace")
 SERVICE: Final = ("service_namespace", "service", "service_port")
 SUBSET: Final = ("service_namespace", "service", "subset")
 ROUTE: Final = ("route_kind", "route_namespace", "route", "route_host", "route_path", "tls")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from .labels import PAIR, SERVICE
+from .labels import NAMESPACES, PAIR, SERVICE
 from .metric import Metric
 
 METRICS: Final = (
@@ -40,6 +40,28 @@ METRICS: Final = (
         "Connections that failed, by reason: refused (a reset answered the first packet), reset (after it was "
         "established), no_reply (nothing answered).",
         "careful",
+    ),
+    Metric(
+        "flowatlas_namespace_bytes_total",
+        "counter",
+        "bytes",
+        (*NAMESPACES, "flow_direction"),
+        "Bytes between two namespaces, IP headers included: what flowatlas_flow_bytes_total tells by workload, in so "
+        "few series that sums over the whole cluster take milliseconds.",
+    ),
+    Metric(
+        "flowatlas_namespace_connections_total",
+        "counter",
+        "",
+        NAMESPACES,
+        "Connections opened between two namespaces; attempts that failed are among them.",
+    ),
+    Metric(
+        "flowatlas_namespace_connection_failures_total",
+        "counter",
+        "",
+        (*NAMESPACES, "reason"),
+        "Connections between two namespaces that failed, by reason: refused, reset, no_reply.",
     ),
     Metric(
         "flowatlas_workload_failed_destinations",
