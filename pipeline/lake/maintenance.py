@@ -34,7 +34,6 @@ LOOSE_FILES: Final = 32
 """So many small files of an hour are merged before the hour is over."""
 RUN_ROWS: Final = 150_000
 """So many rows are merged at once, into one file; files of half as many are large enough."""
-_LEVEL: Final = 3
 _IDLE: Final = timedelta(minutes=10)
 """After the end of an hour or a day this long nothing but late rows is expected of it."""
 _SORTED: Final = "sorted"
@@ -86,8 +85,8 @@ def maintain(
 def compact(store: Store, table: LakeTable, at: DeltaTable, now: datetime, flows: DeltaTable) -> int:
     """Merge the small files of partitions that are over, or have many; how many there were.
 
-    Rows are in order of time, so that a window opens few row groups of few files; a node's rows of one look stay
-    together, which costs less to keep than any order by names.
+    A file is of a short time, so that a window opens few of them; in it rows are in the table's order, by which what is
+    alike lies together: of real traffic it halves what is kept.
     """
     count = 0
     for partition, files in _loose(table, at, now, flows):
@@ -96,9 +95,9 @@ def compact(store: Store, table: LakeTable, at: DeltaTable, now: datetime, flows
                 continue
             codes = coded_schema(table.stored, pl.Categories.random())  # text takes three times the memory, and time
             parts = [store.scan(table, [unquote(file["path"])]).collect().cast(codes) for file in lot]
-            rows = merged(pl.concat(parts), table).sort("time", maintain_order=True)
+            rows = merged(pl.concat(parts), table).sort(table.order, maintain_order=True)
             del parts
-            actions = write_parts(store, table, rows, _SORTED, level=_LEVEL, is_new=False, partition=partition)
+            actions = write_parts(store, table, rows, _SORTED, is_new=False, partition=partition)
             gone = [removal(file, table, is_change=False) for file in lot]
             _commit(store, table, at, [*gone, *actions], [action.path for action in actions])
             count += len(lot)

@@ -20,11 +20,12 @@ import polars as pl
 from deltalake import DeltaTable
 from deltalake.transaction import AddAction, RemoveAction
 
+from .packing import packed
 from .store import Store, now_ms
 from .tables import LakeTable
 
 MAX_FILE_ROWS: Final = 1_000_000
-ROW_GROUP: Final = 131_072
+_ROW_GROUP: Final = 131_072
 _ZSTD_LEVEL: Final = 1
 _SCHEMA_KEY: Final = "ARROW:schema"
 """Where a Parquet file has the types that its writer meant."""
@@ -48,16 +49,14 @@ def write_parts(
     rows: pl.DataFrame,
     name: str,
     *,
-    level: int = _ZSTD_LEVEL,
-    row_group: int = ROW_GROUP,
     max_rows: int = MAX_FILE_ROWS,
     is_new: bool = True,
     partition: dict[str, str | None] | None = None,
 ) -> list[AddAction]:
     """Write `rows` (as `tables.stored` gives them, in order of time) as files that begin with `name`.
 
-    The actions are to be committed. `ranged` are text columns with statistics of their own, beside the time: rows are
-    sorted by them, and row groups have statistics too. Rows that are all of one `partition` may be in any order.
+    The actions are to be committed. Rows that are all of one `partition` may be in any order; those that are not new
+    are packed, for they are written once more and then stay.
     """
     actions: list[AddAction] = []
     wholes = by_partition(table, rows) if partition is None else [(partition, rows)]
@@ -66,7 +65,7 @@ def write_parts(
         for where, piece in pieces:
             folder = "/".join(f"{key}={value}" for key, value in where.items())
             path = f"{folder}/{name}-{uuid.uuid4().hex[:12]}.parquet"
-            content = _parquet(table, piece, level, row_group, is_ranged=not is_new)
+            content = _parquet(table, piece) if is_new else packed(piece)
             store.write(table, path, content)
             stats = json.dumps(_statistics(piece))
             actions.append(AddAction(path, len(content), where, now_ms(), is_new, stats))
@@ -106,15 +105,15 @@ def files_of(table: DeltaTable) -> pl.DataFrame:
     return cast("pl.DataFrame", pl.from_arrow(pa.table(table.get_add_actions(flatten=True))))
 
 
-def _parquet(table: LakeTable, rows: pl.DataFrame, level: int, row_group: int, *, is_ranged: bool) -> memoryview:
-    """Ranges of row groups tell something where rows are sorted; elsewhere they would be a quarter of the writing."""
+def _parquet(table: LakeTable, rows: pl.DataFrame) -> memoryview:
+    """Quickly; without statistics of row groups, which would be a quarter of the writing and tell but the time."""
     file = io.BytesIO()
     rows.write_parquet(
         file,
         compression="zstd",
-        compression_level=level,
-        row_group_size=row_group,
-        statistics=is_ranged,
+        compression_level=_ZSTD_LEVEL,
+        row_group_size=_ROW_GROUP,
+        statistics=False,
         metadata={_SCHEMA_KEY: _schema_text(table.name)},
     )
     return file.getbuffer()

@@ -28,7 +28,7 @@ _SIDE: Final = ("kind", "namespace", "name", "workload_kind", "workload", "node"
 
 HISTORY: Final = pl.Schema(
     {
-        "time": _TIME,  # when the observation was made; the rows of a file are in this order
+        "time": _TIME,  # when the observation was made
         "start": _TIME,  # when the connection began
         "node": pl.String(),  # who saw it
         "flow_id": pl.UInt64(),  # with `node`, names the connection
