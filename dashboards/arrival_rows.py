@@ -7,7 +7,7 @@ from typing import Final
 from . import links
 from .heatmap import heatmap
 from .layout import Section, line, section
-from .panels import RED, Query, Value, table, timeseries
+from .panels import COUNT, RED, Query, Value, table, timeseries
 from .queries import ALL_SERIES, age, extreme, increase, or_zero, quantile, rate, total, zero_while
 
 _PIPELINE: Final = "flowatlas_build_info"
@@ -53,10 +53,10 @@ def bus() -> Section:
                 "twice.",
                 {"node": "Node"},
                 [
-                    Value("Rows", "short", rows),
-                    Value("Batches", "short", increase("flowatlas_pipeline_batches_total", by=by)),
+                    Value("Rows", COUNT, rows),
+                    Value("Batches", COUNT, increase("flowatlas_pipeline_batches_total", by=by)),
                     *(
-                        Value(heading, "short", or_zero(increase(f"flowatlas_pipeline_{what}_total", by=by), rows))
+                        Value(heading, COUNT, or_zero(increase(f"flowatlas_pipeline_{what}_total", by=by), rows))
                         for heading, what in (("Missing", "missing_batches"), ("Repeated", "duplicate_batches"))
                     ),
                     Value("Age", "s", age("flowatlas_pipeline_last_observation_timestamp_seconds", by=by)),

@@ -10,7 +10,7 @@ from typing import Final
 from grafanalib.core import Panel
 
 from .layout import Section, line, section
-from .panels import Query, Value, table, timeseries
+from .panels import COUNT, Query, Value, table, timeseries
 from .queries import increase, or_zero, rate, total, zero_while
 
 COLLECTOR: Final = "flowatlas_collector_build_info"
@@ -35,13 +35,13 @@ def collectors() -> Section:
                 "them.",
                 {"instance": "Collector"},
                 [
-                    Value("Rows", "short", rows),
-                    Value("Batches", "short", increase("flowatlas_collector_batches_total", by=_BY)),
-                    Value("Rows lost", "short", or_zero(increase(LOST, by=_BY), rows)),
+                    Value("Rows", COUNT, rows),
+                    Value("Batches", COUNT, increase("flowatlas_collector_batches_total", by=_BY)),
+                    Value("Rows lost", COUNT, or_zero(increase(LOST, by=_BY), rows)),
                     Value(
                         "Bytes lost", "bytes", or_zero(increase("flowatlas_collector_lost_bytes_total", by=_BY), rows)
                     ),
-                    Value("Flows followed", "short", followed),
+                    Value("Flows followed", COUNT, followed),
                     Value("Spooled", "bytes", or_zero(total("flowatlas_collector_spool_bytes", by=_BY), rows)),
                 ],
                 rows=100,
@@ -51,8 +51,8 @@ def collectors() -> Section:
                 "The source that each collector has its flows from, and why it has no better one.",
                 {"instance": "Collector", "source": "Source", "reason": "Why no better one"},
                 [
-                    Value("In use", "short", source),
-                    Value("Flows followed", "short", f"{source} * on (instance) group_left () {followed}"),
+                    Value("In use", COUNT, source),
+                    Value("Flows followed", COUNT, f"{source} * on (instance) group_left () {followed}"),
                 ],
                 rows=100,
             ),

@@ -9,7 +9,7 @@ from grafanalib.core import Dashboard
 from . import links
 from .frame import frame
 from .layout import Section, line, section
-from .panels import AMBER, RED, Query, Value, stat, table, timeseries
+from .panels import AMBER, COUNT, RED, Query, Value, stat, table, timeseries
 from .queries import increase, or_zero, quantile, rate, share, zero_while
 from .variables import datasource, label
 
@@ -154,13 +154,11 @@ def _clients() -> Section:
                 "The 50 workloads that asked most over the time shown.",
                 {"source_namespace": "Namespace", "source_workload": "Workload"},
                 [
-                    Value("Questions", "short", asked),
-                    Value("Failed", "short", or_zero(increase(_QUERIES, by=_CLIENT, where=_FAILED), asked)),
-                    Value("NXDOMAIN", "short", or_zero(increase(_QUERIES, by=_CLIENT, where=_UNKNOWN), asked)),
-                    Value("By search lists", "short", or_zero(increase(_QUERIES, by=_CLIENT, where=_SEARCHED), asked)),
-                    Value(
-                        "Past the cluster's", "short", or_zero(increase(_BYPASSES, by=_CLIENT, where=_CHOSEN), asked)
-                    ),
+                    Value("Questions", COUNT, asked),
+                    Value("Failed", COUNT, or_zero(increase(_QUERIES, by=_CLIENT, where=_FAILED), asked)),
+                    Value("NXDOMAIN", COUNT, or_zero(increase(_QUERIES, by=_CLIENT, where=_UNKNOWN), asked)),
+                    Value("By search lists", COUNT, or_zero(increase(_QUERIES, by=_CLIENT, where=_SEARCHED), asked)),
+                    Value("Past the cluster's", COUNT, or_zero(increase(_BYPASSES, by=_CLIENT, where=_CHOSEN), asked)),
                 ],
                 rows=50,
                 links={"Namespace": links.namespace(), "Workload": links.workload("Namespace")},

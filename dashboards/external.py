@@ -9,7 +9,7 @@ from grafanalib.core import Dashboard
 from . import links
 from .frame import frame
 from .layout import Section, line, section
-from .panels import AMBER, RED, Query, Value, stat, table, timeseries
+from .panels import AMBER, COUNT, RED, Query, Value, stat, table, timeseries
 from .queries import COUNTED, extreme, failed_share, increase, named, or_zero, rate, top, zero_while
 from .rows import failures
 from .variables import datasource, label
@@ -87,7 +87,8 @@ def _key_figures() -> Section:
                 "What the traffic of the namespaces costs at the present rate, in the price table's currency. No data "
                 "where the pipeline has no price table.",
                 "short",
-                f"3600 * {rate(_COST, where=_OWN)}",
+                f"3600 * {rate(_COST, by=('currency',), where=_OWN)}",
+                name="{{currency}}",
             ),
         ),
     )
@@ -150,29 +151,32 @@ def _talkers() -> Section:
     return section(
         "Who talks beyond the cluster",
         line(
-            9,
+            8,
             table(
                 "Workloads that dial out",
                 "The 50 workloads that opened most connections beyond the cluster over the time shown.",
                 dict(zip(_FROM, ("Namespace", "Workload"), strict=True)),
                 [
-                    Value("Connections", "short", out),
+                    Value("Connections", COUNT, out),
                     Value("Sent", "bytes", or_zero(increase(_BYTES, by=_FROM, where=_SENT[:1]), out)),
                     Value("Received", "bytes", or_zero(increase(_BYTES, by=_FROM, where=_RECEIVED[:1]), out)),
-                    Value("Failed", "short", or_zero(increase(_FAILURES, by=_FROM, where=_OUT), out)),
+                    Value("Failed", COUNT, or_zero(increase(_FAILURES, by=_FROM, where=_OUT), out)),
                 ],
                 rows=50,
                 links={"Namespace": links.namespace(), "Workload": links.workload("Namespace")},
             ),
+        ),
+        line(
+            8,
             table(
                 "Workloads dialled from outside",
                 "The 50 workloads and Services with most connections from beyond the cluster over the time shown.",
                 dict(zip(_TO, ("Namespace", "Workload", "Service"), strict=True)),
                 [
-                    Value("Connections", "short", into),
+                    Value("Connections", COUNT, into),
                     Value("Sent", "bytes", or_zero(increase(_BYTES, by=_TO, where=_SENT[1:]), into)),
                     Value("Received", "bytes", or_zero(increase(_BYTES, by=_TO, where=_RECEIVED[1:]), into)),
-                    Value("Failed", "short", or_zero(increase(_FAILURES, by=_TO, where=_IN), into)),
+                    Value("Failed", COUNT, or_zero(increase(_FAILURES, by=_TO, where=_IN), into)),
                 ],
                 rows=50,
                 links={"Namespace": links.namespace(), "Workload": links.workload("Namespace")},

@@ -9,7 +9,7 @@ from grafanalib.core import Dashboard
 from . import links
 from .frame import frame
 from .layout import Section, line, section
-from .panels import AMBER, RED, Query, Value, stat, table, timeseries
+from .panels import AMBER, COUNT, RED, Query, Value, stat, table, timeseries
 from .queries import distinct, failed_share, increase, named, or_zero, rate, top, zero_while
 from .variables import datasource, label
 
@@ -121,7 +121,7 @@ def _traffic() -> Section:
                 "Throughput by Service behind",
                 "Bytes a second, both directions; the ten busiest Services behind the routes at each instant.",
                 "Bps",
-                Query(top(10, rate(_BYTES, by=_SERVICE, where=_CHOSEN)), "{{service_namespace}}/{{service}}"),
+                Query(top(10, rate(_BYTES, by=_SERVICE, where=_CHOSEN)), "{{service_namespace}} {{service}}"),
             ),
             timeseries(
                 "Failures by Service and reason",
@@ -130,7 +130,7 @@ def _traffic() -> Section:
                 "cps",
                 Query(
                     zero_while(_CONNECTIONS, rate(_FAILURES, by=(*_SERVICE, "reason"), where=_CHOSEN), "reason"),
-                    "{{service_namespace}}/{{service}} {{reason}}",
+                    "{{service_namespace}} {{service}} {{reason}}",
                 ),
             ),
             timeseries(
@@ -165,9 +165,9 @@ def _routes() -> Section:
                     "service": "Service",
                 },
                 [
-                    Value("Connections", "short", connections),
+                    Value("Connections", COUNT, connections),
                     Value("Bytes", "bytes", increase(_BYTES, by=keys, where=_CHOSEN)),
-                    Value("Failed", "short", or_zero(increase(_FAILURES, by=keys, where=_CHOSEN), connections)),
+                    Value("Failed", COUNT, or_zero(increase(_FAILURES, by=keys, where=_CHOSEN), connections)),
                 ],
                 rows=100,
                 links={
@@ -192,7 +192,7 @@ def _past() -> Section:
                 "cps",
                 Query(
                     zero_while(_CONNECTIONS, rate(_BYPASSES, by=(*_SERVICE, "via"), where=_PAST), "via"),
-                    "{{service_namespace}}/{{service}} {{via}}",
+                    "{{service_namespace}} {{service}} {{via}}",
                 ),
             ),
         ),

@@ -11,7 +11,7 @@ from pipeline.catalog import SUBSET
 from . import links
 from .frame import frame
 from .layout import Section, line, section
-from .panels import AMBER, RED, Query, Value, stat, table, timeseries
+from .panels import AMBER, COUNT, RED, Query, Value, stat, table, timeseries
 from .queries import distinct, extreme, increase, rate, share, top, total, zero_while
 from .variables import datasource, label
 
@@ -158,8 +158,8 @@ def _limits() -> Section:
                 "subset: the rule of the whole Service.",
                 {"service_namespace": "Namespace", "service": "Service", "subset": "Subset"},
                 [
-                    Value("Open", "short", total(_OPEN, by=SUBSET, where=_CHOSEN)),
-                    Value("Limit", "short", total(_LIMIT, by=SUBSET, where=_CHOSEN)),
+                    Value("Open", COUNT, total(_OPEN, by=SUBSET, where=_CHOSEN)),
+                    Value("Limit", COUNT, total(_LIMIT, by=SUBSET, where=_CHOSEN)),
                 ],
                 rows=50,
                 links={"Namespace": links.namespace(), "Service": links.service("Namespace")},

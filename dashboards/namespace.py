@@ -10,9 +10,17 @@ from . import links
 from .frame import frame
 from .layout import Section, line, section
 from .nodegraph import WORKLOADS, graph
-from .panels import AMBER, RED, Query, Value, stat, table, timeseries
+from .panels import AMBER, COUNT, RED, Query, Value, stat, table, timeseries
 from .queries import COUNTED, distinct, failed_share, increase, named, or_zero, rate, top, total, zero_while
-from .rows import NAMESPACE_BYTES, NAMESPACE_CONNECTIONS, NAMESPACE_FAILURES, coverage, failures, pod_interfaces
+from .rows import (
+    NAMESPACE_BYTES,
+    NAMESPACE_CONNECTIONS,
+    NAMESPACE_FAILURES,
+    TOUCHING,
+    coverage,
+    failures,
+    pod_interfaces,
+)
 from .variables import datasource, label
 
 _BYTES: Final = "flowatlas_flow_bytes_total"
@@ -22,8 +30,6 @@ _DNS: Final = "flowatlas_dns_queries_total"
 _COVERED_PODS: Final = "flowatlas_policy_coverage_pods"
 _FROM: Final = ({"source_namespace": "$namespace"},)
 _TO: Final = ({"destination_namespace": "$namespace"},)
-_TOUCHING: Final = (*_FROM, *_TO)
-"""Connections with either end in the chosen namespaces; one with both ends there is counted once."""
 _OWN: Final = ({"namespace": "$namespace"},)
 _UNPROTECTED: Final = ({"namespace": "$namespace", "coverage": "unprotected"},)
 _DNS_FAILED: Final = ({**_FROM[0], "rcode": "SERVFAIL|REFUSED|FORMERR|NOTIMP|no_answer|[0-9]+"},)
@@ -60,7 +66,7 @@ def _key_figures() -> Section:
                 "Throughput",
                 "Bytes a second in both directions of all connections with an end in the chosen namespaces.",
                 "Bps",
-                rate(NAMESPACE_BYTES, where=_TOUCHING),
+                rate(NAMESPACE_BYTES, where=TOUCHING),
             ),
             stat(
                 "Connections in",
@@ -112,7 +118,7 @@ def _map() -> Section:
                 "Who talks to whom: kilobytes a second in both directions, arrows from the workload that opened the "
                 "connections. An arrow is red where 5 % of its connections or more fail. The 100 busiest.",
                 WORKLOADS,
-                _TOUCHING,
+                TOUCHING,
                 links.workload("subtitle"),
             ),
         ),
@@ -186,8 +192,8 @@ def _workloads() -> Section:
                 },
                 [
                     Value("Bytes", "bytes", increase(_BYTES, by=keys, where=_TO)),
-                    Value("Connections", "short", connections),
-                    Value("Failed", "short", or_zero(increase(_FAILURES, by=keys, where=_TO), connections)),
+                    Value("Connections", COUNT, connections),
+                    Value("Failed", COUNT, or_zero(increase(_FAILURES, by=keys, where=_TO), connections)),
                 ],
                 rows=50,
                 links={"Workload": links.workload("Namespace")},
@@ -256,8 +262,8 @@ def _neighbour_table(title: str, description: str, key: str, where: tuple[dict[s
         {key: "Namespace"},
         [
             Value("Bytes", "bytes", increase(NAMESPACE_BYTES, by=(key,), where=where)),
-            Value("Connections", "short", connections),
-            Value("Failed", "short", or_zero(increase(NAMESPACE_FAILURES, by=(key,), where=where), connections)),
+            Value("Connections", COUNT, connections),
+            Value("Failed", COUNT, or_zero(increase(NAMESPACE_FAILURES, by=(key,), where=where), connections)),
         ],
         rows=25,
         links={"Namespace": links.namespace()},

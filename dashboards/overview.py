@@ -12,17 +12,23 @@ from . import links
 from .frame import frame
 from .layout import Section, line, section
 from .nodegraph import NAMESPACES, graph
-from .panels import AMBER, RED, Query, Value, stat, table, timeseries
+from .panels import AMBER, COUNT, RED, Query, Value, stat, table, timeseries
 from .queries import COUNTED, distinct, failed_share, increase, named, or_zero, rate, top, zero_while
-from .rows import NAMESPACE_BYTES, NAMESPACE_CONNECTIONS, NAMESPACE_FAILURES, failures, pipeline, pod_interfaces
+from .rows import (
+    NAMESPACE_BYTES,
+    NAMESPACE_CONNECTIONS,
+    NAMESPACE_FAILURES,
+    TOUCHING,
+    failures,
+    pipeline,
+    pod_interfaces,
+)
 from .variables import datasource, label
 
 _BYTES: Final = "flowatlas_flow_bytes_total"
 _CONNECTIONS: Final = "flowatlas_connections_total"
 _FAILURES: Final = "flowatlas_connection_failures_total"
 _PIPELINE: Final = "flowatlas_build_info"
-_TOUCHING: Final = ({"source_namespace": "$namespace"}, {"destination_namespace": "$namespace"})
-"""Connections with either end in the chosen namespaces; one with both ends there is counted once."""
 _PODS: Final = ({"namespace": "$namespace"},)
 _TALKERS: Final = (
     *("source_namespace", "source_workload", "destination_namespace", "destination_workload"),
@@ -58,26 +64,27 @@ def _key_figures() -> Section:
                 "Throughput",
                 "Bytes a second in both directions of all connections with an end in the chosen namespaces.",
                 "Bps",
-                rate(NAMESPACE_BYTES, where=_TOUCHING),
+                rate(NAMESPACE_BYTES, where=TOUCHING),
             ),
             stat(
                 "New connections",
                 "Connections opened a second, attempts that failed among them.",
                 "cps",
-                rate(NAMESPACE_CONNECTIONS, where=_TOUCHING),
+                rate(NAMESPACE_CONNECTIONS, where=TOUCHING),
             ),
             stat(
                 "Failed connections",
-                "The part of the connections that were refused, reset or never answered.",
+                "The part of the connections that were refused, reset or never answered. A failure counts when it is "
+                "known: in a lull it may be all there is. Look at Failures below for what, and to whom.",
                 "percentunit",
-                failed_share(NAMESPACE_FAILURES, NAMESPACE_CONNECTIONS, _TOUCHING),
+                failed_share(NAMESPACE_FAILURES, NAMESPACE_CONNECTIONS, TOUCHING),
                 {0.01: AMBER, 0.05: RED},
             ),
             stat(
                 "Workload pairs",
                 "How many pairs of workloads have exchanged bytes over the time shown.",
                 "short",
-                distinct(increase(_BYTES, by=PAIR, where=_TOUCHING)),
+                distinct(increase(_BYTES, by=PAIR, where=TOUCHING)),
             ),
             stat(
                 "Services in use",
@@ -106,7 +113,7 @@ def _map() -> Section:
                 "Who talks to whom: kilobytes a second in both directions, arrows from the namespace that opened the "
                 "connections. An arrow is red where 5 % of its connections or more fail. The 100 busiest.",
                 NAMESPACES,
-                _TOUCHING,
+                TOUCHING,
                 links.namespace(),
             ),
         ),
@@ -125,7 +132,7 @@ def _traffic() -> Section:
                 Query(
                     named(
                         "destination_namespace",
-                        rate(NAMESPACE_BYTES, by=("destination_namespace",), where=_TOUCHING),
+                        rate(NAMESPACE_BYTES, by=("destination_namespace",), where=TOUCHING),
                         empty="no namespace",
                     ),
                     "{{destination_namespace}}",
@@ -139,7 +146,7 @@ def _traffic() -> Section:
                 Query(
                     named(
                         "source_namespace",
-                        rate(NAMESPACE_CONNECTIONS, by=("source_namespace",), where=_TOUCHING),
+                        rate(NAMESPACE_CONNECTIONS, by=("source_namespace",), where=TOUCHING),
                         empty="no namespace",
                     ),
                     "{{source_namespace}}",
@@ -160,7 +167,7 @@ def _failures() -> Section:
                 "Failures by reason",
                 "refused: a reset answered the first packet. reset: it was established first. no_reply: "
                 "nothing answered, as when a policy drops it.",
-                _TOUCHING,
+                TOUCHING,
                 NAMESPACE_FAILURES,
             ),
             timeseries(
@@ -168,9 +175,7 @@ def _failures() -> Section:
                 "The ten workloads to which most connections fail at each instant, whoever opened them.",
                 "cps",
                 Query(
-                    zero_while(
-                        COUNTED, top(10, rate(_FAILURES, by=by_target, where=_TOUCHING)), "destination_workload"
-                    ),
+                    zero_while(COUNTED, top(10, rate(_FAILURES, by=by_target, where=TOUCHING)), "destination_workload"),
                     "{{destination_namespace}} {{destination_workload}}",
                 ),
             ),
@@ -179,7 +184,7 @@ def _failures() -> Section:
 
 
 def _talkers() -> Section:
-    connections = increase(_CONNECTIONS, by=_TALKERS, where=_TOUCHING)
+    connections = increase(_CONNECTIONS, by=_TALKERS, where=TOUCHING)
     return section(
         "Top talkers",
         line(
@@ -197,9 +202,9 @@ def _talkers() -> Section:
                     "service": "Service",
                 },
                 [
-                    Value("Bytes", "bytes", increase(_BYTES, by=_TALKERS, where=_TOUCHING)),
-                    Value("Connections", "short", connections),
-                    Value("Failed", "short", or_zero(increase(_FAILURES, by=_TALKERS, where=_TOUCHING), connections)),
+                    Value("Bytes", "bytes", increase(_BYTES, by=_TALKERS, where=TOUCHING)),
+                    Value("Connections", COUNT, connections),
+                    Value("Failed", COUNT, or_zero(increase(_FAILURES, by=_TALKERS, where=TOUCHING), connections)),
                 ],
                 rows=25,
                 links={

@@ -25,6 +25,12 @@ FIGURE_POINTS: Final = 60
 LINE_POINTS: Final = 240
 """Of a chart: an hour of what is scraped each 15 s. Else Grafana asks for one a pixel, each at a cost."""
 
+COUNT: Final = "locale"
+"""The unit of whole things in a table, written out: `increase` makes fractions of them, which say nothing."""
+EMPTY: Final = "–"
+"""What stands for a label without a value, as the namespace of a node."""
+_ENDLESS: Final = 1e18
+
 Thresholds = Mapping[float, str]
 """From which value on which colour; below the first the panel is green."""
 
@@ -39,15 +45,27 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """One value column of a table: its heading, unit and instant query, grouped by the table's keys."""
+    """One value column of a table: its heading, unit and instant query, grouped by the table's keys.
+
+    From `never_from` on the word `never` stands for the value.
+    """
 
     heading: str
     unit: str
     expression: str
+    never_from: float | None = None
 
 
-def stat(title: str, description: str, unit: str, expression: str, thresholds: Thresholds | None = None) -> Panel:
-    """One figure as it is now, over a line of how it was.
+def stat(
+    title: str,
+    description: str,
+    unit: str,
+    expression: str,
+    thresholds: Thresholds | None = None,
+    *,
+    name: str = "",
+) -> Panel:
+    """One figure as it is now, over a line of how it was; with a `name`, text with `{{label}}` in it, under the figure.
 
     A figure of the whole time shown has no line: it is asked for once, as the same sum for each point would take long.
     """
@@ -60,7 +78,8 @@ def stat(title: str, description: str, unit: str, expression: str, thresholds: T
         reduceCalc="lastNotNull",
         graphMode="none" if is_of_the_time_shown else "area",
         maxDataPoints=FIGURE_POINTS,
-        targets=[Target(expr=expression, legendFormat=title, refId="A", instant=is_of_the_time_shown)],
+        targets=[Target(expr=expression, legendFormat=name or title, refId="A", instant=is_of_the_time_shown)],
+        textMode="value_and_name" if name else "auto",
         thresholds=_steps(thresholds or {}),
         color={"mode": "thresholds"} if thresholds else {"mode": "fixed", "fixedColor": "blue"},
     )
@@ -128,7 +147,7 @@ def table(
             for expression, ref in zip(kept, ascii_uppercase, strict=False)
         ],
         overrides=[
-            *(_column(value, as_bar=value is values[0]) for value in values),
+            *(_column(value, as_bar=value is values[0] and value.never_from is None) for value in values),
             *(_link(heading, url) for heading, url in (links or {}).items()),
         ],
         transformations=[
@@ -142,7 +161,10 @@ def table(
                 },
             },
         ],
-        extraJson={"options": {"sortBy": [{"displayName": values[0].heading, "desc": True}], "cellHeight": "sm"}},
+        extraJson={
+            "options": {"sortBy": [{"displayName": values[0].heading, "desc": True}], "cellHeight": "sm"},
+            "fieldConfig": {"defaults": {"mappings": [_told("special", EMPTY, match="empty")]}},
+        },
     )
 
 
@@ -153,7 +175,17 @@ def _column(value: Value, *, as_bar: bool) -> dict[str, Any]:
             {"id": "custom.cellOptions", "value": {"type": "gauge", "mode": "basic", "valueDisplayMode": "text"}},
             {"id": "min", "value": 0},
         ]
+    if value.unit == COUNT:
+        properties.append({"id": "decimals", "value": 0})
+    if value.never_from is not None:
+        never = _told("range", "never", **{"from": value.never_from, "to": _ENDLESS})
+        properties.append({"id": "mappings", "value": [never]})
     return {"matcher": {"id": "byName", "options": value.heading}, "properties": properties}
+
+
+def _told(kind: str, text: str, **what: object) -> dict[str, Any]:
+    """Grafana's mapping of values to the text that stands for them."""
+    return {"type": kind, "options": {**what, "result": {"text": text}}}
 
 
 def _link(heading: str, url: str) -> dict[str, Any]:

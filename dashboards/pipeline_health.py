@@ -13,7 +13,7 @@ from . import arrival_rows, collector_rows
 from .collector_rows import COLLECTOR, LOST
 from .frame import frame
 from .layout import Section, line, section
-from .panels import AMBER, RED, Query, Value, stat, table, timeseries
+from .panels import AMBER, COUNT, RED, Query, Value, stat, table, timeseries
 from .queries import age, extreme, increase, or_zero, rate, total, zero_while
 from .rows import pipeline
 from .variables import datasource
@@ -128,8 +128,8 @@ def _state() -> Section:
                 "Objects of the cluster by kind, and those that could not be understood.",
                 {"kind": "Kind"},
                 [
-                    Value("Objects", "short", objects),
-                    Value("Refused", "short", or_zero(total("flowatlas_state_refused_objects", by=("kind",)), objects)),
+                    Value("Objects", COUNT, objects),
+                    Value("Refused", COUNT, or_zero(total("flowatlas_state_refused_objects", by=("kind",)), objects)),
                 ],
                 rows=50,
             ),
@@ -182,8 +182,8 @@ def _watcher() -> Section:
                 "Whether a watch stands (1), what there is of each kind, and what became of it over the time shown.",
                 {"kind": "Kind"},
                 [
-                    Value("Watched", "short", current),
-                    Value("Objects", "short", or_zero(total("flowatlas_watcher_objects", by=("kind",)), current)),
+                    Value("Watched", COUNT, current),
+                    Value("Objects", COUNT, or_zero(total("flowatlas_watcher_objects", by=("kind",)), current)),
                     *(
                         Value(
                             heading,

@@ -9,7 +9,7 @@ from grafanalib.core import Dashboard, Panel
 from . import links
 from .frame import frame
 from .layout import Section, line, section
-from .panels import AMBER, RED, Query, Value, stat, table, timeseries
+from .panels import AMBER, COUNT, RED, Query, Value, stat, table, timeseries
 from .queries import COUNTED, Filter, increase, or_zero, rate, share, top, total, zero_while
 from .rows import coverage
 from .variables import datasource, label
@@ -147,8 +147,8 @@ def _verdicts() -> Section:
                 "`flowatlas policy` names it.",
                 dict(zip(_RULE, ("Namespace", "Policy", "Kind", "Rule", "Direction"), strict=True)),
                 [
-                    Value("Connections", "short", connections),
-                    Value("Denied", "short", or_zero(increase(_CONNECTIONS, by=_RULE, where=_DENYING), connections)),
+                    Value("Connections", COUNT, connections),
+                    Value("Denied", COUNT, or_zero(increase(_CONNECTIONS, by=_RULE, where=_DENYING), connections)),
                     Value("Bytes", "bytes", increase(_BYTES, by=_RULE, where=_POLICIES)),
                 ],
                 rows=50,
@@ -170,9 +170,9 @@ def _gaps() -> Section:
                 "Pods that no policy selects, and whether a policy denies by default (1) or none does (0).",
                 {"namespace": "Namespace", "direction": "Direction"},
                 [
-                    Value("Unprotected", "short", or_zero(total(_PODS, by=by, where=_UNPROTECTED), pods)),
-                    Value("Pods", "short", pods),
-                    Value("Denies by default", "short", or_zero(total(_DEFAULT_DENY, by=by, where=_OWN), pods)),
+                    Value("Unprotected", COUNT, or_zero(total(_PODS, by=by, where=_UNPROTECTED), pods)),
+                    Value("Pods", COUNT, pods),
+                    Value("Denies by default", COUNT, or_zero(total(_DEFAULT_DENY, by=by, where=_OWN), pods)),
                 ],
                 rows=50,
                 links={"Namespace": links.namespace()},

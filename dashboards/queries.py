@@ -19,7 +19,9 @@ SHOWN_WINDOW: Final = "$__range"
 """The time range that the dashboard shows."""
 
 Filter = Mapping[str, str]
-"""Label to the regular expression (mostly a `$variable`) that it must match."""
+"""Label to the regular expression (mostly a `$variable`) that it must match, or must not, where NOT is before it."""
+
+NOT: Final = "!"
 
 ALL_SERIES: Final[Filter] = {}
 
@@ -30,7 +32,10 @@ COUNTED: Final = "flowatlas_namespace_connections_total"
 def select(metric: str, where: Filter = ALL_SERIES) -> str:
     """The selector of the metric's series that match every label of `where`."""
     _require(metric, *where)
-    matchers = ", ".join(f'{label}=~"{pattern}"' for label, pattern in where.items())
+    matchers = ", ".join(
+        f'{label}{"!~" if pattern.startswith(NOT) else "=~"}"{pattern.removeprefix(NOT)}"'
+        for label, pattern in where.items()
+    )
     return f"{metric}{{{matchers}}}" if matchers else metric
 
 

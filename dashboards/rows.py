@@ -8,13 +8,19 @@ from grafanalib.core import Panel
 
 from .layout import Section, line, section
 from .panels import RED, Query, timeseries
-from .queries import COUNTED, Filter, age, increase, rate, top, total, zero_while
+from .queries import COUNTED, NOT, Filter, age, increase, rate, top, total, zero_while
 
 _PIPELINE: Final = "flowatlas_build_info"
 NAMESPACE_BYTES: Final = "flowatlas_namespace_bytes_total"
 NAMESPACE_CONNECTIONS: Final = "flowatlas_namespace_connections_total"
 NAMESPACE_FAILURES: Final = "flowatlas_namespace_connection_failures_total"
 """What to sum where workloads do not matter: a hundredth of the series of the metrics by workload."""
+TOUCHING: Final = (
+    {"source_namespace": "$namespace"},
+    {"source_namespace": f"{NOT}$namespace", "destination_namespace": "$namespace"},
+)
+"""Connections with either end in the chosen namespaces. The second filter leaves out what the first has, so that with
+All chosen it has nothing and costs nothing."""
 _FAILURES: Final = "flowatlas_connection_failures_total"
 _SENT: Final = "flowatlas_collector_rows_total"
 

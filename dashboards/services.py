@@ -9,7 +9,7 @@ from grafanalib.core import Dashboard
 from . import links
 from .frame import frame
 from .layout import Section, line, section
-from .panels import AMBER, RED, Query, Value, stat, table, timeseries
+from .panels import AMBER, COUNT, RED, Query, Value, stat, table, timeseries
 from .queries import distinct, extreme, failed_share, increase, named, or_zero, rate, share, top, zero_while
 from .variables import datasource, label
 
@@ -33,7 +33,9 @@ _SENT_TO_PODS: Final = ({**_CHOSEN[0], "endpoint": ".+"},)
 _SERVICE: Final = ("service_namespace", "service")
 _PORT: Final = (*_SERVICE, "service_port")
 _CALLER: Final = ("source_namespace", "source_workload")
-_NAME: Final = "{{service_namespace}}/{{service}}"
+_NEVER_S: Final = 1e9
+"""A Service port that nobody dialled has 0 for its last connection, which was longer ago than this."""
+_NAME: Final = "{{service_namespace}} {{service}}"
 
 
 def dashboard() -> Dashboard:
@@ -113,11 +115,11 @@ def _services() -> Section:
                     "service_type": "Type",
                 },
                 [
-                    Value("Connections", "short", connections),
+                    Value("Connections", COUNT, connections),
                     Value("Bytes", "bytes", increase(_BYTES, by=(*_PORT, "service_type"), where=_CHOSEN)),
                     Value(
                         "Failed",
-                        "short",
+                        COUNT,
                         or_zero(increase(_FAILURES, by=(*_PORT, "service_type"), where=_CHOSEN), connections),
                     ),
                 ],
@@ -177,20 +179,38 @@ def _traffic() -> Section:
 
 
 def _endpoints() -> Section:
+    by = (*_SERVICE, "endpoint", "node")
+    sent = increase(_ENDPOINTS, by=by, where=_CHOSEN)
     return section(
         "Endpoints",
         line(
+            9,
+            table(
+                "Endpoints by connections",
+                "The 50 pods that were sent most of their Service's connections over the time shown, and which part of "
+                "them. No endpoint: the connections were sent to no pod.",
+                dict(zip(by, ("Namespace", "Service", "Endpoint", "Node"), strict=True)),
+                [
+                    Value("Connections", COUNT, sent),
+                    Value(
+                        "Part of the Service's",
+                        "percentunit",
+                        share(sent, increase(_ENDPOINTS, by=_SERVICE, where=_CHOSEN), of=_SERVICE),
+                    ),
+                ],
+                rows=50,
+                links={"Namespace": links.namespace(), "Service": links.service("Namespace")},
+            ),
+        ),
+        line(
             8,
             timeseries(
-                "Share of connections by endpoint",
-                "Which part of its Service's connections each pod was sent; even lines mean even load.",
-                "percentunit",
+                "Connections by endpoint",
+                "Connections a second that each pod was sent; the ten with most. Choose one Service: even lines mean "
+                "even load.",
+                "cps",
                 Query(
-                    share(
-                        rate(_ENDPOINTS, by=(*_SERVICE, "endpoint"), where=_CHOSEN),
-                        rate(_ENDPOINTS, by=_SERVICE, where=_CHOSEN),
-                        of=_SERVICE,
-                    ),
+                    top(10, rate(_ENDPOINTS, by=(*_SERVICE, "endpoint"), where=_SENT_TO_PODS)),
                     f"{_NAME} {{{{endpoint}}}}",
                 ),
             ),
@@ -207,7 +227,7 @@ def _endpoints() -> Section:
 
 def _conduct() -> Section:
     """Whether Services do what they promise, and whether anybody needs them."""
-    idle = f"time() - {extreme('max', _LAST, by=_PORT, where=_CHOSEN)}"
+    last = extreme("max", _LAST, by=_PORT, where=_CHOSEN)
     port = {"service_namespace": "Namespace", "service": "Service", "service_port": "Port"}
     to_services = {"Namespace": links.namespace(), "Service": links.service("Namespace")}
     return section(
@@ -235,11 +255,16 @@ def _conduct() -> Section:
             timeseries(
                 "Past the Service",
                 "Connections a second straight to endpoints of Services that have an address; the ten callers with "
-                "most. No Service: the endpoint is several Services'.",
+                "most. several: the endpoint is more than one Service's.",
                 "cps",
                 Query(
                     zero_while(
-                        _CONNECTIONS, top(10, rate(_BYPASS, by=(*_CALLER, *_SERVICE), where=_CHOSEN)), "source_workload"
+                        _CONNECTIONS,
+                        top(
+                            10,
+                            named("service", rate(_BYPASS, by=(*_CALLER, *_SERVICE), where=_CHOSEN), empty="several"),
+                        ),
+                        "source_workload",
                     ),
                     f"{{{{source_namespace}}}} {{{{source_workload}}}} > {_NAME}",
                 ),
@@ -261,16 +286,12 @@ def _conduct() -> Section:
             ),
             table(
                 "Longest not dialled",
-                "Time since the last connection to each Service port, the 25 longest; those that nobody dialled since "
-                "the pipeline started come first.",
+                "Time since the last connection to each Service port, the 25 longest. never: nobody dialled it since "
+                "the pipeline started. What nobody needs can go.",
                 port,
                 [
-                    Value("Idle", "s", idle),
-                    Value(
-                        "Last dialled",
-                        "dateTimeFromNow",
-                        f"1000 * {extreme('max', _LAST, by=_PORT, where=_CHOSEN)}",
-                    ),
+                    Value("Idle", "s", f"time() - {last}", never_from=_NEVER_S),
+                    Value("Last dialled", "dateTimeAsIso", f"1000 * ({last} > 0)"),
                 ],
                 rows=25,
                 links=to_services,
@@ -296,9 +317,9 @@ def _callers() -> Section:
                     "service": "Service",
                 },
                 [
-                    Value("Connections", "short", connections),
+                    Value("Connections", COUNT, connections),
                     Value("Bytes", "bytes", increase(_FLOW_BYTES, by=keys, where=_DIALLED)),
-                    Value("Failed", "short", or_zero(increase(_FLOW_FAILURES, by=keys, where=_DIALLED), connections)),
+                    Value("Failed", COUNT, or_zero(increase(_FLOW_FAILURES, by=keys, where=_DIALLED), connections)),
                 ],
                 rows=50,
                 links={
@@ -308,6 +329,9 @@ def _callers() -> Section:
                     "Service": links.service("Service namespace"),
                 },
             ),
+        ),
+        line(
+            8,
             timeseries(
                 "Throughput by caller",
                 "The ten workloads that exchange most bytes with the chosen Services at each instant.",

@@ -10,7 +10,7 @@ from . import links
 from .frame import frame
 from .heatmap import heatmap
 from .layout import Section, line, section
-from .panels import AMBER, RED, Query, Value, stat, table, timeseries
+from .panels import AMBER, COUNT, RED, Query, Value, stat, table, timeseries
 from .queries import failed_share, increase, or_zero, quantile, rate, share, top, zero_while
 from .rows import failures
 from .variables import datasource, label
@@ -191,13 +191,16 @@ def _details() -> Section:
                 rows=50,
                 links={"Namespace": links.namespace(), "Workload": links.workload("Namespace")},
             ),
+        ),
+        line(
+            9,
             table(
                 "Pairs by segments sent again",
                 "The 50 pairs of workloads with most over the time shown, and all packets between them.",
                 _HEADINGS,
                 [
-                    Value("Sent again", "short", or_zero(increase(_RETRANSMITS, by=_PAIR, where=_CHOSEN), packets)),
-                    Value("Packets", "short", packets),
+                    Value("Sent again", COUNT, or_zero(increase(_RETRANSMITS, by=_PAIR, where=_CHOSEN), packets)),
+                    Value("Packets", COUNT, packets),
                 ],
                 rows=50,
                 links=_LINKS,
@@ -210,7 +213,7 @@ def _details() -> Section:
                 "The 50 pairs of workloads and reasons with most over the time shown.",
                 {**_HEADINGS, "reason": "Reason"},
                 [
-                    Value("Packets", "short", increase(_DROPS, by=by_reason, where=_CHOSEN)),
+                    Value("Packets", COUNT, increase(_DROPS, by=by_reason, where=_CHOSEN)),
                     Value("Bytes", "bytes", increase(_DROPPED, by=by_reason, where=_CHOSEN)),
                 ],
                 rows=50,

@@ -10,7 +10,7 @@ from . import links
 from .frame import frame
 from .layout import Section, line, section
 from .nodegraph import WORKLOADS, graph
-from .panels import AMBER, RED, Query, Value, stat, table, timeseries
+from .panels import AMBER, COUNT, RED, Query, Value, stat, table, timeseries
 from .queries import COUNTED, Filter, distinct, failed_share, increase, named, or_zero, rate, top, zero_while
 from .rows import failures
 from .variables import datasource, label
@@ -157,8 +157,11 @@ def _peers() -> Section:
     return section(
         "With whom",
         line(
-            10,
+            8,
             _peer_table("Callers", "The 50 workloads that exchanged most on connections to these.", _CALLER, _TO),
+        ),
+        line(
+            8,
             _peer_table("Called", "The 50 workloads to which these opened the busiest connections.", _CALLED, _FROM),
         ),
     )
@@ -173,8 +176,8 @@ def _peer_table(title: str, description: str, peer: tuple[str, str], where: tupl
         dict(zip(keys, ("Namespace", "Workload", "Service namespace", "Service"), strict=True)),
         [
             Value("Bytes", "bytes", increase(_BYTES, by=keys, where=where)),
-            Value("Connections", "short", connections),
-            Value("Failed", "short", or_zero(increase(_FAILURES, by=keys, where=where), connections)),
+            Value("Connections", COUNT, connections),
+            Value("Failed", COUNT, or_zero(increase(_FAILURES, by=keys, where=where), connections)),
         ],
         rows=50,
         links={

@@ -23,8 +23,9 @@ def figure(panel: Json, series: Sequence[Series], size: tuple[int, int]) -> str:
     shown = series[0]
     last = next((value for _, value in reversed(shown.points) if not math.isnan(value)), math.nan)
     color = _color(field, last)
+    name = f" <small>{escape(shown.name)}</small>" if panel["options"]["textMode"] == "value_and_name" else ""
     return (
-        f'<div class="figure" style="color:{color}">{escape(units.text(last, field["unit"]))}</div>'
+        f'<div class="figure" style="color:{color}">{escape(units.text(last, field["unit"]))}{name}</div>'
         f"{sparkline(shown.points, size, color)}"
     )
 
@@ -34,27 +35,22 @@ def table(panel: Json, series: Sequence[Series]) -> str:
     names: dict[str, str] = next(
         t["options"]["renameByName"] for t in panel["transformations"] if t["id"] == "organize"
     )
-    unit_of = {
-        override["matcher"]["options"]: item["value"]
-        for override in panel["fieldConfig"]["overrides"]
-        for item in override["properties"]
-        if item["id"] == "unit"
-    }
+    units_of, told = _overridden(panel, "unit"), _overridden(panel, "mappings")
     keys = [label for label in names if not label.startswith("Value #")]
     columns = [(name.removeprefix("Value #"), heading) for name, heading in names.items() if name not in keys]
     rows: dict[tuple[str, ...], dict[str, float]] = {}
     for one in series:
         rows.setdefault(tuple(one.labels.get(key, "") for key in keys), {})[one.ref] = one.last
-    first = columns[0][0]
+    first, leading = columns[0]
     ordered = sorted(rows.items(), key=lambda row: (-row[1].get(first, -math.inf), row[0]))
-    largest = max((values.get(first, 0.0) for values in rows.values()), default=0.0)
+    largest = 0.0 if leading in told else max((values.get(first, 0.0) for values in rows.values()), default=0.0)
     head = "".join(f"<th>{escape(names[key])}</th>" for key in keys)
     head += "".join(f'<th class="number">{escape(heading)}</th>' for _, heading in columns)
     body = "".join(
         "<tr>"
-        + "".join(f"<td>{escape(key)}</td>" for key in row)
+        + "".join(f"<td>{escape(key or units.NOTHING)}</td>" for key in row)
         + "".join(
-            _cell(values.get(ref, math.nan), unit_of[heading], largest if ref == first else 0.0)
+            _cell(values.get(ref, math.nan), units_of[heading], told.get(heading, ()), largest if ref == first else 0.0)
             for ref, heading in columns
         )
         + "</tr>"
@@ -63,11 +59,24 @@ def table(panel: Json, series: Sequence[Series]) -> str:
     return f'<div class="scroll"><table class="rows"><tr>{head}</tr>{body}</table></div>'
 
 
-def _cell(value: float, unit: str, largest: float) -> str:
+def _overridden(panel: Json, what: str) -> dict[str, Any]:
+    """What the columns have of their own, by their headings."""
+    return {
+        override["matcher"]["options"]: item["value"]
+        for override in panel["fieldConfig"]["overrides"]
+        for item in override["properties"]
+        if item["id"] == what
+    }
+
+
+def _cell(value: float, unit: str, told: Sequence[Json], largest: float) -> str:
+    ranges = [mapping["options"] for mapping in told if mapping["type"] == "range"]
+    named = [one["result"]["text"] for one in ranges if one["from"] <= value <= one["to"]]
+    shown = named[0] if named else units.text(value, unit)
     bar = ""
     if largest > 0 and math.isfinite(value):
         bar = f' style="--part:{max(0.0, min(1.0, value / largest)):.0%}"'
-    return f'<td class="number{" bar" if bar else ""}"{bar}>{escape(units.text(value, unit))}</td>'
+    return f'<td class="number{" bar" if bar else ""}"{bar}>{escape(shown)}</td>'
 
 
 def _color(field: Json, value: float) -> str:

@@ -78,7 +78,7 @@ def draw(panel: Json, series: Sequence[Series], size: tuple[int, int], span_s: t
     width, height = size
     chart = max(height - min(18 * len(ordered) + 22, height // 3), 80)
     largest = max((value for points, _ in drawn for _, value in points if math.isfinite(value)), default=0.0)
-    marks = units.ticks(largest, max(2, chart // 45))
+    marks = units.ticks(largest, max(2, chart // 45), unit)
     plane = Plane(width, chart, *span_s, marks[-1])
     gap_s = _gap(ordered)
     lines = []

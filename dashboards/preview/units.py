@@ -34,20 +34,25 @@ def text(value: float, unit: str) -> str:
         return "∞" if value > 0 else "-∞"
     if unit == "percentunit":
         return f"{_digits(100 * value)} %"
-    if unit == "dateTimeFromNow":
-        return "never" if value <= 0 else f"{datetime.fromtimestamp(value / 1000, UTC):%Y-%m-%d %H:%M:%S}"
+    if unit == "dateTimeAsIso":
+        return f"{datetime.fromtimestamp(value / 1000, UTC):%Y-%m-%d %H:%M:%S}"
+    if unit == "locale":
+        return f"{value:,.0f}"
     factor, prefix = _prefix(abs(value), unit)
     name = f"{prefix}{_NAMES.get(unit, unit)}" if prefix not in _UNITLESS else prefix
     return f"{_digits(value / factor)} {name}".rstrip()
 
 
-def ticks(high: float, count: int) -> list[float]:
-    """About `count` round values from 0 up to the first that is not below `high`."""
+def ticks(high: float, count: int, unit: str = "") -> list[float]:
+    """About `count` values that are round in the unit, from 0 up to the first that is not below `high`."""
     if not math.isfinite(high) or high <= 0:
         return [0.0, 1.0]
     rough = high / count
-    magnitude = 10.0 ** math.floor(math.log10(rough))
-    step = next(step for step in (1.0, 2.0, 2.5, 5.0, 10.0) if step * magnitude >= rough * 0.999) * magnitude
+    if unit == "s" and 1 < rough <= _TIME_STEPS_S[-1]:
+        step = float(next(step for step in _TIME_STEPS_S if step >= rough))
+    else:
+        magnitude = 10.0 ** math.floor(math.log10(rough))
+        step = next(step for step in (1.0, 2.0, 2.5, 5.0, 10.0) if step * magnitude >= rough * 0.999) * magnitude
     return [step * i for i in range(math.ceil(high / step - 1e-9) + 1)]
 
 

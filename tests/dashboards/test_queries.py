@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from dashboards.promql import BUILT_IN, read, substitute
-from dashboards.queries import extreme, increase, label_values, named, quantile, rate, share, total, zero_while
+from dashboards.queries import (
+    COUNTED,
+    NOT,
+    extreme,
+    failed_share,
+    increase,
+    label_values,
+    named,
+    quantile,
+    rate,
+    share,
+    total,
+    zero_while,
+)
+from dashboards.rules import SHIM_RULES
 from pipeline.catalog import SERIES, Metric
+from tests.dashboards.promtool import complaint
+
+FAILURES = "flowatlas_namespace_connection_failures_total"
 
 
 def test_rate_sums_over_the_union_of_filters() -> None:
@@ -23,6 +41,35 @@ def test_rate_sums_over_the_union_of_filters() -> None:
         'rate(flowatlas_connections_total{source_namespace=~"$namespace"}[$__rate_interval]) or '
         'rate(flowatlas_connections_total{destination_namespace=~"$namespace"}[$__rate_interval]))'
     )
+
+
+def test_a_filter_can_say_what_must_not_match() -> None:
+    """So that two filters of a union have no series in common, and the second costs nothing where the first has all."""
+    query = total("flowatlas_state_objects", where=({"kind": f"{NOT}$kind"},))
+    assert query == 'sum (flowatlas_state_objects{kind!~"$kind"})'
+    assert read(substitute(query, {"kind": ".*"})).problems == []
+
+
+@pytest.mark.prometheus
+@pytest.mark.parametrize(
+    ("opened", "failed", "part"),
+    [
+        ("0+60x5", "0+15x5", 0.25),
+        ("0+10x5", "0x5", 0),
+        ("0+10x5", "0+20x5", 1),
+        ("10x5", "0+1x5", 1),
+        ("10x5", "5x5", 0),
+        ("10x5", None, 0),
+    ],
+    ids=["some", "none", "more than are opened", "what was opened before", "nothing happens", "nothing ever failed"],
+)
+def test_a_failed_share_is_from_0_to_1(opened: str, failed: str | None, part: float, tmp_path: Path) -> None:
+    query = failed_share(FAILURES, COUNTED, ({"source_namespace": "shop"},))
+    series = {f'{COUNTED}{{source_namespace="shop"}}': opened}
+    if failed is not None:
+        series[f'{FAILURES}{{source_namespace="shop",reason="reset"}}'] = failed
+    test = {"expr": substitute(query, {"__rate_interval": "3m"}), "eval_time": "4m", "exp_samples": [{"value": part}]}
+    assert complaint(tmp_path, series, "1m", SHIM_RULES, promql_expr_test=[test]) == ""
 
 
 def test_increase_covers_the_time_shown() -> None:

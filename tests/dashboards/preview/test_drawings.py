@@ -8,6 +8,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from dashboards.build import documents
+from dashboards.lint import panels_of
 from dashboards.preview import cells, graph, heat, lines
 from dashboards.preview.answers import Series
 
@@ -83,8 +85,16 @@ def test_a_figure_is_the_last_number_in_the_colour_of_its_threshold(value: float
         {"color": "red", "value": 0.05},
     ]
     field = {"unit": "percentunit", "color": {"mode": "thresholds"}, "thresholds": {"steps": steps}}
-    html = cells.figure({"fieldConfig": {"defaults": field}}, [series("a", 0.3, value, float("nan"))], SIZE)
+    panel = {"fieldConfig": {"defaults": field}, "options": {"textMode": "auto"}}
+    html = cells.figure(panel, [series("a", 0.3, value, float("nan"))], SIZE)
     assert f'<div class="figure" style="color:var(--{color})">' in html
+    assert "<small>" not in html
+
+
+def test_a_figure_has_its_name_where_it_is_to() -> None:
+    field = {"unit": "short", "color": {"mode": "fixed"}}
+    panel = {"fieldConfig": {"defaults": field}, "options": {"textMode": "value_and_name"}}
+    assert "12 <small>EUR</small>" in cells.figure(panel, [series("EUR", 12.0)], SIZE)
 
 
 def test_a_table_has_a_row_for_each_combination_of_labels_the_largest_first() -> None:
@@ -109,6 +119,16 @@ def test_a_table_has_a_row_for_each_combination_of_labels_the_largest_first() ->
         ["<b>", "2 kB", "–"],
         ["a", "5 B", "7"],
     ]
+
+
+def test_a_cell_tells_the_text_that_stands_for_its_value_and_no_label_is_blank() -> None:
+    """Its column has no bars: their length would be that of a figure which means something else."""
+    panel = next(panel for panel in panels_of(documents()["services"]) if panel["title"] == "Longest not dialled")
+    answers = [series("", number, service=service) for service, number in (("a", 2e9), ("", 60.0))]
+    html = cells.table(panel, answers)
+    rows = [[cell.text for cell in row] for row in ET.fromstring(html).iter("tr")]  # noqa: S314 - our own text
+    assert [(row[1], row[3]) for row in rows] == [("Service", "Idle"), ("a", "never"), ("–", "1 min")]
+    assert "--part" not in html
 
 
 def test_a_heat_map_shows_what_lies_between_bounds() -> None:

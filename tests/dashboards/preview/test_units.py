@@ -24,8 +24,8 @@ from dashboards.preview import units
         (0.02, "cps", "0.02 /s"),
         (-1500, "short", "-1.5 k"),
         (0.00009, "short", "0.00009"),
-        (0, "dateTimeFromNow", "never"),
-        (1_700_000_000_000, "dateTimeFromNow", "2023-11-14 22:13:20"),
+        (53930.4, "locale", "53,930"),
+        (1_700_000_000_000, "dateTimeAsIso", "2023-11-14 22:13:20"),
         (math.nan, "s", units.NOTHING),
         (math.inf, "s", "∞"),
     ],
@@ -40,6 +40,15 @@ def test_ticks_are_round_begin_at_0_and_reach_the_largest_value(high: float) -> 
     assert ticks[0] == 0
     assert ticks[-2] < high <= ticks[-1] * (1 + 1e-9)
     assert 2 <= len(ticks) <= 6
+
+
+@pytest.mark.parametrize(
+    ("high", "ticks"),
+    [(400.0, [0, 120, 240, 360, 480]), (0.4, [0, 0.1, 0.2, 0.3, 0.4]), (8e6, [0, 2e6, 4e6, 6e6, 8e6])],
+)
+def test_times_have_ticks_that_clocks_have(high: float, ticks: list[float]) -> None:
+    """Up to days of seconds: 2 min, not 1.67."""
+    assert units.ticks(high, 4, "s") == pytest.approx(ticks)
 
 
 @pytest.mark.parametrize("high", [0.0, -1.0, math.nan, math.inf])
