@@ -10,6 +10,7 @@ from typing import Any
 from deploy.lab.cluster import MANIFESTS
 from deploy.lab.objects import load
 
+from . import places
 from .exposed import settled
 from .outcome import SEEN, Outcome, judge
 from .processes import DemoError, flowatlas, free_port, wait_for
@@ -42,6 +43,7 @@ def run(output: Path) -> Outcome:
         listen,
         "--lake",
         str(lake),
+        *places.options(output),
     )
     with flowatlas("pipeline", output / "logs" / "pipeline.log", "pipeline", *arguments) as pipeline:
         wait_for(f"http://{listen}/readyz", pipeline)

@@ -14,6 +14,7 @@ from typing import Literal
 
 from deploy.lab.cluster import Lab
 
+from . import places
 from .processes import Process, flowatlas, free_port, prometheus, wait_for, wait_for_scrapes
 from .table import Progress
 
@@ -119,7 +120,7 @@ def _pipeline(options: Options, bus: str, state: Path, lake: Path, listen: str, 
         "pipeline",
         options.output / "logs" / "pipeline.log",
         *("pipeline", "--bus", bus, "--state", str(state), "--listen", listen),
-        *("--lake", str(lake), "--group", group, *more),
+        *("--lake", str(lake), "--group", group, *places.options(options.output), *more),
     )
 
 

@@ -18,6 +18,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from collector.schema import COUNTERS, DROPS, OUTCOMES
+from deploy.demo import mmdb
 from pipeline import engine as engine_module
 from pipeline import stages as stages_module
 from pipeline.aggregate.families import families
@@ -39,7 +40,6 @@ from pipeline.outputs.publication import Publication
 from pipeline.prices import Prices
 from pipeline.query import scan_counters, scan_dns, scan_flows
 from pipeline.state import ClusterState
-from tests.pipeline import mmdb
 from tests.pipeline.attribution import dns_answers
 from tests.pipeline.dns_cluster import dns_cluster
 from tests.pipeline.shipments import NOW, SECOND, batch, drop, flow, interface, message

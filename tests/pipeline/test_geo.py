@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deploy.demo import mmdb
 from pipeline.attribution import attribute
 from pipeline.errors import ConfigError
 from pipeline.geo import NETWORKS, Geo, load_geo
 from pipeline.inventory.addresses import parse
-from tests.pipeline import mmdb
 from tests.pipeline.attribution.cluster import Flow
 from tests.pipeline.attribution.frames import frame_of
 from tests.pipeline.small_cluster import small_cluster

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deploy.demo import mmdb
 from pipeline.aggregate.external import ExternalMetrics
 from pipeline.aggregate.samples import Samples
 from pipeline.attribution.roles import ROLES
 from pipeline.geo import Geo
 from pipeline.inventory.addresses import parse
 from pipeline.inventory.snapshot import Snapshot
-from tests.pipeline import mmdb
 from tests.pipeline.small_cluster import pod, small_cluster
 
 SNAPSHOTS = (small_cluster(), small_cluster(pod("aaa", "node-a", "10.0.1.77", namespace="aaa")))

@@ -12,9 +12,9 @@ from typing import Any
 import polars as pl
 import pytest
 
+from deploy.demo import mmdb
 from pipeline.cli import output
 from pipeline.cli.main import main
-from tests.pipeline import mmdb
 
 MANIFESTS = Path(__file__).resolve().parents[3] / "deploy" / "lab" / "manifests"
 FLOW = {"src_ip": "10.244.1.13", "dst_ip": "10.96.0.10", "dst_port": 53, "protocol": "UDP"}

@@ -1,4 +1,7 @@
-"""A writer of small MaxMind databases for tests, after the specification of format 2.0."""
+"""A writer of small MaxMind databases, after the specification of format 2.0 (maxmind.github.io/MaxMind-DB).
+
+The demo writes one of the outside's addresses, tests write theirs. The whole tree is in memory: it is for few networks.
+"""
 
 from __future__ import annotations
 
@@ -49,6 +52,7 @@ def database(records: Mapping[str, Mapping[str, Any]], ip_version: int = 6, kind
 
 
 def write(path: Path, records: Mapping[str, Mapping[str, Any]], ip_version: int = 6) -> Path:
+    """The database as a file; returns its path."""
     path.write_bytes(database(records, ip_version))
     return path
 
@@ -67,10 +71,12 @@ def encode(value: Any) -> bytes:
 
 
 def country(code: str) -> dict[str, Any]:
+    """The record of a network in a country, by its ISO 3166-1 alpha-2 code."""
     return {"country": {"iso_code": code}}
 
 
 def system(number: int, organisation: str) -> dict[str, Any]:
+    """The record of a network of an autonomous system."""
     return {"autonomous_system_number": number, "autonomous_system_organization": organisation}
 
 
