@@ -12,12 +12,14 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from math import ceil
 from typing import Any, Final
 from urllib.parse import unquote
 
 import polars as pl
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
+from deltalake.transaction import AddAction
 
 from ..errors import TransientError
 from ..outputs.coding import coded_schema
@@ -33,7 +35,7 @@ READERS_HOURS: Final = 24
 LOOSE_FILES: Final = 32
 """So many small files of an hour are merged before the hour is over."""
 RUN_ROWS: Final = 150_000
-"""So many rows are merged at once, into one file; files of half as many are large enough."""
+"""So many rows are sorted at once, into one file; sorted ones of half as many are left as they are."""
 _IDLE: Final = timedelta(minutes=10)
 """After the end of an hour or a day this long nothing but late rows is expected of it."""
 _SORTED: Final = "sorted"
@@ -83,7 +85,7 @@ def maintain(
 
 
 def compact(store: Store, table: LakeTable, at: DeltaTable, now: datetime, flows: DeltaTable) -> int:
-    """Merge the small files of partitions that are over, or have many; how many there were.
+    """Sort the files of partitions that are over, or have many, and merge small ones; how many there were.
 
     A file is of a short time, so that a window opens few of them; in it rows are in the table's order, by which what is
     alike lies together: of real traffic it halves what is kept.
@@ -91,17 +93,30 @@ def compact(store: Store, table: LakeTable, at: DeltaTable, now: datetime, flows
     count = 0
     for partition, files in _loose(table, at, now, flows):
         for lot in _lots(files, RUN_ROWS):
-            if len(lot) < 2 and (not table.sums or _is_sorted(lot[0]["path"])):
+            if len(lot) == 1 and _is_sorted(lot[0]["path"]):
                 continue
-            codes = coded_schema(table.stored, pl.Categories.random())  # text takes three times the memory, and time
-            parts = [store.scan(table, [unquote(file["path"])]).collect().cast(codes) for file in lot]
-            rows = merged(pl.concat(parts), table).sort(table.order, maintain_order=True)
-            del parts
-            actions = write_parts(store, table, rows, _SORTED, is_new=False, partition=partition)
             gone = [removal(file, table, is_change=False) for file in lot]
+            actions: list[AddAction] = []
+            try:
+                for rows in _in_order(store, table, lot):
+                    actions += write_parts(store, table, rows, _SORTED, is_new=False, partition=partition)
+            except BaseException:
+                store.discard(table, [action.path for action in actions])
+                raise
             _commit(store, table, at, [*gone, *actions], [action.path for action in actions])
             count += len(lot)
     return count
+
+
+def _in_order(store: Store, table: LakeTable, lot: Sequence[Mapping[str, Any]]) -> Iterator[pl.DataFrame]:
+    """The rows of some files as those of sorted ones: of small files together, of a large one by pieces."""
+    total = sum(file["num_records"] for file in lot)
+    size = ceil(total / ceil(total / RUN_ROWS))
+    for begin in range(0, total, size):
+        codes = coded_schema(table.stored, pl.Categories.random())  # text takes three times the memory, and time
+        files = (store.scan(table, [unquote(file["path"])]) for file in lot)
+        parts = [(rows.slice(begin, size) if len(lot) == 1 else rows).collect().cast(codes) for rows in files]
+        yield merged(pl.concat(parts), table).sort(table.order, maintain_order=True)
 
 
 def forget(store: Store, table: LakeTable, at: DeltaTable, before: datetime) -> int:
@@ -127,22 +142,19 @@ def _commit(store: Store, table: LakeTable, at: DeltaTable, actions: Sequence[An
 def _loose(
     table: LakeTable, at: DeltaTable, now: datetime, flows: DeltaTable
 ) -> Iterator[tuple[dict[str, str | None], list[dict[str, Any]]]]:
-    """Partitions whose files are worth merging, with these."""
+    """Partitions whose files are worth sorting, with these, and sorted ones that are small beside them."""
     files = files_of(at)
     if files.is_empty():
         return
     keys = [f"partition.{name}" for name in table.partitions]
     for values, part in files.sort("min.time", "path").group_by(keys, maintain_order=True):
-        small = [
-            file
-            for file in part.to_dicts()
-            if file["num_records"] < RUN_ROWS // 2 and _is_finished(file["path"], flows)
-        ]
+        finished = [file for file in part.to_dicts() if _is_finished(file["path"], flows)]
+        loose = [file for file in finished if not _is_sorted(file["path"])]
         is_over = now > _end(table, values) + _IDLE
-        loose = [file for file in small if not _is_sorted(file["path"])]
         if len(loose) >= LOOSE_FILES or (is_over and loose):
             told = [f"{value:%Y-%m-%d}" if isinstance(value, date) else str(value) for value in values]
-            yield dict(zip(table.partitions, told, strict=True)), small
+            wanted = [file for file in finished if file["num_records"] < RUN_ROWS // 2 or not _is_sorted(file["path"])]
+            yield dict(zip(table.partitions, told, strict=True)), wanted
 
 
 def _end(table: LakeTable, values: Sequence[Any]) -> datetime:
