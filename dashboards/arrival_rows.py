@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from . import links
+from .advice import to_do
 from .heatmap import heatmap
 from .layout import Section, line, section
 from .panels import COUNT, RED, Query, Value, table, timeseries
@@ -25,7 +26,8 @@ def bus() -> Section:
             7,
             timeseries(
                 "Messages waiting, by topic",
-                "Messages (segments of a directory) that the bus held and the pipeline had not read when it last read.",
+                "Messages (segments of a directory) that the bus held and the pipeline had not read when it last read."
+                f" {to_do('FlowatlasBusLag')}",
                 "short",
                 Query(total("flowatlas_bus_lag_messages", by=("topic", "instance")), "{{topic}} {{instance}}"),
                 thresholds={1000: RED},
@@ -81,7 +83,8 @@ def delay() -> Section:
             timeseries(
                 "Time from capture to metric",
                 "From the newest observation of a batch of flows until /metrics shows it. Half, 95 % and 99 % of "
-                "batches take less.",
+                "batches take less."
+                f" {to_do('FlowatlasBusLag')}",
                 "s",
                 *(Query(quantile(q, _DELAY), f"{q:.0%}") for q in (0.5, 0.95, 0.99)),
                 thresholds={60: RED},

@@ -7,6 +7,7 @@ from typing import Final
 from grafanalib.core import Dashboard
 
 from . import links
+from .advice import to_do
 from .frame import frame
 from .layout import Section, line, section
 from .panels import AMBER, COUNT, RED, Query, Value, stat, table, timeseries
@@ -55,7 +56,8 @@ def _key_figures() -> Section:
             stat("Questions", "Questions a second of the chosen clients.", "reqps", questions),
             stat(
                 "Failed",
-                "The part of the questions that nobody answered, or that the server failed or refused to answer.",
+                "The part of the questions that nobody answered, or that the server failed or refused to answer."
+                f" {to_do('FlowatlasDnsErrors')}",
                 "percentunit",
                 zero_while(_QUERIES, share(rate(_QUERIES, where=_FAILED), questions)),
                 {0.01: AMBER, 0.05: RED},
@@ -69,21 +71,22 @@ def _key_figures() -> Section:
             stat(
                 "Search waste",
                 "The part of the questions for names that only a search list makes, which ndots:5 asks in vain before "
-                "the name itself.",
+                "the name itself."
+                f" {to_do('FlowatlasDnsSearchWaste')}",
                 "percentunit",
                 zero_while(_QUERIES, share(rate(_QUERIES, where=_SEARCHED), questions)),
                 {0.5: AMBER},
             ),
             stat(
                 "Latency, 99 %",
-                "99 of 100 answers came at least as fast.",
+                f"99 of 100 answers came at least as fast. {to_do('FlowatlasDnsSlow')}",
                 "s",
                 quantile(0.99, _LATENCY, where=_CHOSEN),
                 {0.1: AMBER, 1: RED},
             ),
             stat(
                 "Past the cluster's DNS",
-                "Questions a second of pods to something else than the cluster's DNS.",
+                f"Questions a second of pods to something else than the cluster's DNS. {to_do('FlowatlasDnsBypass')}",
                 "reqps",
                 zero_while(_QUERIES, rate(_BYPASSES, where=_CHOSEN)),
                 {0.001: AMBER},

@@ -7,6 +7,7 @@ from typing import Final
 from grafanalib.core import Dashboard
 
 from . import links
+from .advice import to_do
 from .frame import frame
 from .layout import Section, line, section
 from .panels import AMBER, COUNT, RED, Query, Value, stat, table, timeseries
@@ -71,7 +72,8 @@ def _key_figures() -> Section:
             ),
             stat(
                 "Failed connections out",
-                "The part of these that were refused, reset or never answered.",
+                "The part of these that were refused, reset or never answered."
+                " What to do: see by which reason, and who dials out, below; flowatlas observe lists the connections.",
                 "percentunit",
                 failed_share(_FAILURES, _CONNECTIONS, _OUT),
                 {0.01: AMBER, 0.05: RED},
@@ -130,7 +132,8 @@ def _trends() -> Section:
             timeseries(
                 "Destinations tried in vain",
                 "Addresses and ports, inside or outside, that a workload dialled in the last 10 minutes without "
-                "success, where there are 10 or more: a scan shows here.",
+                "success, where there are 10 or more: a scan shows here."
+                f" {to_do('FlowatlasPortScan')}",
                 "short",
                 Query(
                     zero_while(

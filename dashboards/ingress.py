@@ -7,6 +7,7 @@ from typing import Final
 from grafanalib.core import Dashboard
 
 from . import links
+from .advice import to_do
 from .frame import frame
 from .layout import Section, line, section
 from .panels import AMBER, COUNT, RED, Query, Value, stat, table, timeseries
@@ -59,7 +60,8 @@ def _key_figures() -> Section:
             stat(
                 "Failed connections",
                 "The part of these that were refused, reset or never answered; clients get 502 or 504 unless the proxy "
-                "tries again.",
+                "tries again."
+                f" {to_do('FlowatlasServiceFailures')}",
                 "percentunit",
                 failed_share(_FAILURES, _CONNECTIONS, _CHOSEN),
                 {0.01: AMBER, 0.05: RED},
@@ -79,7 +81,8 @@ def _key_figures() -> Section:
             stat(
                 "Past the routes",
                 "Connections a second from beyond the cluster that dialled a Service's own address although a route "
-                "leads to it.",
+                "leads to it."
+                " What to do: see which Service below, and make it a ClusterIP if only the route is to lead to it.",
                 "cps",
                 zero_while(_CONNECTIONS, rate(_BYPASSES, where=_PAST)),
                 {0.001: AMBER},

@@ -72,21 +72,24 @@ def _key_figures() -> Section:
             ),
             stat(
                 "Weights not kept",
-                "Subsets whose configured share lies outside the 95 % confidence interval of what they got.",
+                "Subsets whose configured share lies outside the 95 % confidence interval of what they got."
+                " What to do: see which subset below; its pods may not be ready, or clients dial past the mesh.",
                 "short",
                 zero_while(_OBSERVED, f"count({deviation})"),
                 {1: AMBER},
             ),
             stat(
                 "Nearest to its limit",
-                "The largest part of maxConnections that one client holds open to a Service or subset.",
+                "The largest part of maxConnections that one client holds open to a Service or subset."
+                " What to do: see whose below; raise maxConnections, or find why connections stay open.",
                 "percentunit",
                 f"max({fullest})",
                 {0.8: AMBER, 1: RED},
             ),
             stat(
                 "Plaintext",
-                "Connections a second from pods outside the mesh to ports that are STRICT.",
+                "Connections a second from pods outside the mesh to ports that are STRICT."
+                " What to do: see who below; give the client a sidecar, or make the port PERMISSIVE until it has one.",
                 "cps",
                 zero_while(_CONNECTIONS, rate(_PLAINTEXT, where=_CHOSEN)),
                 {0.001: AMBER},
@@ -167,7 +170,8 @@ def _limits() -> Section:
             timeseries(
                 "Part of the limit in use",
                 "The most connections that one client holds open, as a part of maxConnections; at 100 % clients wait "
-                "or fail.",
+                "or fail."
+                " What to do: raise maxConnections, or find why connections stay open.",
                 "percentunit",
                 Query(
                     share(

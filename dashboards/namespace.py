@@ -7,6 +7,7 @@ from typing import Final
 from grafanalib.core import Dashboard
 
 from . import links
+from .advice import to_do
 from .frame import frame
 from .layout import Section, line, section
 from .nodegraph import WORKLOADS, graph
@@ -76,14 +77,15 @@ def _key_figures() -> Section:
             ),
             stat(
                 "Failed connections in",
-                "The part of these that were refused, reset or never answered.",
+                f"The part of these that were refused, reset or never answered. {to_do('FlowatlasServiceFailures')}",
                 "percentunit",
                 failed_share(NAMESPACE_FAILURES, NAMESPACE_CONNECTIONS, _TO),
                 {0.01: AMBER, 0.05: RED},
             ),
             stat(
                 "Failed connections out",
-                "The part of the connections opened here that were refused, reset or never answered.",
+                "The part of the connections opened here that were refused, reset or never answered."
+                f" {to_do('FlowatlasServiceFailures')}",
                 "percentunit",
                 failed_share(NAMESPACE_FAILURES, NAMESPACE_CONNECTIONS, _FROM),
                 {0.01: AMBER, 0.05: RED},
@@ -99,7 +101,7 @@ def _key_figures() -> Section:
             ),
             stat(
                 "Unprotected pods",
-                "Pods that no policy selects for what they receive.",
+                f"Pods that no policy selects for what they receive. {to_do('FlowatlasNamespaceUnprotected')}",
                 "short",
                 zero_while(_COVERED_PODS, total(_COVERED_PODS, where=({**_UNPROTECTED[0], "direction": "ingress"},))),
                 {1: AMBER},

@@ -7,6 +7,7 @@ from typing import Final
 from grafanalib.core import Dashboard, Panel
 
 from . import links
+from .advice import to_do
 from .frame import frame
 from .layout import Section, line, section
 from .panels import AMBER, RED, Query, Value, stat, table, timeseries
@@ -77,14 +78,15 @@ def _key_figures() -> Section:
             ),
             stat(
                 "Errors",
-                "Errors a second at nodes' interfaces, both directions.",
+                f"Errors a second at nodes' interfaces, both directions. {to_do('FlowatlasNodeInterfaceErrors')}",
                 "pps",
                 _both("errors"),
                 {0.1: AMBER, 1: RED},
             ),
             stat(
                 "Packets dropped",
-                "Packets a second that nodes' interfaces dropped, both directions.",
+                "Packets a second that nodes' interfaces dropped, both directions."
+                f" {to_do('FlowatlasNodeInterfaceDrops')}",
                 "pps",
                 _both("packets_dropped"),
                 {1: AMBER, 10: RED},

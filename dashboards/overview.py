@@ -9,6 +9,7 @@ from grafanalib.core import Dashboard
 from pipeline.catalog import PAIR
 
 from . import links
+from .advice import to_do
 from .frame import frame
 from .layout import Section, line, section
 from .nodegraph import NAMESPACES, graph
@@ -75,7 +76,8 @@ def _key_figures() -> Section:
             stat(
                 "Failed connections",
                 "The part of the connections that were refused, reset or never answered. A failure counts when it is "
-                "known: in a lull it may be all there is. Look at Failures below for what, and to whom.",
+                "known: in a lull it may be all there is. Look at Failures below for what, and to whom."
+                f" {to_do('FlowatlasServiceFailures')}",
                 "percentunit",
                 failed_share(NAMESPACE_FAILURES, NAMESPACE_CONNECTIONS, TOUCHING),
                 {0.01: AMBER, 0.05: RED},

@@ -10,6 +10,7 @@ from typing import Final
 from grafanalib.core import Dashboard
 
 from . import arrival_rows, collector_rows
+from .advice import to_do
 from .collector_rows import COLLECTOR, LOST
 from .frame import frame
 from .layout import Section, line, section
@@ -60,35 +61,39 @@ def _key_figures() -> Section:
             ),
             stat(
                 "Messages waiting",
-                "Messages that the bus holds and that the pipeline has not read.",
+                f"Messages that the bus holds and that the pipeline has not read. {to_do('FlowatlasBusLag')}",
                 "short",
                 zero_while(_PIPELINE, total("flowatlas_bus_lag_messages")),
                 {100: AMBER, 1000: RED},
             ),
             stat(
                 "Oldest node",
-                "How long ago the newest observation of the node was made that has been silent longest.",
+                "How long ago the newest observation of the node was made that has been silent longest."
+                f" {to_do('FlowatlasCollectorSilent')}",
                 "s",
                 f"max({age('flowatlas_pipeline_last_observation_timestamp_seconds', by=('node',))})",
                 {60: AMBER, 120: RED},
             ),
             stat(
                 "Rows lost",
-                "Rows over the time shown that collectors could not bring to the bus.",
+                f"Rows over the time shown that collectors could not bring to the bus. {to_do('FlowatlasLosses')}",
                 "short",
                 zero_while(COLLECTOR, increase(LOST)),
                 {1: RED},
             ),
             stat(
                 "Batches missing",
-                "Batches over the time shown that nodes numbered and that did not arrive.",
+                "Batches over the time shown that nodes numbered and that did not arrive."
+                f" {to_do('FlowatlasBatchesMissing')}",
                 "short",
                 zero_while(_PIPELINE, increase("flowatlas_pipeline_missing_batches_total")),
                 {1: RED},
             ),
             stat(
                 "Not attributed",
-                "The part of all bytes since the pipeline started whose ends are not known.",
+                "The part of all bytes since the pipeline started whose ends are not known."
+                " What to do: flowatlas observe lists such flows with the reason; unknown_destination is an address "
+                "that nothing held, as when the cluster's state is old.",
                 "percentunit",
                 extreme("max", "flowatlas_unattributed_bytes_ratio"),
                 {0.01: AMBER, 0.05: RED},
@@ -105,7 +110,8 @@ def _state() -> Section:
             8,
             timeseries(
                 "Age of the cluster's state",
-                "Since when the state is not known. No data where the state is read from manifests.",
+                "Since when the state is not known. No data where the state is read from manifests."
+                f" {to_do('FlowatlasStateStale')}",
                 "s",
                 Query(extreme("max", "flowatlas_state_age_seconds", by=_BY), "{{instance}}"),
                 thresholds={60: RED},
@@ -148,7 +154,7 @@ def _watcher() -> Section:
             7,
             timeseries(
                 "Age of what the watcher has sent",
-                "How long ago the watcher last marked that every change was sent.",
+                f"How long ago the watcher last marked that every change was sent. {to_do('FlowatlasStateStale')}",
                 "s",
                 Query(age("flowatlas_watcher_last_mark_timestamp_seconds", by=_BY), "{{instance}}"),
                 thresholds={60: RED},

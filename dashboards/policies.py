@@ -7,6 +7,7 @@ from typing import Final
 from grafanalib.core import Dashboard, Panel
 
 from . import links
+from .advice import to_do
 from .frame import frame
 from .layout import Section, line, section
 from .panels import AMBER, COUNT, RED, Query, Value, stat, table, timeseries
@@ -58,7 +59,8 @@ def _key_figures() -> Section:
             4,
             stat(
                 "Unprotected pods",
-                "The part of the chosen namespaces' pods that no policy selects for what they receive.",
+                "The part of the chosen namespaces' pods that no policy selects for what they receive."
+                f" {to_do('FlowatlasNamespaceUnprotected')}",
                 "percentunit",
                 zero_while(
                     _PODS,
@@ -71,7 +73,8 @@ def _key_figures() -> Section:
             ),
             stat(
                 "Traffic under no policy",
-                "The part of the bytes of the namespaces' pods that no policy says anything about, either direction.",
+                "The part of the bytes of the namespaces' pods that no policy says anything about, either direction."
+                f" {to_do('FlowatlasNamespaceUnprotected')}",
                 "percentunit",
                 zero_while(COUNTED, share(open_bytes, rate(_COVERED, where=_OWN))),
                 {0.01: AMBER, 0.5: RED},
@@ -91,14 +94,16 @@ def _key_figures() -> Section:
             stat(
                 "Against the policies",
                 "Connections over the time shown that were established although denied, or not answered although "
-                "allowed.",
+                "allowed."
+                f" {to_do('FlowatlasPolicyNotEnforced')}",
                 "short",
                 zero_while(COUNTED, increase(_MISMATCHES, where=_INTO)),
                 {1: RED},
             ),
             stat(
                 "Policies not judged",
-                "Policies of kinds that Flowatlas does not understand; what they may apply to is not judged.",
+                "Policies of kinds that Flowatlas does not understand; what they may apply to is not judged."
+                " What to do: see of which kind below; do not rely on verdicts of pods that they may select.",
                 "short",
                 zero_while(COUNTED, total(_NOT_JUDGED)),
                 {1: AMBER},

@@ -6,6 +6,7 @@ from typing import Final
 
 from grafanalib.core import Panel
 
+from .advice import to_do
 from .layout import Section, line, section
 from .panels import RED, Query, timeseries
 from .queries import COUNTED, NOT, Filter, age, increase, rate, top, total, zero_while
@@ -105,7 +106,8 @@ def pipeline(title: str) -> Section:
             ),
             timeseries(
                 "Age of the newest observation",
-                "How long ago each node's newest observation was made. A node that grows old sends nothing any more.",
+                "How long ago each node's newest observation was made. A node that grows old sends nothing any more."
+                f" {to_do('FlowatlasCollectorSilent')}",
                 "s",
                 Query(age("flowatlas_pipeline_last_observation_timestamp_seconds", by=("node",)), "{{node}}"),
                 thresholds={60: RED},

@@ -7,6 +7,7 @@ from typing import Final
 from grafanalib.core import Dashboard
 
 from . import links
+from .advice import to_do
 from .frame import frame
 from .layout import Section, line, section
 from .panels import AMBER, COUNT, RED, Query, Value, stat, table, timeseries
@@ -72,7 +73,8 @@ def _key_figures() -> Section:
             ),
             stat(
                 "Failed connections",
-                "The part of the connections that were refused, reset or never answered.",
+                "The part of the connections that were refused, reset or never answered."
+                f" {to_do('FlowatlasServiceFailures')}",
                 "percentunit",
                 failed_share(_FAILURES, _CONNECTIONS, _CHOSEN),
                 {0.01: AMBER, 0.05: RED},
@@ -236,7 +238,8 @@ def _conduct() -> Section:
             8,
             timeseries(
                 "Dialled without endpoints",
-                "Connections a second to Services that had no ready endpoint then.",
+                "Connections a second to Services that had no ready endpoint then."
+                f" {to_do('FlowatlasServiceWithoutEndpoints')}",
                 "cps",
                 Query(zero_while(_CONNECTIONS, rate(_NO_ENDPOINT, by=_SERVICE, where=_CHOSEN), "service"), _NAME),
                 thresholds={0.001: RED},

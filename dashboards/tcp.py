@@ -7,6 +7,7 @@ from typing import Final
 from grafanalib.core import Dashboard, Panel
 
 from . import links
+from .advice import to_do
 from .frame import frame
 from .heatmap import heatmap
 from .layout import Section, line, section
@@ -69,7 +70,7 @@ def _key_figures() -> Section:
             ),
             stat(
                 "Round trip, 99 %",
-                "One in a hundred round-trip times is longer.",
+                f"One in a hundred round-trip times is longer. {to_do('FlowatlasRoundTripSlower')}",
                 "s",
                 quantile(0.99, _RTT, where=_CHOSEN),
                 {0.1: AMBER, 0.5: RED},
@@ -77,28 +78,32 @@ def _key_figures() -> Section:
             stat(
                 "Connect, 99 %",
                 "One in a hundred connects took longer, from the first SYN to its SYN-ACK. 1 s and more: a SYN was "
-                "lost.",
+                "lost."
+                f" {to_do('FlowatlasConnectSlower')}",
                 "s",
                 quantile(0.99, _CONNECT, where=_CHOSEN),
                 {0.5: AMBER, 1: RED},
             ),
             stat(
                 "Sent again",
-                "The part of TCP packets that either end sent again.",
+                f"The part of TCP packets that either end sent again. {to_do('FlowatlasRetransmitsUp')}",
                 "percentunit",
                 zero_while(_TOLD, share(again, rate(_PACKETS, where=_OF_TCP))),
                 {0.01: AMBER, 0.05: RED},
             ),
             stat(
                 "Packets dropped",
-                "Packets a second to the workloads that kernels dropped.",
+                "Packets a second to the workloads that kernels dropped."
+                " What to do: see reason and pair below; netfilter_drop is a policy's or a firewall's, no_socket a "
+                "closed port.",
                 "pps",
                 zero_while(_TOLD, rate(_DROPS, where=_CHOSEN)),
                 {1: AMBER},
             ),
             stat(
                 "Failed connections",
-                "The part of TCP connections that were refused, reset or never answered.",
+                "The part of TCP connections that were refused, reset or never answered."
+                f" {to_do('FlowatlasServiceFailures')}",
                 "percentunit",
                 failed_share(_FAILURES, _CONNECTIONS, _OF_TCP),
                 {0.01: AMBER, 0.05: RED},

@@ -7,6 +7,7 @@ from typing import Final
 from grafanalib.core import Dashboard
 
 from . import links
+from .advice import to_do
 from .frame import frame
 from .layout import Section, line, section
 from .nodegraph import WORKLOADS, graph
@@ -67,14 +68,16 @@ def _key_figures() -> Section:
             ),
             stat(
                 "Failed connections in",
-                "The part of the connections to them that were refused, reset or never answered.",
+                "The part of the connections to them that were refused, reset or never answered."
+                f" {to_do('FlowatlasServiceFailures')}",
                 "percentunit",
                 failed_share(_FAILURES, _CONNECTIONS, _TO),
                 {0.01: AMBER, 0.05: RED},
             ),
             stat(
                 "Failed connections out",
-                "The part of the connections that they opened and that were refused, reset or never answered.",
+                "The part of the connections that they opened and that were refused, reset or never answered."
+                f" {to_do('FlowatlasServiceFailures')}",
                 "percentunit",
                 failed_share(_FAILURES, _CONNECTIONS, _FROM),
                 {0.01: AMBER, 0.05: RED},

@@ -32,7 +32,7 @@ def draw(panel: Json, series: Sequence[Series], size: tuple[int, int], span_s: t
     for i in range(lowest, highest + 1):
         top, bottom = plane.y(i - lowest + 1), plane.y(i - lowest)
         name = units.text(float(bounds[i].labels["le"]), unit) if bounds[i].labels["le"] != "+Inf" else "more"
-        parts.append(f'<text x="60" y="{(top + bottom) / 2 + 4:.1f}" class="end">{escape(name)}</text>')
+        parts.append(f'<text x="66" y="{(top + bottom) / 2 + 4:.1f}" class="end">{escape(name)}</text>')
         for at, count in cells[i]:
             if count > 0:
                 x, right = max(plane.x(at - step_s), plane.x(span_s[0])), plane.x(at)

@@ -18,7 +18,7 @@ COLORS: Final = 10
 NAMED: Final = 40
 """Series in a legend; a person reads fewer."""
 
-_LEFT: Final = 66
+_LEFT: Final = 72
 _BOTTOM: Final = 20
 _TOP: Final = 6
 _RIGHT: Final = 8

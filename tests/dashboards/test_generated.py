@@ -13,6 +13,7 @@ from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models import units
 
+from dashboards.advice import SAID
 from dashboards.build import GENERATED, build, documents
 from dashboards.check import check
 from dashboards.lint import panels_of
@@ -49,6 +50,18 @@ def test_every_metric_is_on_a_panel() -> None:
             for target in panel["targets"]:
                 shown |= {owner[series] for series in read(substitute(target["expr"], values)).metrics}
     assert sorted(set(owner.values()) - shown) == []
+
+
+def test_a_panel_that_can_turn_red_says_what_to_do() -> None:
+    """At night nobody wants to guess: a page of the runbooks, or where to look next."""
+    silent = [
+        f"{name}: {panel['title']}"
+        for name, document in documents().items()
+        for panel in panels_of(document)
+        if len(panel["fieldConfig"]["defaults"].get("thresholds", {}).get("steps", ())) > 1
+        and SAID not in panel["description"]
+    ]
+    assert silent == []
 
 
 def test_what_is_asked_over_time_says_at_how_many_points() -> None:
