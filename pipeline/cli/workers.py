@@ -143,12 +143,12 @@ class WorkersPublication(Publication):
         self._workers = workers
         self._pool = ThreadPoolExecutor(len(workers), "scrape")
 
-    def text(self, form: Format = "text") -> bytes:
+    def text(self, form: Format = "text", by: str = "") -> bytes:
         """The exposition text."""
         texts = zip(self._workers, self._pool.map(lambda worker: worker.text(form), self._workers), strict=True)
         return merged({worker.name: text for worker, text in texts if text is not None})
 
-    def gzipped(self, form: Format = "text") -> bytes:
+    def gzipped(self, form: Format = "text", by: str = "") -> bytes:
         """The exposition text, compressed."""
         return gzip.compress(self.text(form), 1, mtime=0)
 

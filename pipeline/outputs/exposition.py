@@ -1,15 +1,17 @@
-"""Metrics as Prometheus text, format 0.0.4, or as OpenMetrics text, built in columns.
+"""Metrics as Prometheus text, format 0.0.4, or as OpenMetrics text, built in columns and in pieces.
 
-A renderer keeps the text before each value (name and labels, escaped), since labels change seldom and values always. It
-opens no socket. The lines of samples are the same in both formats, and what is said of a family differs. The invariant:
-whatever text a label holds, a parser reads back the same text, and no line is ours but those that the samples ask for.
+A piece has some thousand lines, so that a page of any length takes the memory of one piece while it is made; nothing is
+kept of it but labels that need escapes. It opens no socket. The lines of samples are the same in both formats, and what
+is said of a family differs. The invariant: whatever text a label holds, a parser reads back the same text, and no line
+is ours but those that the samples ask for.
 
 Sources: prometheus.io, "Exposition formats", text-based format; OpenMetrics 1.0, "Text format".
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Final, Literal
 
 import polars as pl
@@ -23,73 +25,132 @@ CONTENT_TYPES: Final[dict[Format, str]] = {
     "text": "text/plain; version=0.0.4; charset=utf-8",
     "openmetrics": "application/openmetrics-text; version=1.0.0; charset=utf-8",
 }
+PIECE_LINES: Final = 4096
+"""About so many lines are made at a time: a megabyte, where they are long."""
+LONG_LINES: Final = 512
+"""A family of so many is told in pieces, each of which may be as it was; others are rather made anew."""
 
 _ESCAPES: Final = {"\\": "\\\\", '"': '\\"', "\n": "\\n"}
 _SPECIAL_FLOATS: Final = {"inf": "+Inf", "-inf": "-Inf"}
+_VALUE: Final = "value "
+_TEXT: Final = "text of labels"
+_CONTIGUOUS: Final = pl.CompatLevel.oldest()
+"""Arrow's strings without views: those of all rows are one run of bytes."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Piece:
+    """Rows of one family, and with them their text."""
+
+    metric: Metric
+    labels: pl.DataFrame
+    """Of all rows of the family, with escapes; the same object as long as these are the same."""
+    first: int
+    """The first row that is meant."""
+    values: pl.Series
+    """Of the rows that are meant."""
+
+    def text(self) -> memoryview:
+        """The lines, in UTF-8."""
+        return _lines(self.metric, self.labels.slice(self.first, len(self.values)), self.values)
+
+    def is_as(self, other: Piece) -> bool:
+        """Whether the text is the same, as far as a comparison of values tells."""
+        return self.labels is other.labels and self.first == other.first and self.values.equals(other.values)
 
 
 class Renderer:
     """Turns samples into exposition text. Used by one thread at a time."""
 
     def __init__(self) -> None:
-        self._prefixes: dict[str, tuple[pl.DataFrame, pl.Series]] = {}
+        self._escaped: dict[str, tuple[pl.DataFrame, pl.DataFrame]] = {}
+        """By metric, labels and the same with escapes."""
 
     def render(self, metrics: Iterable[Samples], form: Format = "text") -> bytes:
         """The text of `metrics`, in their order and in the order of their rows; metrics without a row are left out."""
+        return b"".join(part.text() if isinstance(part, Piece) else part for part in self.parts(metrics, form))
+
+    def parts(self, metrics: Iterable[Samples], form: Format = "text") -> Iterator[bytes | Piece]:
+        """The same in parts: long families in pieces, and as text all that is between them."""
         head = _head if form == "text" else _openmetrics_head
-        parts = [
-            part for samples in metrics if len(samples.values) for part in (head(samples.metric), self._body(samples))
-        ]
-        return b"".join(parts if form == "text" else [*parts, b"# EOF\n"])
+        between: list[bytes | memoryview] = []
+        for samples in metrics:
+            if not len(samples.values):
+                continue
+            between.append(head(samples.metric))
+            pieces = self._pieces(samples)
+            if samples.series < LONG_LINES:
+                between += [piece.text() for piece in pieces]
+            else:
+                yield b"".join(between)
+                yield from pieces
+                between = []
+        yield b"".join(between if form == "text" else [*between, b"# EOF\n"])
 
-    def _body(self, samples: Samples) -> bytes:
-        name = samples.metric.name
-        known = self._prefixes.get(name)
+    def _pieces(self, samples: Samples) -> list[Piece]:
+        metric, rows = samples.metric, len(samples.values)
+        known = self._escaped.get(metric.name)
         if known is None or known[0] is not samples.labels:
-            known = (samples.labels, line_prefixes(samples.metric, samples.labels))
-            self._prefixes[name] = known
-        lines = known[1] + value_texts(samples.values)
-        text: str = lines.str.join("\n").item()
-        return (text + "\n").encode()
+            known = self._escaped[metric.name] = samples.labels, _with_escapes(samples.labels)
+        step = max(1, PIECE_LINES * rows // samples.series)
+        return [Piece(metric, known[1], first, samples.values.slice(first, step)) for first in range(0, rows, step)]
 
 
-def line_prefixes(metric: Metric, labels: pl.DataFrame) -> pl.Series:
-    """What stands before the value in each line: the name, and the labels in braces with their text escaped.
-
-    A histogram has several lines for each row of `labels`, one after the other: its buckets, the sum and the count.
-    """
-    if metric.kind != "histogram":
-        return _prefixes(metric.name, labels)
-    buckets = [_prefixes(f"{metric.name}_bucket", labels, f'le="{bound}"') for bound in metric.le]
-    return _interleaved([*buckets, *(_prefixes(f"{metric.name}_{total}", labels) for total in (SUM, "count"))])
+def _with_escapes(labels: pl.DataFrame) -> pl.DataFrame:
+    """Labels as they are written: as they are, where nothing in them is special."""
+    special = pl.all().str.contains_any(list(_ESCAPES)).any()
+    names = [column.name for column in labels.select(special) if column.item()] if labels.width else []
+    escaped = (pl.col(name).str.replace_many(list(_ESCAPES), list(_ESCAPES.values())) for name in names)
+    return labels.with_columns(*escaped) if names else labels
 
 
-def value_texts(values: pl.Series) -> pl.Series:
+def _lines(metric: Metric, labels: pl.DataFrame, values: pl.Series) -> memoryview:
+    """The lines of some rows; a histogram has several for each, one after the other: its buckets, sum and count."""
+    pairs = [part for name in labels.columns for part in (f',{name}="', pl.col(name), '"')]
+    pairs = [str(pairs[0]).removeprefix(","), *pairs[1:]] if pairs else []
+    if metric.le:
+        texts = [_number(values.struct.field(field)) for field in values.struct.fields]
+        told = [labels.select(_concatenated(pairs).alias(_TEXT)).to_series()] if pairs else []
+        rows = pl.DataFrame([*told, *texts])
+        line = _concatenated(_histogram(metric, [pl.col(_TEXT), ","] if pairs else []))
+    else:
+        rows = pl.DataFrame([*labels, _number(values.alias(""))])
+        line = _concatenated([metric.name, *_braced(pairs), " ", pl.col(_VALUE), "\n"])
+    array = rows.select(line).to_series().to_arrow(compat_level=_CONTIGUOUS)
+    _, offsets, text = array.buffers()
+    ends = memoryview(offsets).cast("q")[array.offset : array.offset + len(array) + 1]
+    return memoryview(text)[ends[0] : ends[-1]]
+
+
+def _histogram(metric: Metric, pairs: list[str | pl.Expr]) -> list[str | pl.Expr]:
+    """The parts of all lines of a row; `pairs` are its labels, each with a comma after it."""
+    lines: list[str | pl.Expr] = []
+    for bound in metric.le:
+        lines += [f"{metric.name}_bucket{{", *pairs, f'le="{bound}"}} ', pl.col(_VALUE + bound), "\n"]
+    for suffix, field in ((SUM, SUM), ("count", metric.le[-1])):
+        lines += [f"{metric.name}_{suffix}", *_braced(pairs[:-1]), " ", pl.col(_VALUE + field), "\n"]
+    return lines
+
+
+def _braced(pairs: list[str | pl.Expr]) -> list[str | pl.Expr]:
+    return ["{", *pairs, "}"] if pairs else []
+
+
+def _concatenated(parts: list[str | pl.Expr]) -> pl.Expr:
+    """One text a row of texts and columns; neighbouring texts are one literal."""
+    merged: list[str | pl.Expr] = []
+    for part in parts:
+        if isinstance(part, str) and merged and isinstance(merged[-1], str):
+            merged[-1] += part
+        else:
+            merged.append(part)
+    return pl.concat_str([pl.lit(part) if isinstance(part, str) else part for part in merged])
+
+
+def _number(values: pl.Series) -> pl.Series:
     """Numbers as the format writes them: integers exactly, floats so that they read back equal."""
-    if isinstance(values.dtype, pl.Struct):
-        fields = {field: value_texts(values.struct.field(field)) for field in values.struct.fields}
-        total = fields.pop(SUM)
-        *_, count = fields.values()
-        return _interleaved([*fields.values(), total, count])
     text = values.cast(pl.String)
-    return text.replace(_SPECIAL_FLOATS) if values.dtype.is_float() else text
-
-
-def _prefixes(name: str, labels: pl.DataFrame, last: str = "") -> pl.Series:
-    """The name and labels of one line for each row of `labels`; `last` is a label more, as text."""
-    if not labels.columns:
-        return pl.Series([f"{name}{{{last}}} " if last else f"{name} "])
-    parts: list[pl.Expr] = []
-    for i, label in enumerate(labels.columns):
-        parts.append(pl.lit((f"{name}{{" if i == 0 else '",') + f'{label}="'))
-        parts.append(pl.col(label).str.replace_many(list(_ESCAPES), list(_ESCAPES.values())))
-    return labels.select(pl.concat_str(*parts, pl.lit(f'",{last}}} ' if last else '"} '))).to_series()
-
-
-def _interleaved(columns: Sequence[pl.Series]) -> pl.Series:
-    """The first element of each, then the second of each, and so on."""
-    rows = pl.DataFrame([column.alias(str(place)) for place, column in enumerate(columns)])
-    return rows.select(pl.concat_list(pl.all())).to_series().explode()
+    return (text.replace(_SPECIAL_FLOATS) if values.dtype.is_float() else text).alias(_VALUE + values.name)
 
 
 def _head(metric: Metric) -> bytes:

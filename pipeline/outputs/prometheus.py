@@ -14,6 +14,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -83,7 +84,8 @@ class PrometheusServer:
         self._max_connections = max_connections
         self._connection_seconds = connection_seconds
         self._server: _Server | None = None
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
+        self._is_over = threading.Event()
 
     def __enter__(self) -> Self:
         self.start()
@@ -112,27 +114,35 @@ class PrometheusServer:
             self._server = _Server(family, bound, self._answer, self._guard, *limits)
         except OSError as error:
             raise ConfigError(f"pipeline.listen: {host}:{port}: {error.strerror or error}") from None
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.25}, name="prometheus", daemon=True
-        )
-        self._thread.start()
+        self._is_over.clear()
+        serve = partial(self._server.serve_forever, poll_interval=0.25)
+        prepare = partial(self._publication.prepare, self._is_over)
+        self._threads = [
+            threading.Thread(target=target, name=name, daemon=True)
+            for name, target in (("prometheus", serve), ("pages", prepare))
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         """Stop listening and cut what is open; safe to call twice."""
-        if self._server is not None and self._thread is not None:
+        if self._server is not None:
             self._server.shutdown()
-            self._thread.join()
+            self._is_over.set()
+            self._publication.wake()
+            for thread in self._threads:
+                thread.join()
             self._server.cut(older_than_s=0.0)
             self._server.server_close()
-            self._server = self._thread = None
+            self._server = None
 
-    def _answer(self, path: str, query: str, form: Format, takes_gzip: bool) -> Response:
+    def _answer(self, path: str, query: str, form: Format, takes_gzip: bool, by: str) -> Response:
         match path:
             case "/metrics":
                 headers = {"Content-Type": CONTENT_TYPES[form], "Vary": "Accept, Accept-Encoding"}
                 if not takes_gzip:
-                    return HTTPStatus.OK, headers, self._publication.text(form)
-                return HTTPStatus.OK, {**headers, "Content-Encoding": "gzip"}, self._publication.gzipped(form)
+                    return HTTPStatus.OK, headers, self._publication.text(form, by)
+                return HTTPStatus.OK, {**headers, "Content-Encoding": "gzip"}, self._publication.gzipped(form, by)
             case "/healthz" if self._is_alive():
                 return HTTPStatus.OK, {"Content-Type": _TEXT}, b"ok\n"
             case "/healthz":
@@ -147,7 +157,8 @@ class PrometheusServer:
                 return HTTPStatus.NOT_FOUND, {"Content-Type": _TEXT}, b"there is /metrics, /healthz and /readyz\n"
 
 
-Answer = Callable[[str, str, Format, bool], Response]
+Answer = Callable[[str, str, Format, bool, str], Response]
+"""Of a path and query, in a format, compressed or not, for the address that asks."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -166,7 +177,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         form: Format = "openmetrics" if prefers_openmetrics(self.headers.get("Accept", "")) else "text"
         takes_gzip = accepts_gzip(self.headers.get("Accept-Encoding", ""))
-        self._send(*self.server.answer(path, query, form, takes_gzip))
+        self._send(*self.server.answer(path, query, form, takes_gzip, str(self.client_address[0])))
 
     def _send(self, status: HTTPStatus, headers: Mapping[str, str], body: bytes) -> None:
         self.send_response(status)

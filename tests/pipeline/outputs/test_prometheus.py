@@ -143,9 +143,9 @@ class Remembering(Publication):
         super().__init__()
         self.asked: set[Format] = set()
 
-    def gzipped(self, form: Format = "text") -> bytes:
+    def gzipped(self, form: Format = "text", by: str = "") -> bytes:
         self.asked.add(form)
-        return super().gzipped(form)
+        return super().gzipped(form, by)
 
 
 @pytest.mark.prometheus
