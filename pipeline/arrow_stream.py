@@ -9,7 +9,9 @@ Layout: Arrow's columnar format, "Encapsulated message format", and its FlatBuff
 
 from __future__ import annotations
 
+import functools
 import struct
+from collections.abc import Sequence
 from typing import Final
 
 import pyarrow as pa
@@ -47,37 +49,64 @@ SCHEMAS: Final = {
 
 
 def read_batch(stream: bytes | memoryview, table: str, rows: int, version: int = VERSION) -> pa.RecordBatch:
-    """The one record batch of a stream, fully validated, without nulls, of exactly `rows` rows, on the stream's memory.
+    """The one record batch of a stream, of exactly `rows` rows, on the stream's memory; `validated` makes it safe.
 
-    It has the wire columns of the table's `version`.
+    It has the wire columns of the table's `version`. Until it is validated its values must not be looked at: places of
+    text may point anywhere.
 
-    Raises BatchError with reason `ipc` (no such stream), `schema` (other columns), `rows`, or `values` (nulls).
+    Raises BatchError with reason `ipc` (no such stream), `schema` (other columns) or `rows`.
     """
-    schema = SCHEMAS[table, version]
-    source = pa.BufferReader(stream)
     try:
-        messages = pa.ipc.MessageReader.open_stream(source)
         _check_length(stream, 0)
-        head = messages.read_next_message()
-        if head.type != "schema" or not pa.ipc.read_schema(head).equals(schema, check_metadata=True):
+        head = 8 + _u32(stream, 4)
+        if not _is_schema(bytes(stream[:head]), table, version):
             raise BatchError("schema", f"not the columns of {table}")
-        _check_length(stream, source.tell())
-        body = messages.read_next_message()
+        _check_length(stream, head)
+        source = pa.BufferReader(stream)
+        source.seek(head)
+        body = pa.ipc.read_message(source)
         if body.type != "record batch" or _may_be_compressed(body):
             raise BatchError("ipc", "the second message is no plain record batch")
         if stream[source.tell() :] not in (b"", _END):
             raise BatchError("ipc", "something follows the record batch")
-        batch = pa.ipc.read_record_batch(body, schema)
-        if batch.num_rows != rows:
-            raise BatchError("rows", f"{batch.num_rows}, the headers say {rows}")
-        batch.validate(full=True)
+        batch = pa.ipc.read_record_batch(body, SCHEMAS[table, version])
     except BatchError:
         raise
     except _BROKEN as error:
-        raise BatchError("ipc", f"{type(error).__name__}: {str(error)[:120]}") from None
-    if any(column.null_count for column in batch.columns):
+        raise _broken(error) from None
+    if batch.num_rows != rows:
+        raise BatchError("rows", f"{batch.num_rows}, the headers say {rows}")
+    return batch
+
+
+def validated(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    """Batches of one schema as one, fully validated and without nulls; one batch stays on its memory.
+
+    Raises BatchError with reason `ipc` or `values` (nulls) where one of them is at fault.
+    """
+    try:
+        whole = pa.Table.from_batches(batches)
+        whole.validate(full=True)
+        has_nulls = any(column.null_count for column in whole.columns)
+        batch = batches[0] if len(batches) == 1 else pa.concat_batches(batches)
+    except _BROKEN as error:
+        raise _broken(error) from None
+    if has_nulls:
         raise BatchError("values", "nulls")
     return batch
+
+
+@functools.lru_cache(maxsize=64)
+def _is_schema(message: bytes, table: str, version: int) -> bool:
+    """Whether a message is of a table's schema: a collector sends the same bytes every time, so they are parsed once.
+
+    Raises what is in `_BROKEN`, and remembers nothing then."""
+    head = pa.ipc.read_message(message)
+    return bool(head.type == "schema" and pa.ipc.read_schema(head).equals(SCHEMAS[table, version], check_metadata=True))
+
+
+def _broken(error: Exception) -> BatchError:
+    return BatchError("ipc", f"{type(error).__name__}: {str(error)[:120]}")
 
 
 def _check_length(stream: bytes | memoryview, at: int) -> None:

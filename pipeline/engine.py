@@ -22,7 +22,7 @@ from collector.schema import TABLES
 from .aggregate.samples import Samples
 from .bus import Reader
 from .config import PipelineConfig
-from .decode import Decoded
+from .decode import Rows
 from .errors import TransientError
 from .geo import Geo
 from .intake import Intake
@@ -88,7 +88,7 @@ class Engine:
         self._shown: list[Samples] = []
         """What readers of /metrics see, where a snapshot has it."""
         self._has_uncommitted = False
-        self._ahead: list[Sequence[Decoded]] = []
+        self._ahead: list[Sequence[Rows]] = []
         """What was polled while a commit was overdue: it is applied after the commit, which ends at `_mark`."""
         self._mark: object = None
         self._settled_at = self._published_at = time.monotonic()

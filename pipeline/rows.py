@@ -6,6 +6,7 @@ is checked here. Whether values are in range is for `pipeline.decode` to say, of
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -14,17 +15,20 @@ import pyarrow as pa
 
 from collector.schema import TIME_UNIT_NS, BatchError, Table
 
+MANY_ROWS: Final = 2_000
+"""From so many rows on it pays to look for planes that are 0 on every row, as the high bytes of most numbers are."""
 LATEST_US: Final = np.iinfo(np.int64).max // TIME_UNIT_NS
 
 Numbers = np.ndarray[Any, Any]
 
 
-def restored_numbers(batch: pa.RecordBatch, table: Table) -> pa.RecordBatch:
-    """The columns of a batch of version 2 or later, numbers as they were; text as it came, without its places.
+def restored_numbers(batch: pa.RecordBatch, table: Table, sizes: Sequence[int]) -> pa.RecordBatch:
+    """The columns of batches of version 2 or later, numbers as they were; text as it came, without its places.
 
-    Raises BatchError with reason `values`.
+    `batch` has the rows of as many batches as there are `sizes`, one behind the other. Raises BatchError with reason
+    `values`.
     """
-    changed = {name: _from_planes(batch.column(name).to_numpy(), batch.num_rows) for name in table.planes}
+    changed = {name: _from_planes(batch.column(name).to_numpy(), sizes) for name in table.planes}
     for name, other in table.relative.items():
         near, distance = (changed[end] if end in changed else batch.column(end).to_numpy() for end in (other, name))
         changed[name] = _from_distance(name, near, distance)
@@ -32,24 +36,40 @@ def restored_numbers(batch: pa.RecordBatch, table: Table) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(arrays, names=list(table.columns))
 
 
-def restored_text(batch: pa.RecordBatch, table: Table) -> list[pl.Expr]:
-    """What makes columns of text whose values came once as they were. Raises BatchError with reason `values`."""
+def restored_text(batch: pa.RecordBatch, table: Table, sizes: Sequence[int]) -> list[pl.Expr]:
+    """What makes columns of text whose values came once a batch as they were; for `sizes` see `restored_numbers`.
+
+    Raises BatchError with reason `values`.
+    """
+    if not table.repeated:
+        return []
+    ends = np.cumsum(sizes)
+    starts, own = np.repeat(ends - sizes, sizes), np.repeat(sizes, sizes)
     made = []
     for name in table.repeated:
         places = batch.column(f"{name}_row").to_numpy()
-        if len(places) and int(places.max()) >= len(places):
-            raise BatchError("values", f"{name} on row {places.max()} of {len(places)}")
-        made.append(pl.col(name).gather(pl.lit(pl.Series(places))))
+        if (places >= own).any():
+            raise BatchError("values", f"{name} on row {places.max()} of {own.max()}")
+        made.append(pl.col(name).gather(pl.lit(pl.Series(places + starts))))
     return made
 
 
-def _from_planes(planes: Numbers, rows: int) -> Numbers:
-    """The high bytes of most numbers are 0 on every row: those planes are passed over."""
-    octets = np.zeros((rows, planes.itemsize), np.uint8)
-    for place, plane in enumerate(planes.view(np.uint8).reshape(planes.itemsize, rows)):
-        if plane.any():
-            octets[:, place] = plane
-    return octets.reshape(-1).view(planes.dtype)
+def _from_planes(planes: Numbers, sizes: Sequence[int]) -> Numbers:
+    width = planes.itemsize
+    octets = planes.view(np.uint8)
+    whole = np.zeros((len(planes), width), np.uint8)
+    start = 0
+    for rows in sizes:
+        of_batch = octets[start * width : (start + rows) * width].reshape(width, rows)
+        into = whole[start : start + rows]
+        if rows < MANY_ROWS:
+            into[:] = of_batch.T
+        else:
+            for place, plane in enumerate(of_batch):
+                if plane.any():
+                    into[:, place] = plane
+        start += rows
+    return whole.reshape(-1).view(planes.dtype)
 
 
 def _from_distance(name: str, near: Numbers, distance: Numbers) -> Numbers:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import cast
 
 import polars as pl
 
@@ -35,7 +34,7 @@ from .attribution.policies.live import LivePolicies
 from .attribution.route_lookups import route_lookups_of
 from .awaiting import Awaiting
 from .config import PipelineConfig
-from .decode import Decoded
+from .decode import Rows
 from .geo import Geo
 from .inventory.dataplane import services_by
 from .inventory.endpoints import UNKNOWN
@@ -143,7 +142,7 @@ class Stages:
         """Log what policies did, where it is time to."""
         self._policy_log.tell(time.monotonic(), is_last=is_last)
 
-    def learn(self, batches: Sequence[Decoded]) -> None:
+    def learn(self, batches: Sequence[Rows]) -> None:
         """Take from batches that are applied later the names that held rows wait for."""
         if (answers := _rows(batches, DNS)) is not None:
             self._names.add(answers)
@@ -157,12 +156,12 @@ class Stages:
         self.missing = state.missing
         return state
 
-    def apply(self, batches: Sequence[Decoded]) -> None:
+    def apply(self, batches: Sequence[Rows]) -> None:
         """Count what is known of by now of the rows of sound and new batches, and hold the rest."""
         state = self.refresh()
-        for batch in batches:
-            newest_ns = cast("int | None", batch.frame["time"].max())
-            self.meters.applied(batch.name.table, batch.name.node, batch.name.rows, newest_ns)
+        for rows in batches:
+            for name, times in zip(rows.names, rows.times(), strict=True):
+                self.meters.applied(name.table, name.node, name.rows, int(times.max()) if name.rows else None)
         answers, flows, counters, drops = (_rows(batches, table) for table in (DNS, FLOWS, COUNTERS, DROPS))
         if answers is not None:
             now_s = time.monotonic()
@@ -281,7 +280,7 @@ class Stages:
             self._drops.add(attributed, state)
 
 
-def _rows(batches: Sequence[Decoded], table: Table) -> pl.DataFrame | None:
+def _rows(batches: Sequence[Rows], table: Table) -> pl.DataFrame | None:
     """The rows of one table; None where no batch is of it."""
-    frames = [batch.frame for batch in batches if batch.name.table == table.name]
+    frames = [rows.frame for rows in batches if rows.table == table.name]
     return pl.concat(frames, rechunk=True) if frames else None  # else every step puts the pieces together anew

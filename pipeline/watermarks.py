@@ -8,9 +8,10 @@ is ahead of time makes no other node's rows late.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 
-import polars as pl
+import numpy as np
+import numpy.typing as npt
 
 IDLE_SECONDS: Final = 30.0
 """A partition that has brought nothing for so long does not hold the watermark back."""
@@ -40,15 +41,14 @@ class Watermarks:
         self._seen_ns: dict[Partition, int] = {}
         """When each partition brought something last, by the clock."""
 
-    def see(self, partition: Partition, times: pl.Series, now_ns: int) -> Arrival:
-        """Take in a batch's observations (Int64 ns) that came at `now_ns`."""
+    def see(self, partition: Partition, times: npt.NDArray[np.int64], now_ns: int) -> Arrival:
+        """Take in a batch's observations (in ns) that came at `now_ns`."""
         self._seen_ns[partition] = now_ns
-        newest = cast("int | None", times.max())
-        if newest is None:
+        if not len(times):
             return Arrival(0, is_ahead=False)
+        newest, oldest = int(times.max()), int(times.min())
         reached = self._reached.get(partition)
         watermark = None if reached is None else reached - self._lateness_ns
-        oldest = cast("int", times.min())
         late = 0 if watermark is None or oldest >= watermark else int((times < watermark).sum())
         self._reached[partition] = max(reached or 0, min(newest, now_ns))
         return Arrival(late, is_ahead=newest > now_ns + SKEW_SECONDS * _SECOND_NS)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import random
 import time
+from dataclasses import replace
 from pathlib import Path
 
-import polars as pl
 import pytest
 
 from collector.schema import parse_headers
 from pipeline import intake
 from pipeline.bus import Message
-from pipeline.decode import Decoded, decode
+from pipeline.decode import Opened, open_batch
 from pipeline.engine import Engine
 from pipeline.outputs.publication import Publication
 from tests.faults.ledger import Ledger, reconcile, totals
@@ -29,14 +29,14 @@ HOUR_NS = 3600 * SECOND
 
 def test_a_hundred_thousand_batches_in_disorder_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Their rows are those of a few, so that making and decoding them costs little; each has a name of its own."""
-    frames: dict[bytes, pl.DataFrame] = {}
+    known: dict[bytes, Opened] = {}
 
-    def decoded_once(one: Message) -> Decoded:
-        if one.value not in frames:
-            frames[one.value] = decode(one).frame
-        return Decoded(parse_headers(one.headers), frames[one.value])
+    def opened_once(one: Message) -> Opened:
+        if one.value not in known:
+            known[one.value] = open_batch(one)
+        return replace(known[one.value], name=parse_headers(one.headers))
 
-    monkeypatch.setattr(intake, "decode", decoded_once)
+    monkeypatch.setattr(intake, "open_batch", opened_once)
     made, ledger, log = Ledger(12, rows=3), Ledger(12, restarts=2 / BATCHES), Log()
     payloads = [made.batch() for _ in range(PAYLOADS)]
     ledger.knows(made)

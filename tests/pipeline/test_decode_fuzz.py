@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from collector.schema import FLOWS, TABLES, Batch, BatchError, frame_of
-from pipeline.arrow_stream import read_batch
+from pipeline.arrow_stream import read_batch, validated
 from pipeline.bus import Message
 from pipeline.decode import LARGEST, Decoded, decode
 from pipeline.rows import restored_numbers, restored_text
@@ -143,6 +143,7 @@ def test_buffers_at_odd_addresses_are_read_right() -> None:
     for shift in range(1, 8):
         padded = bytes(shift) + stream_of(BASES[1])
         at_odd_address = memoryview(padded)[shift:]
-        batch = read_batch(at_odd_address, "flows", BASES[1].rows)
-        frame = pl.DataFrame(restored_numbers(batch, FLOWS)).with_columns(restored_text(batch, FLOWS))
+        batch = validated([read_batch(at_odd_address, "flows", BASES[1].rows)])
+        text = restored_text(batch, FLOWS, [BASES[1].rows])
+        frame = pl.DataFrame(restored_numbers(batch, FLOWS, [BASES[1].rows])).with_columns(text)
         assert frame.equals(expected)

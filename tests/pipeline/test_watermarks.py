@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import polars as pl
+import numpy as np
+import numpy.typing as npt
 
 from pipeline.watermarks import IDLE_SECONDS, Watermarks
 
@@ -11,8 +12,8 @@ NOW = 1_800_000_000 * SECOND
 ONE, OTHER = ("flows", "0"), ("flows", "1")
 
 
-def at(*seconds: float) -> pl.Series:
-    return pl.Series([NOW + int(second * SECOND) for second in seconds], dtype=pl.Int64)
+def at(*seconds: float) -> npt.NDArray[np.int64]:
+    return np.array([NOW + int(second * SECOND) for second in seconds], np.int64)
 
 
 def test_rows_behind_the_watermark_of_their_partition_are_late() -> None:

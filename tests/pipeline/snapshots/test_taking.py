@@ -116,7 +116,7 @@ class Process:
         """One batch, then a commit, with the history at every other step."""
         for chunk in self.intake.take([shipped(step)]):
             self.stages.apply(chunk)
-            self.held.rows += sum(one.name.rows for one in chunk)
+            self.held.rows += sum(rows.frame.height for rows in chunk)
         self.stages.samples()
 
         def flush(version: int) -> None:
