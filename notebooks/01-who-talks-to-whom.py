@@ -35,8 +35,14 @@ import polars as pl
 from pipeline.query import scan_flows
 
 alt.renderers.enable("png")
-pl.Config.set_tbl_hide_dataframe_shape(True).set_tbl_hide_column_data_types(True).set_tbl_rows(20).set_fmt_str_lengths(
-    60
+pl.Config(
+    tbl_hide_dataframe_shape=True,
+    tbl_hide_column_data_types=True,
+    tbl_rows=20,
+    tbl_cols=12,
+    tbl_width_chars=160,
+    fmt_str_lengths=60,
+    float_precision=3,
 )
 
 lake = os.environ.get("FLOWATLAS_LAKE") or next(
@@ -48,8 +54,9 @@ flows = scan_flows(lake)
 # ## 1. What is in the history?
 #
 # One row is one observation of one connection on one node: what happened since the observation before. Both nodes see a
-# connection that crosses between them; `role` says which row counts. Keep the `canonical` ones, and sums are true sums:
-# `opened` adds up to connections, `bytes` and `reply_bytes` to what went there and back.
+# connection that crosses between them; `role` says which row counts. `observer` is the other node's view of the same
+# connection, `overlay` the tunnel packets around it. Keep the `canonical` ones, and sums are true sums: `opened` adds up
+# to connections, `bytes` and `reply_bytes` to what went there and back.
 
 # %%
 flows.group_by("role").agg(

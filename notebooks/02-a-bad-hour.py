@@ -34,8 +34,14 @@ from notebooks import sample
 from pipeline.query import scan_flows
 
 alt.renderers.enable("png")
-pl.Config.set_tbl_hide_dataframe_shape(True).set_tbl_hide_column_data_types(True).set_tbl_rows(20).set_fmt_str_lengths(
-    60
+pl.Config(
+    tbl_hide_dataframe_shape=True,
+    tbl_hide_column_data_types=True,
+    tbl_rows=20,
+    tbl_cols=12,
+    tbl_width_chars=160,
+    fmt_str_lengths=60,
+    float_precision=3,
 )
 
 lake = os.environ.get("FLOWATLAS_LAKE") or sample.lake()
@@ -63,8 +69,8 @@ counted = (
 # ## 1. Which hour?
 #
 # An hour is compared with the same hour of the other days, since load has its own rhythm. `rtt` is the 95th percentile of
-# the round-trip times, `again` the segments sent again for a thousand packets, `failed` the share of connections that
-# were refused, cut or never answered. A row is a day, a column an hour of it.
+# the round-trip times in milliseconds, `again` the segments sent again for a thousand packets, `failed` the share of
+# connections that were refused, cut or never answered, from 0 to 1. In the map, a row is a day and a column an hour of it.
 
 
 # %%
@@ -165,7 +171,12 @@ alt.Chart(around).mark_line(point=True).encode(
 # %%
 edges = (
     inside.filter(is_bad_hour, pl.col("locality") == "cross_zone")
-    .select(first=pl.col("start").min(), last=pl.col("start").max(), connections=pl.len(), failed=is_failed.sum())
+    .select(
+        first=pl.col("start").min().dt.truncate("1s"),
+        last=pl.col("start").max().dt.truncate("1s"),
+        connections=pl.len(),
+        failed=is_failed.sum(),
+    )
     .collect()
 )
 edges

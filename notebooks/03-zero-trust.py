@@ -42,8 +42,14 @@ from pipeline.policy.record import record_of
 from pipeline.query import scan_flows
 
 alt.renderers.enable("png")
-pl.Config.set_tbl_hide_dataframe_shape(True).set_tbl_hide_column_data_types(True).set_tbl_rows(20).set_fmt_str_lengths(
-    80
+pl.Config(
+    tbl_hide_dataframe_shape=True,
+    tbl_hide_column_data_types=True,
+    tbl_rows=20,
+    tbl_cols=12,
+    tbl_width_chars=160,
+    fmt_str_lengths=80,
+    float_precision=3,
 )
 
 root = next(folder for folder in (Path(), Path("..")) if (folder / "notebooks" / "data").is_dir())
@@ -63,8 +69,9 @@ print(
 #
 # ## 1. What is protected?
 #
-# Every byte stands on something: a rule that allows it (`explicit`), policies' silence because no policy isolates the pod
-# (`default`), and so on. Isolated pods are those that some policy selects.
+# Every byte stands on something: a rule allows it (`explicit`); admin policies select the pod and say nothing of this
+# (`default`); no policy selects the pod at all (`unprotected`); or nothing allows it (`denied`: an attempt, or a policy
+# that is not enforced). Isolated pods are those that some NetworkPolicy selects.
 
 # %%
 workloads = coverage.by_workload(objects, cluster, policies, seen.pairs)
@@ -79,7 +86,14 @@ shares = shares.with_columns(pl.col("basis").str.strip_prefix("ingress_").str.st
 alt.Chart(shares.filter(pl.col("bytes") > 0)).mark_bar().encode(
     x=alt.X("bytes:Q", stack="normalize", title="share of bytes received", axis=alt.Axis(format="%")),
     y=alt.Y("namespace:N", title=None),
-    color=alt.Color("basis:N", title="stands on"),
+    color=alt.Color(
+        "basis:N",
+        title="stands on",
+        scale=alt.Scale(
+            domain=["explicit", "default", "unprotected", "denied", "not judged"],
+            range=["#54a24b", "#4c78a8", "#f58518", "#e45756", "#9d9d9d"],
+        ),
+    ),
 ).properties(width=560, height=alt.Step(24), title="What lets traffic into each namespace")
 
 # %% [markdown]

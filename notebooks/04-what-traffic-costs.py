@@ -35,8 +35,14 @@ from pipeline.prices import GIGABYTE, load_prices
 from pipeline.query import scan_flows
 
 alt.renderers.enable("png")
-pl.Config.set_tbl_hide_dataframe_shape(True).set_tbl_hide_column_data_types(True).set_tbl_rows(20).set_fmt_str_lengths(
-    60
+pl.Config(
+    tbl_hide_dataframe_shape=True,
+    tbl_hide_column_data_types=True,
+    tbl_rows=20,
+    tbl_cols=12,
+    tbl_width_chars=160,
+    fmt_str_lengths=60,
+    float_precision=4,
 )
 
 lake = os.environ.get("FLOWATLAS_LAKE") or sample.lake()
@@ -133,6 +139,7 @@ largest
 
 # %% [markdown]
 # One row that is out of proportion is worth a question: who began that, and when? The largest single connections answer.
+# In the made-up month it is a report job that sent six gigabytes to a backup in one night: most of the bill.
 
 # %%
 billed.sort("cost", descending=True).select(
@@ -176,5 +183,5 @@ alt.Chart(crossing).mark_bar().encode(
 ).properties(width=560, height=alt.Step(24), title="Bytes that crossed zones on the way to a Service")
 
 # %% [markdown]
-# From here: `flowatlas_cost_total` has the same numbers live where `pipeline.prices` is set, and the dashboards show them
+# From here: `flowatlas_traffic_cost_total` has the same numbers live where `pipeline.prices` is set, and the dashboards show them
 # by namespace; `docs/explanation/outside.md` tells how distance is judged and what stays `unknown`.

@@ -34,8 +34,14 @@ from notebooks import sample
 from pipeline.query import scan_flows
 
 alt.renderers.enable("png")
-pl.Config.set_tbl_hide_dataframe_shape(True).set_tbl_hide_column_data_types(True).set_tbl_rows(20).set_fmt_str_lengths(
-    60
+pl.Config(
+    tbl_hide_dataframe_shape=True,
+    tbl_hide_column_data_types=True,
+    tbl_rows=20,
+    tbl_cols=12,
+    tbl_width_chars=160,
+    fmt_str_lengths=60,
+    float_precision=3,
 )
 
 lake = os.environ.get("FLOWATLAS_LAKE") or sample.lake()
@@ -54,9 +60,9 @@ counted = (
 # %% [markdown]
 # ## 1. The usual, and what is not
 #
-# Load has a rhythm of hours and weekdays. The usual is the median of the same hour of the week in the weeks before; what
-# is far from it, measured in median absolute deviations of that hour of the day, stands out. Medians are not moved by
-# the very outliers that they look for.
+# Load has a rhythm of hours and weekdays. The usual is the median of the same hour of the week over all weeks of the
+# history; what is far from it, measured in median absolute deviations of that hour of the day, stands out. Medians are
+# not moved by the very outliers that they look for.
 
 # %%
 hours = (
@@ -86,7 +92,10 @@ alt.Chart(lines).mark_line().encode(
 ).properties(width=680, height=220, title="Traffic of each hour, and what is usual for it")
 
 # %% [markdown]
-# Growth of the usual, week by week, says when a link or a node will be full: the slope of the weekly medians.
+# The regular spikes are a nightly job and belong to the usual; the one that leaves the curve does not.
+#
+# Growth of the usual, week by week, says when a link or a node will be full. `growth` is the change of the median since
+# the week before, as a fraction: a few hundredths up and down is noise, the same sign for a month is a trend.
 
 # %%
 weekly = (
@@ -114,7 +123,7 @@ edges = (
     counted.filter(pl.col("source_namespace") != "")
     .group_by("source", peer=peer)
     .agg(
-        first=pl.col("start").min(),
+        first=pl.col("start").min().dt.truncate("1s"),
         connections=pl.len(),
         ports=pl.col("dst_port").n_unique(),
         gigabytes=(pl.col("bytes") + pl.col("reply_bytes")).sum() / 1e9,
@@ -129,7 +138,7 @@ new
 alt.Chart(edges.with_columns(edge=pl.col("source") + " \N{RIGHTWARDS ARROW} " + pl.col("peer"))).mark_circle(
     size=90
 ).encode(
-    x=alt.X("first:T", title="first seen", axis=alt.Axis(format="%d %b")),
+    x=alt.X("first:T", title="first seen", axis=alt.Axis(format="%d %b", tickCount=8)),
     y=alt.Y("edge:N", title=None, sort="x", axis=alt.Axis(labelLimit=360)),
     color=alt.Color("gigabytes:Q", title="gigabytes", scale=alt.Scale(type="symlog", scheme="blues", domainMin=0)),
 ).properties(width=420, height=alt.Step(18), title="When each edge was first seen")
@@ -154,7 +163,7 @@ beats = (
         every_s=pl.col("gap").median(),
         variation=pl.col("gap").std() / pl.col("gap").mean(),
         bytes_each=pl.col("bytes").median(),
-        first=pl.col("start").min(),
+        first=pl.col("start").min().dt.truncate("1s"),
     )
     .filter(pl.col("connections") >= 20)
     .sort("variation")

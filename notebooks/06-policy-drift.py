@@ -35,8 +35,14 @@ from pipeline.outputs.verdicts import policies_of
 from pipeline.query import scan_flows
 
 alt.renderers.enable("png")
-pl.Config.set_tbl_hide_dataframe_shape(True).set_tbl_hide_column_data_types(True).set_tbl_rows(20).set_fmt_str_lengths(
-    60
+pl.Config(
+    tbl_hide_dataframe_shape=True,
+    tbl_hide_column_data_types=True,
+    tbl_rows=20,
+    tbl_cols=12,
+    tbl_width_chars=160,
+    fmt_str_lengths=60,
+    float_precision=3,
 )
 
 lake = os.environ.get("FLOWATLAS_LAKE") or sample.lake()
@@ -73,7 +79,14 @@ standing = (
 alt.Chart(standing).mark_bar().encode(
     x=alt.X("utcyearmonthdate(day):O", title=None, axis=alt.Axis(format="%d %b", labelAngle=-60)),
     y=alt.Y("connections:Q", stack="normalize", axis=alt.Axis(format="%"), title="share of connections"),
-    color=alt.Color("ingress_verdict:N", title="into the cluster's pods"),
+    color=alt.Color(
+        "ingress_verdict:N",
+        title="into the cluster's pods",
+        scale=alt.Scale(
+            domain=["allowed", "unprotected", "denied", "not judged"],
+            range=["#54a24b", "#f58518", "#e45756", "#9d9d9d"],
+        ),
+    ),
 ).properties(width=640, height=200, title="What connections into pods stood on, by day")
 
 # %% [markdown]
@@ -95,8 +108,8 @@ by_policy = (
 lives = (
     by_policy.group_by("policy", "effect")
     .agg(
-        first=pl.col("start").min(),
-        last=pl.col("start").max(),
+        first=pl.col("start").min().dt.truncate("1s"),
+        last=pl.col("start").max().dt.truncate("1s"),
         connections=pl.col("opened").cast(pl.Int64).sum(),
         edges=pl.col("edge").n_unique(),
     )
@@ -114,7 +127,9 @@ alt.Chart(lives).mark_bar(height=12).encode(
 ).properties(width=600, height=alt.Step(24), title="When each policy decided something")
 
 # %% [markdown]
-# One policy stops while another of another name begins: a replacement. Whether the new one is wider, the edges tell.
+# A bar that ends early is a policy that was removed or that nothing needed any more; one that begins late is new, or in
+# the place of another, and may be wider than that one was. Here `shop/allow-namespace` begins in the middle of the month;
+# what it took over, and from whom, the edges tell.
 #
 # ## 3. Who came in through a door that was opened?
 #
@@ -124,7 +139,11 @@ alt.Chart(lives).mark_bar(height=12).encode(
 # %%
 edges = (
     by_policy.group_by("edge", "policy")
-    .agg(first=pl.col("start").min(), last=pl.col("start").max(), connections=pl.col("opened").cast(pl.Int64).sum())
+    .agg(
+        first=pl.col("start").min().dt.truncate("1s"),
+        last=pl.col("start").max().dt.truncate("1s"),
+        connections=pl.col("opened").cast(pl.Int64).sum(),
+    )
     .with_columns(policies=pl.len().over("edge"))
     .sort("edge", "first")
     .collect()
@@ -150,13 +169,18 @@ came_in = (
 came_in
 
 # %% [markdown]
+# Each row is an edge that nothing let through before that policy came, and that began a day or more after it: not what it
+# was written for. In the made-up month a rule for one workload became a rule for the whole namespace, and two days later
+# the frontend went to the database directly.
+#
 # ## 4. What got through although it was denied?
 #
-# `mismatch` marks a connection that was established although policies deny it: nobody enforces them, or not at once.
+# `mismatch` marks a connection that was established although policies deny it (nobody enforces them, or not at once), or
+# that nobody answered although they allow it. An empty table is the good answer, and that of the made-up month.
 
 # %%
 counted.filter(pl.col("mismatch") != "").group_by("mismatch", "edge").agg(
-    connections=pl.len(), first=pl.col("start").min(), last=pl.col("start").max()
+    connections=pl.len(), first=pl.col("start").min().dt.truncate("1s"), last=pl.col("start").max().dt.truncate("1s")
 ).sort("connections", descending=True).collect()
 
 # %% [markdown]
