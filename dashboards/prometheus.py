@@ -11,6 +11,10 @@ from urllib.parse import quote, urlencode, urlsplit
 import promql_parser
 
 TIMEOUT_S: Final = 15.0
+SERVER_TIMEOUT: Final = "14s"
+"""After which the server is to give a query up, so that it says so before we do."""
+PATIENCE: Final = 3
+"""How many times in a row no answer may come until nothing more is asked: a page asks hundreds of times."""
 
 
 class PrometheusError(Exception):
@@ -24,6 +28,7 @@ class Prometheus:
         if urlsplit(url).scheme not in ("http", "https"):
             raise PrometheusError(f"{url} is not an http or https address")
         self._url = url.rstrip("/")
+        self._unanswered = 0
 
     def instant(self, expression: str, at_s: float) -> list[Any]:
         """The series that the expression has at an instant."""
@@ -39,7 +44,8 @@ class Prometheus:
         return found
 
     def scrape_interval_s(self) -> float:
-        """The longest scrape interval of all targets."""
+        """The longest scrape interval of all targets. Asked even of a server that was given up."""
+        self._unanswered = 0
         targets = self._get("targets", {"state": "active"})["activeTargets"]
         intervals = [promql_parser.parse_duration(target["scrapeInterval"]).total_seconds() for target in targets]
         if not intervals:
@@ -47,19 +53,25 @@ class Prometheus:
         return max(intervals)
 
     def _series(self, endpoint: str, **parameters: object) -> list[Any]:
-        found: list[Any] = self._get(endpoint, parameters)["result"]
+        found: list[Any] = self._get(endpoint, {**parameters, "timeout": SERVER_TIMEOUT})["result"]
         return found
 
     def _get(self, endpoint: str, parameters: dict[str, Any]) -> Any:
+        if self._unanswered >= PATIENCE:
+            raise PrometheusError(f"{self._url} did not answer {PATIENCE} times in a row and is not asked any more")
         address = f"{self._url}/api/v1/{endpoint}?{urlencode(parameters)}"
         try:
             with urllib.request.urlopen(address, timeout=TIMEOUT_S) as answer:  # noqa: S310 - the scheme was checked
-                return json.load(answer)["data"]
+                data = json.load(answer)["data"]
         except urllib.error.HTTPError as error:
+            self._unanswered = 0
             with error:
                 raise PrometheusError(_message(error)) from None
         except (OSError, ValueError, KeyError, TypeError) as error:
+            self._unanswered += 1
             raise PrometheusError(f"{self._url} does not answer as a Prometheus does: {error}") from None
+        self._unanswered = 0
+        return data
 
 
 def _message(error: urllib.error.HTTPError) -> str:

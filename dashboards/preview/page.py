@@ -16,6 +16,7 @@ from ..prometheus import Prometheus
 from ..promql import read
 from . import cells, graph, heat, lines
 from .answers import Answer, ask
+from .notice import notice
 
 WIDTH: Final = 1440
 """Pixels that panels are drawn for; the page shows them as wide as it is."""
@@ -49,6 +50,7 @@ class Preview:
             )
             for name in names
         }
+        start_s, step_s = now_s - self.shown_s, max(self.shown_s / POINTS, scraped_s)
         choices = "".join(
             f'<input type="radio" name="tab" id="tab-{name}"{" checked" if name == names[0] else ""}>' for name in names
         )
@@ -66,7 +68,7 @@ class Preview:
             '<span class="themes"><label><input type="radio" name="theme" checked> as the system</label>'
             '<label><input type="radio" name="theme" id="light"> light</label>'
             '<label><input type="radio" name="theme" id="dark"> dark</label></span></header>'
-            f"{choices}<nav>{labels}</nav><main>"
+            f"{choices}<nav>{labels}</nav>{notice(self.server, start_s, now_s, step_s)}<main>"
             + "".join(f'<section id="{name}">{inside}</section>' for name, inside in pages.items())
             + "</main></body></html>\n"
         )

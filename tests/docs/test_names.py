@@ -9,12 +9,13 @@ from pipeline.catalog import METRICS
 from pipeline.outputs.history import HISTORY
 
 DOCS = Path(__file__).parents[2] / "docs"
+NOTEBOOKS = DOCS.parent / "notebooks"
 _COLUMNS = re.compile(r"column of the history \|\n.*\n((?:\|.*\n)*)")
 
 
 def test_a_metric_that_a_page_names_is_in_the_catalogue() -> None:
     known = {name for metric in METRICS for name in (metric.name, *metric.series)}
-    for page in DOCS.rglob("*.md"):
+    for page in (*DOCS.rglob("*.md"), *NOTEBOOKS.glob("*.py")):
         if page.parent.name in {"reference", "project"}:
             continue
         named = set(re.findall(r"`(flowatlas_[a-z0-9_]+)(?:\{[^`]*)?`", page.read_text()))
