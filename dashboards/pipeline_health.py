@@ -92,8 +92,8 @@ def _key_figures() -> Section:
             stat(
                 "Not attributed",
                 "The part of all bytes since the pipeline started whose ends are not known."
-                " What to do: flowatlas observe --attribution unknown lists such flows, of addresses that nothing held, "
-                "as when the cluster's state is old.",
+                " What to do: flowatlas observe --attribution unknown lists such flows, of addresses that nothing "
+                "held, as when the cluster's state is old.",
                 "percentunit",
                 extreme("max", "flowatlas_unattributed_bytes_ratio"),
                 {0.01: AMBER, 0.05: RED},
