@@ -158,7 +158,7 @@ METRICS: Final = (
         "counter",
         "bytes",
         ("reason",),
-        "Bytes of these packets, by reason.",
+        "Bytes of packets that were seen and put into no flow, by reason as flowatlas_collector_missed_packets_total.",
         exposer="collector",
     ),
     Metric(

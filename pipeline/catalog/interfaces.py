@@ -58,6 +58,6 @@ METRICS: Final = (
         "gauge",
         "ratio",
         ("node",),
-        "The same of all pods of the node together.",
+        "Bytes of flows at all pods of the node together, over what their interfaces counted in the last 10 minutes.",
     ),
 )

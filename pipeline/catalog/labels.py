@@ -73,7 +73,7 @@ LABEL_HELP: Final = {
     "endpoint": "Name of the pod that the connection was sent to; empty where it was none.",
     "namespace": "Namespace of the pod.",
     "pod": "Name of the pod.",
-    "hook": "tcp_health or drops: what the collector has the kernel tell beside flows.",
+    "hook": "tcp_health, drops, dns or heads: what the collector has the kernel tell beside flows.",
     "interface": "Name of the interface inside its network namespace.",
     "node": "Name of the node.",
     "table": "flows, counters, dns, drops or state.",

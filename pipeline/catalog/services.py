@@ -75,7 +75,8 @@ METRICS: Final = (
         "gauge",
         "",
         SERVICE,
-        "Gini coefficient of connections over the same endpoints: 0 is even, near 1 is all on one.",
+        "Gini coefficient of connections over the endpoints that were ready for the last 5 minutes: 0 is even, near 1 "
+        "is all on one.",
     ),
     Metric(
         "flowatlas_service_last_connection_timestamp_seconds",

@@ -68,7 +68,7 @@ METRICS: Final = (
         "counter",
         "bytes",
         (*PAIR, "reason"),
-        "Bytes of these packets, IP headers included.",
+        "Bytes of packets that the kernel of a node dropped, by the kernel's own reason; IP headers included.",
         "careful",
     ),
 )
