@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,15 +11,14 @@ from pathlib import Path
 import pytest
 
 from dashboards.prometheus import Prometheus, PrometheusError
+from deploy.demo.processes import free_port
 
 
 @contextmanager
 def prometheus(directory: Path, target: str, scraping: str = "") -> Iterator[str]:
     """A Prometheus that has scraped `target` a few times; yields its address. `scraping` is more of the scrape's
     configuration, in YAML's flow style."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     config = directory / "prometheus.yml"
     config.write_text(
         "global: {scrape_interval: 1s, scrape_timeout: 1s}\n"
@@ -47,7 +45,7 @@ def prometheus(directory: Path, target: str, scraping: str = "") -> Iterator[str
 
 
 def wait_for_scrapes(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 90
     query = "min(sum_over_time(up[1m])) >= 4"
     while time.monotonic() < deadline and process.poll() is None:
         try:

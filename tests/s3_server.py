@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from tests.kafka_broker import free_ports
 
 BUCKET = "lake"
 _PORTS = ("master", "volume", "filer", "s3")
@@ -20,7 +21,7 @@ _PORTS = ("master", "volume", "filer", "s3")
 @contextmanager
 def s3_server(directory: Path) -> Iterator[dict[str, str]]:
     """Options of the store for one bucket named BUCKET; the key is a made-up one."""
-    ports = _free(2 * len(_PORTS))
+    ports = free_ports(2 * len(_PORTS))
     identity = {
         "name": "flowatlas",
         "credentials": [{"accessKey": "flowatlas", "secretKey": "of-a-test"}],
@@ -64,7 +65,7 @@ def _make_bucket(options: dict[str, str], process: subprocess.Popen[bytes], log:
         connect_timeout=1,
         request_timeout=5,
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
         try:
             files.create_dir(BUCKET)
@@ -75,11 +76,3 @@ def _make_bucket(options: dict[str, str], process: subprocess.Popen[bytes], log:
         else:
             return
     pytest.fail(f"the S3 server did not come up: {log.read_text()[-3000:]}")
-
-
-def _free(count: int) -> list[int]:
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for free in sockets:
-            free.bind(("127.0.0.1", 0))
-        return [free.getsockname()[1] for free in sockets]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import random
 import shutil
 import signal
 import socket
@@ -12,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -96,10 +98,14 @@ def flowatlas(name: str, log: Path, *arguments: str) -> Process:
 
 
 def free_port() -> int:
-    """A TCP port of the loopback address that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port of the loopback address that nobody listens on now.
+
+    Of those that the kernel lends to no client: else one could have it before the server that it is meant for.
+    """
+    for port in random.sample(range(15_000, 30_000), 1000):
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise DemoError("no free port between 15000 and 30000")
 
 
 def fetch(url: str, timeout_s: float = 5.0) -> str | None:
@@ -112,7 +118,7 @@ def fetch(url: str, timeout_s: float = 5.0) -> str | None:
         return None
 
 
-def wait_for(url: str, process: Process, timeout_s: float = 30.0) -> None:
+def wait_for(url: str, process: Process, timeout_s: float = 90.0) -> None:
     """Wait until `url` answers with 200. Raises DemoError where the process ends or the time runs out."""
     deadline = time.monotonic() + timeout_s
     while fetch(url) is None:
@@ -122,7 +128,7 @@ def wait_for(url: str, process: Process, timeout_s: float = 30.0) -> None:
         time.sleep(0.05)
 
 
-def wait_for_scrapes(url: str, server: Process, targets: Sequence[Process], timeout_s: float = 30.0) -> None:
+def wait_for_scrapes(url: str, server: Process, targets: Sequence[Process], timeout_s: float = 90.0) -> None:
     """Wait until Prometheus has scraped all its targets once: it takes them up some seconds after it is ready.
 
     Raises DemoError as `wait_for` does, of the target where that has ended.

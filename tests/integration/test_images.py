@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import http.client
 import json
-import socket
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
+
+from deploy.demo.processes import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 CYCLONEDX = ROOT / ".cache" / "sbom" / "bin" / "cyclonedx-py"
@@ -46,9 +47,7 @@ def test_its_own_files_are_the_projects(collector: Path) -> None:
 
 
 def test_it_collects(collector: Path, tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [str(collector / "bin" / "flowatlas"), "collect", "--node=n", f"--bus=file://{tmp_path}/bus"]
     process = subprocess.Popen(
         [*command, "--sources=counters", f"--metrics=127.0.0.1:{port}"],
@@ -57,20 +56,20 @@ def test_it_collects(collector: Path, tmp_path: Path) -> None:
         env={"PATH": "/usr/bin"},
     )
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while not is_ready(port):
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.1)
         process.terminate()
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=90)
         assert process.returncode == 0, said
     finally:
         process.kill()
 
 
 def is_ready(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request("GET", "/readyz")
         return connection.getresponse().status == 200

@@ -10,12 +10,10 @@ import polars as pl
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from deploy.demo import live
 from deploy.demo.policies import compare_policies
 from deploy.demo.verify import TRUTH_SCHEMA
 from pipeline.query import scan_flows
-
-TRAFFIC_S = 8.0
+from tests.integration.demo_runs import DemoRuns
 
 
 def exposed(output: Path, metric: str) -> dict[tuple[str, ...], int]:
@@ -30,33 +28,35 @@ def exposed(output: Path, metric: str) -> dict[tuple[str, ...], int]:
 
 
 @pytest.mark.root
-def test_what_policies_cut_is_denied_by_them_and_nothing_is_a_mismatch(tmp_path: Path) -> None:
-    outcome = live.run(live.Options(output=tmp_path / "demo", duration_s=TRAFFIC_S, enforce="nftables"))
+def test_what_policies_cut_is_denied_by_them_and_nothing_is_a_mismatch(demo_runs: DemoRuns) -> None:
+    ran = demo_runs("nftables", "conntrack")
+    outcome = ran.outcome
     assert outcome.policies.wrong == []
     assert outcome.policies.denied > 3
     assert outcome.policies.mismatches == 0
-    flows = scan_flows(tmp_path / "demo" / "lake").collect()
+    flows = scan_flows(ran.output / "lake").collect()
     assert flows["mismatch"].unique().to_list() == [""]
     debug = flows.filter((pl.col("source_name") == "netshoot") & (pl.col("verdict") == "denied"))
     assert set(debug["destination_workload"]) == {"database", "frontend"}
-    assert exposed(tmp_path / "demo", "flowatlas_policy_mismatch_connections_total") == {}
-    denials = exposed(tmp_path / "demo", "flowatlas_policy_connections_total")
+    assert exposed(ran.output, "flowatlas_policy_mismatch_connections_total") == {}
+    denials = exposed(ran.output, "flowatlas_policy_connections_total")
     by_policy = {labels[1]: count for labels, count in denials.items() if labels[0] == "ingress" and "denied" in labels}
     assert {"allow-from-app-namespace", "web-netpol"} <= by_policy.keys()
 
 
 @pytest.mark.root
-def test_where_nothing_enforces_them_every_denied_connection_is_a_mismatch(tmp_path: Path) -> None:
-    outcome = live.run(live.Options(output=tmp_path / "demo", duration_s=TRAFFIC_S, enforce="none"))
+def test_where_nothing_enforces_them_every_denied_connection_is_a_mismatch(demo_runs: DemoRuns) -> None:
+    ran = demo_runs("none", "conntrack")
+    outcome = ran.outcome
     assert outcome.policies.wrong == []
     assert outcome.policies.denied == 0
-    told = [json.loads(line) for line in (tmp_path / "demo" / "lab" / "truth.jsonl").read_text().splitlines()]
+    told = [json.loads(line) for line in (ran.output / "lab" / "truth.jsonl").read_text().splitlines()]
     through = [row["id"] for row in told if row["scenario"].startswith("denied-") and row["outcome"] == "closed"]
     assert outcome.policies.mismatches == len(through) > 10
-    counted = exposed(tmp_path / "demo", "flowatlas_policy_mismatch_connections_total")
+    counted = exposed(ran.output, "flowatlas_policy_mismatch_connections_total")
     assert sum(counted.values()) == outcome.policies.mismatches
     assert {labels[-1] for labels in counted} >= {"Pod"}
-    log = (tmp_path / "demo" / "logs" / "pipeline.log").read_text()
+    log = (ran.output / "logs" / "pipeline.log").read_text()
     assert "established although denied: default/netshoot to production/database port 5432" in log
 
 

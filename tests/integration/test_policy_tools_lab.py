@@ -18,7 +18,6 @@ import polars as pl
 import pytest
 import yaml
 
-from deploy.demo import live
 from deploy.lab import needs
 from deploy.lab.cluster import MANIFESTS, Lab
 from pipeline.attribution.policies import compile_policies
@@ -28,11 +27,11 @@ from pipeline.policy.ends import judged
 from pipeline.policy.record import record_of
 from pipeline.policy.whatif import CUT, changed_pairs
 from pipeline.query import scan_flows
+from tests.integration.demo_runs import TRAFFIC_S, DemoRuns
 from tests.integration.nft_policies import objects, ruleset
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(bool(needs.missing()), reason="; ".join(needs.missing()))]
 
-TRAFFIC_S = 8.0
 DEBUGGER = "netshoot"
 NAMESPACES = ("app-namespace", "ingress-nginx", "monitoring", "production", "shop")
 DENY_ALL = {
@@ -58,9 +57,8 @@ class Recorded:
 
 
 @pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
-    output = tmp_path_factory.mktemp("recorded") / "demo"
-    live.run(live.Options(output=output, duration_s=TRAFFIC_S, enforce="none"))
+def recorded(demo_runs: DemoRuns) -> Recorded:
+    output = demo_runs("none", "conntrack").output
     lines = (output / "lab" / "truth.jsonl").read_text().splitlines()
     return Recorded(output / "lake", by_id([json.loads(line) for line in lines]))
 
