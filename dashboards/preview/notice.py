@@ -30,6 +30,8 @@ def _said(server: Prometheus, start_s: float, end_s: float, step_s: float) -> st
     if end_s - there[-1] > 2 * step_s:
         since = f"{datetime.fromtimestamp(there[-1], UTC):%H:%M:%S} UTC"
         return f"Prometheus has nothing of a pipeline since {since}; the last that it heard may be 5 min older."
+    if there[0] - start_s > 2 * step_s and there[-1] - there[0] <= step_s * len(there):
+        return f"Prometheus knows of a pipeline from {datetime.fromtimestamp(there[0], UTC):%H:%M:%S} UTC on only."
     away_s = end_s - start_s - step_s * (len(there) - 1)
     if away_s > 2 * step_s:
         return f"Prometheus has nothing of a pipeline for {units.text(away_s, 's')} of this time."
