@@ -59,6 +59,8 @@ def maintain(
     readers_hours: int = READERS_HOURS,
 ) -> Care:
     """One round over all tables. Raises TransientError where the store refuses or others do the same."""
+    for table in TABLES.values():
+        store.mend(table)
     care = Care(folded_files=fold(store))
     finished = store.open(FLOWS)
     for table in TABLES.values():

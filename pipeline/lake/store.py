@@ -22,6 +22,7 @@ from deltalake.fs import DeltaStorageHandler
 from deltalake.transaction import AddAction, RemoveAction
 
 from ..errors import ConfigError, TransientError
+from .mending import ACTIONS, mend
 from .tables import LakeTable
 
 SETTINGS: Final = {
@@ -92,6 +93,7 @@ class Store:
         """The table, made where there is none, with all of our columns. Raises ConfigError where one is of another
         type, TransientError where the store refuses."""
         schema = _delta_schema(table)
+        self.mend(table)
         found = self.open(table)
         try:
             if found is None:
@@ -103,6 +105,9 @@ class Store:
                     configuration=SETTINGS,
                     storage_options=dict(self.options) or None,
                 )
+                if (folder := self.folder(table)) is not None:
+                    for made in (folder / _LOG / log_name(0), folder / _LOG, folder, folder.parent):
+                        _sync(made)
             has = {column.name: column.type for column in found.schema().fields}
             for column in schema.fields:
                 if column.name in has and has[column.name] != column.type:
@@ -123,6 +128,7 @@ class Store:
             remote.close()
             return
         file = folder / path
+        is_first = not file.parent.is_dir()
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
             with file.open("xb") as local:
@@ -133,6 +139,14 @@ class Store:
             file.unlink(missing_ok=True)
             raise
         _sync(file.parent)
+        if is_first:
+            for above in file.relative_to(folder).parents[1:]:
+                _sync(folder / above)
+
+    def mend(self, table: LakeTable) -> None:
+        """Set aside what a power cut has torn of the table's log. Raises PermanentError where that cannot be done."""
+        if (folder := self.folder(table)) is not None and (folder / _LOG).is_dir():
+            mend(folder / _LOG)
 
     def discard(self, table: LakeTable, paths: Sequence[str]) -> None:
         """Delete files of this machine that no log names; those of an object store are left to the next vacuum."""
@@ -161,20 +175,21 @@ class Store:
         CommitFailedError then, and others of REFUSALS; whether it went through is then not known.
         """
         before = at.version()
+        told = {ACTIONS: str(len(actions) + len(transactions))}
         at.create_write_transaction(
             list(actions),
             "append",
             at.schema(),
             partition_by=list(table.partitions),
             commit_properties=CommitProperties(
-                custom_metadata={name: json.dumps(value) for name, value in (metadata or {}).items()},
+                custom_metadata=told | {name: json.dumps(value) for name, value in (metadata or {}).items()},
                 app_transactions=[Transaction(name, version) for name, version in transactions.items()],
             ),
             post_commithook_properties=PostCommitHookProperties(cleanup_expired_logs=False),
         )
         at.update_incremental()
         if (folder := self.folder(table)) is not None:
-            for version in range(before + 1, at.version() + 1):
+            for version in range(before, at.version() + 1):  # with the one that it builds on, which may be another's
                 _sync(folder / _LOG / log_name(version))
             _sync(folder / _LOG)
 
