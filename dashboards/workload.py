@@ -12,7 +12,7 @@ from .frame import frame
 from .layout import Section, line, section
 from .nodegraph import WORKLOADS, graph
 from .panels import AMBER, COUNT, RED, Query, Value, stat, table, timeseries
-from .queries import COUNTED, Filter, distinct, failed_share, increase, named, or_zero, rate, top, zero_while
+from .queries import COUNTED, NOT, Filter, distinct, failed_share, increase, named, or_zero, rate, top, zero_while
 from .rows import failures
 from .variables import datasource, label
 
@@ -26,8 +26,13 @@ _DNS: Final = "flowatlas_dns_queries_total"
 _COVERED: Final = "flowatlas_policy_coverage_bytes_total"
 _FROM: Final = ({"source_namespace": "$namespace", "source_workload": "$workload"},)
 _TO: Final = ({"destination_namespace": "$namespace", "destination_workload": "$workload"},)
-_TOUCHING: Final = (*_FROM, *_TO)
-"""Connections with either end at the chosen workloads; one between two of them is counted once."""
+_TOUCHING: Final = (
+    *_FROM,
+    {**_TO[0], "source_namespace": f"{NOT}$namespace"},
+    {**_TO[0], "source_namespace": "$namespace", "source_workload": f"{NOT}$workload"},
+)
+"""Connections with either end at the chosen workloads. The later filters leave out what the first has: a connection
+between two of them is looked up once."""
 _OWN: Final = ({"namespace": "$namespace", "workload": "$workload"},)
 _CALLER: Final = ("source_namespace", "source_workload")
 _CALLED: Final = ("destination_namespace", "destination_workload")
