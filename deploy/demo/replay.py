@@ -23,14 +23,7 @@ def run(output: Path) -> Outcome:
     """Unpack the recording into `output`, run the pipeline on it, judge. Raises DemoError where the pipeline fails."""
     progress = Progress()
     progress.step(f"unpacking {RECORDING.name}")
-    with tarfile.open(RECORDING) as archive:
-        for member in archive:  # our own archive of plain files; Python before 3.11.4 has no filter for others
-            content = archive.extractfile(member)
-            if content is None or ".." in Path(member.name).parts or Path(member.name).is_absolute():
-                raise DemoError(f"{RECORDING}: {member.name} is no plain file below the output folder")
-            path = output / member.name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content.read())
+    unpack(RECORDING, output)
     lake = output / "lake"
     listen = f"127.0.0.1:{free_port()}"
     progress.step("pipeline on the recorded bus")
@@ -53,3 +46,15 @@ def run(output: Path) -> Outcome:
     truth = [json.loads(line) for line in (output / "lab" / "truth.jsonl").read_text().splitlines()]
     seen: dict[str, Any] = json.loads((output / "lab" / SEEN).read_text(encoding="utf-8"))
     return judge(truth, load(MANIFESTS), lake, metrics, **seen)
+
+
+def unpack(recording: Path, output: Path) -> None:
+    """Write what a recording holds into a folder. Raises DemoError where a member would land beside it."""
+    with tarfile.open(recording) as archive:
+        for member in archive:  # an archive of plain files; Python before 3.11.4 has no filter for others
+            content = archive.extractfile(member)
+            if content is None or ".." in Path(member.name).parts or Path(member.name).is_absolute():
+                raise DemoError(f"{recording}: {member.name} is no plain file below the output folder")
+            path = output / member.name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content.read())

@@ -6,13 +6,13 @@ The topic is a recording of the demo (wire version 1), the lake that of the note
 from __future__ import annotations
 
 import shutil
-import tarfile
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from collector.schema import FLOWS, parse_headers, unpack_records
+from deploy.demo.replay import unpack
 from pipeline.cli.main import main
 from pipeline.query import scan_flows
 from tests.integration.test_pipeline_process import PipelineProcess, get
@@ -23,8 +23,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def left(tmp_path: Path) -> Path:
     """A folder as the release before has left it."""
-    with tarfile.open(ROOT / "tests/data/previous/recording.tar.gz") as recording:
-        recording.extractall(tmp_path, filter="data")
+    unpack(ROOT / "tests/data/previous/recording.tar.gz", tmp_path)
     shutil.copytree(ROOT / "notebooks/data/lake", tmp_path / "lake")
     shutil.copytree(ROOT / "deploy/lab/manifests", tmp_path / "state")
     settings = (ROOT / "tests/data/previous/flowatlas.yaml").read_text()
