@@ -1,6 +1,6 @@
 # The two commands that matter are `make demo` and `make test`; both set up whatever they need first.
 .DEFAULT_GOAL := help
-.PHONY: help setup apiserver manifest-tools manifests deploy-check sbom demo test lint format bench fuzz faults soak docs site licences audit lock clean
+.PHONY: help setup apiserver manifest-tools manifests deploy-check sbom demo test test-whole test-parts lint format bench fuzz faults soak docs site licences audit lock clean
 SHELL := /bin/sh
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):/usr/sbin:/sbin:$(PATH)
@@ -55,6 +55,13 @@ manifests: .venv/.ready manifest-tools ## render the chart into deploy/kustomize
 
 test: setup apiserver manifest-tools .cache/checkov/bin/checkov .cache/sbom/bin/cyclonedx-py ## all tests; ARGS='-k name' picks some
 	$(BIN)/pytest $(ARGS)
+
+# what CI runs side by side: the tests of the whole wait more than they compute, those of the parts the other way round
+test-whole: setup apiserver manifest-tools .cache/checkov/bin/checkov .cache/sbom/bin/cyclonedx-py
+	$(BIN)/pytest tests/integration
+
+test-parts: setup manifest-tools .cache/checkov/bin/checkov
+	$(BIN)/pytest --ignore=tests/integration
 
 lint: .venv/.ready ## style, types and import contracts
 	$(BIN)/ruff format --check .

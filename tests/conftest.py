@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from deploy.render import HELM
 from tests.deploy_check.review import CHECKOV
@@ -29,6 +30,11 @@ PROGRAMS: Final = {
     "terminal": ("tmux",),
 }
 """The programs that a marker's tests cannot do without."""
+
+# A loaded machine is no failure. In CI Hypothesis loads its own profile, which also tries the same examples each time.
+settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+if os.environ.get("CI", "").lower() != "true":
+    settings.load_profile("steady")
 
 
 def missing(what: str) -> NoReturn:

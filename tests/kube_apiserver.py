@@ -172,7 +172,7 @@ class KubeApiServer:
         headers = {"Authorization": f"Bearer {TOKEN}"}
         request = urllib.request.Request(f"{self.url}/readyz", headers=headers)  # noqa: S310  # our own address
         try:
-            with urllib.request.urlopen(request, timeout=2, context=context) as response:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=10, context=context) as response:  # noqa: S310
                 return bool(response.status == 200)
         except OSError:
             return False

@@ -34,9 +34,9 @@ def started(flows: Source) -> Iterator[Source]:
 
 
 def read_until(flows: Source, is_enough: Callable[[list[dict[str, Any]]], bool]) -> list[dict[str, Any]]:
-    """Every TCP row until they are enough; fails after ten seconds."""
+    """Every TCP row until they are enough; fails after a minute and a half."""
     rows: list[dict[str, Any]] = []
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 90
     while not is_enough(rows):
         assert time.monotonic() < deadline, rows
         time.sleep(0.1)

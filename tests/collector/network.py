@@ -148,7 +148,7 @@ def echo_all(connection: socket.socket) -> None:
 
 
 def connected(network: Network, address: str, port: int) -> socket.socket:
-    return in_namespace(network.netns("client"), lambda: socket.create_connection((address, port), timeout=5))
+    return in_namespace(network.netns("client"), lambda: socket.create_connection((address, port), timeout=60))
 
 
 def transfer(sock: socket.socket, size: int) -> None:
@@ -180,6 +180,16 @@ def records(columns: Columns, protocol: int) -> list[dict[str, Any]]:
 def interface_counts(network: Network, name: str) -> list[int]:
     line = Path(f"/proc/{network.pids[name]}/net/dev").read_text().split("eth0:")[1].splitlines()[0]
     return [int(number) for number in line.split()]
+
+
+def await_closed(network: Network) -> None:
+    """Wait until no pod has a TCP socket that is neither listening nor closed on both sides."""
+    of_the_past = {"06", "0A"}  # TCP_TIME_WAIT, TCP_LISTEN of include/net/tcp_states.h
+    tables = [Path(f"/proc/{network.pids[pod]}/net/{name}") for pod in ("client", "server") for name in ("tcp", "tcp6")]
+    deadline = time.monotonic() + 60
+    while {line.split()[3] for table in tables for line in table.read_text().splitlines()[1:]} - of_the_past:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def quiet_counts(network: Network, name: str) -> list[int]:

@@ -90,7 +90,7 @@ def test_what_the_bus_has_is_no_longer_on_the_disk(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     for seq in range(5):
         rig.sink.send(batch(seq))
-    assert rig.sink.flush(5)
+    assert rig.sink.flush(60)
     rig.sink.stop()
     assert rig.bus.got == [0, 1, 2, 3, 4]
     assert files(tmp_path) == []
@@ -105,7 +105,7 @@ def test_a_bus_that_comes_later_gets_everything_in_order(tmp_path: Path) -> None
     assert len(files(tmp_path)) == 5
     assert rig.metrics.value("spool_bytes") == sum(path.stat().st_size for path in files(tmp_path))
     rig.bus.is_there = True
-    assert rig.sink.flush(5)
+    assert rig.sink.flush(60)
     assert rig.bus.got == [0, 1, 2, 3, 4]
     rig.sink.stop()
 
@@ -116,7 +116,7 @@ def test_the_next_agent_sends_what_the_last_one_could_not(tmp_path: Path) -> Non
         first.sink.send(batch(seq))
     first.sink.stop()
     second = Rig(tmp_path)
-    assert second.sink.flush(5)
+    assert second.sink.flush(60)
     second.sink.stop()
     assert (first.bus.got, second.bus.got) == ([], [0, 1, 2])
     assert first.lost("bus_error") == 0
@@ -144,7 +144,7 @@ def test_refused_batches_are_tried_again(tmp_path: Path) -> None:
     time.sleep(0.1)
     assert len(files(tmp_path)) == 2
     rig.bus.accepts = True
-    assert rig.sink.flush(5)
+    assert rig.sink.flush(60)
     assert sorted(rig.bus.got) == [0, 1]
     rig.sink.stop()
 
@@ -158,7 +158,7 @@ def test_past_the_bound_the_oldest_whole_batches_go_and_are_counted(tmp_path: Pa
     assert 3 <= kept < 10
     assert rig.lost("spool_full") == 2 * (10 - kept)
     rig.bus.is_there = True
-    assert rig.sink.flush(5)
+    assert rig.sink.flush(60)
     rig.sink.stop()
     assert rig.bus.got == list(range(10 - kept, 10))
 
@@ -181,7 +181,7 @@ def test_exactly_the_damaged_segments_are_lost(tmp_path: Path, damage: str) -> N
         }[damage]
     )
     second = Rig(tmp_path)
-    assert second.sink.flush(5)
+    assert second.sink.flush(60)
     second.sink.stop()
     assert second.bus.got == [0, 2]
     assert files(tmp_path) == []
@@ -192,7 +192,7 @@ def test_exactly_the_damaged_segments_are_lost(tmp_path: Path, damage: str) -> N
 def test_what_the_disk_refuses_goes_straight_to_the_bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rig = Rig(tmp_path)
     rig.sink.send(batch(0))
-    assert rig.sink.flush(5)
+    assert rig.sink.flush(60)
 
     def full(self: SegmentFolder, name: str, content: bytes) -> None:
         raise OSError(28, "No space left on device")
@@ -205,7 +205,7 @@ def test_what_the_disk_refuses_goes_straight_to_the_bus(tmp_path: Path, monkeypa
         rig.sink.send(batch(2))
     rig.bus.accepts = True
     rig.sink.send(batch(3))
-    assert rig.sink.flush(5)
+    assert rig.sink.flush(60)
     rig.sink.stop()
     assert rig.bus.got == [0, 1, 3]
     assert rig.lost("spool_error") == 2
@@ -225,7 +225,7 @@ def test_a_stop_does_not_wait_for_a_bus_that_is_away(tmp_path: Path) -> None:
     began = time.monotonic()
     rig.sink.stop()
     rig.sink.stop()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 30
     assert not [thread for thread in threading.enumerate() if thread.name == "spool"]
 
 

@@ -81,12 +81,12 @@ def users(**passwords: str) -> str:
 def get(port: int, folder: Path | None = None, path: str = "/metrics", *, user: str = "", client: str = "") -> Answer:
     """Ask, over TLS where a folder with the authority is given, as `user:password`, with a client's certificate."""
     if folder is None:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     else:
         context = ssl.create_default_context(cafile=folder / "ca.pem")
         if client:
             context.load_cert_chain(folder / f"{client}.pem", folder / f"{client}.key")
-        connection = http.client.HTTPSConnection("localhost", port, timeout=5, context=context)
+        connection = http.client.HTTPSConnection("localhost", port, timeout=60, context=context)
     headers = {"Authorization": f"Basic {base64.b64encode(user.encode()).decode()}"} if user else {}
     with contextlib.closing(connection):
         connection.request("GET", path, headers=headers)
@@ -181,10 +181,10 @@ def test_who_never_finishes_a_handshake_holds_nobody_up(serving: Callable[[Path]
 
 def test_the_pipeline_cuts_a_handshake_that_takes_too_long(folder: Path) -> None:
     with of_the_pipeline(configured(folder, tls())) as port, socket.create_connection(("127.0.0.1", port)) as idle:
-        idle.settimeout(10)
+        idle.settimeout(60)
         began = time.monotonic()
         assert idle.recv(1) == b""
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 25, "the pipeline's own patience is 30 s"
 
 
 def test_a_config_that_is_none_stops_the_start(folder: Path) -> None:

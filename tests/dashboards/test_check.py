@@ -105,7 +105,7 @@ def test_a_panel_may_be_empty_where_no_kernel_tells_of_its_metric(
 
 def test_the_synthetic_exposition_is_valid() -> None:
     """The stand-in for the pipeline is read by the official parser, so the panels' data above means something."""
-    with served() as target, urllib.request.urlopen(f"http://{target}/metrics", timeout=5) as answer:
+    with served() as target, urllib.request.urlopen(f"http://{target}/metrics", timeout=60) as answer:
         text = answer.read().decode()
     names = {sample.name for family in text_string_to_metric_families(text) for sample in family.samples}
     assert names == set(SERIES)

@@ -31,7 +31,7 @@ class Scrapers:
         self._ended = threading.Event()
         kinds = [self._read] * SCRAPERS + [self._hang_up] * RUDE
         self._threads = [threading.Thread(target=kind) for kind in kinds]
-        self._stuck = [socket.create_connection(server.address, timeout=5) for _ in range(STUCK)]
+        self._stuck = [socket.create_connection(server.address, timeout=60) for _ in range(STUCK)]
         for number, one in enumerate(self._stuck):
             one.sendall(b"GET /metrics HTTP/1.1\r\n" if number % 2 else b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
         for thread in self._threads:
@@ -46,7 +46,7 @@ class Scrapers:
 
     def _read(self) -> None:
         while not self._ended.wait(0.01):
-            connection = http.client.HTTPConnection(*self._server.address, timeout=5)
+            connection = http.client.HTTPConnection(*self._server.address, timeout=60)
             with suppress(OSError, http.client.HTTPException):
                 connection.request("GET", "/metrics")
                 answer = connection.getresponse()
@@ -56,7 +56,7 @@ class Scrapers:
 
     def _hang_up(self) -> None:
         while not self._ended.wait(0.01):
-            with suppress(OSError), socket.create_connection(self._server.address, timeout=5) as one:
+            with suppress(OSError), socket.create_connection(self._server.address, timeout=60) as one:
                 one.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
                 one.recv(10)
                 one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)

@@ -17,6 +17,7 @@ from tests.collector.network import (
     connected,
     echo_all,
     interface_counts,
+    quiet_counts,
     routed_network,
     serving,
     text,
@@ -45,7 +46,8 @@ def test_counters_are_the_pods_own_to_the_byte(network: Network, proc: Path) -> 
     source.start()
     with serving(network, "10.2.0.2", echo_all), connected(network, "10.96.0.10", 80) as sock:
         transfer(sock, 123_456)
-    time.sleep(0.3)
+    for pod in ("client", "server"):
+        quiet_counts(network, pod)
     columns = source.read(time.time_ns())
     source.stop()
     encode(TABLES["counters"], columns)

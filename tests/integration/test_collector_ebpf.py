@@ -13,8 +13,10 @@ import pytest
 from collector.metrics import Metrics
 from collector.netlink import in_namespace
 from collector.sources.ebpf import EbpfSource
+from tests.collector.flow_sources import read_until
 from tests.collector.network import (
     Network,
+    await_closed,
     connected,
     echo_all,
     quiet_counts,
@@ -27,6 +29,12 @@ from tests.collector.network import (
 pytestmark = pytest.mark.root
 
 SETTLED_S = 0.3  # longer than the source waits after a connection's end
+
+
+def settle(network: Network) -> None:
+    """Wait until all connections have ended and the source has waited for what follows an end."""
+    await_closed(network)
+    time.sleep(SETTLED_S)
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +113,7 @@ def test_deltas_of_a_long_connection_sum_to_its_whole(network: Network, flows: E
                 transfer(sock, 10_000)
                 rows += records(flows.read(time.time_ns()), 6)
             assert records(flows.read(time.time_ns()), 6) == [], "nothing happened, so there is nothing to say"
-        time.sleep(SETTLED_S)
+        settle(network)
         rows += records(flows.read(time.time_ns()), 6)
     assert [row["opened"] for row in rows] == [1, 0, 0, 0]
     assert [row["closed"] for row in rows] == [0, 0, 0, 1]
@@ -119,7 +127,7 @@ def test_a_connection_between_two_reads_is_one_row(network: Network, flows: Ebpf
         for _ in range(20):
             with connected(network, "10.96.0.10", 80) as sock:
                 transfer(sock, 10)
-    time.sleep(SETTLED_S)
+    settle(network)
     rows = records(flows.read(time.time_ns()), 6)
     assert len(rows) == 20
     assert {(row["opened"], row["closed"], row["outcome"]) for row in rows} == {(1, 1, "closed")}
@@ -135,14 +143,14 @@ def test_a_source_port_used_again_is_another_connection(network: Network, flows:
     with serving(network, "10.2.0.2", echo):
         for _ in range(3):
             sock = in_namespace(network.netns("client"), socket.socket)
-            sock.settimeout(5)
+            sock.settimeout(60)
             with sock:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # no TIME_WAIT
                 sock.bind(("10.1.0.2", 23456))
                 sock.connect(("10.96.0.10", 80))
                 transfer(sock, 10)
-        time.sleep(SETTLED_S)
+        settle(network)
         rows = records(flows.read(time.time_ns()), 6)
     assert [(row["src_port"], row["opened"], row["closed"], row["outcome"]) for row in rows] == [
         (23456, 1, 1, "reset")
@@ -154,7 +162,7 @@ def test_a_source_port_used_again_is_another_connection(network: Network, flows:
 def test_a_refused_connection_is_told_once(network: Network, flows: EbpfSource) -> None:
     with pytest.raises(ConnectionRefusedError):
         connected(network, "10.96.0.10", 80)
-    time.sleep(SETTLED_S)
+    settle(network)
     rows = records(flows.read(time.time_ns()), 6) + records(flows.read(time.time_ns()), 6)
     assert [(row["outcome"], row["opened"], row["closed"], row["reply_packets"]) for row in rows] == [
         ("refused", 1, 1, 1)
@@ -171,7 +179,7 @@ def test_a_reset_connection_is_told_once(network: Network, flows: EbpfSource) ->
         sock.sendall(b"x")
         with pytest.raises(ConnectionResetError):
             sock.recv(1)
-    time.sleep(SETTLED_S)
+    settle(network)
     rows = records(flows.read(time.time_ns()), 6)
     assert [(row["outcome"], row["opened"], row["closed"]) for row in rows] == [("reset", 1, 1)]
 
@@ -185,9 +193,8 @@ def test_an_unanswered_connection_is_told_once_after_three_seconds(network: Netw
         with sock:
             sock.setblocking(False)
             assert sock.connect_ex(("10.96.0.10", 80)) != 0
-            time.sleep(0.1)
+            rows = read_until(flows, bool)
             now_ns = time.time_ns()
-            rows = records(flows.read(now_ns), 6)
             for later_s in (2, 4, 5):
                 rows += [row for row in records(flows.read(now_ns + later_s * 10**9), 6) if row["outcome"] != "open"]
     finally:
@@ -203,15 +210,17 @@ def test_what_the_node_drops_is_seen_though_conntrack_never_confirms_it(network:
     try:
         with sock:
             sock.setblocking(False)
+            dialled_ns = time.time_ns()
             assert sock.connect_ex(("10.2.0.2", 8080)) != 0
-            time.sleep(0.1)
+            time.sleep(0.3)
+            assert records(flows.read(dialled_ns), 6) == [], "the backend may still be told"
             now_ns = time.time_ns()
-            assert records(flows.read(now_ns), 6) == [], "the backend may still be told"
             (row,) = records(flows.read(now_ns + 10**9), 6)
             (last,) = records(flows.read(now_ns + 4 * 10**9), 6)
     finally:
         network.run("node", "nft", "delete table ip cut")
-    assert (row["src"], row["dst"], row["packets"], row["reply_packets"]) == ("10.1.0.2", "10.2.0.2", 1, 0)
+    assert (row["src"], row["dst"], row["reply_packets"]) == ("10.1.0.2", "10.2.0.2", 0)
+    assert row["packets"] >= 1, "the first SYN, and those that the kernel sends after it"
     assert (row["outcome"], last["outcome"]) == ("open", "no_reply")
 
 
@@ -220,8 +229,8 @@ def test_one_packet_each_way_keeps_its_service(network: Network, flows: EbpfSour
     server = in_namespace(network.netns("server"), lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
     client = in_namespace(network.netns("client"), lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
     with server, client:
-        server.settimeout(5)
-        client.settimeout(5)
+        server.settimeout(60)
+        client.settimeout(60)
         server.bind(("10.2.0.2", 8080))
         client.sendto(b"question", ("10.96.0.10", 80))
         _, peer = server.recvfrom(100)
@@ -238,8 +247,8 @@ def test_fragments_are_of_the_flow_of_their_first(network: Network, flows: EbpfS
     server = in_namespace(network.netns("server"), lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
     client = in_namespace(network.netns("client"), lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
     with server, client:
-        server.settimeout(5)
-        client.settimeout(5)
+        server.settimeout(60)
+        client.settimeout(60)
         server.bind(("10.2.0.2", 8080))
         client.sendto(bytes(5000), ("10.96.0.10", 80))
         server.recv(5000)
@@ -250,7 +259,7 @@ def test_fragments_are_of_the_flow_of_their_first(network: Network, flows: EbpfS
 def test_pings_are_told_apart_by_their_identifier(network: Network, flows: EbpfSource) -> None:
     raw = in_namespace(network.netns("client"), lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, 1))
     with raw:
-        raw.settimeout(5)
+        raw.settimeout(60)
         for identifier in (7, 8):
             checksum = 0xFFFF - 0x0800 - identifier
             raw.sendto(struct.pack("!BBHHH", 8, 0, checksum, identifier, 0), ("10.2.0.2", 0))

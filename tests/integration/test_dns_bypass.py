@@ -36,7 +36,7 @@ def attributed(columns: Any) -> pl.DataFrame:
 
 def datagram_socket() -> socket.socket:
     asker = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    asker.settimeout(10)
+    asker.settimeout(60)
     return asker
 
 

@@ -27,6 +27,7 @@ pytestmark = [pytest.mark.root, pytest.mark.skipif(bool(REASONS), reason="; ".jo
 Key = tuple[int, str, int, str, int]
 TUPLE = re.compile(r"src=(\S+) dst=(\S+) sport=(\d+) dport=(\d+)(?: packets=(\d+) bytes=(\d+))?")
 OVERLAY_PORT = 8472
+NETLINK_NETFILTER = "12"  # include/uapi/linux/netlink.h
 FAMILIES = ("ipv4", "ipv6")
 HEADERS = (40, 80)
 IPV6_LONGER = 20
@@ -77,6 +78,17 @@ def inside(netns: Path, *command: str) -> list[str]:
     return ["nsenter", f"--net={netns}", *command]
 
 
+def await_listeners(pid: int, count: int) -> None:
+    """Wait until so many sockets of a process's network namespace have joined a group of the kernel's netfilter."""
+    deadline = time.monotonic() + 60
+    while True:
+        rows = [line.split() for line in Path(f"/proc/{pid}/net/netlink").read_text().splitlines()[1:]]
+        if sum(row[1] == NETLINK_NETFILTER and int(row[3], 16) > 0 for row in rows) >= count:
+            return
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 @pytest.fixture(scope="module", params=["nftables", "none"])
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     folder = tmp_path_factory.mktemp("lab")
@@ -88,7 +100,8 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
                     command = inside(node.netns, "conntrack", "-E", "-e", "NEW", "-b", "8388608", "-f", family)
                     watcher = subprocess.Popen(command, stdout=file, stderr=subprocess.DEVNULL)
                     watchers[node.name, family] = watcher
-        time.sleep(0.5)  # until both listen
+        for node in lab.nodes:
+            await_listeners(node.pid, len(FAMILIES))
         lab.traffic(6)
         begun: dict[str, list[Entry]] = {}
         for (name, family), watcher in watchers.items():

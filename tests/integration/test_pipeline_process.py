@@ -20,7 +20,7 @@ from tests.pipeline.shipments import NOW, SECOND, batch, flow, write_segment
 from tests.pipeline.small_cluster import OBJECTS
 from tests.pipeline.state_batches import delete, mark, put, state, synced
 
-START_SECONDS = 30
+START_SECONDS = 90
 
 
 class PipelineProcess:
@@ -59,7 +59,7 @@ class PipelineProcess:
 
 def get(url: str) -> str | None:
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - our own http://127.0.0.1 addresses
+        with urllib.request.urlopen(url, timeout=60) as answer:  # noqa: S310 - our own http://127.0.0.1 addresses
             return str(answer.read(), "utf-8")
     except (urllib.error.URLError, ConnectionError, TimeoutError):
         return None

@@ -38,7 +38,7 @@ class StateBus:
     def send(self, epoch: int, seq: int, rows: Sequence[Row]) -> None:
         self.sink.send(replace(state(BEGAN + epoch, seq, rows), slot=self.slot))
         self.slot += 1
-        assert self.sink.flush(30)
+        assert self.sink.flush(60)
 
 
 @pytest.fixture(params=["file", pytest.param("kafka", marks=pytest.mark.kafka)])

@@ -124,7 +124,7 @@ def flowatlas_watch(bus: str, kubeconfig: Path) -> Iterator[subprocess.Popen[byt
     try:
         yield process
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(90) == 0
     finally:
         if process.poll() is None:
             process.kill()

@@ -27,7 +27,7 @@ from tests.pipeline.small_cluster import OBJECTS
 pytestmark = pytest.mark.kafka
 
 NODES = 12
-SECONDS = 60.0
+SECONDS = 90.0
 
 
 class Workers:

@@ -426,7 +426,7 @@ def test_a_connection_waits_for_the_dns_name_that_may_tell_its_service(
     late = message(dns_answers.batch_of([answer]))
     old = flow(FRONT_A, site, 25, start=NOW - 5 * SECOND)
     flows = message(batch("node-a", 0, [flow(FRONT_A, site, 25), flow(FRONT_A, site, 443), old]))
-    bench = Bench([flows], [late], wait_s=0.2)
+    bench = Bench([flows], [late], wait_s=1.5)
     bench.state = ClusterState(small_cluster(service("mail", "", 25, type="ExternalName", externalName="x.org")), {})
 
     def slowly(flows: pl.DataFrame, snapshot: Snapshot) -> pl.Series:
@@ -447,7 +447,7 @@ def test_the_name_is_found_also_while_a_commit_is_overdue(tmp_path: Path) -> Non
     answer = dns_answers.Answer("mail.shop.svc.cluster.local", now_s - 1, FRONT_A, site)
     first = message(batch("node-a", 0, [flow(FRONT_A, site, 25)]))
     behind = [message(dns_answers.batch_of([answer])), through_service(1)]
-    bench = Bench([first], lake=Lake(tmp_path), wait_s=0.3, flush_s=0.05)
+    bench = Bench([first], lake=Lake(tmp_path), wait_s=1.5, flush_s=0.05)
     bench.state = ClusterState(small_cluster(service("mail", "", 25, type="ExternalName", externalName="x.org")), {})
     bench.engine.step(0)
     time.sleep(0.06)
@@ -595,7 +595,7 @@ def test_the_series_metric_counts_what_is_exposed() -> None:
     assert bench.values("flowatlas_pipeline_series") == {(): len(traffic)}
 
 
-def wait_until(is_true: Callable[[], bool], timeout_s: float = 20) -> None:
+def wait_until(is_true: Callable[[], bool], timeout_s: float = 90) -> None:
     wake = threading.Event()
     for _ in range(int(timeout_s / 0.01)):
         if is_true():

@@ -26,7 +26,7 @@ from pipeline.state import ClusterState
 from tests.pipeline.shipments import NOW, SECOND, batch, flow, message
 from tests.pipeline.small_cluster import small_cluster
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 90.0
 CONNECTIONS = "flowatlas_connections_total"
 FAILING = "flowatlas_pipeline_snapshot_failing"
 

@@ -101,16 +101,16 @@ def test_the_served_page_is_drawn_once_for_many_and_may_run_nothing() -> None:
         thread.start()
         try:
             address = f"http://127.0.0.1:{serving.server_address[1]}"
-            with urllib.request.urlopen(f"{address}/", timeout=20) as answer:  # noqa: S310
+            with urllib.request.urlopen(f"{address}/", timeout=60) as answer:  # noqa: S310
                 first = answer.read()
                 assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
             asked, begun = server.asked, time.monotonic()
-            with urllib.request.urlopen(f"{address}/", timeout=20) as answer:  # noqa: S310
+            with urllib.request.urlopen(f"{address}/", timeout=60) as answer:  # noqa: S310
                 second = answer.read()
             if time.monotonic() - begun < 4:  # else the page was old, and drawn again
                 assert (second, server.asked) == (first, asked)
             with pytest.raises(urllib.error.HTTPError, match="404") as missing:
-                urllib.request.urlopen(f"{address}/favicon.ico", timeout=20)  # noqa: S310
+                urllib.request.urlopen(f"{address}/favicon.ico", timeout=60)  # noqa: S310
             missing.value.close()
         finally:
             serving.shutdown()
@@ -124,7 +124,7 @@ def test_a_prometheus_that_went_away_is_told_to_who_looks() -> None:
         thread.start()
         try:
             with pytest.raises(urllib.error.HTTPError, match="502") as refused:
-                urllib.request.urlopen(f"http://127.0.0.1:{serving.server_address[1]}/", timeout=20)
+                urllib.request.urlopen(f"http://127.0.0.1:{serving.server_address[1]}/", timeout=60)
             with refused.value as answer:
                 assert b"does not answer" in answer.read()
         finally:

@@ -158,7 +158,7 @@ def test_one_address_that_everybody_asks_for_costs_no_product(clients: int) -> N
     everybody = [f"10.{60 + n // 65536}.{n // 256 % 256}.{n % 256}" for n in range(clients)]
     names = DnsNames(merge_rows=1)
     names.add(decoded([Answer("site.example", at=0, client=client) for client in everybody]))
-    began = time.perf_counter()
+    began = time.process_time()
     told = named(names, *[flow(1, src=OTHER)] * 20_000)
     assert set(told) == {("site.example", "inferred")}
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5

@@ -111,10 +111,10 @@ def test_an_oversized_segment_is_not_read_in_whole(bus: FileBus, reader: Reader)
     with path.open("r+b") as file:
         file.truncate(1 << 40)  # a hole
     bus.put_segment("node1", b"x" * (MAX_SEGMENT_BYTES + 1))
-    began = time.monotonic()
+    began = time.process_time()
     messages = reader.poll(0)
     assert [(m.flaw, len(m.value)) for m in messages] == [("oversized", 64 * 1024)] * 2
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1
 
 
 def test_a_segment_that_cannot_be_read_is_flawed(bus: FileBus, reader: Reader) -> None:

@@ -103,7 +103,7 @@ def test_the_command_ships_counts_and_ends_in_order(fake: FakeApi, kubeconfig: s
                 families = list(text_string_to_metric_families(response.read().decode()))
         finally:
             process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(90) == 0
     exposed = {family.name + ("_total" if family.type == "counter" else "") for family in families}
     assert exposed == {metric.name for metric in METRICS if metric.exposer == "watcher"}
     values = {(s.name, *s.labels.values()): s.value for family in families for s in family.samples}

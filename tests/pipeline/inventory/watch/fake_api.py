@@ -60,6 +60,8 @@ class FakeApi:
         self.generation = 0
         """Watches of an earlier one are cut."""
         self.bookmark_s: float | None = None
+        self.bookmarked: dict[Served, int] = {}
+        """The version that the last bookmark told."""
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self._server.fake = self  # type: ignore[attr-defined]
@@ -212,6 +214,7 @@ class Handler(BaseHTTPRequestHandler):
             if fake.bookmark_s is not None and time.monotonic() - told >= fake.bookmark_s:
                 told, after = time.monotonic(), fake.version
                 self.line({"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": str(after)}}})
+                fake.bookmarked[served] = after
             if time.monotonic() > deadline:
                 self.end_chunks()
                 return
@@ -274,6 +277,16 @@ def slow(seconds: float) -> Callable[[Handler], bool]:
     return strike
 
 
+def until(event: threading.Event) -> Callable[[Handler], bool]:
+    """Say nothing until the event is set, then answer."""
+
+    def strike(_: Handler) -> bool:
+        event.wait(60)
+        return False
+
+    return strike
+
+
 def silent(handler: Handler) -> bool:
     """Begin to answer a watch, and say nothing more for longer than it was asked for."""
     handler.begin_chunks()
@@ -302,7 +315,7 @@ def _groups(served: Iterable[Served]) -> list[Object]:
     return [{"name": g, "versions": [{"version": v} for v in sorted(vs)]} for g, vs in versions.items()]
 
 
-def wait_for(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+def wait_for(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
     """Wait until it holds; fail where it does not in time."""
     deadline = time.monotonic() + timeout_s
     while not condition():

@@ -75,7 +75,7 @@ class Run:
     def log(self) -> state_log.Log:
         return state_log.of_batches(list(self.kept.batches))
 
-    def until(self, condition: Callable[[state_log.Log], Any], timeout_s: float = 10.0) -> state_log.Log:
+    def until(self, condition: Callable[[state_log.Log], Any], timeout_s: float = 60.0) -> state_log.Log:
         """Wait until what was said fulfils it."""
 
         def holds() -> bool:
@@ -86,7 +86,7 @@ class Run:
         wait_for(holds, timeout_s)
         return self.log
 
-    def settled(self, timeout_s: float = 10.0) -> state_log.Log:
+    def settled(self, timeout_s: float = 60.0) -> state_log.Log:
         """Wait for a mark that is later than now."""
         now = time.time_ns()
         return self.until(lambda log: log.marked_ns > now, timeout_s)
