@@ -18,9 +18,10 @@ from typing import Final
 
 from ..errors import ConfigError, TransientError
 from ..metrics import Metrics
-from ..schema import TABLES, Batch, BatchError, frame_of, pack_record, parse_headers, unpack_records
+from ..schema import TABLES, Batch, BatchError
 from . import Settled, Sink
 from .segments import SegmentFolder, segment_name
+from .spooled import claimed, packed, unpacked
 
 _log = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ class SpoolSink:
             if self._segments[batch.table].has(key[1]):  # a killed agent has put it there
                 return
             try:
-                self._segments[batch.table].write(key[1], pack_record(batch.headers(), batch.value))
+                self._segments[batch.table].write(key[1], packed(batch))
             except OSError as error:
                 _log.warning("spool: not written: %s", error)
                 self._metrics.set("spool_is_degraded", 1)
@@ -142,17 +143,14 @@ class SpoolSink:
         table, name = key
         content = self._segments[table].read(name)
         try:
-            ((headers, value),) = unpack_records(content)
-            told = parse_headers(headers)
-            frame_of(value)
-        except (BatchError, ValueError) as error:
+            return unpacked(content, table, name)
+        except BatchError as error:
             _log.warning("spool: %s/%s is damaged and deleted: %s", table, name, error)
             self._count_lost(content, "spool_corrupt")
             self._metrics.add("spool_corrupt_segments_total", 1)
             self._segments[table].delete(name)
             self._tell()
             return None
-        return Batch(told.table, told.node, told.epoch, told.seq, told.rows, told.byte_sum, value)
 
     def _settled(self, batch: Batch, is_delivered: bool) -> None:
         key = (batch.table, segment_name(batch.epoch, batch.seq))
@@ -187,12 +185,11 @@ class SpoolSink:
             folder.delete(name)
 
     def _count_lost(self, content: bytes, reason: str) -> None:
-        try:
-            for headers, _ in unpack_records(content):
-                told = parse_headers(headers)
-                self._metrics.lost(told.table, told.rows, told.byte_sum, reason)
-        except BatchError:
+        told = claimed(content)
+        if told is None:
             _log.warning("spool: of a damaged segment not even the number of rows is known")
+        else:
+            self._metrics.lost(told.table, told.rows, told.byte_sum, reason)
 
     def _lose_unspooled(self, batch: Batch, key: _Key) -> None:
         self._unspooled.discard(key)

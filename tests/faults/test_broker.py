@@ -9,13 +9,14 @@ import pytest
 
 from pipeline.bus.kafka_topics import KafkaTopics
 from pipeline.bus.topics import wanted_topics
+from tests.faults.counts import often
 from tests.faults.shipping import PROGRESS_SECONDS, await_progress, reconcile, under_load
 from tests.kafka_cluster import KafkaCluster
 from tests.pipeline.bus.buses import refused_connections
 
 pytestmark = pytest.mark.kafka
 
-KILLS = 3
+KILLS = often(3, 20)
 
 
 def test_a_broker_is_killed_again_and_again_and_nothing_is_lost_or_there_twice(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from collector.sinks import kafka as kafka_sink
 from pipeline.bus.kafka_topics import KafkaTopics
 from pipeline.bus.topics import wanted_topics
+from tests.faults.counts import often
 from tests.faults.proxy import Proxy
 from tests.faults.shipping import await_progress, reconcile, under_load
 from tests.kafka_broker import KafkaBroker
@@ -19,7 +20,7 @@ from tests.pipeline.bus.buses import refused_connections
 pytestmark = pytest.mark.kafka
 
 STALL_SECONDS = 5.0
-RESETS = 20
+RESETS = often(20, 500)
 
 
 def test_stalls_resets_and_half_open_connections_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,12 +15,13 @@ from pipeline.bus import Message
 from pipeline.decode import Opened, open_batch
 from pipeline.engine import Engine
 from pipeline.outputs.publication import Publication
+from tests.faults.counts import often
 from tests.faults.ledger import Ledger, reconcile, totals
 from tests.faults.lives import CLUSTER, Disk, Unhurried, live
 from tests.faults.stream import Log, LogReader, disordered
 from tests.pipeline.shipments import SECOND
 
-BATCHES = 100_000
+BATCHES = often(100_000, 1_000_000)
 PAYLOADS = 64
 AGAIN, APART = 0.3, 64
 LATE_NS = 15 * 60 * SECOND
@@ -47,7 +48,7 @@ def test_a_hundred_thousand_batches_in_disorder_are_counted_once(monkeypatch: py
     ledger.again = sum(map(len, log.kept.values())) - BATCHES
     publication = Publication()
     config = Unhurried(bus="file:///unused", state=Path("unused"), window_s=60.0)
-    assert Engine(config, LogReader(log), lambda _: CLUSTER, publication).drain(timeout_s=600)
+    assert Engine(config, LogReader(log), lambda _: CLUSTER, publication).drain(timeout_s=3600)
     page = publication.text().decode()
     print(account := reconcile(ledger, page, is_ordered=False))
     assert account.unexplained == {}

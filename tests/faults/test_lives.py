@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import PermanentError
+from tests.faults.counts import often
 from tests.faults.ledger import Ledger
 from tests.faults.lives import Death, Disk, Disturbed, Dying, disturbed, live
 
 BATCHES = 9
-STEP = 1 if os.environ.get("FLOWATLAS_FAULTS") == "all" else 9
+STEP = often(9, 1)
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ The ledger is what the shipper knows that it has shipped. Throughout, no counter
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import re
@@ -25,12 +26,14 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from collector.schema import OUTCOMES, Batch
 from pipeline.query import scan_flows
+from tests.faults.counts import often, tell, tell_quickness
 from tests.kafka_broker import KafkaBroker
 from tests.pipeline.shipments import NOW, SECOND, batch, flow, write_segment
 from tests.pipeline.small_cluster import OBJECTS
 from tests.pipeline.state_batches import mark, put, state, synced
 
-KILLS = 20
+KILLS = often(20, 100)
+"""Of each of three pipelines."""
 START_SECONDS = 60
 NODES = ("node-a", "node-b")
 ROWS = 40
@@ -101,8 +104,12 @@ class Watched:
         self._folder = folder
         self._child: subprocess.Popen[bytes] | None = None
         self._address = ""
+        self.ready_s: list[float] = []
+        """How long each run took until /readyz said so, of those that lived to see it."""
 
     def start(self) -> None:
+        self._began = time.monotonic()
+        self._is_ready = False
         with (self._folder / "log").open("wb") as log:
             self._child = subprocess.Popen(self.command, stdout=log, stderr=log, env=self.environment)
         deadline = time.monotonic() + START_SECONDS
@@ -116,7 +123,8 @@ class Watched:
         return (self._folder / "log").read_text()
 
     def look(self) -> None:
-        """Scrape once, and note the counters that have fallen."""
+        """Scrape once, and note the counters that have fallen, and when it became ready."""
+        self._ask_whether_ready()
         try:
             with urllib.request.urlopen(f"http://{self._address}/metrics", timeout=5) as answer:
                 page = answer.read().decode()
@@ -129,6 +137,14 @@ class Watched:
                     if sample.value < self.seen.get(key, 0.0):
                         self.fallen.append((key, self.seen[key], sample.value))
                     self.seen[key] = sample.value
+
+    def _ask_whether_ready(self) -> None:
+        if self._is_ready:
+            return
+        with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+            urllib.request.urlopen(f"http://{self._address}/readyz", timeout=5).close()
+            self._is_ready = True
+            self.ready_s.append(time.monotonic() - self._began)
 
     def total(self, name: str) -> float:
         """The sum of a counter's series, of those of flows where they tell of a table."""
@@ -173,6 +189,8 @@ def kill_again_and_again(watched: Watched, shipper: Shipper, kills: int = KILLS)
         watched.look()
         time.sleep(0.05)
     assert watched.end() == 0, watched.log()
+    tell_quickness(kills, watched.ready_s)
+    assert max(watched.ready_s) < START_SECONDS
     told = {
         "rows": watched.total("flowatlas_pipeline_rows_total"),
         "batches": watched.total("flowatlas_pipeline_batches_total"),
@@ -183,6 +201,7 @@ def kill_again_and_again(watched: Watched, shipper: Shipper, kills: int = KILLS)
         "again": watched.total("flowatlas_pipeline_duplicate_batches_total"),
         "missing": watched.total("flowatlas_pipeline_missing_batches_total"),
     }
+    tell(f"told: {told}; fallen: {len(watched.fallen)}")
     assert told == {
         "rows": shipper.rows,
         "batches": shipper.batches,

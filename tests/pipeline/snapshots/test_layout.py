@@ -11,6 +11,7 @@ from polars.testing import assert_frame_equal
 
 from pipeline.snapshots import layout
 from pipeline.snapshots.layout import Content, Encoder, NewerError, SnapshotError, decode
+from tests.faults.counts import often
 
 FRAMES = {
     "totals:labels": pl.DataFrame({"node": ["a", "b", ""], "reason": ['x\n"\\', "é", "y"]}),
@@ -66,7 +67,7 @@ def test_a_frame_that_has_not_changed_is_not_encoded_again(monkeypatch: pytest.M
 def test_no_flipped_bit_goes_unseen(seed: int) -> None:
     sound = file_of(Content(VALUES, FRAMES))
     chance = random.Random(seed)
-    for _ in range(200):
+    for _ in range(often(200, 2_000)):
         damaged = bytearray(sound)
         damaged[chance.randrange(len(sound))] ^= 1 << chance.randrange(8)
         with pytest.raises(SnapshotError):
