@@ -41,6 +41,13 @@ log = logging.getLogger(__name__)
 TOPICS: Final = tuple(table.topic for table in TABLES.values())
 DRAIN_SECONDS: Final = 20.0
 """How long a stop may take to apply what the bus holds; Kubernetes kills after 30 s by default."""
+POLLS_OF_A_WINDOW: Final = 4
+"""A step costs much the same whether it brings ten batches or a hundred, and nobody sees more of it before the next
+publication: so they are taken together, a few times a window."""
+REST_SECONDS: Final = 0.25
+"""The longest wait for more to come together, where windows are long."""
+LEAST_POLL_SECONDS: Final = 0.05
+"""How long a poll waits for a message at least, also where publishing is due."""
 POLL_SECONDS: Final = 0.2
 """How long a poll of a drain waits for a message."""
 HELD_POLL_SECONDS: Final = 0.1
@@ -104,7 +111,9 @@ class Engine:
             if stop.is_set() or not self._retry(self._start_reading, stop):
                 return 0
             while not stop.is_set():
-                self._retry(lambda: self.step(self._config.window_s), stop)
+                began_s = time.monotonic()
+                self._retry(lambda: self.step(self._until_due_s()), stop)
+                stop.wait(self._rest_s(began_s))
             return 0 if self.drain(DRAIN_SECONDS) else 1
         finally:
             self._reader.stop()
@@ -136,6 +145,19 @@ class Engine:
             self.publish()
         if self._snapshots is None:
             self._settle_what_is_due()
+
+    def _until_due_s(self) -> float:
+        """How long until publishing is due, and so how long a poll may wait."""
+        return max(LEAST_POLL_SECONDS, self._published_at + self._config.window_s - time.monotonic())
+
+    def _rest_s(self, began_s: float) -> float:
+        """How long to let messages come together before the step after one that began at `began_s`: not at all where
+        the bus is known to hold more, and not beyond when publishing is due."""
+        if any(self._reader.lag().values()):
+            return 0.0
+        window_s = self._config.window_s
+        next_s = min(began_s + min(REST_SECONDS, window_s / POLLS_OF_A_WINDOW), self._published_at + window_s)
+        return max(0.0, next_s - time.monotonic())
 
     def drain(self, timeout_s: float) -> bool:
         """Apply everything that the bus holds, flush, commit and publish; False where the time ran out first.

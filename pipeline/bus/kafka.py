@@ -33,6 +33,12 @@ log = logging.getLogger(__name__)
 SCHEME: Final = "kafka://"
 FETCH_BYTES: Final = 16 * 1024 * 1024
 PARTITION_FETCH_BYTES: Final = 2 * MAX_MESSAGE_BYTES
+POLL_MESSAGES: Final = 2_000
+"""How many a poll brings at most: enough that what a step costs is shared by many."""
+FETCH_LEAST_BYTES: Final = 1024 * 1024
+FETCH_WAIT_MS: Final = 200
+"""A broker answers when it has so many bytes, or after so long. An answer with the first message that comes would have
+every step of the engine bring one or two, and a step costs much the same whether it brings one or a hundred."""
 MAX_RESPONSE_BYTES: Final = 64 * 1024 * 1024
 CONNECT_SECONDS: Final = 5.0
 ANSWER_SECONDS: Final = 10.0
@@ -89,6 +95,9 @@ class KafkaReader:
                 auto_offset_reset="earliest",
                 fetch_max_bytes=FETCH_BYTES,
                 max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
+                fetch_min_bytes=FETCH_LEAST_BYTES,
+                fetch_max_wait_ms=FETCH_WAIT_MS,
+                max_poll_records=POLL_MESSAGES,
                 receive_message_max_bytes=MAX_RESPONSE_BYTES,
                 metadata_max_age_ms=30_000,
                 partition_assignment_strategy=(RangePartitionAssignor,),

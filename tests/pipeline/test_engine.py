@@ -637,3 +637,29 @@ def test_questions_to_dns_are_counted_and_wait_for_their_client_to_be_told() -> 
     }
     assert bench.values("flowatlas_dns_latency_seconds_count", "source_workload") == {("late",): 1, ("front",): 1}
     assert bench.reader.committed
+
+
+class Waits(threading.Event):
+    """A stop that waits for nothing and notes how long each wait would have been; it comes after so many."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.waited: list[float] = []
+        self._most = most
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waited.append(timeout or 0.0)
+        if len(self.waited) == self._most:
+            self.set()
+        return self.is_set()
+
+
+def test_steps_rest_while_the_bus_is_empty_and_never_while_it_holds_more() -> None:
+    bench = Bench(*([message(batch("node1", seq, [flow(FRONT_A, DATABASE, 5432)]))] for seq in range(3)))
+    bench.engine._config = replace(bench.engine._config, window_s=60.0)
+    stop = Waits(most=20)
+    assert bench.engine.run(stop) == 0
+    assert stop.waited[:2] == [0.0, 0.0]  # behind the third poll it is empty
+    assert all(0 <= waited <= engine_module.REST_SECONDS for waited in stop.waited)
+    assert any(waited > 0 for waited in stop.waited[2:])
+    assert bench.values("flowatlas_pipeline_rows_total", "table") == {("flows",): 3}
