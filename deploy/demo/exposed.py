@@ -6,8 +6,10 @@ import time
 
 from .processes import DemoError, Process, fetch
 
+UNREAD = "flowatlas_bus_lag_messages"
+HELD = "flowatlas_state_held_rows"
 QUIET_S = 2.5
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 
 
 def total(text: str, name: str) -> float:
@@ -18,9 +20,9 @@ def total(text: str, name: str) -> float:
 
 
 def settled(pipeline: Process, listen: str) -> str:
-    """The pipeline's metrics, once no connection and no byte has been added for a while.
+    """The pipeline's metrics, once all of the bus is read, no row waits for the state and nothing is added for a while.
 
-    Raises DemoError where the pipeline ends, or goes on for a minute.
+    Raises DemoError where the pipeline ends, or goes on for two minutes.
     """
     seen, since = -1.0, time.monotonic()
     deadline = since + PATIENCE_S
@@ -28,7 +30,8 @@ def settled(pipeline: Process, listen: str) -> str:
         pipeline.check()
         text = fetch(f"http://{listen}/metrics") or ""
         counted = total(text, "flowatlas_connections_total") + total(text, "flowatlas_flow_bytes_total")
-        if counted != seen:
+        is_done = f"{UNREAD}{{" in text and total(text, UNREAD) == total(text, HELD) == 0
+        if counted != seen or not is_done:
             seen, since = counted, time.monotonic()
         elif time.monotonic() - since > QUIET_S:
             return text

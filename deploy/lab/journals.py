@@ -40,7 +40,7 @@ CAPTURED: Final = "captured"
 
 DNS_QUERY: Final = re.compile(r"dnsmasq\[\d+\]: \d+ (\S+)/(\d+) query\[A(?:AAA)?\] (\S+) from ")
 SETTLE_S: Final = 0.2
-SETTLE_LIMIT_S: Final = 10.0
+SETTLE_LIMIT_S: Final = 60.0
 
 
 class UnsettledError(RuntimeError):

@@ -142,7 +142,7 @@ def configure(holder: Holder, command: Sequence[str], text: str = "") -> str:
     return done.stdout
 
 
-def wait_listening(holder: Holder, ports: Sequence[tuple[int, int]], what: str, timeout_s: float = 10.0) -> None:
+def wait_listening(holder: Holder, ports: Sequence[tuple[int, int]], what: str, timeout_s: float = 60.0) -> None:
     """Wait until someone listens on every (protocol number, port) in a holder's network namespace.
 
     Looks into /proc/PID/net instead of connecting, so that no connection is made that the truth does not hold.

@@ -62,7 +62,7 @@ class Follower:
         self._state = BusState(open_reader(bus.url, None, [STATE.topic]))
         self._meters = Meters()
 
-    def until(self, known_until: int, timeout_s: float = 30) -> ClusterState:
+    def until(self, known_until: int, timeout_s: float = 60) -> ClusterState:
         """The state once everything before an instant is known."""
         deadline = time.monotonic() + timeout_s
         while True:

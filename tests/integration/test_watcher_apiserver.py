@@ -137,14 +137,14 @@ def test_a_folder_holds_what_the_server_has(apiserver: KubeApiServer, namespace:
     for number in range(5):
         pod(apiserver, namespace, f"old-{number}", f"10.9.0.{number + 1}")
     with flowatlas_watch(f"file://{tmp_path}", apiserver.kubeconfig()):
-        wait_for(lambda: bool(state_log.of_folder(tmp_path).marked_ns), 30)
+        wait_for(lambda: bool(state_log.of_folder(tmp_path).marked_ns), 60)
         service(apiserver, namespace, "web")
         pod(apiserver, namespace, "new", "10.9.0.1")
         for number in range(3):
             apiserver.delete(f"/api/v1/namespaces/{namespace}/pods/old-{number}")
         apiserver.delete(f"/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies/np")
         now = time.time_ns()
-        wait_for(lambda: state_log.of_folder(tmp_path).marked_ns > now, 10)
+        wait_for(lambda: state_log.of_folder(tmp_path).marked_ns > now, 60)
     log = state_log.of_folder(tmp_path)
     assert told(log) == listed(apiserver)
     assert len(log.epochs) == 1
@@ -161,7 +161,7 @@ def test_a_topic_holds_what_the_server_has(apiserver: KubeApiServer, namespace: 
     began = time.time_ns()
     with flowatlas_watch(f"kafka://{kafka_broker}", apiserver.kubeconfig()):
         consumer = KafkaConsumer(bootstrap_servers=kafka_broker, auto_offset_reset="earliest", enable_auto_commit=False)
-        wait_for(lambda: bool(consumer.partitions_for_topic(STATE.topic)), 30)
+        wait_for(lambda: bool(consumer.partitions_for_topic(STATE.topic)), 60)
         consumer.assign([TopicPartition(STATE.topic, p) for p in consumer.partitions_for_topic(STATE.topic)])
         log, keys, partitions = state_log.Log(), [], set()
 
@@ -177,13 +177,13 @@ def test_a_topic_holds_what_the_server_has(apiserver: KubeApiServer, namespace: 
             return log.marked_ns > now
 
         now = 0
-        wait_for(read, 30)
+        wait_for(read, 60)
         many_things(apiserver, namespace)
         pod(apiserver, namespace, "web", "10.9.0.9")
         apiserver.delete(f"/api/v1/namespaces/{namespace}/pods/web")
         pod(apiserver, namespace, "web", "10.9.0.9")
         now = time.time_ns()
-        wait_for(read, 10)
+        wait_for(read, 60)
         consumer.close()
     assert told(log) == listed(apiserver)
     assert next(row["op"] for row in log.changes if row["name"] == "web") == "put"
@@ -277,7 +277,7 @@ def test_a_kind_that_is_installed_meanwhile_is_watched(apiserver: KubeApiServer,
     with watching(None, connect=connecting(apiserver.kubeconfig())) as run:
         run.settled()
         apiserver.post(crds, crd(group, "v1", "httproutes", "HTTPRoute"))
-        wait_for(lambda: _serves(apiserver, routes), 30)
+        wait_for(lambda: _serves(apiserver, routes), 60)
         route = {"apiVersion": f"{group}/v1", "kind": "HTTPRoute", "metadata": {"name": "shop"}, "spec": {}}
         apiserver.post(routes, route)
         run.until(lambda log: log.names("HTTPRoute") == {"shop"}, 30)

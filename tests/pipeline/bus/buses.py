@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from kafka import KafkaConsumer, KafkaProducer
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
 
 from collector.schema import Batch, pack_record
@@ -101,20 +101,21 @@ class KafkaBus:
         return open_reader(f"kafka://{self.bootstrap}/", f"{group}-{self.topic}", [self.topic])
 
     def quarantined(self) -> list[dict[str, str | bytes]]:
-        consumer = KafkaConsumer(
-            QUARANTINE_TOPIC,
-            bootstrap_servers=self.bootstrap,
-            auto_offset_reset="earliest",
-            consumer_timeout_ms=3000,
-            group_id=None,
-        )
+        consumer = KafkaConsumer(bootstrap_servers=self.bootstrap, auto_offset_reset="earliest", group_id=None)
+        places = [TopicPartition(QUARANTINE_TOPIC, p) for p in consumer.partitions_for_topic(QUARANTINE_TOPIC) or ()]
+        consumer.assign(places)
+        ends = consumer.end_offsets(places)
+        records = []
+        while any(consumer.position(place) < end for place, end in ends.items()):
+            for more in consumer.poll(500).values():
+                records += more
+        consumer.close()
         found = []
-        for record in consumer:
+        for record in records:
             headers = dict(record.headers)
             origin = headers["flowatlas-origin"].decode()
             if origin.startswith(self.topic):
                 found.append({"reason": headers["flowatlas-reason"].decode(), "origin": origin, "value": record.value})
-        consumer.close()
         return found
 
     def close(self) -> None:
