@@ -23,7 +23,7 @@ _LIMIT: Final = "flowatlas_mesh_max_connections"
 _OPEN: Final = "flowatlas_mesh_concurrent_connections"
 _PLAINTEXT: Final = "flowatlas_mesh_plaintext_connections_total"
 _CHOSEN: Final = ({"service_namespace": "$namespace", "service": "$service"},)
-_NAME: Final = "{{service_namespace}}/{{service}} {{subset}}"
+_NAME: Final = "{{service_namespace}} {{service}} {{subset}}"
 _PAIR: Final = ("source_namespace", "source_workload", "destination_workload")
 
 
@@ -198,7 +198,12 @@ def _plaintext() -> Section:
                 "pairs with most.",
                 "cps",
                 Query(
-                    zero_while(_CONNECTIONS, top(10, rate(_PLAINTEXT, by=_PAIR, where=_CHOSEN)), "source_workload"),
+                    zero_while(
+                        _CONNECTIONS,
+                        top(10, rate(_PLAINTEXT, by=_PAIR, where=_CHOSEN)),
+                        "source_workload",
+                        "destination_workload",
+                    ),
                     "{{source_namespace}} {{source_workload}} > {{destination_workload}}",
                 ),
             ),

@@ -68,12 +68,15 @@ def stat(
     """One figure as it is now, over a line of how it was; with a `name`, text with `{{label}}` in it, under the figure.
 
     A figure of the whole time shown has no line: it is asked for once, as the same sum for each point would take long.
+    Where it is of things, it is a whole number.
     """
     is_of_the_time_shown = SHOWN_WINDOW in expression
+    is_count = is_of_the_time_shown and unit == "short"
     return Stat(
         title=title,
         description=description,
-        format=unit,
+        format=COUNT if is_count else unit,
+        decimals=0 if is_count else None,
         noValue=None,
         reduceCalc="lastNotNull",
         graphMode="none" if is_of_the_time_shown else "area",

@@ -33,7 +33,7 @@ _DENYING: Final = ({"policy_namespace": "$namespace", "policy": "$policy", "verd
 _INTO: Final = ({"destination_namespace": "$namespace"},)
 _RULE: Final = ("policy_namespace", "policy", "policy_kind", "rule", "direction")
 _PAIR: Final = ("source_namespace", "source_workload", "destination_namespace", "destination_workload")
-_NAME: Final = "{{policy_namespace}}/{{policy}} {{rule}} {{direction}}"
+_NAME: Final = "{{policy_namespace}} {{policy}} {{rule}} {{direction}}"
 
 
 def dashboard() -> Dashboard:
@@ -221,7 +221,7 @@ def _mismatched(title: str, what: str, kind: str) -> Panel:
         f"{what} Connections a second by the workloads at both ends, the ten with most.",
         "cps",
         Query(
-            zero_while(COUNTED, pairs, "source_workload"),
+            zero_while(COUNTED, pairs, "source_workload", "destination_workload"),
             "{{source_namespace}} {{source_workload}} > {{destination_namespace}} {{destination_workload}}",
         ),
     )

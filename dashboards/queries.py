@@ -112,15 +112,15 @@ def named(label: str, expression: str, *, empty: str) -> str:
     return f'label_replace({expression}, "{label}", "{empty}", "{label}", "")'
 
 
-def zero_while(alive: str, expression: str, label: str = "") -> str:
+def zero_while(alive: str, expression: str, *labels: str) -> str:
     """The expression, or 0 where it has no series though the metric `alive` has.
 
     A counter by reason has no series until the first event, and a panel of it should then read 0, not "no data". It
-    must not read 0 where nobody measures: `alive` is a metric of the same exposer that always has series. With a
-    `label` the zero is called `none` there.
+    must not read 0 where nobody measures: `alive` is a metric of the same exposer that always has series. The zero is
+    called `none` in each of `labels`.
     """
     zero = f"0 * sum({select(alive)})"
-    if label:
+    for label in labels:
         zero = f'label_replace({zero}, "{label}", "none", "", "")'
     return f"{expression} or on () {zero}"
 

@@ -268,6 +268,7 @@ def _conduct() -> Section:
                             named("service", rate(_BYPASS, by=(*_CALLER, *_SERVICE), where=_CHOSEN), empty="several"),
                         ),
                         "source_workload",
+                        "service",
                     ),
                     f"{{{{source_namespace}}}} {{{{source_workload}}}} > {_NAME}",
                 ),

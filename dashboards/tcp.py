@@ -153,7 +153,12 @@ def _packets() -> Section:
                 "Segments a second that either end sent again; the ten pairs of workloads with most.",
                 "pps",
                 Query(
-                    zero_while(_TOLD, top(10, rate(_RETRANSMITS, by=_PAIR, where=_CHOSEN)), "source_workload"),
+                    zero_while(
+                        _TOLD,
+                        top(10, rate(_RETRANSMITS, by=_PAIR, where=_CHOSEN)),
+                        "source_workload",
+                        "destination_workload",
+                    ),
                     _BETWEEN,
                 ),
             ),

@@ -14,7 +14,7 @@ from . import units
 from .answers import Series
 from .lines import svg
 
-_NAMES = 190
+_NAMES = 240
 """Pixels left and right of the ellipse for the names of nodes."""
 _PULL = 0.55
 """How far an arc bends towards the middle."""
