@@ -27,7 +27,7 @@ CALM_S: Final = 40.0
 """As long as the quickened offsets reach back."""
 SILENCE_S: Final = 150.0
 """A silent collector is one from whom nothing came for two minutes, which no rule shortens."""
-PATIENCE_S: Final = 60.0
+PATIENCE_S: Final = 120.0
 """Some things are judged half a minute of traffic later: whether session affinity was kept."""
 MEANWHILE_S: Final = 5.0
 PRICES: Final = "currency: EUR\nper_gigabyte:\n  cross_zone: {egress: 10, ingress: 10}\n"
@@ -123,7 +123,7 @@ def _let_fall_silent(stack: ExitStack, up: Running) -> float:
     spare: Process = stack.enter_context(
         collector(up.options, up.bus, SPARE, node.netns, node.proc, listen, "counters")
     )
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while f'node="{SPARE}"' not in (fetch(f"http://{up.listen.pipeline}/metrics") or ""):
         spare.check()
         if time.monotonic() > deadline:
