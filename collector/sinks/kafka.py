@@ -4,13 +4,15 @@ The client itself bounds nothing, so what may wait for the broker's answer is bo
 finds no room within BLOCK_S is lost with reason `bus_full`, one that the client gives up with reason `bus_error`,
 unless somebody keeps it (`spool`) and is told; neither raises. Topics are the broker's to create. No compression by
 Kafka: a batch is compressed already. A producer that was refused is replaced: the client takes some refusals for final,
-and rights, passwords and certificates can be mended while we run.
+and rights, passwords and certificates can be mended while we run. So is one that answers nothing any more: where a
+connection is reset while it asks for its identity, the client may wait for that for ever, and lets nothing expire.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -30,6 +32,8 @@ BLOCK_S: Final = 2.0
 DELIVERY_S: Final = 60.0
 RECONNECT_MS: Final = 2_000
 """The longest wait of the client before it dials a broker again."""
+_OVERDUE: Final = 1.5
+"""A producer that has not answered for a batch after so many DELIVERY_S never will."""
 _ROOM_FOR_HEADERS: Final = 64 * 1024
 
 
@@ -55,10 +59,13 @@ class KafkaSink:
         self._limit_bytes = limit_bytes
         self._on_settled = on_settled
         self._in_flight: dict[tuple[str, int, int], Batch] = {}
+        self._since: dict[tuple[str, int, int], float] = {}
         self._settled = threading.Condition()
         self._options = dict(options or {})
         self._producer: Any = None
-        self._is_refused = False
+        self._is_refused = self._is_mute = False
+        self._stopped = threading.Event()
+        self._watch = threading.Thread(target=self._watch_answers, name="kafka-answers", daemon=True)
 
     def start(self) -> None:
         """Connect. Raises TransientError where no broker answers."""
@@ -77,7 +84,9 @@ class KafkaSink:
             )
         except KafkaError as error:
             raise TransientError(f"bus: no broker at {','.join(self._servers)}: {type(error).__name__}") from error
-        self._is_refused = False
+        self._is_refused = self._is_mute = False
+        if self._watch.ident is None:
+            self._watch.start()
 
     def send(self, batch: Batch) -> None:
         """Hand one batch to the producer, after waiting for room for at most BLOCK_S."""
@@ -85,7 +94,8 @@ class KafkaSink:
             if not self._settled.wait_for(lambda: self._has_room(batch), BLOCK_S):
                 self._give_up(batch, "bus_full")
                 return
-            self._in_flight[batch.table, batch.epoch, batch.seq] = batch
+            key = (batch.table, batch.epoch, batch.seq)
+            self._in_flight[key], self._since[key] = batch, time.monotonic()
         try:
             self._replace_refused()
             future = self._producer.send(
@@ -108,6 +118,9 @@ class KafkaSink:
 
     def stop(self) -> None:
         """Close the producer; what the broker has not acknowledged after BLOCK_S is given up and counted."""
+        self._stopped.set()
+        if self._watch.ident is not None:
+            self._watch.join(BLOCK_S)
         if self._producer is None:
             return
         self.flush(BLOCK_S)
@@ -123,16 +136,37 @@ class KafkaSink:
             self._producer = None
 
     def _replace_refused(self) -> None:
-        """Make a new producer where the last one was refused something, once it has nothing left to deliver.
+        """Make a new producer where the last one is mute, or was refused something and has nothing left to deliver.
 
         Raises TransientError where none can be made, KafkaError where the old one does not end."""
         with self._settled:
             is_idle = len(self._in_flight) == 1  # the batch that is to be sent
-        if self._producer is None or (self._is_refused and is_idle):
+        if self._producer is None or self._is_mute or (self._is_refused and is_idle):
             if self._producer is not None:
-                self._producer.close(timeout=BLOCK_S)
+                try:
+                    self._producer.close(timeout=BLOCK_S)
+                except KafkaError as error:
+                    if not self._is_mute:
+                        raise
+                    _log.warning("bus: a mute client is left behind: %s", error)
                 self._producer = None
             self.start()
+
+    def _watch_answers(self) -> None:
+        """Take back what the client owes an answer for: it promises one within DELIVERY_S."""
+        while not self._stopped.wait(DELIVERY_S / 4):
+            with self._settled:
+                oldest = min(self._since.values(), default=time.monotonic())
+                if time.monotonic() - oldest < _OVERDUE * DELIVERY_S:
+                    continue
+                self._is_mute = True
+                owed = list(self._in_flight.values())
+                self._in_flight.clear()
+                self._since.clear()
+                self._settled.notify_all()
+            _log.warning("bus: no answer for %d batches; the client is replaced", len(owed))
+            for batch in owed:
+                self._give_up(batch, "bus_error")
 
     def _has_room(self, batch: Batch) -> bool:
         return sum(len(b.value) for b in self._in_flight.values()) + len(batch.value) <= self._limit_bytes
@@ -158,7 +192,9 @@ class KafkaSink:
     def _settle(self, batch: Batch) -> bool:
         """Forget a batch; False where it was settled before, so that each is counted once."""
         with self._settled:
-            found = self._in_flight.pop((batch.table, batch.epoch, batch.seq), None)
+            key = (batch.table, batch.epoch, batch.seq)
+            found = self._in_flight.pop(key, None)
+            self._since.pop(key, None)
             self._settled.notify_all()
         return found is not None
 
