@@ -2,8 +2,8 @@
 
 A short page is made when it is asked for. A long one takes a good part of a second, so a thread makes it as soon as the
 metrics are published, where somebody is expected to ask (`prepare`); who asks while it does has the page before, if
-that was the newest until a moment ago. Nothing here knows HTTP. The invariants: whoever reads gets the bytes of one
-publication as a whole, never of one before what anybody got, and `publish` waits for nobody.
+that was the newest until a little while ago. Nothing here knows HTTP. The invariants: whoever reads gets the bytes of
+one publication as a whole, in one format never of one before what anybody got, and `publish` waits for nobody.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from .pages import Page, PageMaker
 
 LONG_SERIES: Final = 5_000
 """A page of so many series is long."""
-MOMENT_SECONDS: Final = 1.0
-"""So long a page may still be had after another was published, while that is made."""
+WHILE_SECONDS: Final = 5.0
+"""So long a page may still be had after another was published, while that is made: on a machine that is overloaded
+this takes seconds."""
 _AHEAD: Final = 1.5
 """A page is made if it is expected to be asked for within so many times what passes between publications."""
 _MOST_SECONDS: Final = 60.0
@@ -47,7 +48,7 @@ class _Published:
 class _Made:
     """The page of a publication; its text too, where it is short."""
 
-    number: int
+    of: _Published
     page: Page
     text: bytes | None
 
@@ -57,6 +58,8 @@ class Publication:
 
     def __init__(self) -> None:
         self._published = _Published()
+        self._gap_s = 0.0
+        """What passed between the last two publications."""
         self._made: dict[Format, _Made] = {}
         self._making = threading.Lock()
         self._renderer = Renderer()
@@ -73,8 +76,9 @@ class Publication:
         with self._changed:
             before, now_s = self._published, time.monotonic()
             self._published = _Published(before.number + 1, metrics, now_s)
+            self._gap_s = min(now_s - before.at_s, _MOST_SECONDS)
             if self.is_preparing and self._published.is_long:
-                until_s = now_s + _AHEAD * min(now_s - before.at_s, _MOST_SECONDS)
+                until_s = now_s + _AHEAD * self._gap_s
                 due = [form for form, foresight in self._foresight.items() if foresight.expects(now_s, until_s)]
                 self._due = dict.fromkeys(due, self._published.number)
                 self._changed.notify_all()
@@ -111,7 +115,7 @@ class Publication:
     def _awaited(self) -> list[Format]:
         """Formats whose page is due and not made."""
         return [
-            form for form, number in self._due.items() if form not in self._made or self._made[form].number < number
+            form for form, number in self._due.items() if form not in self._made or self._made[form].of.number < number
         ]
 
     def _at_hand(self, form: Format, by: str) -> _Made:
@@ -120,8 +124,7 @@ class Publication:
             self._foresight.setdefault(form, Foresight()).asked(by, now_s)
             made, published = self._made.get(form), self._published
             is_coming = self.is_preparing and self._due.get(form) == published.number
-            is_of_late = made is not None and made.number == published.number - 1
-            if made is not None and is_coming and is_of_late and now_s - published.at_s < MOMENT_SECONDS:
+            if made is not None and is_coming and now_s - made.of.at_s < self._gap_s + WHILE_SECONDS:
                 return made
         return self._make(form)
 
@@ -130,9 +133,9 @@ class Publication:
         with self._making:
             with self._changed:
                 published, made = self._published, self._made.get(form)
-            if made is None or made.number != published.number:
+            if made is None or made.of is not published:
                 page = self._maker.page(self._renderer.parts(published.metrics, form))
-                made = _Made(published.number, page, None if published.is_long else page.text())
+                made = _Made(published, page, None if published.is_long else page.text())
                 with self._changed:
                     self._made[form] = made
             return made
