@@ -48,7 +48,7 @@ def s3_server(directory: Path) -> Iterator[dict[str, str]]:
             _make_bucket(options, process, directory / "weed.log")
             yield options
         finally:
-            process.terminate()
+            process.kill()  # told to end it would wait half a minute for others of its kind
             process.wait(30)
 
 

@@ -35,6 +35,9 @@ REFUSALS: Final = (DeltaError, OSError, pl.exceptions.PolarsError, pa.ArrowExcep
 MAINTENANCE: Final = "flowatlas#maintenance"
 """The transaction of whoever takes files out of a table: there is one such commit at a time."""
 _LOG: Final = "_delta_log"
+_WRITING: Final = {"timeout": "10s", "max_retries": "2", "retry_timeout": "10s"}
+"""While a file goes out no other thread of Python runs, so a store that hangs must not be waited for; options may say
+otherwise. Who writes tries again."""
 
 
 _known: dict[tuple[str, tuple[tuple[str, str], ...]], DeltaTable] = {}
@@ -123,7 +126,8 @@ class Store:
         """Write a file of a table, whole. What was written by half is in nobody's way: no log names it."""
         folder = self.folder(table)
         if folder is None:
-            remote = self._files(table).open_output_stream(path, None)
+            # what is public hands it pyarrow's buffers, which it does not take
+            remote: Any = self._files(table, _WRITING)._handler.open_output_stream(path, None)
             remote.write(bytes(content))
             remote.close()
             return
@@ -159,7 +163,7 @@ class Store:
         folder = self.folder(table)
         if folder is not None:
             return (folder / path).read_bytes()
-        return bytes(self._files(table).open_input_file(path).readall())
+        return bytes(self._files(table, {}).open_input_file(path).readall())
 
     def commit(
         self,
@@ -212,9 +216,9 @@ class Store:
             storage_options=dict(self.options) or None,
         )
 
-    def _files(self, table: LakeTable) -> Any:
-        """The same client that writes the log; what is public wraps it for pyarrow, whose buffers it does not take."""
-        return DeltaStorageHandler(self.location(table), dict(self.options) or None)._handler
+    def _files(self, table: LakeTable, defaults: Mapping[str, str]) -> DeltaStorageHandler:
+        """The same client that writes the log."""
+        return DeltaStorageHandler(self.location(table), {**defaults, **self.options} or None)
 
 
 def log_name(version: int) -> str:

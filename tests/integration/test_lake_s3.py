@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
-from pipeline.errors import PermanentError
+from pipeline.errors import PermanentError, TransientError
 from pipeline.lake.maintenance import maintain
 from pipeline.lake.store import Store
 from pipeline.lake.tables import FLOWS
@@ -18,6 +19,10 @@ from pipeline.outputs.lake import Lake
 from pipeline.query import last_flows, scan_counters, scan_flows, scan_rollup
 from tests.pipeline.lake.histories import NOON, counters, flows
 from tests.s3_server import BUCKET, s3_server
+from tests.s3_trouble import TroubledStore
+
+T = TypeVar("T")
+KEEP = {"flows": 9999, "counters": 9999}
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +52,13 @@ def test_a_lake_in_a_bucket_is_written_cared_for_and_read(options: dict[str, str
     assert scan_counters(root, options=options).collect().height == 3
     assert scan_rollup(root, "1h", options=options).collect()["observations"].sum() > 200
     assert last_flows(root, 5, options=options).height == 5
-    assert started(root, options).committed() == 3
+    lake.add(flows(50, seed=4))
+    lake.commit(4)
+    care = maintain(Store(root, options), NOON + timedelta(hours=3), keep_days={"flows": 9999})
+    assert care.folded_files == 1
+    observed = scan_flows(root, options=options).filter(role="canonical").collect().height
+    assert scan_rollup(root, "1m", options=options).collect()["observations"].sum() == observed
+    assert started(root, options).committed() == 4
 
 
 def test_of_two_commits_of_one_version_the_store_refuses_one(options: dict[str, str]) -> None:
@@ -74,3 +85,45 @@ def test_a_zombie_is_shut_out_of_a_bucket_too(options: dict[str, str]) -> None:
     successor.add(flows(10, seed=2))
     successor.commit(1)
     assert scan_flows(root, options=options).collect().height == 10
+
+
+def test_a_store_that_fails_one_request_in_twenty_gets_each_settle_once(options: dict[str, str]) -> None:
+    """Also where the request was done and the answer never came; a writer is started anew in the midst of it."""
+    root, settles = f"s3://{BUCKET}/trouble", 8
+    parts = [flows(20, seed=number) for number in range(1, settles + 1)]
+    with TroubledStore(options["aws_endpoint_url"], 0.05, slow_s=0.005) as store:
+        troubled = options | {"aws_endpoint_url": store.url}
+        lake = patiently(lambda: started(root, troubled))
+        for number, part in enumerate(parts, 1):
+            lake.add(part)
+            lake.add(counters(NOON), "counters")
+            patiently(lambda: committed(lake, number))  # noqa: B023 - called at once
+            if number == settles // 2:
+                lake = patiently(lambda: started(root, troubled))
+                assert lake.committed() == number
+        patiently(lambda: maintain(Store(root, troubled), NOON + timedelta(hours=3), keep_days=KEEP))
+    troubles = store.requests
+    assert min(troubles["refused PUT"], troubles["swallowed PUT"]) > 0, troubles
+    expected = sorted(number for part in parts for number in part["flow_id"])
+    assert sorted(scan_flows(root, options=options).collect()["flow_id"]) == expected
+    assert scan_counters(root, options=options).collect().height == settles
+    seen = [entry.get("flowatlas.settle") for entry in Store(root, options).opened(FLOWS).history()]
+    assert sorted(int(number) for number in seen if number is not None) == list(range(1, settles + 1))
+    minutes = scan_rollup(root, "1h", options=options).collect()["observations"].sum()
+    assert minutes == sum(part.filter(role="canonical").height for part in parts)
+
+
+def committed(lake: Lake, number: int) -> None:
+    """As the pipeline does: what is not known to have gone through is tried again, what has is not."""
+    if (lake.committed() or 0) < number:
+        lake.commit(number)
+
+
+def patiently(act: Callable[[], T]) -> T:
+    """Again where the store refused, at most so often that a store which never answers is told apart."""
+    for _ in range(20):
+        try:
+            return act()
+        except TransientError:
+            continue
+    return act()
