@@ -34,9 +34,15 @@ from tests.bench.bench_pipeline import MemoryReader
 from tests.bench.figures import show
 from tests.bench.live_sender import templates
 
-POLLS: Final = ((200, 150, 400_000), (200, 500, 1_000_000), (10, 150, None), (10, 500, None))
+POLLS: Final = (
+    (2_000, 150, 400_000),  # catching up
+    (200, 150, 400_000),
+    (200, 500, None),
+    (50, 500, None),  # a quarter of a second at 100,000 flows a second, as they are polled live
+    (10, 150, None),
+)
 """Batches of a poll, rows of each, and how many flows a second of processor are wanted."""
-TURNS: Final = 30
+TURNS: Final = 20
 """Polls that are measured, after each node has come twice."""
 
 
