@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from . import Subparsers
+from . import Subparsers, demo
 from .shells import SHELLS
 
 
@@ -27,5 +27,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the script."""
     from .main import parser
 
-    print(SHELLS[arguments.shell](parser()), end="")
+    print(SHELLS[arguments.shell](with_demo(parser())), end="")
     return 0
+
+
+def with_demo(whole: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """The parser with the demo's own options in place of what the demo is handed unread."""
+    own = demo.own_parser()
+    for action in whole._actions:
+        if own is not None and isinstance(action, argparse._SubParsersAction):
+            action.choices["demo"] = own
+    return whole

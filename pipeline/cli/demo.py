@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
 
 from ..errors import ConfigError
@@ -26,6 +27,17 @@ def add(commands: Subparsers) -> None:
     )
     command.add_argument("options", nargs="*", help="see: flowatlas demo --help")
     command.set_defaults(run=run)
+
+
+def own_parser() -> argparse.ArgumentParser | None:
+    """The parser of the demo's own options; None where this is no checkout."""
+    if not (CHECKOUT / "deploy" / "demo").is_dir():
+        return None
+    try:
+        parser: argparse.ArgumentParser = import_module("deploy.demo.__main__").parser()
+    except ImportError:  # started from elsewhere, or without what the demo needs
+        return None
+    return parser
 
 
 def run(arguments: argparse.Namespace) -> int:

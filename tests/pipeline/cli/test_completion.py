@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli.command_parser import commands_of
+from pipeline.cli.completion import with_demo
 from pipeline.cli.main import parser
 from pipeline.cli.shells import SHELLS, places
 
@@ -107,3 +108,9 @@ def test_every_command_is_a_place() -> None:
 def test_help_texts_are_expanded_and_of_one_line() -> None:
     told = [flag.told for place in places(parser()) for flag in place.flags]
     assert not [text for text in told if "\n" in text or "%(" in text]
+
+
+def test_the_demo_is_completed_by_its_own_options() -> None:
+    (place,) = (place for place in places(with_demo(parser())) if place.path == " demo")
+    assert {"--misdeed", "--keep", "--source"} <= set(place.words)
+    assert "conntrack" in {value for flag in place.options for value in flag.values}
