@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 FORMER_FOLDERS: Final = (FORMER, FLOWS.name)
 """Where versions before Delta have left their Parquet: moved aside by a writer of this version, or not yet."""
 _HOUR: Final = timedelta(hours=1)
+_STATED_TO: Final = timedelta(milliseconds=1)
+"""How exactly a log may tell the last time of a file."""
 _SIDES: Final = ("source", "destination", "service")
 
 
@@ -154,21 +156,28 @@ def _scan(
 ) -> pl.LazyFrame:
     """Rows of a table as it is now; only files that may hold some are named, and rows that are not wanted pass by
     unread where a file's own statistics say so."""
-    from .lake.parts import files_of
+    from .lake.parts import files_now
 
-    at = store.current(table)
-    files = files_of(at) if at is not None else None
+    files = files_now(store, table)
     if files is None or files.is_empty():
         return pl.LazyFrame(schema=table.columns)
+    first, last = pl.col("min.time"), pl.col("max.time") + _STATED_TO  # of what others have written, say
+    is_begun = (first >= since).fill_null(value=False) if since is not None else pl.lit(value=True)
+    is_over = (last < until).fill_null(value=False) if until is not None else pl.lit(value=True)
     may_hold = pl.lit(value=True)
     if since is not None:
-        may_hold &= (pl.col("max.time") >= since).fill_null(value=True)
+        may_hold &= (last >= since).fill_null(value=True)
     if until is not None:
-        may_hold &= (pl.col("min.time") < until).fill_null(value=True)
-    paths = files.filter(may_hold).sort("min.time", "path")["path"]
-    if paths.is_empty():
+        may_hold &= (first < until).fill_null(value=True)
+    found = (
+        files.lazy().filter(may_hold).sort("min.time", "path").select("path", is_within=is_begun & is_over).collect()
+    )
+    if found.is_empty():
         return pl.LazyFrame(schema=table.columns)
-    return told(_between(store.scan(table, [unquote(path) for path in paths]), since, until, wanted), table)
+    rows = store.scan(table, [unquote(path) for path in found["path"]])
+    if found["is_within"].all():  # then nobody needs to read the times
+        since = until = None
+    return told(_between(rows, since, until, wanted), table)
 
 
 def _between(
@@ -205,12 +214,12 @@ def _former_roots(store: Store) -> list[Path]:
 
 def _hours_of(store: Store, since: datetime | None, until: datetime | None) -> list[datetime]:
     """The hours that may hold flows of the time asked for, oldest first."""
-    from .lake.parts import files_of
+    from .lake.parts import files_now
 
     hours = {hour for root in _former_roots(store) for hour, _ in _hours(root, since, until)}
-    at = store.current(FLOWS)
-    if at is not None:
-        for day, number in files_of(at).select("partition.date", "partition.hour").unique().iter_rows():
+    files = files_now(store, FLOWS)
+    if files is not None:
+        for day, number in files.select("partition.date", "partition.hour").unique().iter_rows():
             hour = _begin(day, number)
             if (since is None or hour + _HOUR > since) and (until is None or hour < until):
                 hours.add(hour)

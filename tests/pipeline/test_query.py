@@ -12,6 +12,7 @@ from pipeline.errors import ConfigError
 from pipeline.outputs.history import HISTORY, LATER
 from pipeline.outputs.lake import Lake
 from pipeline.query import last_flows, scan_flows
+from tests.pipeline.lake.histories import NOON, flows
 
 START = datetime(2026, 3, 1, 22, 30, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -160,3 +161,18 @@ def test_files_of_an_older_and_a_newer_version_read_too(old_lake: Path) -> None:
     found = scan_flows(old_lake).filter(pl.col("flow_id") == 9).collect()
     assert found.schema == HISTORY
     assert found["via"].to_list() == [None]
+
+
+def test_a_window_ends_to_the_microsecond_whether_or_not_a_file_is_wholly_in_it(tmp_path: Path) -> None:
+    """Files that are all within are not asked for their times; one whose last row is at the end of the window is."""
+    lake = Lake(tmp_path)
+    lake.start()
+    for begin in (NOON, NOON + timedelta(minutes=10)):
+        lake.add(flows(50, begin, seed=begin.minute, span=timedelta(minutes=1)))
+        lake.flush()
+    every = scan_flows(tmp_path).collect()["time"].sort()
+    for at in (0, 1, 49, 50, 99):
+        for until in (every[at], every[at] + timedelta(microseconds=1)):
+            found = scan_flows(tmp_path, NOON, until).collect()["time"]
+            assert found.len() == (every < until).sum()
+        assert scan_flows(tmp_path, every[at]).collect().height == 100 - at
