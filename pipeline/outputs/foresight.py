@@ -12,6 +12,8 @@ _MOST: Final = 64
 """So many are remembered."""
 _PATIENCE: Final = 2.5
 """Who has not come for so many times the usual is gone."""
+_PATIENCE_SECONDS: Final = 10.0
+"""But not sooner than this: as long may a scrape wait for its answer by Prometheus's default, before the next."""
 
 
 class Foresight:
@@ -29,7 +31,10 @@ class Foresight:
 
     def expects(self, now_s: float, until_s: float) -> bool:
         """Whether somebody who has asked twice is expected to have asked again by `until_s`."""
-        gone = [by for by, (last_s, every_s) in self._asked.items() if now_s - last_s > _PATIENCE * every_s]
-        for by in gone:
+        waits_s = {by: now_s - last_s for by, (last_s, _) in self._asked.items()}
+        for by in [by for by, wait_s in waits_s.items() if wait_s > self._patience_s(by)]:
             del self._asked[by]
         return any(last_s + every_s <= until_s for last_s, every_s in self._asked.values())
+
+    def _patience_s(self, by: str) -> float:
+        return max(_PATIENCE_SECONDS, _PATIENCE * self._asked[by][1])

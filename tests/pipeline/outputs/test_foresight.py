@@ -44,6 +44,14 @@ def test_who_does_not_come_is_forgotten() -> None:
     assert not foresight.expects(41.0, 1e9), "as if it were new"
 
 
+def test_who_asks_often_may_be_held_up() -> None:
+    foresight = Foresight()
+    foresight.asked("a", 0.0)
+    foresight.asked("a", 1.0)
+    assert foresight.expects(10.9, 12.0)
+    assert not foresight.expects(11.1, 12.0)
+
+
 def test_few_are_remembered() -> None:
     foresight = Foresight()
     for now_s in (0.0, 1.0):
