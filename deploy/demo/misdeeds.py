@@ -12,7 +12,26 @@ from typing import Final, Literal
 from dashboards.alerts import ALERTS
 from deploy.lab.misdeeds import MISDEEDS as OF_THE_LAB
 
+from .aside import BEHIND, CRAMPED, FORGETFUL, OVERFULL
+from .places import NEW
+
 SILENT_COLLECTOR: Final = "silent-collector"
+PIPELINE_DOWN: Final = "pipeline-down"
+OF_FLOWATLAS: Final[Mapping[str, str]] = {
+    SILENT_COLLECTOR: "a collector ends, and nobody says that its node is gone",
+    "bad-batch": "garbage lies on a pipeline's bus",
+    "lost-batch": "of a node's batches one never reaches a pipeline's bus",
+    "stale-state": "the watcher that tells a pipeline of the cluster is gone",
+    "late-state": "flows come to a pipeline that is not told the cluster's state of their time",
+    "refused-object": "the cluster has a Service that is not written as Services are",
+    "many-series": "a pipeline's limit of series is ten a family",
+    "bus-lag": "a pipeline finds thousands of batches on its bus",
+    "full-disk": "the disk of a collector's spool is full",
+    "lost-rows": "a collector's disk is full and its broker away",
+    PIPELINE_DOWN: "the pipeline stands still",
+}
+"""Misdeeds that are done to Flowatlas, not to the lab: all but the first and the last to processes `aside`. Of
+`full-table` the traffic is the lab's."""
 SPARE: Final = "spare"
 """The node that the collector which falls silent says it is of; the lab's own nodes are told of all the time."""
 
@@ -28,11 +47,12 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A finding of `flowatlas doctor` or `status`: its check, and what its subject is or begins with."""
+    """A finding of `flowatlas doctor` or `status`: its check, how its subject begins, and what it says among others."""
 
     command: Literal["doctor", "status"]
     check: str
     subject: str
+    says: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,45 +198,132 @@ TROUBLES: Final = {
             Found("doctor", "interface-errors", "node node1 interface flannel.1"),
         ),
         Trouble(
+            "pod-errors",
+            "FlowatlasPodInterfaceErrors",
+            {"pod": "netshoot", "interface": "tunnel0"},
+            Panel("nodes", "Errors and drops by pod", {"namespace": "default", "pod": "netshoot"}),
+            Found("doctor", "interface-errors", "pod default/netshoot interface tunnel0"),
+        ),
+        Trouble(
+            "new-country",
+            "FlowatlasNewExternalCountry",
+            {"workload": "netshoot", "country": NEW},
+            Panel("external", "Sent by country", {"country": NEW}),
+        ),
+        Trouble(
+            "dns-slow",
+            "FlowatlasDnsSlow",
+            {"source_namespace": "app-namespace"},
+            Panel("dns", "Time to answer"),
+        ),
+        Trouble(
+            "connect-slow",
+            "FlowatlasConnectSlower",
+            {"service": "backend-service"},
+            Panel("tcp", "Connect, 99 %"),
+        ),
+        Trouble(
+            "round-trip-slow",
+            "FlowatlasRoundTripSlower",
+            {"service": "database-service"},
+            Panel("tcp", "Round trip, 99 %"),
+        ),
+        Trouble(
+            "unseen",
+            "FlowatlasCaptureIncomplete",
+            {"namespace": "production", "pod": "reports-6c9f8d7b54-r5g2x"},
+            Panel("nodes", "Least captured pods", {"pod": "reports-6c9f8d7b54-r5g2x"}),
+            Found("doctor", "capture", "node node2"),
+        ),
+        Trouble(
             SILENT_COLLECTOR,
             "FlowatlasCollectorSilent",
             {"node": SPARE},
             Panel("pipeline-health", "Age of the newest observation", {"node": SPARE}),
             Found("status", "node", f"node {SPARE}"),
         ),
+        Trouble(
+            "bad-batch",
+            "FlowatlasBatchesQuarantined",
+            {"reason": "segment"},
+            Panel("pipeline-health", "Batches lost, repeated or set aside", {"reason": "segment"}),
+            Found("status", "losses", "pipeline", "batches were set aside unread"),
+        ),
+        Trouble(
+            "lost-batch",
+            "FlowatlasBatchesMissing",
+            {"node": "node1"},
+            Panel("pipeline-health", "Batches missing"),
+            Found("status", "losses", "pipeline", "batches are missing between those that came"),
+        ),
+        Trouble(
+            "stale-state",
+            "FlowatlasStateStale",
+            {"job": FORGETFUL},
+            Panel("pipeline-health", "Age of the cluster's state"),
+            Found("status", "state", "pipeline", "the cluster's state is"),
+        ),
+        Trouble(
+            "late-state",
+            "FlowatlasLateRows",
+            {"job": FORGETFUL},
+            Panel("pipeline-health", "Rows that wait for state"),
+            Found("status", "losses", "pipeline", "rows were judged before the cluster's state was known"),
+        ),
+        Trouble(
+            "refused-object",
+            "FlowatlasObjectsRefused",
+            {"kind": "Service"},
+            Panel("pipeline-health", "Series exposed", {"kind": "Service"}),
+            Found("status", "state", "pipeline", "objects of kind Service are not understood"),
+        ),
+        Trouble(
+            "many-series",
+            "FlowatlasSeriesFolded",
+            {"family": "flows/conversations"},
+            Panel("pipeline-health", "Series exposed", {"family": "flows/conversations"}),
+        ),
+        Trouble(
+            "bus-lag",
+            "FlowatlasBusLag",
+            {"job": BEHIND},
+            Panel("pipeline-health", "Messages waiting, by topic"),
+        ),
+        Trouble(
+            "full-disk",
+            "FlowatlasSpoolDegraded",
+            {"job": CRAMPED},
+            Panel("pipeline-health", "Spools that the disk refuses"),
+        ),
+        Trouble(
+            "lost-rows",
+            "FlowatlasLosses",
+            {"job": CRAMPED, "reason": "spool_error"},
+            Panel("pipeline-health", "Rows lost at collectors", {"reason": "spool_error"}),
+            Found("status", "losses", "collector", "rows did not reach the bus"),
+        ),
+        Trouble(
+            "full-table",
+            "FlowatlasPacketsMissed",
+            {"job": OVERFULL, "reason": "table_full"},
+            Panel("pipeline-health", "Packets in no flow", {"reason": "table_full"}),
+            Found("status", "losses", "collector", "packets are in no flow"),
+        ),
+        Trouble(PIPELINE_DOWN, "FlowatlasPipelineDown", {}, None),
     )
 }
 """By the misdeed's name."""
 
 
 NOT_IN_THE_LAB: Final[Mapping[str, str]] = {
-    "FlowatlasDnsSlow": "delaying packets needs the kernel's netem, which not every kernel has",
-    "FlowatlasConnectSlower": "as FlowatlasDnsSlow",
-    "FlowatlasRoundTripSlower": "as FlowatlasDnsSlow",
-    "FlowatlasNewExternalCountry": "countries are a MaxMind database's, and the lab has none",
-    "FlowatlasPodInterfaceErrors": "the lab's pods have veth pairs, which count no errors",
-    "FlowatlasStateStale": "the demo's state is a folder of manifests, which has no age",
-    "FlowatlasLateRows": "as FlowatlasStateStale",
-    "FlowatlasObjectsRefused": "the lab is built from the same manifests, and comes up of good ones alone",
-    "FlowatlasCaptureIncomplete": "the collectors see all traffic of the lab",
-    "FlowatlasPipelineDown": "the pipeline that is to be missed is the demo's own",
-    "FlowatlasBusLag": "the demo's pipeline keeps up with the lab's traffic",
-    "FlowatlasLosses": "the bus and the disks of the demo take everything",
-    "FlowatlasBatchesMissing": "as FlowatlasLosses",
-    "FlowatlasSeriesFolded": "the lab has far fewer series than are allowed",
-    "FlowatlasBatchesQuarantined": "as FlowatlasLosses",
-    "FlowatlasSpoolDegraded": "as FlowatlasLosses",
-    "FlowatlasPacketsMissed": "the lab's connections fit the collectors' tables",
-    "FlowatlasConntrackOverruns": "as FlowatlasPacketsMissed",
+    "FlowatlasConntrackOverruns": "the lab's connections fit the buffers between kernel and collector",
 }
 """Alerts that no misdeed sets off, and why; that they fire is proven on made-up series, as of all others too."""
 
 
 def told(name: str) -> str:
     """What a misdeed is, as a person reads it."""
-    if name == SILENT_COLLECTOR:
-        return "a collector ends, and nobody says that its node is gone"
-    return OF_THE_LAB[name].told
+    return OF_FLOWATLAS.get(name) or OF_THE_LAB[name].told
 
 
 def page_rows() -> list[str]:
@@ -243,4 +350,4 @@ def _panel_words(panel: Panel | None) -> str:
 
 
 def _finding_words(found: Found | None) -> str:
-    return f"`flowatlas {found.command}`: {found.subject}" if found else "none"
+    return f"`flowatlas {found.command}`: {found.subject}{found.says and f', {found.says}'}" if found else "none"

@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -36,14 +36,14 @@ class Process:
     def __init__(self, name: str, command: Sequence[str], log: Path) -> None:
         self.name = name
         self.log = log
-        self._command = list(command)
+        self.command = tuple(command)
         self._child: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("wb") as output:
             self._child = subprocess.Popen(
-                self._command,
+                self.command,
                 cwd=CHECKOUT,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -68,6 +68,16 @@ class Process:
         """Raise DemoError where the process has ended by itself."""
         if self._child is not None and self._child.poll() is not None:
             raise DemoError(f"{self.name} ended with {self._child.returncode}: {self._last_words()}")
+
+    def pause(self) -> None:
+        """Hold the process where it is, as one that hangs."""
+        if self._child is not None:
+            self._child.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        if self._child is not None:
+            self._child.send_signal(signal.SIGCONT)
 
     def stop(self, timeout_s: float = 60.0) -> None:
         """Ask the process to finish its work (SIGTERM) and wait. Raises DemoError where it fails or takes longer."""
@@ -150,17 +160,28 @@ def wait_for_scrapes(url: str, server: Process, targets: Sequence[Process], time
         time.sleep(0.1)
 
 
-def prometheus(directory: Path, port: int, targets: dict[str, str], rules: str | None = None) -> Process | None:
+def prometheus(
+    directory: Path,
+    port: int,
+    targets: Mapping[str, str],
+    rules: str | None = None,
+    aside: Mapping[str, str] | None = None,
+    kept: str = "",
+) -> Process | None:
     """A Prometheus on loopback that scrapes `targets` (job to host:port) each second; None where none is installed.
 
-    `rules` is the text of a rule file, evaluated each second.
+    `rules` is the text of a rule file, evaluated each second. Of what is `aside` only metrics are kept whose names
+    match `kept`.
     """
     binary = shutil.which("prometheus")
     if binary is None:
         return None
     directory.mkdir(parents=True, exist_ok=True)
+    keep = f"    metric_relabel_configs:\n      - {{source_labels: [__name__], regex: '{kept}', action: keep}}\n"
     jobs = "".join(
-        f"  - job_name: {job}\n    static_configs:\n      - targets: ['{target}']\n" for job, target in targets.items()
+        f"  - job_name: {job}\n    static_configs:\n      - targets: ['{target}']\n{more}"
+        for asked, more in ((targets, ""), (aside or {}, keep))
+        for job, target in asked.items()
     )
     config = directory / "prometheus.yml"
     loaded = ""

@@ -5,7 +5,7 @@ Nothing is decided here. `live` judges an ordinary run by the truth, `trouble` l
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,11 +61,18 @@ class Running:
 
 @contextmanager
 def running(
-    options: Options, progress: Progress, *, prices: str | None = None, rules: str | None = None
+    options: Options,
+    progress: Progress,
+    *,
+    prices: str | None = None,
+    rules: str | None = None,
+    aside: Mapping[str, str] | None = None,
+    kept: str = "",
 ) -> Iterator[Running]:
     """Bring everything up, and take it down at the end. Raises DemoError where a part of it does not come up.
 
-    `prices` and `rules` are the texts of the pipeline's price table and of a file of Prometheus rules.
+    `prices` and `rules` are the texts of the pipeline's price table and of a file of Prometheus rules. What is
+    `aside` (job to host:port) is scraped too, for the metrics whose names match `kept`; it is the caller's.
     """
     bus = options.bus or f"file://{options.output / 'bus'}"
     lake = options.output / "lake"
@@ -91,7 +98,7 @@ def running(
         wait_for(f"http://{listen.pipeline}/readyz", pipeline)
         for each, address in zip(collectors, listen.collectors, strict=True):
             wait_for(f"http://{address}/metrics", each)
-        server = _start_prometheus(stack, options, listen, (pipeline, *collectors), rules)
+        server = _start_prometheus(stack, options, listen, (pipeline, *collectors), rules, aside or {}, kept)
         progress.step("Prometheus scrapes them" if server else "Prometheus is not installed: no scrape, no panel check")
         yield Running(options, lab, bus, lake, listen, pipeline, collectors, server)
 
@@ -125,12 +132,18 @@ def _pipeline(options: Options, bus: str, state: Path, lake: Path, listen: str, 
 
 
 def _start_prometheus(
-    stack: ExitStack, options: Options, listen: Addresses, scraped: Sequence[Process], rules: str | None
+    stack: ExitStack,
+    options: Options,
+    listen: Addresses,
+    scraped: Sequence[Process],
+    rules: str | None,
+    aside: Mapping[str, str],
+    kept: str,
 ) -> Process | None:
     port = int(listen.prometheus.rpartition(":")[2])
     targets = {"flowatlas-pipeline": listen.pipeline}
     targets |= {f"flowatlas-collector-{i}": address for i, address in enumerate(listen.collectors, start=1)}
-    server = prometheus(options.output / "prometheus", port, targets, rules)
+    server = prometheus(options.output / "prometheus", port, targets, rules, aside, kept)
     if server is not None:
         stack.enter_context(server)
         wait_for(f"http://{listen.prometheus}/-/ready", server)

@@ -17,7 +17,8 @@ from typing import Any, Final
 from deploy.lab.misdeeds import MISDEEDS
 from pipeline.cli.terminal import GREEN, PLAIN, RED, is_coloured
 
-from .misdeeds import SILENT_COLLECTOR, SPARE, TROUBLES, Found, Panel, Trouble, told
+from .aside import HEALTH, Aside
+from .misdeeds import PIPELINE_DOWN, SILENT_COLLECTOR, SPARE, TROUBLES, Found, Panel, Trouble, told
 from .processes import CHECKOUT, DemoError, Process, fetch, free_port
 from .quickened import HOLD, WINDOWS, quickened
 from .running import Options, Running, collector, running
@@ -56,28 +57,40 @@ def run(options: Options, names: Sequence[str]) -> list[Notice]:
     troubles = [TROUBLES[name] for name in names]
     progress = Progress()
     with ExitStack() as stack:
-        up = stack.enter_context(running(options, progress, prices=PRICES, rules=quickened(to_text())))
+        aside = Aside(names, options.output / "aside")
+        rules = quickened(to_text())
+        up = stack.enter_context(
+            running(options, progress, prices=PRICES, rules=rules, aside=aside.addresses, kept=HEALTH)
+        )
         if up.server is None:
             raise DemoError("misdeeds are noticed by alerts: Prometheus is needed (Debian package prometheus)")
         progress.step(f"alert rules are loaded, quickened: for {HOLD}, {_windows()}; thresholds are as they are")
         firing = _Firing(f"http://{up.listen.prometheus}", up, progress)
         ended_s = _let_fall_silent(stack, up) if SILENT_COLLECTOR in names else 0.0
+        aside.begin(stack, up)
         progress.step(f"{CALM_S:.0f} s of ordinary traffic")
-        up.lab.traffic(CALM_S, firing.look)
+        misdeeds = [MISDEEDS[name] for name in names if name in MISDEEDS]
+        up.lab.traffic(CALM_S, firing.look, [misdeed.traffic for misdeed in misdeeds if misdeed.is_usual])
         progress.step(f"misdeeds, for {options.duration_s:.0f} s: {', '.join(names)}")
         before = [trouble.misdeed for trouble in troubles if firing.has(trouble)]
-        up.lab.misbehave([MISDEEDS[name] for name in names if name in MISDEEDS])
+        up.lab.misbehave(misdeeds)
+        aside.go_on(stack, up)
         up.lab.traffic(options.duration_s, firing.look)
         progress.step("traffic has ended; waiting for the alerts")
         deadline = max(time.monotonic() + PATIENCE_S, ended_s + SILENCE_S)
-        while not all(map(firing.has, troubles)) and time.monotonic() < deadline:
+        awaited = [trouble for trouble in troubles if trouble.misdeed != PIPELINE_DOWN]
+        while not all(map(firing.has, awaited)) and time.monotonic() < deadline:
             up.lab.traffic(MEANWHILE_S, firing.look)
-        found = {command: _findings(command, up) for command in ("doctor", "status")}
+        found = {command: _findings(command, up, aside) for command in ("doctor", "status")}
+        shown = {trouble.misdeed: _is_shown(trouble.panel, firing.prometheus) for trouble in troubles if trouble.panel}
+        if PIPELINE_DOWN in names:
+            progress.step("last of all: the pipeline stands still")
+            _hold_still(up.pipeline, firing, TROUBLES[PIPELINE_DOWN])
         notices = [
             Notice(
                 trouble,
                 firing.has(trouble),
-                _is_shown(trouble.panel, firing.prometheus) if trouble.panel else None,
+                shown.get(trouble.misdeed),
                 _is_found(trouble.finding, found) if trouble.finding else None,
             )
             for trouble in troubles
@@ -133,12 +146,27 @@ def _let_fall_silent(stack: ExitStack, up: Running) -> float:
     return time.monotonic()
 
 
-def _findings(command: str, up: Running) -> list[dict[str, Any]]:
-    """What `flowatlas doctor` or `status` says of the run, as JSON."""
-    server = ("--server", f"http://{up.listen.pipeline}")
-    more = ("--state", str(up.lab.manifests), "--lake", str(up.lake)) if command == "doctor" else ()
+def _hold_still(pipeline: Process, firing: _Firing, trouble: Trouble) -> None:
+    """Until the alert fires; then it goes on."""
+    pipeline.pause()
+    deadline = time.monotonic() + PATIENCE_S
+    while not firing.has(trouble) and time.monotonic() < deadline:
+        time.sleep(0.5)
+        firing.look(0.0, 0)
+    pipeline.resume()
+
+
+def _findings(command: str, up: Running, aside: Aside) -> list[dict[str, Any]]:
+    """What `flowatlas doctor` or `status` says of the run, and of what is aside, as JSON."""
+    server = f"--server=http://{up.listen.pipeline}"
+    if command == "doctor":
+        return _asked(command, server, "--state", str(up.lab.manifests), "--lake", str(up.lake))
+    return [finding for each in (server, *aside.servers()) for finding in _asked(command, each)]
+
+
+def _asked(command: str, *arguments: str) -> list[dict[str, Any]]:
     done = subprocess.run(
-        [sys.executable, "-m", "pipeline.cli.main", command, *server, *more, "-o", "json"],
+        [sys.executable, "-m", "pipeline.cli.main", command, *arguments, "-o", "json"],
         cwd=CHECKOUT,
         capture_output=True,
         text=True,
@@ -152,7 +180,9 @@ def _findings(command: str, up: Running) -> list[dict[str, Any]]:
 
 def _is_found(wanted: Found, findings: Mapping[str, list[dict[str, Any]]]) -> bool:
     return any(
-        finding["check"] == wanted.check and finding["subject"].startswith(wanted.subject)
+        finding["check"] == wanted.check
+        and finding["subject"].startswith(wanted.subject)
+        and wanted.says in finding["problem"]
         for finding in findings[wanted.command]
     )
 

@@ -120,16 +120,18 @@ class Lab:
     ) -> None:
         self.stop()
 
-    def traffic(self, duration_s: float, progress: Progress | None = None) -> None:
+    def traffic(
+        self, duration_s: float, progress: Progress | None = None, more: Sequence[scenarios.Theme] = ()
+    ) -> None:
         """Run all generators for `duration_s` and return when every connection is closed and in the truth.
 
-        `progress` is called about twice a second with the seconds passed and the connections finished so far. May be
-        called again: the truth then holds the connections of all calls. Raises NamespaceError where a generator met
-        what its plan does not foresee.
+        `more` are themes besides the ordinary ones. `progress` is called about twice a second with the seconds passed
+        and the connections finished so far. May be called again: the truth then holds the connections of all calls.
+        Raises NamespaceError where a generator met what its plan does not foresee.
         """
         self._runs += 1
         is_enforced = self.enforce == "nftables" and not any(misdeed.ends_enforcement for misdeed in self._misdeeds)
-        themes = [misdeed.traffic for misdeed in self._misdeeds]
+        themes = [*more, *(misdeed.traffic for misdeed in self._misdeeds)]
         plan = scenarios.plan(self.cluster, duration_s, self._seed + self._runs, self._runs, is_enforced, themes)
         begin = time.monotonic()
         clients = [self._start_client(name, job) for name, job in plan.items()]

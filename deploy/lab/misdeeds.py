@@ -2,12 +2,12 @@
 
 Nothing of it is in an ordinary run: `Lab.misbehave` does it to a lab that is up. Misdeeds harm nothing that another one
 or the ordinary traffic needs, so any of them go together. The rules are the lab's own, in tables named after the
-misdeed; what Flowatlas should say of it is in `deploy.demo.misdeeds`. `silent-collector` is no deed of the lab's: the
-demo stops a collector.
+misdeed; what Flowatlas should say of it is in `deploy.demo.misdeeds`, and so is what is done to Flowatlas itself.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -19,6 +19,9 @@ from .topology import OUTSIDE_API
 
 LARGE: Final = 4_000_000
 MANY: Final = 120
+FOREIGN: Final = 20_000
+ABROAD: Final = "192.0.2.80"
+TUNNELLED: Final = "10.99.0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +35,15 @@ class Deed:
 
 @dataclass(frozen=True, slots=True)
 class Misdeed:
-    """`told` is what is wrong, as a person reads it."""
+    """`told` is what is wrong, as a person reads it. What `is_usual` has its traffic before it happens too, since the
+    alert compares."""
 
     name: str
     told: str
     traffic: Callable[[Plan], None]
     deeds: Callable[[Cluster], Iterator[Deed]]
     ends_enforcement: bool = False
+    is_usual: bool = False
 
 
 def _nothing(cluster: Cluster) -> Iterator[Deed]:
@@ -229,6 +234,109 @@ def _route_to_gone(name: str, remote: str | None) -> Callable[[Cluster], Iterato
     return deeds
 
 
+def _first_country(p: Plan) -> None:
+    secure: Fields = {"server": API_HOST, "server_name": API_HOST}
+    for at in p.times(20):
+        p.add(p.debugger, "new-country", at, "http", path="/bytes/2000", **{**direct(ABROAD, 443), **secure})
+
+
+def _abroad(cluster: Cluster) -> Iterator[Deed]:
+    chain = f"type nat hook prerouting priority dstnat; ip daddr {ABROAD} dnat to {OUTSIDE_API}"
+    yield _rules("outside", "new-country", chain)
+
+
+def _to_tunnel(p: Plan) -> None:
+    for at in p.times(20):
+        burst: Fields = {"sizes": [100] * 10, "pause_s": 0.01}
+        p.add(p.debugger, "pod-errors", at, "datagrams", protocol=17, **burst, **direct(f"{TUNNELLED}.2", 4789))
+
+
+def _tunnel(cluster: Cluster) -> Iterator[Deed]:
+    lines = [
+        "route add unreachable 192.0.2.78",
+        "link add tunnel0 type vxlan id 2 remote 192.0.2.78 dstport 4790",
+        f"addr add {TUNNELLED}.1/24 dev tunnel0",
+        "link set tunnel0 up",
+        f"neigh add {TUNNELLED}.2 lladdr 0e:f1:a2:00:fe:02 dev tunnel0 nud permanent",
+    ]
+    yield Deed("default/netshoot", ("ip", "-batch", "-"), "\n".join(lines))
+
+
+def _narrow(pod: Pod, name: str, rate: str, packets: str) -> Iterator[Deed]:
+    """The pod sends these packets, as nftables matches them, no faster than `rate`: they wait for one another."""
+    where = f"{pod.namespace}/{pod.name}"
+    lines = [
+        "qdisc add dev eth0 root handle 1: htb default 0",
+        f"class add dev eth0 parent 1: classid 1:10 htb rate {rate} burst 100 cburst 100 quantum 1500",
+        "qdisc add dev eth0 parent 1:10 handle 10: pfifo limit 5000",
+    ]
+    yield Deed(where, ("tc", "-batch", "-"), "\n".join(lines))
+    yield _rules(where, name, f"type filter hook output priority filter; {packets} meta priority set 1:10")
+
+
+def _asking(cluster: Cluster) -> Pod:
+    """A pod that asks DNS for nothing else."""
+    return next(pod for pod in cluster.pods_labelled("app-namespace", app="webapp") if pod.node == "node1")
+
+
+def _crowds_ask(p: Plan) -> None:
+    for at in p.times(12):
+        for _ in range(25):
+            p.add(_asking(p.cluster), "dns-slow", at, "lookup", host="webapp.app-namespace.svc.cluster.local")
+
+
+def _slow_answers(cluster: Cluster) -> Iterator[Deed]:
+    packets = f"ip daddr {_asking(cluster).address} udp sport 53"
+    for server in cluster.pods_labelled("kube-system", **{"k8s-app": "kube-dns"}):
+        yield from _narrow(server, "dns-slow", "8kbit", packets)
+
+
+def _crowds_connect(p: Plan) -> None:
+    target = p.service("app-namespace", "backend-service", 80, by_name=False)
+    for at in p.times(24):
+        for _ in range(10):
+            p.add(p.debugger, "connect-slow", at, "http", path="/bytes/10", **target)
+
+
+def _slow_accepts(cluster: Cluster) -> Iterator[Deed]:
+    for server in cluster.pods_labelled("app-namespace", app="backend"):
+        packets = "tcp sport 8080 tcp flags & (syn | ack) == syn | ack"
+        yield from _narrow(server, "connect-slow", "16kbit", packets)
+
+
+def _crowds_query(p: Plan) -> None:
+    client = p.cluster.pods_labelled("app-namespace", app="backend")[0]
+    target = p.service("production", "database-service", 5432, by_name=False)
+    for at in p.times(24):
+        for _ in range(10):
+            p.add(client, "round-trip-slow", at, "echo", sizes=[4000], **target)
+
+
+def _slow_results(cluster: Cluster) -> Iterator[Deed]:
+    for server in cluster.pods_labelled("production", app="database"):
+        yield from _narrow(server, "round-trip-slow", "1mbit", "tcp sport 5432")
+
+
+def _foreign_frames(cluster: Cluster) -> Iterator[Deed]:
+    """Frames of an EtherType for experiments (IEEE 802), which the node's bridge takes and forgets."""
+    (asking,) = cluster.pods_labelled("production", app="reports")
+    node = next(node for node in cluster.nodes if node.name == asking.node)
+    chain = "type filter hook prerouting priority filter; ether type 0x88b5 drop"
+    rules = f"table bridge misdeed-unseen {{\n chain rules {{\n {chain}\n }}\n}}\n"
+    yield Deed(node.name, ("nft", "-f", "-"), rules)
+    frame = bytes.fromhex(node.bridge_mac.replace(":", "")) + bytes.fromhex(asking.mac.replace(":", "")) + b"\x88\xb5"
+    program = (
+        f"import socket\ns = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)\ns.bind(('eth0', 0))\n"
+        f"for _ in range({FOREIGN}): s.send({frame!r} + bytes(1400))\n"
+    )
+    yield Deed(f"{asking.namespace}/{asking.name}", (sys.executable, "-S", "-c", program))
+
+
+def _many_lookups(p: Plan) -> None:
+    for at in p.times(1500):
+        p.add(p.debugger, "full-table", at, "lookup", host="webapp.app-namespace.svc.cluster.local")
+
+
 def _no_traffic(p: Plan) -> None:
     """The misdeed needs none, or the ordinary traffic meets it."""
 
@@ -264,6 +372,33 @@ MISDEEDS: Final = {
             _to_gone("interface-errors"),
             _route_to_gone("interface-errors", "192.0.2.77"),
         ),
+        Misdeed("pod-errors", "a pod's own tunnel has a peer that cannot be reached", _to_tunnel, _tunnel),
+        Misdeed("new-country", "a pod begins to send to a country where nothing was sent", _first_country, _abroad),
+        Misdeed(
+            "dns-slow", "answers of DNS to a pod that asks in crowds pass a narrow link", _crowds_ask, _slow_answers
+        ),
+        Misdeed(
+            "connect-slow",
+            "a Service's endpoints accept crowds of clients over a narrow link",
+            _crowds_connect,
+            _slow_accepts,
+            is_usual=True,
+        ),
+        Misdeed(
+            "round-trip-slow",
+            "a database's answers pass a narrow link, where they wait for one another",
+            _crowds_query,
+            _slow_results,
+            is_usual=True,
+        ),
+        Misdeed(
+            "full-table",
+            "conversations are more than a collector's table holds",
+            _many_lookups,
+            _nothing,
+            is_usual=True,
+        ),
+        Misdeed("unseen", "a pod sends frames that are no IP, which no flow tells of", _no_traffic, _foreign_frames),
     )
 }
 """All of them, by name."""

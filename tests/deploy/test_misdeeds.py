@@ -11,13 +11,23 @@ import yaml
 
 from dashboards.alerts import ALERTS
 from dashboards.rules import to_text
-from deploy.demo.misdeeds import NOT_IN_THE_LAB, SILENT_COLLECTOR, TROUBLES, page_reasons, page_rows
+from deploy.demo.aside import HEALTH, NEEDED
+from deploy.demo.misdeeds import (
+    NOT_IN_THE_LAB,
+    OF_FLOWATLAS,
+    PIPELINE_DOWN,
+    SILENT_COLLECTOR,
+    TROUBLES,
+    page_reasons,
+    page_rows,
+)
 from deploy.demo.quickened import quickened
 from deploy.demo.trouble import Notice, queries, report
 from deploy.lab.cluster import MANIFESTS
 from deploy.lab.misdeeds import MISDEEDS
 from deploy.lab.objects import Cluster, load
 from deploy.lab.scenarios import plan
+from pipeline.catalog import METRICS
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "scenarios.md"
 
@@ -28,7 +38,19 @@ def cluster() -> Cluster:
 
 
 def test_every_misdeed_of_the_lab_is_told_of_and_no_other() -> None:
-    assert set(TROUBLES) == {*MISDEEDS, SILENT_COLLECTOR}
+    assert set(TROUBLES) == {*MISDEEDS, *OF_FLOWATLAS}
+
+
+def test_all_but_two_of_flowatlas_own_happen_aside() -> None:
+    """These two are done to the run itself; of the others an aside process shows each, and none shows anything else."""
+    assert {*NEEDED, SILENT_COLLECTOR, PIPELINE_DOWN} == {*OF_FLOWATLAS, "full-table"}
+
+
+def test_what_is_aside_keeps_its_own_health_alone() -> None:
+    """A name that Prometheus keeps of them tells of no traffic of the lab's."""
+    kept = {metric.name for metric in METRICS if re.fullmatch(HEALTH, metric.name)}
+    assert {"flowatlas_bus_lag_messages", "flowatlas_state_age_seconds", "flowatlas_series_folded_total"} <= kept
+    assert not kept & {"flowatlas_pipeline_series", "flowatlas_connections_total", "flowatlas_capture_coverage_ratio"}
 
 
 def test_every_alert_is_set_off_or_said_not_to_be() -> None:
