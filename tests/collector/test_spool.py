@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 import time
@@ -16,7 +17,7 @@ from collector.schema import PREFIX, Batch, pack_record
 from collector.sinks import Settled, spool
 from collector.sinks.segments import SegmentFolder, segment_name
 from collector.sinks.spool import SpoolSink
-from tests.faults.counts import often
+from tests.faults.counts import often, tell
 from tests.pipeline import batches_for_tests
 
 EPOCH = 1_790_000_000_000_000_000
@@ -292,3 +293,18 @@ def test_what_a_collector_of_the_version_before_has_left_is_sent(tmp_path: Path)
     rig.sink.stop()
     assert rig.bus.got == [0, 2]
     assert rig.metrics.value("spool_corrupt_segments_total") == 1
+
+
+def test_a_backlog_drains_ten_times_as_fast_as_it_grew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A collector ships a batch a second: those of an outage of five minutes are sent in 30 s."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # writing them is not what is looked at
+    rig = Rig(tmp_path, prepare=away, limit_bytes=1 << 27)
+    outage_s = 300
+    for seq in range(outage_s):
+        rig.sink.send(batch(seq, rows=50))
+    began = time.monotonic()
+    rig.bus.is_there = True
+    assert rig.sink.flush(outage_s / 10)
+    tell(f"{outage_s} batches in {time.monotonic() - began:.2f} s")
+    rig.sink.stop()
+    assert rig.bus.got == list(range(outage_s))
