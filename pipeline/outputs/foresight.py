@@ -30,11 +30,14 @@ class Foresight:
             del self._asked[next(iter(self._asked))]
 
     def expects(self, now_s: float, until_s: float) -> bool:
-        """Whether somebody who has asked twice is expected to have asked again by `until_s`."""
-        waits_s = {by: now_s - last_s for by, (last_s, _) in self._asked.items()}
-        for by in [by for by, wait_s in waits_s.items() if wait_s > self._patience_s(by)]:
-            del self._asked[by]
-        return any(last_s + every_s <= until_s for last_s, every_s in self._asked.values())
+        """Whether somebody is expected to have asked again by `until_s`; who has asked only once, at any time soon."""
+        here = {by: asked for by, asked in self._asked.items() if now_s - asked[0] <= _patience_s(asked[1])}
+        self._asked = here
+        return any(
+            now_s - last_s <= _PATIENCE_SECONDS if math.isinf(every_s) else last_s + every_s <= until_s
+            for last_s, every_s in here.values()
+        )
 
-    def _patience_s(self, by: str) -> float:
-        return max(_PATIENCE_SECONDS, _PATIENCE * self._asked[by][1])
+
+def _patience_s(every_s: float) -> float:
+    return max(_PATIENCE_SECONDS, _PATIENCE * every_s)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pipeline.outputs.foresight import Foresight
 
 
-def test_nobody_is_expected_before_the_second_question() -> None:
+def test_who_asked_once_is_expected_soon_and_then_not_before_the_second_question() -> None:
     foresight = Foresight()
     assert not foresight.expects(0.0, 100.0)
     foresight.asked("a", 0.0)
-    assert not foresight.expects(1.0, 1e9)
+    assert foresight.expects(1.0, 2.0)
+    assert not foresight.expects(11.0, 1e9)
+    foresight.asked("a", 15.0)
+    assert not foresight.expects(16.0, 17.0), "its interval is known"
 
 
 def test_who_asked_twice_is_expected_at_the_same_interval() -> None:
@@ -41,7 +44,7 @@ def test_who_does_not_come_is_forgotten() -> None:
     assert foresight.expects(34.0, 35.0)
     assert not foresight.expects(36.0, 1e9)
     foresight.asked("a", 40.0)
-    assert not foresight.expects(41.0, 1e9), "as if it were new"
+    assert not foresight.expects(51.0, 1e9), "as if it were new"
 
 
 def test_who_asks_often_may_be_held_up() -> None:
@@ -58,5 +61,5 @@ def test_few_are_remembered() -> None:
         foresight.asked("a", now_s)
     assert foresight.expects(1.0, 2.0)
     for number in range(1000):
-        foresight.asked(str(number), 1.0)
+        foresight.asked(str(number), -20.0)
     assert not foresight.expects(1.0, 2.0)
