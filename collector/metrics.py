@@ -119,7 +119,12 @@ FAMILIES: Final = (
         "Packets that were seen and put into no flow, by reason: table_full, ring_full, malformed, fragment, "
         "icmp_control.",
     ),
-    Family("missed_bytes_total", "counter", ("reason",), "Bytes of these packets, by reason."),
+    Family(
+        "missed_bytes_total",
+        "counter",
+        ("reason",),
+        "Bytes of packets that were seen and put into no flow, by reason as flowatlas_collector_missed_packets_total.",
+    ),
     Family(
         "cycle_seconds_total",
         "counter",
