@@ -59,6 +59,7 @@ class Aside:
         self._needed = {NEEDED[name] for name in names if name in NEEDED}
         self._folder = folder
         self._linked: set[Path] = set()
+        self._begun: dict[str, Process] = {}
         self.addresses = {name: f"127.0.0.1:{free_port()}" for name in sorted(self._needed)}
         """Where each serves its metrics, as host:port."""
 
@@ -72,6 +73,8 @@ class Aside:
         if OVERFULL in self._needed:
             options = ("--bus", f"file://{self._folder / OVERFULL}", "--source", "ebpf", "--interval", "20")
             self._collector(stack, up, OVERFULL, *options, config="table_flows: 1024")
+        for name, process in self._begun.items():
+            wait_for(f"http://{self.addresses[name]}/metrics", process)
         self._spoil(up)
 
     def go_on(self, stack: ExitStack, up: Running) -> None:
@@ -81,13 +84,14 @@ class Aside:
             _pile_up(self._folder / BEHIND)
             self._pipeline(stack, BEHIND, str(up.lab.manifests), "lake_maintain_s: 0")
 
-    def servers(self) -> Iterator[str]:
-        """What `flowatlas status` is to be asked of."""
-        for name, address in self.addresses.items():
-            if name == FORGETFUL:
-                yield f"--server=http://{address}"
-            elif name != BEHIND:
-                yield f"--collector=http://{address}"
+    def asked(self, server: str) -> Iterator[tuple[str, ...]]:
+        """What `flowatlas status` is given, a tuple a question; `server` is the run's pipeline, as host:port."""
+        collectors = [
+            f"--collector=http://{self.addresses[name]}" for name in (CRAMPED, OVERFULL) if name in self._needed
+        ]
+        yield (f"--server=http://{server}", *collectors)
+        if FORGETFUL in self._needed:
+            yield (f"--server=http://{self.addresses[FORGETFUL]}",)
 
     def _spoil(self, up: Running) -> None:
         """Put garbage on the bus of the forgetful pipeline, and what the run's nodes have sent but for a batch each."""
@@ -114,9 +118,8 @@ class Aside:
         config.write_text(f"pipeline:\n  {setting}\n")
         options = ("--bus", f"file://{self._folder / name}", "--state", state, "--listen", address)
         log = self._folder / f"{name}.log"
-        process = stack.enter_context(flowatlas(f"pipeline {name}", log, "pipeline", *options, "--config", str(config)))
-        if name == FORGETFUL:
-            wait_for(f"http://{address}/metrics", process)
+        process = flowatlas(f"pipeline {name}", log, "pipeline", *options, "--config", str(config))
+        self._begun[name] = stack.enter_context(process)
 
     def _collector(
         self, stack: ExitStack, up: Running, name: str, *options: str, config: str, before: tuple[str, ...] = ()
@@ -128,8 +131,7 @@ class Aside:
         where = ("--netns", str(node.netns), "--proc", str(node.proc), "--metrics", self.addresses[name])
         command = flowatlas("", Path(), "collect", "--node", name, *where, *options, "--config", str(settings)).command
         process = Process(f"collector {name}", [*before, *command], self._folder / f"{name}.log")
-        stack.enter_context(process)
-        wait_for(f"http://{self.addresses[name]}/metrics", process)
+        self._begun[name] = stack.enter_context(process)
 
     def _cramped(self, stack: ExitStack, up: Running) -> None:
         """In mounts of its own, of which one is the disk: its content goes with the collector."""

@@ -31,6 +31,7 @@ SILENCE_S: Final = 150.0
 PATIENCE_S: Final = 120.0
 """Some things are judged half a minute of traffic later: whether session affinity was kept."""
 MEANWHILE_S: Final = 5.0
+FEW: Final = 6
 PRICES: Final = "currency: EUR\nper_gigabyte:\n  cross_zone: {egress: 10, ingress: 10}\n"
 """A thousand times what clouds take, so that some megabytes are a bill."""
 
@@ -71,7 +72,7 @@ def run(options: Options, names: Sequence[str]) -> list[Notice]:
         progress.step(f"{CALM_S:.0f} s of ordinary traffic")
         misdeeds = [MISDEEDS[name] for name in names if name in MISDEEDS]
         up.lab.traffic(CALM_S, firing.look, [misdeed.traffic for misdeed in misdeeds if misdeed.is_usual])
-        progress.step(f"misdeeds, for {options.duration_s:.0f} s: {', '.join(names)}")
+        progress.step(f"misdeeds, for {options.duration_s:.0f} s: {_told_of(names)}")
         before = [trouble.misdeed for trouble in troubles if firing.has(trouble)]
         up.lab.misbehave(misdeeds)
         aside.go_on(stack, up)
@@ -158,10 +159,10 @@ def _hold_still(pipeline: Process, firing: _Firing, trouble: Trouble) -> None:
 
 def _findings(command: str, up: Running, aside: Aside) -> list[dict[str, Any]]:
     """What `flowatlas doctor` or `status` says of the run, and of what is aside, as JSON."""
-    server = f"--server=http://{up.listen.pipeline}"
     if command == "doctor":
+        server = f"--server=http://{up.listen.pipeline}"
         return _asked(command, server, "--state", str(up.lab.manifests), "--lake", str(up.lake))
-    return [finding for each in (server, *aside.servers()) for finding in _asked(command, each)]
+    return [finding for question in aside.asked(up.listen.pipeline) for finding in _asked(command, *question)]
 
 
 def _asked(command: str, *arguments: str) -> list[dict[str, Any]]:
@@ -220,6 +221,10 @@ def queries(panel: Panel) -> Iterator[tuple[str, bool]]:
         raise KeyError(f"{panel.dashboard} has no panel {panel.title!r}")
     for target in found[0]["targets"]:
         yield substitute(target["expr"], values), bool(target.get("instant"))
+
+
+def _told_of(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= FEW else f"{len(names)} of them at once"
 
 
 def _windows() -> str:

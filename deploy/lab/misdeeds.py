@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from . import slow_links
+from .deed import Deed, rules
 from .objects import Cluster, Pod
 from .plan import Fields, Plan, direct
 from .programs import API_HOST
@@ -22,15 +24,6 @@ MANY: Final = 120
 FOREIGN: Final = 20_000
 ABROAD: Final = "192.0.2.80"
 TUNNELLED: Final = "10.99.0"
-
-
-@dataclass(frozen=True, slots=True)
-class Deed:
-    """A command in the network namespace of a node (`where` is its name) or a pod (NAMESPACE/POD)."""
-
-    where: str
-    command: tuple[str, ...]
-    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +43,9 @@ def _nothing(cluster: Cluster) -> Iterator[Deed]:
     yield from ()
 
 
-def _rules(where: str, name: str, chain: str) -> Deed:
-    return Deed(where, ("nft", "-f", "-"), f"table ip misdeed-{name} {{\n chain rules {{\n {chain}\n }}\n}}\n")
-
-
 def _everywhere(cluster: Cluster, name: str, chain: str) -> Iterator[Deed]:
     for node in cluster.nodes:
-        yield _rules(node.name, name, chain)
+        yield rules(node.name, name, chain)
 
 
 def _no_endpoints(p: Plan) -> None:
@@ -89,7 +78,7 @@ def _dns_broken(p: Plan) -> None:
 def _dns_drop(cluster: Cluster) -> Iterator[Deed]:
     pod = _database(cluster)
     chain = "type filter hook forward priority filter - 20; "
-    yield _rules(pod.node, "dns-broken", f"{chain} ip saddr {pod.address} udp dport 53 drop")
+    yield rules(pod.node, "dns-broken", f"{chain} ip saddr {pod.address} udp dport 53 drop")
 
 
 def _dns_bypass(p: Plan) -> None:
@@ -150,7 +139,7 @@ def _refused(p: Plan) -> None:
 def _closed(cluster: Cluster) -> Iterator[Deed]:
     pod = _database(cluster)
     chain = "type nat hook prerouting priority dstnat; tcp dport 5432 redirect to :9"
-    yield _rules(f"{pod.namespace}/{pod.name}", "refused", chain)
+    yield rules(f"{pod.namespace}/{pod.name}", "refused", chain)
 
 
 def _silent(p: Plan) -> None:
@@ -162,7 +151,7 @@ def _silent(p: Plan) -> None:
 def _swallowed(cluster: Cluster) -> Iterator[Deed]:
     node = cluster.nodes[1]
     chain = "type filter hook forward priority filter + 20; tcp dport 8081 drop"
-    yield _rules(node.name, "allowed-dropped", chain)
+    yield rules(node.name, "allowed-dropped", chain)
 
 
 def _uploads(p: Plan) -> None:
@@ -177,7 +166,7 @@ def _lossy(cluster: Cluster) -> Iterator[Deed]:
         f"type filter hook forward priority filter + 20; ip daddr {there.address} tcp dport 9000 "
         "meta length > 1000 numgen random mod 5 == 0 drop"
     )
-    yield _rules(cluster.nodes[0].name, "retransmits", chain)
+    yield rules(cluster.nodes[0].name, "retransmits", chain)
 
 
 def _cross_zone(p: Plan) -> None:
@@ -242,7 +231,7 @@ def _first_country(p: Plan) -> None:
 
 def _abroad(cluster: Cluster) -> Iterator[Deed]:
     chain = f"type nat hook prerouting priority dstnat; ip daddr {ABROAD} dnat to {OUTSIDE_API}"
-    yield _rules("outside", "new-country", chain)
+    yield rules("outside", "new-country", chain)
 
 
 def _to_tunnel(p: Plan) -> None:
@@ -262,68 +251,13 @@ def _tunnel(cluster: Cluster) -> Iterator[Deed]:
     yield Deed("default/netshoot", ("ip", "-batch", "-"), "\n".join(lines))
 
 
-def _narrow(pod: Pod, name: str, rate: str, packets: str) -> Iterator[Deed]:
-    """The pod sends these packets, as nftables matches them, no faster than `rate`: they wait for one another."""
-    where = f"{pod.namespace}/{pod.name}"
-    lines = [
-        "qdisc add dev eth0 root handle 1: htb default 0",
-        f"class add dev eth0 parent 1: classid 1:10 htb rate {rate} burst 100 cburst 100 quantum 1500",
-        "qdisc add dev eth0 parent 1:10 handle 10: pfifo limit 5000",
-    ]
-    yield Deed(where, ("tc", "-batch", "-"), "\n".join(lines))
-    yield _rules(where, name, f"type filter hook output priority filter; {packets} meta priority set 1:10")
-
-
-def _asking(cluster: Cluster) -> Pod:
-    """A pod that asks DNS for nothing else."""
-    return next(pod for pod in cluster.pods_labelled("app-namespace", app="webapp") if pod.node == "node1")
-
-
-def _crowds_ask(p: Plan) -> None:
-    for at in p.times(12):
-        for _ in range(25):
-            p.add(_asking(p.cluster), "dns-slow", at, "lookup", host="webapp.app-namespace.svc.cluster.local")
-
-
-def _slow_answers(cluster: Cluster) -> Iterator[Deed]:
-    packets = f"ip daddr {_asking(cluster).address} udp sport 53"
-    for server in cluster.pods_labelled("kube-system", **{"k8s-app": "kube-dns"}):
-        yield from _narrow(server, "dns-slow", "8kbit", packets)
-
-
-def _crowds_connect(p: Plan) -> None:
-    target = p.service("app-namespace", "backend-service", 80, by_name=False)
-    for at in p.times(24):
-        for _ in range(10):
-            p.add(p.debugger, "connect-slow", at, "http", path="/bytes/10", **target)
-
-
-def _slow_accepts(cluster: Cluster) -> Iterator[Deed]:
-    for server in cluster.pods_labelled("app-namespace", app="backend"):
-        packets = "tcp sport 8080 tcp flags & (syn | ack) == syn | ack"
-        yield from _narrow(server, "connect-slow", "16kbit", packets)
-
-
-def _crowds_query(p: Plan) -> None:
-    client = p.cluster.pods_labelled("app-namespace", app="backend")[0]
-    target = p.service("production", "database-service", 5432, by_name=False)
-    for at in p.times(24):
-        for _ in range(10):
-            p.add(client, "round-trip-slow", at, "echo", sizes=[4000], **target)
-
-
-def _slow_results(cluster: Cluster) -> Iterator[Deed]:
-    for server in cluster.pods_labelled("production", app="database"):
-        yield from _narrow(server, "round-trip-slow", "1mbit", "tcp sport 5432")
-
-
 def _foreign_frames(cluster: Cluster) -> Iterator[Deed]:
     """Frames of an EtherType for experiments (IEEE 802), which the node's bridge takes and forgets."""
     (asking,) = cluster.pods_labelled("production", app="reports")
     node = next(node for node in cluster.nodes if node.name == asking.node)
     chain = "type filter hook prerouting priority filter; ether type 0x88b5 drop"
-    rules = f"table bridge misdeed-unseen {{\n chain rules {{\n {chain}\n }}\n}}\n"
-    yield Deed(node.name, ("nft", "-f", "-"), rules)
+    table = f"table bridge misdeed-unseen {{\n chain rules {{\n {chain}\n }}\n}}\n"
+    yield Deed(node.name, ("nft", "-f", "-"), table)
     frame = bytes.fromhex(node.bridge_mac.replace(":", "")) + bytes.fromhex(asking.mac.replace(":", "")) + b"\x88\xb5"
     program = (
         f"import socket\ns = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)\ns.bind(('eth0', 0))\n"
@@ -375,20 +309,23 @@ MISDEEDS: Final = {
         Misdeed("pod-errors", "a pod's own tunnel has a peer that cannot be reached", _to_tunnel, _tunnel),
         Misdeed("new-country", "a pod begins to send to a country where nothing was sent", _first_country, _abroad),
         Misdeed(
-            "dns-slow", "answers of DNS to a pod that asks in crowds pass a narrow link", _crowds_ask, _slow_answers
+            "dns-slow",
+            "answers of DNS to a pod that asks in crowds pass a narrow link",
+            slow_links.crowds_ask,
+            slow_links.slow_answers,
         ),
         Misdeed(
             "connect-slow",
             "a Service's endpoints accept crowds of clients over a narrow link",
-            _crowds_connect,
-            _slow_accepts,
+            slow_links.crowds_connect,
+            slow_links.slow_accepts,
             is_usual=True,
         ),
         Misdeed(
             "round-trip-slow",
             "a database's answers pass a narrow link, where they wait for one another",
-            _crowds_query,
-            _slow_results,
+            slow_links.crowds_query,
+            slow_links.slow_results,
             is_usual=True,
         ),
         Misdeed(
