@@ -19,6 +19,7 @@ want promtool prometheus
 want tmux tmux
 want zsh zsh
 want fish fish
+want strace strace
 want java default-jre-headless
 want mvn maven
 command -v clang >/dev/null 2>&1 || want clang-14 clang-14
