@@ -38,7 +38,8 @@ POLL_MESSAGES: Final = 2_000
 FETCH_LEAST_BYTES: Final = 1024 * 1024
 FETCH_WAIT_MS: Final = 200
 """A broker answers when it has so many bytes, or after so long. An answer with the first message that comes would have
-every step of the engine bring one or two, and a step costs much the same whether it brings one or a hundred."""
+every step of the engine bring one or two, and a step costs much the same whether it brings one or a hundred. Without a
+group (the cluster's state, whoever watches) there are few messages, and somebody waits for each."""
 MAX_RESPONSE_BYTES: Final = 64 * 1024 * 1024
 CONNECT_SECONDS: Final = 5.0
 ANSWER_SECONDS: Final = 10.0
@@ -95,7 +96,7 @@ class KafkaReader:
                 auto_offset_reset="earliest",
                 fetch_max_bytes=FETCH_BYTES,
                 max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
-                fetch_min_bytes=FETCH_LEAST_BYTES,
+                fetch_min_bytes=1 if self._group is None else FETCH_LEAST_BYTES,
                 fetch_max_wait_ms=FETCH_WAIT_MS,
                 max_poll_records=POLL_MESSAGES,
                 receive_message_max_bytes=MAX_RESPONSE_BYTES,
