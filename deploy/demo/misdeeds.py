@@ -281,7 +281,7 @@ TROUBLES: Final = {
             "many-series",
             "FlowatlasSeriesFolded",
             {"family": "flows/conversations"},
-            Panel("pipeline-health", "Series exposed", {"family": "flows/conversations"}),
+            None,
         ),
         Trouble(
             "bus-lag",

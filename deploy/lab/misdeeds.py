@@ -23,7 +23,7 @@ LARGE: Final = 4_000_000
 MANY: Final = 120
 FOREIGN: Final = 20_000
 ABROAD: Final = "192.0.2.80"
-TUNNELLED: Final = "10.99.0"
+TUNNELLED: Final = "10.250.0"
 
 
 @dataclass(frozen=True, slots=True)
