@@ -102,6 +102,21 @@ class BatchLedger:
             counts[node] += settled
         return counts
 
+    def track(self, node: str, table: str) -> list[list[Any]]:
+        """What has come of one table of one node: of each epoch its number, how many were given up, and intervals."""
+        return [
+            [number, epoch.given_up, [list(pair) for pair in zip(epoch.starts, epoch.ends, strict=True)]]
+            for number, epoch in self._tracks.get((node, table), {}).items()
+        ]
+
+    def put(self, node: str, table: str, number: int, given_up: int, intervals: list[list[int]]) -> None:
+        """Take up an epoch that another ledger's `track` told of."""
+        self._tracks.setdefault((node, table), OrderedDict())[number] = _Epoch(intervals, given_up)
+
+    def drop(self, node: str, table: str) -> None:
+        """Forget a table of a node: another ledger has it."""
+        self._tracks.pop((node, table), None)
+
     def to_dict(self) -> dict[str, Any]:
         """Everything that is known, as plain values fit for JSON."""
         return {

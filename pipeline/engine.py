@@ -20,11 +20,12 @@ from typing import Final
 from collector.schema import TABLES
 
 from .aggregate.samples import Samples
-from .bus import Reader
+from .bus import GroupReader, Reader
 from .config import PipelineConfig
 from .decode import Rows
 from .errors import TransientError
 from .geo import Geo
+from .handover import HandOver
 from .intake import Intake
 from .outputs.lake import Lake
 from .outputs.live import LiveTail
@@ -78,6 +79,7 @@ class Engine:
         geo: Geo | None = None,
         folder: SnapshotFolder | None = None,
         turn: Callable[[], None] = lambda: None,
+        member: str = "",
     ) -> None:
         self.ready = threading.Event()
         """Set once the state is loaded and the bus has answered."""
@@ -91,6 +93,14 @@ class Engine:
         self._intake = Intake(self._meters, config.lateness_s)
         self._stages = Stages(config, state, self._meters, lake, prices, live, geo)
         self._snapshots = Snapshots(folder, self._stages, self._intake, self._meters) if folder is not None else None
+        self._group: GroupReader | None = None
+        """The reader, where partitions change hands and snapshots say how far we are."""
+        if folder is not None and isinstance(reader, GroupReader) and reader.is_shared:
+            self._group = reader
+            self._hand_over = HandOver(member, self._intake, self._meters)
+            reader.attend(self._hand_over)
+        self._is_torn = False
+        """Whether some rows of the history may be in its tables of which no snapshot knows yet."""
         self._is_reading = False
         self._shown: list[Samples] = []
         """What readers of /metrics see, where a snapshot has it."""
@@ -128,6 +138,8 @@ class Engine:
         that has moved on without us lets us commit again only after a poll.
         """
         began_s = time.monotonic()  # what was on the bus by now is applied before what waits for it goes on
+        if self._is_torn:
+            self.publish()
         self._set_aside()
         if self._lake is not None and self._lake.held_rows >= self._config.lake_flush_rows:
             self._write_history(self._lake)
@@ -140,6 +152,8 @@ class Engine:
             self._has_uncommitted |= bool(messages)
             for chunk in self._intake.take(messages):
                 self._stages.apply(chunk)
+            if self._group is not None and self._group.is_leaving:
+                self.publish()  # what we have counted is ours, and others go on behind it
         self._stages.release(began_s)
         if time.monotonic() - self._published_at >= self._config.window_s:
             self.publish()
@@ -205,19 +219,38 @@ class Engine:
         """Put everything that is counted on disk; where that fails, what was shown stays shown, and that it fails."""
         try:
             self._set_aside()
-            snapshots.take(self._reader.places(), self._due_history())
+            if self._group is None:
+                snapshots.take(self._reader.places(), self._due_history())
+            else:
+                self._settle_in_group(snapshots, self._group)
         except TransientError:
             self._publication.publish([*self._shown, snapshots.failing(is_failing=True)])
             raise
         self._has_uncommitted = False
-        self._hint()
+        if self._group is None:
+            self._hint()
+
+    def _settle_in_group(self, snapshots: Snapshots, group: GroupReader) -> None:
+        """The group agrees to a snapshot that has the rows of the history, which are then written without applying any
+        more: so what the tables have never lies beyond what the group has agreed to."""
+        if not self._is_torn:
+            snapshots.take(self._reader.places(), agree=group.settle)
+        write_history = self._due_history()
+        if write_history is not None:
+            self._is_torn = True
+            snapshots.take(self._reader.places(), write_history)
+            self._is_torn = False
 
     def _take_up(self) -> None:
         """Go on from the last snapshot, where there is one, and let readers see it."""
         if self._snapshots is None:
             log.info("metrics begin at zero: there is no pipeline.snapshot, so a restart counts at least once")
-        elif self._snapshots.take_up(self._lake.committed() if self._lake is not None else None):
+        elif self._snapshots.take_up(self._lake.committed() if self._lake is not None else None, self._agreed):
             self.publish()
+
+    def _agreed(self) -> int | None:
+        """The last of our snapshots from which the group goes on."""
+        return self._hand_over.settled_in(self._group.notes()) if self._group is not None else None
 
     def _start_reading(self) -> None:
         places = self._snapshots.places if self._snapshots is not None else None

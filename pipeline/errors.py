@@ -9,5 +9,9 @@ class TransientError(Exception):
     """It may go through later: retry with back-off."""
 
 
+class OustedError(Exception):
+    """Others go on from what was settled last, so what came after it counts for nothing: go on from there too."""
+
+
 class PermanentError(Exception):
     """It will not go through: stop."""

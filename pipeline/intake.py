@@ -12,13 +12,13 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from collector.schema import BatchError
 
 from .batches import BatchLedger
-from .bus import Message
+from .bus import Message, Partition
 from .decode import Opened, Rows, merged, open_batch
 from .outputs.meters import Meters
 from .watermarks import Watermarks
@@ -46,6 +46,8 @@ class Intake:
         self._chunk_rows = chunk_rows
         self._ledger = BatchLedger()
         self._watermarks = Watermarks(lateness_s)
+        self._homes: dict[tuple[str, str], Partition] = {}
+        """The partition that a node's table came from last."""
         meters.duplicates, meters.late = self._ledger.duplicates, self._ledger.late
         self._warned_at: dict[str, float] = {}
 
@@ -64,13 +66,35 @@ class Intake:
 
     def state(self) -> dict[str, Any]:
         """Which batches have come, as plain values."""
-        return {**self._ledger.to_dict(), "event_times": self._watermarks.state()}
+        homes = [[*key, *partition] for key, partition in self._homes.items()]
+        return {**self._ledger.to_dict(), "event_times": self._watermarks.state(), "homes": homes}
 
     def restore(self, values: Mapping[str, Any]) -> None:
         """Take up which batches have come."""
         self._ledger = BatchLedger.from_dict(values)
         self._watermarks.restore(values["event_times"])
+        self._homes = {(node, table): (topic, number) for node, table, topic, number in values.get("homes", [])}
         self._meters.duplicates, self._meters.late = self._ledger.duplicates, self._ledger.late
+
+    def tracks(self, partition: Partition) -> list[list[Any]]:
+        """Which batches have come from a partition: node, table, and what the ledger has of each epoch."""
+        homes = [key for key, home in self._homes.items() if home == partition]
+        return [[*key, *epoch] for key in homes for epoch in self._ledger.track(*key)]
+
+    def keep(self, partitions: Collection[Partition]) -> None:
+        """Forget what came from others: somebody else goes on with them."""
+        for key in [key for key, home in self._homes.items() if home not in partitions]:
+            del self._homes[key]
+            self._ledger.drop(*key)
+
+    def take_over(self, partition: Partition, tracks: list[list[Any]]) -> None:
+        """Remember of a partition what another reader's `tracks` told, and nothing else."""
+        for key in [key for key, home in self._homes.items() if home == partition]:
+            del self._homes[key]
+            self._ledger.drop(*key)
+        for node, table, *epoch in tracks:
+            self._homes[node, table] = partition
+            self._ledger.put(node, table, *epoch)
 
     def watermark(self) -> int | None:
         """Event time up to which everything is taken to be here, in ns; None where nothing comes."""
@@ -112,6 +136,7 @@ class Intake:
         is_new = [self._ledger.accept(name) for name in rows.names]
         for accepted, message, name, times in zip(is_new, messages, rows.names, rows.times(), strict=True):
             if accepted:
+                self._homes[name.node, name.table] = message.topic, message.partition
                 arrival = self._watermarks.see((message.topic, message.partition), times, now_ns)
                 self._meters.arrived(name.node, arrival.late_rows, is_ahead=arrival.is_ahead)
         return rows if all(is_new) else rows.only(is_new)

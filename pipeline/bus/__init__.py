@@ -5,9 +5,9 @@ A reader gives bytes and positions; it judges nothing. `pipeline.engine` is the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from ..errors import ConfigError
 from .share import Share
@@ -28,6 +28,9 @@ class Message:
     origin: str = field(default="", compare=False)
     """Where to look: the segment's path, or topic/partition/offset. For logs and quarantine."""
 
+
+Partition = tuple[str, str]
+"""Topic and partition, as messages have them."""
 
 Places = dict[str, dict[str, Any]]
 """By topic and partition: the place where reading goes on, in plain values fit for JSON."""
@@ -68,6 +71,40 @@ class Reader(Protocol):
         """Close; safe to call twice."""
 
 
+class Holder(Protocol):
+    """Who applies what a member of a group polls."""
+
+    def note(self, partition: Partition, version: int) -> str:
+        """What the next holder of a partition is told, where our snapshot `version` has it."""
+
+    def take_over(self, notes: Mapping[Partition, str], ours: Collection[Partition]) -> None:
+        """From now on these partitions are ours; `ours` among them are where we left them."""
+
+
+@runtime_checkable
+class GroupReader(Reader, Protocol):
+    """A reader to whom partitions may come, and from whom they may go, at any poll."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether they do."""
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether partitions go at the next poll, so that what was polled of them has to be settled first."""
+
+    def attend(self, holder: Holder) -> None:
+        """Hand partitions over with the holder's notes. `poll` raises OustedError where some went unsettled."""
+
+    def notes(self) -> Mapping[Partition, str]:
+        """What was settled last beside the offset of each partition. Needs no `start`; raises TransientError."""
+
+    def settle(self, version: int) -> None:
+        """Let snapshot `version`, which has everything polled, be what others go on from.
+
+        Raises OustedError where they already go on from an earlier one, TransientError where it is not known yet."""
+
+
 def open_reader(
     url: str,
     group: str | None,
@@ -91,6 +128,9 @@ def open_reader(
         return FileReader(url, group, topics)
     if scheme == "kafka":
         from .kafka import KafkaReader
+        from .kafka_group import KafkaMember
 
+        if group is not None and share is None:
+            return KafkaMember(url, group, topics, options)
         return KafkaReader(url, group, topics, options, share)
     raise ConfigError(f"bus: {url!r} is neither file://DIR nor kafka://HOST:PORT[,HOST:PORT]")

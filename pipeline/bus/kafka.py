@@ -45,6 +45,8 @@ CONNECT_SECONDS: Final = 5.0
 ANSWER_SECONDS: Final = 10.0
 RECONNECT_MS: Final = 2_000
 """The longest wait of the client before it dials a broker again."""
+SESSION_SECONDS: Final = 9.0
+"""A member of a group that is not heard of for so long is given up, and its partitions go to others."""
 SHARE_SECONDS: Final = 30.0
 """New partitions of a fixed share are found this late at most."""
 
@@ -88,38 +90,48 @@ class KafkaReader:
         self._told = {p: at for p, at in offsets_of(places or {}).items() if not self._share or self._share.takes(p[1])}
         self._behind = dict(self._told)
         try:
-            self._consumer = KafkaConsumer(
-                bootstrap_servers=self._servers,
-                group_id=self._group,
-                client_id="flowatlas-pipeline",
-                enable_auto_commit=False,
-                auto_offset_reset="earliest",
-                fetch_max_bytes=FETCH_BYTES,
-                max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
-                fetch_min_bytes=1 if self._group is None else FETCH_LEAST_BYTES,
-                fetch_max_wait_ms=FETCH_WAIT_MS,
-                max_poll_records=POLL_MESSAGES,
-                receive_message_max_bytes=MAX_RESPONSE_BYTES,
-                metadata_max_age_ms=30_000,
-                partition_assignment_strategy=(RangePartitionAssignor,),
-                bootstrap_timeout_ms=int(CONNECT_SECONDS * 1000),
-                metrics_enabled=False,
-                **self._options,
-            )
+            self._consumer = self._connected()
             if self._share is None:
-                self._consumer.subscribe(self._topics, listener=_GivenPartitions(self._go_on, self._let_go))
+                listener = _GivenPartitions(self._go_on, self._let_go, self._lose)
+                self._consumer.subscribe(self._topics, listener=listener)
         except (*_REFUSED, kafka_errors.KafkaConfigurationError) as error:
             raise ConfigError(f"bus: {','.join(self._servers)}: {error}") from error
         except (kafka_errors.KafkaError, OSError) as error:
             raise TransientError(f"bus: no broker answers at {','.join(self._servers)}: {error}") from error
 
+    def _connected(self) -> Any:
+        return KafkaConsumer(
+            bootstrap_servers=self._servers,
+            group_id=self._group,
+            client_id="flowatlas-pipeline",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            fetch_max_bytes=FETCH_BYTES,
+            max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
+            fetch_min_bytes=1 if self._group is None else FETCH_LEAST_BYTES,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
+            max_poll_records=POLL_MESSAGES,
+            receive_message_max_bytes=MAX_RESPONSE_BYTES,
+            metadata_max_age_ms=30_000,
+            partition_assignment_strategy=(RangePartitionAssignor,),
+            session_timeout_ms=int(SESSION_SECONDS * 1000),
+            heartbeat_interval_ms=int(SESSION_SECONDS * 1000 / 6),
+            bootstrap_timeout_ms=int(CONNECT_SECONDS * 1000),
+            metrics_enabled=False,
+            **self._options,
+        )
+
     def poll(self, timeout_s: float) -> list[Message]:
         """New messages of the partitions that the group gave us, about FETCH_BYTES at most."""
-        with _sorted_errors():
+        with sorted_errors():
             self._take_share()
-            records = self._consumer.poll(timeout_ms=int(timeout_s * 1000))
+            records = self._polled(timeout_s)
         self._behind |= {partition: batch[-1].offset + 1 for partition, batch in records.items()}
         return [_message(record) for batch in records.values() for record in batch]
+
+    def _polled(self, timeout_s: float) -> Mapping[TopicPartition, list[Any]]:
+        records: Mapping[TopicPartition, list[Any]] = self._consumer.poll(timeout_ms=int(timeout_s * 1000))
+        return records
 
     def _take_share(self) -> None:
         """Find the partitions of our share, those that have come since among them."""
@@ -163,9 +175,13 @@ class KafkaReader:
         for partition in partitions:
             self._behind.pop(partition, None)
 
+    def _lose(self, partitions: Iterable[TopicPartition]) -> None:
+        """The group has given these to others already."""
+        self._let_go(partitions)
+
     def mark(self) -> object:
         """The offsets behind everything polled."""
-        with _sorted_errors():
+        with sorted_errors():
             mine = self._consumer.assignment()
             return {p: self._consumer.position(p, timeout_ms=int(ANSWER_SECONDS * 1000)) for p in mine}
 
@@ -177,7 +193,7 @@ class KafkaReader:
         self._aside.flush()
         if self._group is None:
             return
-        with _sorted_errors():
+        with sorted_errors():
             offsets = None
             if mark is not None:
                 told = cast("dict[TopicPartition, int | None]", mark)
@@ -187,7 +203,7 @@ class KafkaReader:
 
     def caught_up(self) -> bool:
         """Whether we stand at the end of all our partitions; False until the group has given us any or none."""
-        with _sorted_errors():
+        with sorted_errors():
             mine: set[TopicPartition] = self._consumer.assignment()
             if not mine:
                 if self._share is not None:
@@ -231,10 +247,14 @@ class _GivenPartitions(ConsumerRebalanceListener):  # type: ignore[misc]  # kafk
     """Tells of the partitions that the group gives us and takes from us."""
 
     def __init__(
-        self, given: Callable[[Iterable[TopicPartition]], None], taken: Callable[[Iterable[TopicPartition]], None]
+        self,
+        given: Callable[[Iterable[TopicPartition]], None],
+        taken: Callable[[Iterable[TopicPartition]], None],
+        lost: Callable[[Iterable[TopicPartition]], None],
     ) -> None:
         self._given = given
         self._taken = taken
+        self._lost = lost
 
     def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """What was polled is ours to apply; where to go on is not."""
@@ -243,6 +263,10 @@ class _GivenPartitions(ConsumerRebalanceListener):  # type: ignore[misc]  # kafk
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Read them from the right place on."""
         self._given(assigned)
+
+    def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
+        """They were taken while we were not heard of."""
+        self._lost(lost)
 
 
 def offsets_of(places: Places) -> dict[TopicPartition, int]:
@@ -289,7 +313,7 @@ def _message(record: Any) -> Message:
 
 
 @contextmanager
-def _sorted_errors() -> Iterator[None]:
+def sorted_errors() -> Iterator[None]:
     """The client's errors by what the caller can do about them."""
     try:
         yield

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import PermanentError
+from ..errors import OustedError, PermanentError
 from . import Subparsers, settings
 from .kafka_access import kafka_options
 
@@ -88,7 +88,7 @@ def serve(
     from collector.progress import Progress
     from collector.webguard import WebGuard
 
-    from ..bus import open_reader
+    from ..bus import GroupReader, open_reader
     from ..bus.share import parse_share
     from ..engine import TOPICS, Engine
     from ..geo import load_geo
@@ -99,7 +99,7 @@ def serve(
     from ..outputs.prometheus import PrometheusServer
     from ..outputs.publication import Publication
     from ..prices import load_prices
-    from ..snapshots.folder import SnapshotFolder
+    from ..snapshots.folder import SnapshotFolder, member_of
     from ..state import open_state
 
     pl.Config.set_engine_affinity("in-memory")  # a poll's rows are at hand: to pass them on in pieces costs a fifth
@@ -107,14 +107,10 @@ def serve(
         signal.signal(number, lambda *_: stop.set())
     options = kafka_options(config.bus, file)
     share = parse_share(config.partitions, os.environ)
-    reader = open_reader(config.bus, config.group, TOPICS, options, share)
     publication = Publication()
     ordinal = share.ordinal if share is not None else 0
-    app = f"{config.group}/{ordinal}" if config.snapshot is not None else None
-    lake = None
     care: AbstractContextManager[object] = nullcontext()
     if config.lake is not None:
-        lake = Lake(config.lake, app=app, options=parse_options(config.lake_options))
         parse_keep(config.lake_keep)
         if config.lake_maintain_s and ordinal == 0:  # one member of a group does it for all
             command = Upkeep.command_of(config.lake, config.lake_options, config.lake_keep, config.lake_readers_h)
@@ -123,15 +119,29 @@ def serve(
     geo = load_geo(config.geo) if config.geo else None
     prices = load_prices(config.prices) if config.prices is not None else None
     live = LiveTail() if config.is_live else None
-    folder = SnapshotFolder(config.snapshot, config.group, ordinal) if config.snapshot is not None else None
     progress = Progress()
-    engine = Engine(config, reader, state, publication, lake, prices, live, geo, folder, progress.turn)
+
+    def engine_of() -> Engine:
+        """One that goes on from the last snapshot."""
+        reader = open_reader(config.bus, config.group, TOPICS, options, share)
+        folder, member = None, str(ordinal)
+        if config.snapshot is not None:
+            folder = SnapshotFolder(config.snapshot, config.group, ordinal)
+            if isinstance(reader, GroupReader):
+                member = member_of(config.snapshot, config.group)
+        lake = None
+        if config.lake is not None:
+            app = f"{config.group}/{member}" if folder is not None else None
+            lake = Lake(config.lake, app=app, options=parse_options(config.lake_options))
+        return Engine(config, reader, state, publication, lake, prices, live, geo, folder, progress.turn, member)
+
+    engine = engine_of()
     more = {PATH: live.answer} if live is not None else {}
     guard = WebGuard(config.web_config) if config.web_config else None
     server = PrometheusServer(
         config.listen_address,
         publication,
-        engine.ready.is_set,
+        lambda: engine.ready.is_set(),
         more=more,
         guard=guard,
         is_alive=progress.is_going,
@@ -141,7 +151,12 @@ def serve(
         if tell is not None:
             tell(server.address[1])
         try:
-            return engine.run(stop)
+            while True:
+                try:
+                    return engine.run(stop)
+                except OustedError as error:
+                    log.warning("%s; going on from the last snapshot", error)
+                    engine = engine_of()
         except PermanentError as error:
             log.error("%s", error)  # noqa: TRY400 - what the bus said is enough, a traceback tells nothing more
             return 1

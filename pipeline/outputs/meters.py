@@ -146,6 +146,10 @@ class Meters:
             self._gaps[(node,)] += max(0, count - self._missing.get(node, 0))
         self._missing = dict(by_node)
 
+    def known_missing(self, by_node: Mapping[str, int]) -> None:
+        """How many are missing now, where whoever missed them has counted them."""
+        self._missing = dict(by_node)
+
     def samples(self, series: int) -> list[Samples]:
         """All self metrics; `series` is how many series of flow and counter metrics are exposed."""
         newest: dict[tuple[str, ...], float] = {

@@ -8,10 +8,12 @@ and on disk, and of two writers' files those of the later writer count.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import logging
 import os
 import re
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +46,22 @@ class Version:
         return f"{self.writer:010d}-{self.number:010d}.{kind}"
 
 
+def member_of(root: Path, group: str) -> str:
+    """The name of the member of a group whose snapshots are here: made up at the first call. Raises ConfigError."""
+    path = root / group / "0" / "member"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            new = path.with_name(f"member.{os.getpid()}")
+            new.write_text(secrets.token_hex(4))
+            with contextlib.suppress(FileExistsError):
+                os.link(new, path)
+            new.unlink()
+        return path.read_text()
+    except OSError as error:
+        raise ConfigError(f"pipeline.snapshot: {path}: {error.strerror or error}") from error
+
+
 class SnapshotFolder:
     """The snapshots of one member of one group. `open`, `load`, then `prepare` and `promote` in turn."""
 
@@ -74,6 +92,10 @@ class SnapshotFolder:
         except OSError as error:
             self.close()
             raise ConfigError(f"pipeline.snapshot: {self._path}: {error.strerror or error}") from error
+
+    def has_prepared(self) -> bool:
+        """Whether there is one of which the folder alone does not tell whether it counts."""
+        return any(kind == "prepared" for _, kind in self._found())
 
     def load(self, in_history: int | None = None) -> Content | None:
         """The content of the last snapshot that counts and can be read; None where there is none.

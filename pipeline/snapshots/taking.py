@@ -39,13 +39,16 @@ class Snapshots:
         self._meters = meters
         self._last: dict[str, Any] = {}
 
-    def take_up(self, in_history: int | None = None) -> bool:
-        """Open the folder and go on from its last snapshot; whether there is one.
+    def take_up(self, in_history: int | None = None, agreed: Callable[[], int | None] = lambda: None) -> bool:
+        """Open the folder and go on from its last snapshot; whether there is one. `agreed` is asked for the last one
+        that others go on from, where the folder does not tell.
 
         Raises TransientError while another process has the folder, ConfigError where it cannot be used.
         """
         began = time.monotonic()
         self._folder.open()
+        if self._folder.has_prepared() and (last := agreed()) is not None:
+            in_history = max(last, in_history or 0)
         content = self._folder.load(in_history)
         if content is None:
             self._meters.refused_snapshots += self._folder.refused
@@ -61,8 +64,14 @@ class Snapshots:
         log.info("snapshot: taken up in %.2f s", time.monotonic() - began)
         return True
 
-    def take(self, places: Places, write_history: WriteHistory | None = None) -> None:
+    def take(
+        self,
+        places: Places,
+        write_history: WriteHistory | None = None,
+        agree: Callable[[int], None] = lambda _: None,
+    ) -> None:
         """Let everything until `places` count. Where nothing has changed since the last time, nothing is written.
+        `agree` is told the version once it is on disk, and lets it count for others.
 
         Raises TransientError where a disk refuses, PermanentError where another process has taken over.
         """
@@ -78,6 +87,7 @@ class Snapshots:
         held = {} if write_history is None else {"lake"}
         parts = {name: part for name, part in self._stages.kept().items() if name not in held}
         version = self._folder.prepare(Content(values, frames_of(parts)))
+        agree(version)
         if write_history is not None:
             write_history(version)
         self._folder.promote()

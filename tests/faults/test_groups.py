@@ -1,0 +1,191 @@
+"""Members of a consumer group that come, go, sleep past their session and die: what all have counted together is what
+was shipped, and so is the history, whoever had which partition when.
+
+FLOWATLAS_FAULTS=all is the storm of a minute, and zombies; without, a few of its events.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import polars as pl
+import pytest
+from kafka import KafkaProducer
+
+from collector.schema import Batch
+from pipeline.cli.main import main
+from pipeline.query import scan_flows
+from tests.faults.counts import IS_ALL, often, tell
+from tests.faults.members import SESSION_SECONDS, Member, counted, until
+from tests.kafka_broker import KafkaBroker
+from tests.pipeline.shipments import NOW, SECOND, batch, flow
+
+pytestmark = pytest.mark.kafka
+
+NODES: Final = {"node-a": "10.0.1.5", "node-b": "10.0.2.5", **{f"node-{i}": "10.0.1.5" for i in range(10)}}
+"""Each with the pod whose flows it ships. Only its own node tells of a pod's bytes, and only two of these are there."""
+PARTITIONS: Final = 6
+ROWS: Final = 20
+
+
+class Shipper(threading.Thread):
+    """Ships batches of all nodes, one in ten again some time later, as who was not answered does."""
+
+    def __init__(self, bootstrap: str, seed: int) -> None:
+        super().__init__(daemon=True)
+        self.rows = self.bytes = self.of_pods = self.batches = self.again = 0
+        self._producer: Any = KafkaProducer(bootstrap_servers=bootstrap, metrics_enabled=False)
+        self._random = random.Random(seed)
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        unanswered: list[Batch] = []
+        seq = 0
+        while not self._ended.wait(0.02):
+            for node, pod in NODES.items():
+                sizes = [self._random.randrange(1, 100_000) for _ in range(ROWS)]
+                one = batch(node, seq, [self._row(pod, number, size) for number, size in enumerate(sizes)])
+                self._send(one)
+                self.rows, self.batches, self.bytes = self.rows + ROWS, self.batches + 1, self.bytes + 3 * sum(sizes)
+                if not node[-1].isdigit():
+                    self.of_pods += 3 * sum(sizes)
+                if self._random.random() < 0.1:
+                    unanswered.append(one)
+            while len(unanswered) > 40:
+                self._again(unanswered)
+            seq += 1
+        while unanswered:
+            self._again(unanswered)
+        self._producer.flush(60)
+        self._producer.close()
+
+    def stop(self) -> None:
+        self._ended.set()
+        self.join()
+
+    def _again(self, unanswered: list[Batch]) -> None:
+        self._send(unanswered.pop(self._random.randrange(len(unanswered))))
+        self.again += 1
+
+    def _send(self, one: Batch) -> None:
+        self._producer.send(one.topic, key=one.key, value=one.value, headers=list(one.headers().items()))
+
+    def _row(self, pod: str, number: int, size: int) -> dict[str, Any]:
+        more = {"bytes": size, "reply_bytes": 2 * size, "flow_id": number, "start": NOW - SECOND, "time": NOW}
+        return flow(pod, "10.96.0.7", 5432, backend="10.0.2.7", **more)
+
+
+@pytest.fixture
+def broker() -> Iterator[KafkaBroker]:
+    with KafkaBroker(settings={"group.min.session.timeout.ms": "500"}) as broker:
+        bus = f"kafka://{broker.bootstrap}"
+        assert main(["topics", "create", "--bus", bus, "--partitions", str(PARTITIONS)]) == 0
+        yield broker
+
+
+@pytest.fixture
+def members(tmp_path: Path, broker: KafkaBroker) -> Iterator[list[Member]]:
+    bus = f"kafka://{broker.bootstrap}"
+    them = [Member(tmp_path / f"member-{i}", bus, tmp_path / "lake") for i in range(often(3, 6))]
+    try:
+        yield them
+    finally:
+        for member in them:
+            member.close()
+
+
+def reconcile(members: list[Member], shipper: Shipper, lake: Path) -> None:
+    """Let everybody who ever was come back, and hold what they say together against what was shipped."""
+    for member in members:
+        if member.is_asleep:
+            member.send(signal.SIGCONT)
+        if not member.is_running:
+            member.start()
+
+    until(lambda: all(member.served() for member in members), lambda: [member.log() for member in members])
+
+    def have_all() -> bool:
+        for member in members:
+            member.look()
+        return counted(members)["flowatlas_pipeline_rows_total"] >= shipper.rows
+
+    until(have_all, lambda: (counted(members), shipper.rows, [member.log() for member in members]))
+    until(
+        lambda: have_all() and counted(members)["flowatlas_pipeline_duplicate_batches_total"] >= shipper.again,
+        lambda: (counted(members), shipper.again),
+    )
+    logs = [member.log() for member in members]
+    for member in members:
+        member.send(signal.SIGTERM)
+    assert [member.ended() for member in members] == [0] * len(members), logs
+    told = counted(members)
+    history = scan_flows(lake).select(pl.len(), pl.sum("bytes", "reply_bytes")).collect().row(0)
+    account = {
+        "rows": (told["flowatlas_pipeline_rows_total"], history[0], shipper.rows),
+        "batches": (told["flowatlas_pipeline_batches_total"], shipper.batches),
+        "bytes": (sum(history[1:]), shipper.bytes),
+        "bytes of pods": (told["flowatlas_flow_bytes_total"], shipper.of_pods),
+        "again": (told["flowatlas_pipeline_duplicate_batches_total"], shipper.again),
+        "missing": (told["flowatlas_pipeline_missing_batches_total"], 0),
+    }
+    tell(f"{account}; ousted {sum(log.count('going on from the last snapshot') for log in logs)} times")
+    assert {what: set(values) for what, values in account.items() if len(set(values)) > 1} == {}
+    assert [member.fallen for member in members if member.fallen] == []
+    assert shipper.again > 0
+
+
+def test_a_storm_of_members_counts_every_batch_once(members: list[Member], broker: KafkaBroker, tmp_path: Path) -> None:
+    chance = random.Random(9)
+    shipper = Shipper(broker.bootstrap, seed=9)
+    shipper.start()
+    members[0].start()
+    members[1].start()
+    until(lambda: all(member.rows() for member in members[:2]), members[0].log)
+    for event in range(often(4, 30)):
+        member = chance.choice(members) if event else members[2]
+        if not member.is_running:
+            member.start()
+        elif member.is_asleep:
+            member.send(signal.SIGCONT)
+        else:
+            member.send(chance.choice((signal.SIGTERM, signal.SIGKILL, signal.SIGSTOP)))
+        ends = time.monotonic() + often(1, 2)
+        while time.monotonic() < ends:
+            for one in members:
+                one.look()
+            time.sleep(0.1)
+    shipper.stop()
+    reconcile(members, shipper, tmp_path / "lake")
+
+
+@pytest.mark.skipif(not IS_ALL, reason="its session has to run out: FLOWATLAS_FAULTS=all")
+def test_a_zombie_that_wakes_after_others_went_on_is_refused(
+    members: list[Member], broker: KafkaBroker, tmp_path: Path
+) -> None:
+    """It goes on from its last snapshot; what it counted after that is counted by its successor."""
+    shipper = Shipper(broker.bootstrap, seed=10)
+    zombie, successor = members[:2]
+    zombie.start()
+    shipper.start()
+    until(lambda: zombie.rows() > 0, zombie.log)
+    refused = "going on from the last snapshot"
+    for _ in range(10):  # one that sleeps just behind a snapshot has nothing to be refused
+        zombie.send(signal.SIGSTOP)
+        if not successor.is_running:
+            successor.start()
+        had, slept = successor.rows(), time.monotonic()
+        until(lambda: time.monotonic() - slept > 2 * SESSION_SECONDS and successor.rows() > had, successor.log)  # noqa: B023
+        zombie.send(signal.SIGCONT)
+        had = zombie.rows()
+        until(lambda: refused in zombie.log() or zombie.rows() > had, zombie.log)  # noqa: B023
+        if refused in zombie.log():
+            break
+    assert refused in zombie.log()
+    shipper.stop()
+    reconcile([zombie, successor], shipper, tmp_path / "lake")

@@ -1,0 +1,76 @@
+"""Notes beside offsets: what they carry, what does not fit, and what others may have written there."""
+
+from __future__ import annotations
+
+from pipeline.handover import MAX_TEXT, HandOver, Note, Track, parse_note
+from pipeline.intake import Intake
+from pipeline.outputs.meters import Meters
+from tests.pipeline.shipments import batch, flow, message
+
+
+def member(name: str) -> tuple[HandOver, Intake]:
+    meters = Meters()
+    intake = Intake(meters)
+    return HandOver(name, intake, meters), intake
+
+
+def taken(intake: Intake, *seqs: int) -> int:
+    """How many of these batches were new."""
+    messages = [message(batch("node-a", seq, [flow("10.0.1.5", "10.0.2.7", 80)])) for seq in seqs]
+    return sum(len(rows.names) for chunk in intake.take(messages) for rows in chunk)
+
+
+def home_of_node_a() -> tuple[str, str]:
+    """The partition that its batches come from."""
+    one = message(batch("node-a", 0, [flow("10.0.1.5", "10.0.2.7", 80)]))
+    return one.topic, one.partition
+
+
+def test_the_next_holder_knows_what_came_and_the_former_forgets() -> None:
+    (first, its), (second, others) = member("a"), member("b")
+    assert taken(its, 0, 1, 3) == 3
+    home = home_of_node_a()
+    note = first.note(home, 5)
+    second.take_over({home: note}, set())
+    assert taken(others, 1, 3) == 0
+    assert taken(others, 2, 4) == 2
+    first.take_over({}, set())
+    assert its.tracks(home) == []
+    assert its.missing() == {}
+
+
+def test_who_left_a_partition_itself_goes_by_its_own_memory() -> None:
+    one, its = member("a")
+    assert taken(its, 0) == 1
+    home = home_of_node_a()
+    one.take_over({home: ""}, {home})
+    assert taken(its, 0) == 0
+
+
+def test_a_member_learns_of_its_last_snapshot_though_others_have_settled_since() -> None:
+    (first, _), (second, _) = member("a"), member("b")
+    home = ("topic", "0")
+    second.take_over({home: first.note(home, 7)}, set())
+    notes = {home: second.note(home, 3)}
+    assert first.settled_in(notes) == 7
+    assert second.settled_in(notes) == 3
+    assert member("c")[0].settled_in(notes) is None
+
+
+def test_a_note_that_is_too_long_loses_ended_epochs_first() -> None:
+    tracks = [
+        Track(f"node-{node}", "flows", 1_700_000_000_000_000_000 + (node * 7919 + epoch * 104_729) ** 2, 0, [[0, node]])
+        for node in range(100)
+        for epoch in range(8)
+    ]
+    text = Note({"a": 1}, tracks).text()
+    assert len(text) <= MAX_TEXT
+    note = parse_note(text)
+    assert note.settled == {"a": 1}
+    assert {track.node for track in note.tracks} == {f"node-{n}" for n in range(100)}
+    assert [track.epoch for track in note.tracks] == [track.epoch for track in tracks[7::8]]
+
+
+def test_what_others_left_there_is_no_note() -> None:
+    for text in ("", "offset of a tool", "é", "0" * 4_000):
+        assert parse_note(text) == Note()
