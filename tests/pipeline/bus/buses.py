@@ -146,7 +146,7 @@ def put(bus: Bus, batch: Batch) -> None:
     bus.put(batch.node, batch.headers(), batch.value)
 
 
-def read(reader: Reader, count: int, polls: int = 100) -> list[Message]:
+def read(reader: Reader, count: int, polls: int = 300) -> list[Message]:
     """Poll until `count` messages have come, or give up."""
     messages: list[Message] = []
     for _ in range(polls):
