@@ -10,7 +10,7 @@ import pytest
 from kafka import KafkaConsumer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
 
-from pipeline.bus import Message, Reader, open_reader
+from pipeline.bus import Message, Reader, kafka_quarantine, open_reader
 from pipeline.bus.share import Share
 from pipeline.bus.topics import QUARANTINE_TOPIC
 from pipeline.errors import PermanentError, TransientError
@@ -67,7 +67,9 @@ def test_the_offset_advances_behind_a_compressed_batch(bus: KafkaBus) -> None:
     second.stop()
 
 
-def test_a_commit_waits_for_what_was_put_aside(bus: KafkaBus, reader: Reader) -> None:
+def test_a_commit_waits_for_what_was_put_aside(bus: KafkaBus, reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    for patience in ("ANSWER_SECONDS", "BLOCK_SECONDS"):  # on a busy machine a broker is slow, not away
+        monkeypatch.setattr(kafka_quarantine, patience, 60.0)
     bus.put("node1", {}, bytes(500_000))
     (message,) = read(reader, 1)
     consumer = KafkaConsumer(bootstrap_servers=bus.bootstrap)
