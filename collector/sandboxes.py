@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from .schema import TCP_STATES
 
 _POD_UID: Final = re.compile(r"pod([0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}|[0-9a-f]{32})")
 _LOCAL: Final = re.compile(r"\|-- ([0-9.]+)\n\s+/32 host LOCAL")
+_RTF_GATEWAY: Final = 2
+"""Of a route in net/route: it leads to a gateway, not to neighbours. include/uapi/linux/route.h."""
 _INDEX: Final = re.compile(r"^(\d+)\t(\S+?)\s*:", re.MULTILINE)
 
 _SOCKET_STATE: Final = re.compile(rb":[0-9A-F]{4} ([0-9A-F]{2}) [0-9A-F]{8}:[0-9A-F]{8} ")
@@ -35,7 +38,8 @@ class Sandbox:
     folder: Path
     """The process's folder in /proc."""
     address: int
-    """Its first global address as a 128-bit number, IPv4 mapped, IPv4 first; 0 where it has none."""
+    """Its first global address as a 128-bit number, IPv4 mapped, IPv4 first; 0 where it has none. Where it has several,
+    one of the interface by which the pod is reached."""
     pod_uid: str
     indexes: dict[str, int] = field(default_factory=dict)
     """ifindex by name, of interfaces that speak IPv4."""
@@ -100,13 +104,36 @@ def tcp_sockets(sandbox: Sandbox) -> tuple[int, ...]:
 
 
 def _address(net: Path) -> int:
-    for text in _LOCAL.findall((net / "fib_trie").read_text()):
-        v4 = ipaddress.IPv4Address(text)
-        if not v4.is_loopback and not v4.is_link_local:
-            return 0xFFFF_0000_0000 | int(v4)
+    found = dict.fromkeys(map(ipaddress.IPv4Address, _LOCAL.findall((net / "fib_trie").read_text())))
+    local = [address for address in found if not address.is_loopback and not address.is_link_local]
+    if len(local) > 1:
+        aside = _networks_aside(net)
+        local = [address for address in local if not any(address in network for network in aside)] or local
+    if local:
+        return 0xFFFF_0000_0000 | int(local[0])
     try:
         lines = (net / "if_inet6").read_text().splitlines()
     except FileNotFoundError:  # no IPv6
         return 0
     scoped = (line.split() for line in lines)
     return next((int(address, 16) for address, _, _, scope, *_ in scoped if scope == "00"), 0)
+
+
+def _networks_aside(net: Path) -> list[ipaddress.IPv4Network]:
+    """What further interfaces (a second network's, a tunnel's) are connected to: their addresses are not the pod's.
+
+    The pod's own interface is eth0, as container runtimes name it, else the one of the default route.
+    """
+    routes = [line.split() for line in (net / "route").read_text().splitlines()[1:]]
+    by_default = {route[0] for route in routes if int(route[1], 16) == int(route[7], 16) == 0}
+    own = {"eth0"} if any(route[0] == "eth0" for route in routes) else by_default
+    return [
+        ipaddress.IPv4Network((_host_order(route[1]), _host_order(route[7]).bit_count()), strict=False)
+        for route in routes
+        if route[0] not in own and not int(route[3], 16) & _RTF_GATEWAY and int(route[7], 16)
+    ]
+
+
+def _host_order(text: str) -> int:
+    """An address as net/ipv4/fib_trie.c prints it: the network's bytes as one number of the machine's."""
+    return int.from_bytes(int(text, 16).to_bytes(4, sys.byteorder), "big")

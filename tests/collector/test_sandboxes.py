@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -47,14 +49,36 @@ SYSTEMD = (
 CGROUPFS = f"0::/kubepods/besteffort/pod{UID}/0123456789abcdef\n"
 
 
+def listed(routes: Sequence[tuple[str, str, int, bool]]) -> str:
+    """net/route: an address is its bytes read as a number of the machine's."""
+
+    def printed(address: ipaddress.IPv4Address) -> str:
+        return f"{int.from_bytes(address.packed, sys.byteorder):08X}"
+
+    lines = ["Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT"]
+    for interface, network, length, is_by_gateway in routes:
+        mask = ipaddress.IPv4Network((0, length)).netmask
+        flags = 3 if is_by_gateway else 1
+        lines.append(f"{interface} {printed(ipaddress.IPv4Address(network))} 0 {flags} 0 0 0 {printed(mask)} 0 0 0")
+    return "\n".join(lines) + "\n"
+
+
 def process(
-    proc: Path, pid: int, inode_of: Path, *, fib: str = FIB, inet6: str | None = INET6, cgroup: str = "0::/\n"
+    proc: Path,
+    pid: int,
+    inode_of: Path,
+    *,
+    fib: str = FIB,
+    inet6: str | None = INET6,
+    cgroup: str = "0::/\n",
+    routes: Sequence[tuple[str, str, int, bool]] = (),
 ) -> None:
+    """Its routes are (interface, network, prefix length, by a gateway)."""
     folder = proc / str(pid)
     (folder / "net").mkdir(parents=True)
     (folder / "ns").mkdir()
     (folder / "ns" / "net").symlink_to(inode_of)
-    texts = {"net/dev": DEV, "net/fib_trie": fib, "net/igmp": IGMP, "cgroup": cgroup}
+    texts = {"net/dev": DEV, "net/fib_trie": fib, "net/igmp": IGMP, "net/route": listed(routes), "cgroup": cgroup}
     if inet6 is not None:
         texts["net/if_inet6"] = inet6
     for name, text in texts.items():
@@ -99,6 +123,49 @@ def test_the_address_is_the_first_global_one(
     sandbox = describe(1, tmp_path / "20")
     assert sandbox is not None
     assert ipaddress.IPv6Address(sandbox.address) == ipaddress.IPv6Address(expected)
+
+
+DEFAULT = str(ipaddress.IPv4Address(0))
+TUNNEL = """Local:
+     |-- 10.99.0.1
+        /32 host LOCAL
+     |-- 10.244.1.7
+        /32 host LOCAL
+"""
+"""What fib_trie has beside the routes, with the lower address first."""
+
+
+@pytest.mark.parametrize(
+    ("routes", "expected"),
+    [
+        (
+            [("eth0", DEFAULT, 0, True), ("eth0", "10.244.1.0", 24, False), ("tun0", "10.99.0.0", 24, False)],
+            "10.244.1.7",
+        ),
+        (
+            [("eth0", "169.254.1.1", 32, False), ("eth0", DEFAULT, 0, True), ("tun0", "10.99.0.0", 16, False)],
+            "10.244.1.7",
+        ),
+        (
+            [("tun0", DEFAULT, 0, False), ("tun0", "10.99.0.0", 24, False), ("eth0", "10.244.1.0", 24, False)],
+            "10.244.1.7",
+        ),
+        (
+            [("ens3", DEFAULT, 0, True), ("ens3", "10.244.1.0", 24, False), ("net1", "10.99.0.0", 24, False)],
+            "10.244.1.7",
+        ),
+        ([("net1", "10.99.0.0", 24, False), ("net2", "10.244.0.0", 16, False)], "10.99.0.1"),
+        ([], "10.99.0.1"),
+    ],
+    ids=["second network", "routed pod", "all by the tunnel", "no eth0", "nothing to tell by", "no routes"],
+)
+def test_of_several_addresses_the_pods_own_interface_tells(
+    tmp_path: Path, namespaces: tuple[Path, Path], routes: list[tuple[str, str, int, bool]], expected: str
+) -> None:
+    process(tmp_path, 20, namespaces[1], fib=TUNNEL, routes=routes)
+    sandbox = describe(1, tmp_path / "20")
+    assert sandbox is not None
+    assert ipaddress.IPv6Address(sandbox.address) == ipaddress.IPv6Address(f"::ffff:{expected}")
 
 
 @pytest.mark.parametrize(
