@@ -32,9 +32,15 @@ def network() -> Iterator[Network]:
         yield built
 
 
-def health(network: Network, source: str, metrics: Metrics | None = None) -> AbstractContextManager[Source]:
+@pytest.fixture
+def proc(network: Network, tmp_path: Path) -> Path:
+    """A /proc of this network alone: other labs on the machine are other nodes."""
+    return proc_of(network, tmp_path / "proc")
+
+
+def health(network: Network, proc: Path, source: str, metrics: Metrics | None = None) -> AbstractContextManager[Source]:
     metrics = metrics or Metrics()
-    return started(HealthSource(SOURCES[source](metrics, network.netns("node")), metrics, Path("/proc"), 4096))
+    return started(HealthSource(SOURCES[source](metrics, network.netns("node")), metrics, proc, 4096))
 
 
 def is_over(rows: list[dict[str, Any]]) -> bool:
@@ -43,12 +49,14 @@ def is_over(rows: list[dict[str, Any]]) -> bool:
 
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("dialled", ["10.96.0.10", "fd96::10"])
-def test_connecting_and_a_round_trip_are_told_once_with_the_flow(network: Network, source: str, dialled: str) -> None:
+def test_connecting_and_a_round_trip_are_told_once_with_the_flow(
+    network: Network, proc: Path, source: str, dialled: str
+) -> None:
     """Each source, dialled at a Service's address that the node translates, both ends' sockets being on the node."""
     if source == "packets" and dialled == "fd96::10":
         pytest.skip("one family is enough for packets")
     answering = "fd02::2" if ":" in dialled else "10.2.0.2"
-    with serving(network, answering, echo_all), health(network, source) as flows:
+    with serving(network, answering, echo_all), health(network, proc, source) as flows:
         began = time.perf_counter()
         sock = connected(network, dialled, 80)
         took_us = (time.perf_counter() - began) * 1e6
@@ -63,9 +71,9 @@ def test_connecting_and_a_round_trip_are_told_once_with_the_flow(network: Networ
     assert sum(row["retransmits"] for row in rows) == 0
 
 
-def test_what_is_lost_on_the_way_is_sent_again_by_that_connection_alone(network: Network) -> None:
+def test_what_is_lost_on_the_way_is_sent_again_by_that_connection_alone(network: Network, proc: Path) -> None:
     """As many segments as the kernel of the namespace counts itself."""
-    with serving(network, "10.2.0.2", echo_all), health(network, "ebpf") as flows:
+    with serving(network, "10.2.0.2", echo_all), health(network, proc, "ebpf") as flows:
         other = connected(network, "10.96.0.10", 80)
         transfer(other, 10_000)
         other.close()
@@ -90,10 +98,10 @@ def test_what_is_lost_on_the_way_is_sent_again_by_that_connection_alone(network:
     assert sum(row["retransmits"] for row in rows) == counted
 
 
-def test_a_socket_that_was_open_before_is_taken_in(network: Network) -> None:
+def test_a_socket_that_was_open_before_is_taken_in(network: Network, proc: Path) -> None:
     with serving(network, "10.2.0.2", echo_all), connected(network, "10.96.0.10", 80) as sock:
         transfer(sock, 1000)
-        with health(network, "ebpf") as flows:
+        with health(network, proc, "ebpf") as flows:
             transfer(sock, 50_000)
             rows = read_until(flows, lambda rows: any(row["srtt_us"] for row in rows))
     assert not any(row["connect_us"] for row in rows)
@@ -154,7 +162,7 @@ def resent_segments(network: Network, name: str) -> int:
     return int(dict(zip(names, values, strict=True))["RetransSegs"])
 
 
-def test_the_joined_columns_are_as_the_wire_wants_them(network: Network) -> None:
-    with health(network, "ebpf") as flows:
+def test_the_joined_columns_are_as_the_wire_wants_them(network: Network, proc: Path) -> None:
+    with health(network, proc, "ebpf") as flows:
         columns = flows.read(time.time_ns())
     assert {np.asarray(columns[name]).dtype for name in ("connect_us", "srtt_us", "retransmits")} == {np.dtype("u4")}
