@@ -2,7 +2,8 @@
 
 Only pyarrow reads them (Polars' own IPC reader aborts on some), and only after their envelope has been judged: a schema
 message equal to ours, one record batch without Arrow's body compression (which may be a bomb), the end. The invariant:
-memory stays within a small multiple of the bytes given.
+memory stays within a small multiple of the bytes given. Where even that is not to be had, MemoryError is raised, though
+it is one of Arrow's exceptions too: the batch is sound for all we know.
 
 Layout: Arrow's columnar format, "Encapsulated message format", and its FlatBuffers files Message.fbs and Schema.fbs.
 """
@@ -70,7 +71,7 @@ def read_batch(stream: bytes | memoryview, table: str, rows: int, version: int =
         if stream[source.tell() :] not in (b"", _END):
             raise BatchError("ipc", "something follows the record batch")
         batch = pa.ipc.read_record_batch(body, SCHEMAS[table, version])
-    except BatchError:
+    except (BatchError, MemoryError):  # that we are short of memory tells nothing of a batch
         raise
     except _BROKEN as error:
         raise _broken(error) from None
@@ -89,6 +90,8 @@ def validated(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
         whole.validate(full=True)
         has_nulls = any(column.null_count for column in whole.columns)
         batch = batches[0] if len(batches) == 1 else pa.concat_batches(batches)
+    except MemoryError:
+        raise
     except _BROKEN as error:
         raise _broken(error) from None
     if has_nulls:

@@ -57,6 +57,8 @@ HINT_SECONDS: Final = 5.0
 """With snapshots the bus is told this often how far they are: what others see of us, and nothing we go by."""
 SPILL_ROWS: Final = 200_000
 """So many rows of the history are rather written than put into a snapshot, which costs nearly as much."""
+AHEAD_ROWS: Final = 500_000
+"""So many rows are put off while a commit is overdue; then the bus keeps the rest until the commit went through."""
 BACK_OFF_SECONDS: Final = (0.1, 10.0)
 """First and longest wait before a failed action is tried again."""
 
@@ -272,9 +274,13 @@ class Engine:
                 self.publish()
 
     def _look_ahead(self, timeout_s: float) -> None:
-        """Poll for the names that held rows wait for alone; all else is put off until what came before is settled."""
+        """Poll for the names that held rows wait for alone; all else is put off until what came before is settled,
+        as it is when these rows have waited long enough, whatever comes."""
         if not self._ahead:
             self._mark = self._reader.mark()
+        if sum(len(rows.frame) for chunk in self._ahead for rows in chunk) >= AHEAD_ROWS:
+            time.sleep(timeout_s)
+            return
         for chunk in self._intake.take(self._reader.poll(timeout_s)):
             self._ahead.append(chunk)
             self._stages.learn(chunk)

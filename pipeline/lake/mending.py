@@ -102,6 +102,8 @@ def _hinted(hint: Path) -> int | None:
 def _is_parquet(path: Path) -> bool:
     try:
         pq.read_metadata(path)
+    except MemoryError:  # one of Arrow's exceptions too, and no reason to take a sound file for torn
+        raise
     except (pa.ArrowException, OSError):
         return False
     return True

@@ -122,6 +122,8 @@ def _frame(file: bytes, part: _Part) -> pl.DataFrame:
         raise SnapshotError(f"the checksum of {part.name} is wrong")
     try:
         frame = pl.from_arrow(pa.ipc.open_stream(stream).read_all())
+    except MemoryError:  # one of Arrow's exceptions too; the snapshot is as good as it was
+        raise
     except (pa.ArrowException, pl.exceptions.PolarsError) as error:
         raise SnapshotError(f"{part.name}: {error}") from error
     assert isinstance(frame, pl.DataFrame)  # noqa: S101 - a table gives a frame

@@ -461,6 +461,24 @@ def test_the_name_is_found_also_while_a_commit_is_overdue(tmp_path: Path) -> Non
     assert sorted(scan_flows(tmp_path).select("service").collect().rows()) == [("database",), ("mail",)]
 
 
+def test_what_is_put_off_while_a_commit_is_overdue_is_bounded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """However much the bus holds meanwhile, and all of it is counted in the end."""
+    monkeypatch.setattr(engine_module, "AHEAD_ROWS", 3)
+    waiting = message(batch("node-a", 0, [flow(FRONT_A, "203.0.113.7", 25)]))
+    bench = Bench([waiting], lake=Lake(tmp_path), wait_s=1.5, flush_s=0.05)
+    bench.state = ClusterState(small_cluster(service("mail", "", 25, type="ExternalName", externalName="x.org")), {})
+    bench.engine.step(0)
+    time.sleep(0.06)
+    bench.reader.polls.extend([through_service(seq)] for seq in range(1, 50))
+    while not bench.reader.commits:
+        assert len(bench.reader.polled) <= 1 + 3
+        bench.engine.step(0)
+    assert bench.reader.committed[0] is waiting
+    bench.drain()
+    assert len(bench.reader.committed) == 50
+    assert scan_flows(tmp_path).collect().height == 50
+
+
 def test_names_follow_the_state_and_old_totals_keep_theirs() -> None:
     """The pod's address is another pod's in the next snapshot, where every id has moved."""
     bench = Bench([through_service(0)], [through_service(1)])
