@@ -17,10 +17,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from collector.schema import TABLES
+from collector.schema import COUNTERS, FLOWS, TABLES
 
 from .aggregate.samples import Samples
-from .bus import GroupReader, Reader
+from .bus import GroupReader, Partition, Reader
 from .config import PipelineConfig
 from .decode import Rows
 from .errors import TransientError
@@ -40,6 +40,8 @@ from .state import StateNow
 log = logging.getLogger(__name__)
 
 TOPICS: Final = tuple(table.topic for table in TABLES.values())
+FIRST: Final[Partition] = (FLOWS.topic, "0")
+"""Whichever member of a group has this partition does what one does for all."""
 DRAIN_SECONDS: Final = 20.0
 """How long a stop may take to apply what the bus holds; Kubernetes kills after 30 s by default."""
 POLLS_OF_A_WINDOW: Final = 4
@@ -95,12 +97,15 @@ class Engine:
         self._intake = Intake(self._meters, config.lateness_s)
         self._stages = Stages(config, state, self._meters, lake, prices, live, geo)
         self._snapshots = Snapshots(folder, self._stages, self._intake, self._meters) if folder is not None else None
+        self._member = reader if isinstance(reader, GroupReader) and reader.is_shared else None
+        """The reader, where partitions may come and go."""
+        self._held: frozenset[Partition] | None = None
         self._group: GroupReader | None = None
         """The reader, where partitions change hands and snapshots say how far we are."""
-        if folder is not None and isinstance(reader, GroupReader) and reader.is_shared:
-            self._group = reader
+        if folder is not None and self._member is not None:
+            self._group = self._member
             self._hand_over = HandOver(member, self._intake, self._meters)
-            reader.attend(self._hand_over)
+            self._group.attend(self._hand_over)
         self._is_torn = False
         """Whether some rows of the history may be in its tables of which no snapshot knows yet."""
         self._is_reading = False
@@ -112,6 +117,11 @@ class Engine:
         self._mark: object = None
         self._settled_at = self._published_at = time.monotonic()
         self._flushed_at = self._hinted_at = self._settled_at
+
+    @property
+    def is_first(self) -> bool:
+        """Whether we are who does what one member of a group does for all. Any thread may ask."""
+        return self._member is None or FIRST in (self._member.held or ())
 
     def run(self, stop: threading.Event) -> int:
         """Work until `stop` is set, then apply what the bus holds. 0, or 1 where that could not be finished in time."""
@@ -151,6 +161,7 @@ class Engine:
             self._catch_up()
             messages = self._reader.poll(min(timeout_s, HELD_POLL_SECONDS) if self._stages.held_rows else timeout_s)
             self.ready.set()
+            self._leave_to_others()
             self._has_uncommitted |= bool(messages)
             for chunk in self._intake.take(messages):
                 self._stages.apply(chunk)
@@ -161,6 +172,14 @@ class Engine:
             self.publish()
         if self._snapshots is None:
             self._settle_what_is_due()
+
+    def _leave_to_others(self) -> None:
+        """Forget what counters of nodes said last whose partitions have gone, for sums over members would have it
+        twice."""
+        held = self._member.held if self._member is not None else None
+        if held is not None and held != self._held:
+            self._held = held
+            self._stages.keep_nodes(self._intake.nodes(COUNTERS.name, held))
 
     def _until_due_s(self) -> float:
         """How long until publishing is due, and so how long a poll may wait."""

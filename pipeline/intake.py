@@ -81,6 +81,10 @@ class Intake:
         homes = [key for key, home in self._homes.items() if home == partition]
         return [[*key, *epoch] for key in homes for epoch in self._ledger.track(*key)]
 
+    def nodes(self, table: str, partitions: Collection[Partition]) -> set[str]:
+        """Whose batches of a table came from these partitions."""
+        return {node for (node, its), home in self._homes.items() if its == table and home in partitions}
+
     def keep(self, partitions: Collection[Partition]) -> None:
         """Forget what came from others: somebody else goes on with them."""
         for key in [key for key, home in self._homes.items() if home not in partitions]:

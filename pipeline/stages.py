@@ -7,7 +7,7 @@ on what was applied is in `kept`, so that a process that takes them up goes on a
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import polars as pl
 
@@ -137,6 +137,11 @@ class Stages:
             *self._dns.samples(),
             *self._budget.samples(),
         ]
+
+    def keep_nodes(self, nodes: Collection[str]) -> None:
+        """Forget what other nodes' counters said last: it is somebody else's to show from now on. Sums stay."""
+        for part in (self._interfaces, self._node_interfaces, self._sockets, self._coverage):
+            part.keep_nodes(nodes)
 
     def tell(self, *, is_last: bool = False) -> None:
         """Log what policies did, where it is time to."""

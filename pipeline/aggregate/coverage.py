@@ -15,6 +15,7 @@ else, whatever the order in which both come.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 import polars as pl
@@ -61,6 +62,11 @@ class Coverage:
         ]
         read = counters.group_by(*_POD, "time", "netns").agg(*both_ways).select(_READINGS.names())
         self._readings = pl.concat([self._readings, read])
+
+    def keep_nodes(self, nodes: Collection[str]) -> None:
+        """Forget pods of other nodes: somebody else is told of them."""
+        is_kept = pl.col("node").is_in(list(nodes))
+        self._flows, self._readings = self._flows.filter(is_kept), self._readings.filter(is_kept)
 
     def state(self) -> Frames:
         """The flows and readings of the window."""

@@ -6,7 +6,7 @@ reset that it is. The invariant: an older observation never replaces a newer one
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 import polars as pl
@@ -69,6 +69,10 @@ class InterfaceMetrics:
     def expire(self, now_ns: int) -> None:
         """Drop interfaces that were not reported for long."""
         self._keep(self._rows.filter(pl.col("arrival") > now_ns - self._expire_ns))
+
+    def keep_nodes(self, nodes: Collection[str]) -> None:
+        """Drop interfaces of other nodes: somebody else is told of them."""
+        self._keep(self._rows.filter(pl.col("node").is_in(list(nodes))))
 
     def state(self) -> Frames:
         """The newest observations."""

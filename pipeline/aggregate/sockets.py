@@ -5,6 +5,7 @@ The invariant: a state that a pod has had sockets in stays shown, at 0 where it 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 import polars as pl
@@ -52,6 +53,10 @@ class SocketMetrics:
     def expire(self, now_ns: int) -> None:
         """Drop pods that were not reported for long."""
         self._counts = self._counts.filter(pl.col("arrival") > now_ns - self._expire_ns)
+
+    def keep_nodes(self, nodes: Collection[str]) -> None:
+        """Drop pods of other nodes: somebody else is told of them."""
+        self._counts = self._counts.filter(pl.col("node").is_in(list(nodes)))
 
     def state(self) -> Frames:
         """The newest counts."""

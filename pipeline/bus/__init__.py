@@ -93,6 +93,10 @@ class GroupReader(Reader, Protocol):
     def is_leaving(self) -> bool:
         """Whether partitions go at the next poll, so that what was polled of them has to be settled first."""
 
+    @property
+    def held(self) -> frozenset[Partition] | None:
+        """What the group has given us last; None before it has. May be asked by any thread."""
+
     def attend(self, holder: Holder) -> None:
         """Hand partitions over with the holder's notes. `poll` raises OustedError where some went unsettled."""
 

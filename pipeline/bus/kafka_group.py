@@ -45,6 +45,7 @@ class KafkaMember(KafkaReader):
         """What the group has just given us, paused until we know where to go on."""
         self._is_ousted = False
         self.is_leaving = False
+        self.held: frozenset[Partition] | None = None
 
     @property
     def is_shared(self) -> bool:
@@ -140,16 +141,18 @@ class KafkaMember(KafkaReader):
         self._behind, self._settled = starts, settled
         self._consumer.resume(*given)
         self._given = None
+        self.held = _as_held(given)
 
     def _is_settled(self) -> bool:
         return all(self._settled.get(p) == at for p, at in self._behind.items())
 
     def _go_on(self, partitions: Iterable[TopicPartition]) -> None:
         """Called in the client's own thread, which may not wait: the next turn of a poll takes them over."""
-        if self._holder is None:
-            super()._go_on(partitions)
-            return
         given = set(partitions)
+        if self._holder is None:
+            super()._go_on(given)
+            self.held = _as_held(given)
+            return
         self._consumer.pause(*given)
         self._given = given
 
@@ -161,6 +164,10 @@ class KafkaMember(KafkaReader):
         self._is_ousted |= not self._is_settled()
         self._told |= self._behind
         self._behind, self._given = {}, None
+
+
+def _as_held(given: Iterable[TopicPartition]) -> frozenset[Partition]:
+    return frozenset((p.topic, str(p.partition)) for p in given)
 
 
 def _committed(consumer: Any, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, Any]:

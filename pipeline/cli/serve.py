@@ -112,9 +112,9 @@ def serve(
     care: AbstractContextManager[object] = nullcontext()
     if config.lake is not None:
         parse_keep(config.lake_keep)
-        if config.lake_maintain_s and ordinal == 0:  # one member of a group does it for all
+        if config.lake_maintain_s and ordinal == 0:  # one does it for all, of several shares and of a group
             command = Upkeep.command_of(config.lake, config.lake_options, config.lake_keep, config.lake_readers_h)
-            care = Upkeep(command, config.lake_maintain_s)
+            care = Upkeep(command, config.lake_maintain_s, lambda: engine.is_first)
     state = open_state(config, options)
     geo = load_geo(config.geo) if config.geo else None
     prices = load_prices(config.prices) if config.prices is not None else None

@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Final
@@ -24,11 +24,14 @@ _LOOK_SECONDS: Final = 0.5
 
 
 class Upkeep:
-    """Runs `command` every `every_s` seconds, with low priority."""
+    """Runs `command` every `every_s` seconds, with low priority, where `is_ours` says that it is for us to do then.
 
-    def __init__(self, command: Sequence[str], every_s: float) -> None:
+    Several at once would do no harm, only the same work twice."""
+
+    def __init__(self, command: Sequence[str], every_s: float, is_ours: Callable[[], bool] = lambda: True) -> None:
         self._command = command
         self._every_s = every_s
+        self._is_ours = is_ours
         self._is_stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lake-upkeep", daemon=True)
         self.rounds = 0
@@ -60,6 +63,8 @@ class Upkeep:
 
     def _run(self) -> None:
         while not self._is_stopping.wait(self._every_s):
+            if not self._is_ours():
+                continue
             try:
                 self._once()
             except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from pathlib import Path
 
@@ -43,6 +44,20 @@ def test_a_pipeline_has_its_lake_cared_for_in_a_process_of_its_own(tmp_path: Pat
             time.sleep(0.05)
     assert upkeep.rounds >= 1
     assert scan_rollup(tmp_path, "1h").collect().height > 0
+
+
+def test_care_that_is_for_another_to_take_is_not_taken() -> None:
+    answers, is_over = iter([False] * 3), threading.Event()
+
+    def is_ours() -> bool:
+        answer = next(answers, None)
+        if answer is None:
+            is_over.set()
+        return bool(answer)
+
+    with Upkeep(["false"], 0.001, is_ours) as upkeep:
+        assert is_over.wait(60)
+    assert upkeep.rounds == 0
 
 
 def test_a_round_that_is_under_way_is_ended_with_the_pipeline() -> None:
