@@ -44,6 +44,8 @@ DOWN_RATE: Final = 30_000
 TURNS: Final = ("with", "without", "without", "with")
 SCRAPE_SECONDS: Final = 1.0
 POLICIES: Final = 500
+IDLE_SERVICES: Final = 1_500
+"""Services that nobody dials, beside history.SERVICES."""
 LAG: Final = "flowatlas_capture_to_metric_seconds_bucket"
 
 
@@ -174,7 +176,12 @@ def live(scene: Scene, running: Running, seconds: int, rate: int) -> None:
     against = {"target": 0.1, "p50": round(float(np.median(took)), 4), "scrapes": len(pages)}
     show("live_scrape_p99_seconds", float(np.quantile(took, 0.99)), "s", against)
     show("live_scrape_bytes", pages[-1].size, "bytes", {"text": len(after.text), "gzip": True})
-    show("live_series", after.total("flowatlas_pipeline_series"), "series", {"pods": history.PODS})
+    show(
+        "live_series",
+        after.total("flowatlas_pipeline_series"),
+        "series",
+        {"pods": history.PODS, "services": history.SERVICES + IDLE_SERVICES},
+    )
     show("live_rss_peak_mb", peak_mb, "MB", {"target": 350, "policies": POLICIES})
     show("live_processor_share", used_s / took_s, "cores", {"cores": os.cpu_count(), "scrapes": "included"})
 
@@ -212,7 +219,7 @@ def catch_up(scene: Scene, running: Running, seconds_down: int) -> None:
 
 
 def cluster() -> list[dict[str, Any]]:
-    """The objects of the generated cluster, its pods with a label of their application, and POLICIES policies."""
+    """The objects of the generated cluster, its pods labelled by application, idle Services and POLICIES policies."""
 
     def item(version: str, kind: str, body: dict[str, Any]) -> dict[str, Any]:
         if kind == "Pod":
@@ -220,7 +227,22 @@ def cluster() -> list[dict[str, Any]]:
             body["metadata"]["labels"]["app"] = f"app{number % history.SERVICES}"
         return {"apiVersion": version, "kind": kind, **body}
 
-    return [*history.described(item), *(policy(number) for number in range(POLICIES))]
+    idle = (service(number) for number in range(IDLE_SERVICES))
+    return [*history.described(item), *idle, *(policy(number) for number in range(POLICIES))]
+
+
+def service(number: int) -> dict[str, Any]:
+    """A Service with an address and no endpoints."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": f"idle{number}", "namespace": f"team-{number % 40}"},
+        "spec": {
+            "type": "ClusterIP",
+            "clusterIP": f"10.112.{number // 250}.{number % 250 + 1}",
+            "ports": [{"name": "http", "port": 80, "targetPort": 8080}],
+        },
+    }
 
 
 def policy(number: int) -> dict[str, Any]:

@@ -141,14 +141,14 @@ def batches(rows: int, seed: int = 1) -> Iterator[Batch]:
 
 
 def flows(
-    generator: np.random.Generator, where: Addresses, node: int, rows: int, now: int
+    generator: np.random.Generator, where: Addresses, node: int, rows: int, now: int, callees: int = CALLEES
 ) -> dict[str, Column | Sequence[str]]:
     """One batch of flows as the collector on `node` would see them."""
     kind = generator.choice(6, rows, p=[0.6, 0.12, 0.1, 0.06, 0.1, 0.02])
     through_service, direct, way_out, node_port, observed, tunnel = (kind == number for number in range(6))
 
     caller = generator.choice(np.flatnonzero(where.pod_nodes == node), rows)
-    called = (caller % SERVICES * 7 + generator.integers(0, CALLEES, rows) * 31) % SERVICES
+    called = (caller % SERVICES * 7 + generator.integers(0, callees, rows) * 31) % SERVICES
     service = np.where(node_port, generator.integers(0, SERVICES // 8, rows) * 8, called)
     per_service = PODS // SERVICES
     backend_pod = service + SERVICES * generator.integers(0, per_service, rows)

@@ -26,6 +26,8 @@ from collector.sinks.kafka import install_checksums
 from tests.bench import history
 
 PILE: Final = "pile"
+CALLEES: Final = 4
+"""Services that a workload calls: so many make 100,000 series."""
 SECOND_NS: Final = 10**9
 
 
@@ -52,7 +54,7 @@ def templates(rows: int, seed: int = 1) -> list[Template]:
     generator = np.random.default_rng(seed)
 
     def template(node: int) -> Template:
-        columns = ordered(FLOWS, history.flows(generator, where, node, rows, history.EPOCH))
+        columns = ordered(FLOWS, history.flows(generator, where, node, rows, history.EPOCH, CALLEES))
         byte_sum = sum(int(np.asarray(columns[name]).sum()) for name in FLOWS.bytes_columns)
         return Template(columns, rows, byte_sum)
 
