@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
+import re
+import resource
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import polars as pl
 import pyarrow as pa
@@ -17,8 +23,20 @@ from pipeline.lake.mending import mend
 from pipeline.lake.tables import FLOWS
 from pipeline.snapshots import layout
 from pipeline.snapshots.layout import Content, Encoder
+from tests.faults.counts import often, tell
+from tests.faults.ledger import Ledger, reconcile
+from tests.integration.test_pipeline_killed import START_SECONDS, Watched
 from tests.pipeline.batches_for_tests import batch, message
 from tests.pipeline.lake.histories import flows, lake_of
+from tests.pipeline.shipments import write_segment
+
+DEATHS: Final = often(4, 500)
+STEADY_ROWS: Final = 20_000
+"""What a life counts before what it holds is taken to be steady."""
+SHARE: Final = 1.2
+"""Of what it steadily holds it may hold so much, at first."""
+PATIENCE_SECONDS: Final = 30.0
+"""How long one may go on that is refused memory and does not end by itself."""
 
 
 def of_a_batch(_: Path) -> None:
@@ -64,3 +82,105 @@ def test_nor_where_batches_are_put_together(monkeypatch: pytest.MonkeyPatch) -> 
     one = pa.record_batch({"bytes": [1]})
     with pytest.raises(MemoryError):
         validated([one, one])
+
+
+class Load(threading.Thread):
+    """Ships batches until it is stopped, some of them twice; they wait on the bus while nobody reads."""
+
+    def __init__(self, bus: Path) -> None:
+        super().__init__(daemon=True)
+        self.ledger = Ledger(21, rows=1_000)
+        self._bus = bus
+        self._random = random.Random(21)
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        while not self._ended.wait(0.01):
+            is_again = self._random.random() < 0.1
+            self.ledger.again += is_again
+            write_segment(self._bus, self.ledger.batch(), 1 + is_again)
+
+    def stop(self) -> None:
+        self._ended.set()
+        self.join()
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Iterator[Watched]:
+    it = Watched(tmp_path)
+    it.environment |= {"FLOWATLAS_PIPELINE_LAKE_FLUSH_S": "0.2", "POLARS_MAX_THREADS": "1"}
+    it.command += ["--bus", f"file://{tmp_path / 'bus'}", "--lake", str(tmp_path / "lake")]
+    try:
+        yield it
+    finally:
+        it.kill()
+
+
+def rows_of(watched: Watched) -> float:
+    return watched.total("flowatlas_pipeline_rows_total")
+
+
+def await_rows(watched: Watched, least: float) -> float:
+    """Look until so many rows are counted; the most bytes of its own that it held meanwhile."""
+    most = 0
+    deadline = time.monotonic() + START_SECONDS
+    while rows_of(watched) < least:
+        assert watched.pid is not None, watched.log()
+        assert time.monotonic() < deadline, watched.log()
+        watched.look()
+        most = max(most, held(watched.pid, "RssAnon"))
+    return most
+
+
+def held(pid: int, what: str) -> int:
+    """Bytes of memory, by the name that the kernel has for them (proc_pid_status(5)); 0 of a process that has ended."""
+    found = re.search(rf"{what}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return 1024 * int(found[1]) if found else 0
+
+
+def kill_when_above(watched: Watched, limit: float) -> str:
+    """As the kernel does who is short of memory; the limit sinks, as for one beside whom others grow."""
+    while (pid := watched.pid) is not None and held(pid, "RssAnon") <= limit:
+        watched.look()
+        limit *= 0.98
+    watched.kill()
+    return "killed above the limit"
+
+
+def refuse_memory(watched: Watched) -> str:
+    """Let it have no more than it has: from now on the kernel refuses each request, wherever it is made."""
+    pid = watched.pid
+    assert pid is not None
+    resource.prlimit(pid, resource.RLIMIT_DATA, (resource.getpagesize(), resource.RLIM_INFINITY))
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while watched.pid is not None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    if watched.pid is None:
+        return "refused memory, ended by itself"
+    watched.kill()
+    return "refused memory, and killed"
+
+
+def test_a_pipeline_that_dies_of_too_little_memory_again_and_again_loses_nothing(
+    watched: Watched, tmp_path: Path
+) -> None:
+    """Under load, with snapshots and history; by turns it is killed where it holds more than it may, and refused more
+    than it has. Each time it is started again."""
+    load, chance, ends = Load(tmp_path / "bus"), random.Random(21), Counter[str]()
+    load.start()
+    watched.start()
+    limit = SHARE * await_rows(watched, STEADY_ROWS)
+    for number in range(DEATHS):
+        if number:
+            watched.start()
+            await_rows(watched, rows_of(watched) + chance.randrange(1, 2_000))
+        ends[refuse_memory(watched) if number % 2 else kill_when_above(watched, limit)] += 1
+        tell(watched.log()[-500:])
+    load.stop()
+    watched.start()
+    await_rows(watched, load.ledger.rows)
+    assert watched.end() == 0, watched.log()
+    account = reconcile(load.ledger, watched.page, tmp_path / "lake", fallen=len(watched.fallen))
+    tell(f"{dict(ends)}\n{account}")
+    assert account.unexplained == {}
+    assert ends["refused memory, ended by itself"] > 0

@@ -104,6 +104,8 @@ class Watched:
         self._folder = folder
         self._child: subprocess.Popen[bytes] | None = None
         self._address = ""
+        self.page = ""
+        """What was scraped last."""
         self.ready_s: list[float] = []
         """How long each run took until /readyz said so, of those that lived to see it."""
 
@@ -119,6 +121,11 @@ class Watched:
             time.sleep(0.02)
         self._address = served[1]
 
+    @property
+    def pid(self) -> int | None:
+        """The process that runs; None where it has ended."""
+        return self._child.pid if self._child is not None and self._child.poll() is None else None
+
     def log(self) -> str:
         return (self._folder / "log").read_text()
 
@@ -130,6 +137,7 @@ class Watched:
                 page = answer.read().decode()
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             return
+        self.page = page
         for family in text_string_to_metric_families(page):
             for sample in family.samples:
                 if family.type == "counter" or (family.type == "histogram" and not sample.name.endswith("_sum")):
