@@ -212,7 +212,7 @@ def _watcher() -> Section:
 
 def _versions() -> Section:
     return section(
-        "Versions",
+        "Versions, and workers replaced",
         line(
             6,
             timeseries(
@@ -223,6 +223,15 @@ def _versions() -> Section:
                 Query(
                     zero_while(COLLECTOR, total(COLLECTOR, by=("version", "python")), "version"),
                     "collector {{version}}, Python {{python}}",
+                ),
+            ),
+            timeseries(
+                "Workers replaced",
+                "Workers of a pipeline a second that ended, or were stuck, and were started again.",
+                "ops",
+                Query(
+                    zero_while(_PIPELINE, rate("flowatlas_pipeline_worker_restarts_total", by=("reason",)), "reason"),
+                    "{{reason}}",
                 ),
             ),
         ),

@@ -86,6 +86,8 @@ LABEL_HELP: Final = {
     "kind": "Kind of the Kubernetes object.",
     "version": "Version of Flowatlas.",
     "python": "Version of Python.",
+    "worker": "Number of the process among those of `pipeline.workers`, from 0. Where there are several, all that each "
+    "counts by itself has it too.",
     "topic": "Topic of the bus.",
     "family": "Metrics that have their label sets together.",
     "part": "What of the pipeline it is about: a family of metrics, names, heads, rows that wait.",

@@ -107,6 +107,14 @@ METRICS: Final = (
         "Rows of a snapshot that had other labels or columns than those of today, by part: folded into what is left of "
         "their labels, or dropped where nothing fits.",
     ),
+    Metric(
+        "flowatlas_pipeline_worker_restarts_total",
+        "counter",
+        "",
+        ("worker", "reason"),
+        "Times that a worker of `pipeline.workers` was replaced, by reason: exited (it ended, or was killed), stuck "
+        "(its /healthz said no, or nothing, for a minute, so its parent killed it). Not there without workers.",
+    ),
     Metric("flowatlas_state_objects", "gauge", "", ("kind",), "Kubernetes objects known, by kind."),
     Metric(
         "flowatlas_state_refused_objects",

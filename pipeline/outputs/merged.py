@@ -29,11 +29,12 @@ _HEADER: Final = re.compile(rb"^(?:# .*\n)+", re.MULTILINE)
 _SERIES: Final = re.compile(rb"^([a-zA-Z_:][a-zA-Z0-9_:]*)(\{)?", re.MULTILINE)
 
 
-def merged(texts: Mapping[str, bytes]) -> bytes:
-    """The texts of all workers, by the worker's name, as one; all of the text format or all of OpenMetrics."""
+def merged(texts: Mapping[str, bytes], own: bytes = b"") -> bytes:
+    """The texts of all workers, by the worker's name, and last `own` of their parent, with families that no worker has,
+    as one; all of the text format or all of OpenMetrics."""
     headers: dict[bytes, bytes] = {}
     series: dict[bytes, list[bytes]] = {}
-    is_open = False
+    is_open = own.endswith(_EOF)
     for worker, text in texts.items():
         is_open |= text.endswith(_EOF)
         label = b'worker="' + worker.encode() + b'"'
@@ -43,7 +44,7 @@ def merged(texts: Mapping[str, bytes]) -> bytes:
                 series.setdefault(name, []).append(_labelled(rows, label))
             elif is_first:
                 series.setdefault(name, []).append(rows)
-    whole = b"".join(headers[name] + b"".join(series[name]) for name in headers)
+    whole = b"".join(headers[name] + b"".join(series[name]) for name in headers) + own.removesuffix(_EOF)
     return whole + _EOF if is_open else whole
 
 

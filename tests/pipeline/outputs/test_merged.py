@@ -52,5 +52,13 @@ def test_a_family_that_only_one_worker_has_is_kept_and_empty_ones_part_nothing()
     assert merged({}) == b""
 
 
+@pytest.mark.parametrize(("form", "end"), [("text", b""), ("openmetrics", b"# EOF\n")])
+def test_what_the_parent_itself_tells_comes_last_and_has_no_worker(form: Format, end: bytes) -> None:
+    own = b"# HELP z x\n# TYPE z gauge\nz 1\n"
+    page = exposed("flows", 3, form)
+    assert merged({"0": page}, own + end) == merged({"0": page}).removesuffix(end) + own + end
+    assert merged({}, own + end) == own + end
+
+
 def test_what_all_know_alike_is_in_the_catalogue_and_counts_nothing() -> None:
     assert {BY_NAME[name].kind for name in ALIKE} == {"gauge"}
