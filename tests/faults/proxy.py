@@ -26,6 +26,8 @@ class Proxy:
         self._flowing = threading.Event()
         self._flowing.set()
         self.accepted = 0
+        self.answered_bytes = 0
+        """What was passed on from the target to its clients."""
 
     @property
     def address(self) -> str:
@@ -93,6 +95,9 @@ class Proxy:
                 self._flowing.wait()
                 if not pair.is_deaf:
                     sink.sendall(content)
+                    if source is pair.server:
+                        with self._lock:
+                            self.answered_bytes += len(content)
         if not pair.is_deaf:  # its end is not told either
             pair.end()
 
@@ -101,6 +106,7 @@ class _Pair:
     """Both halves of one connection."""
 
     def __init__(self, client: socket.socket, server: socket.socket) -> None:
+        self.server = server
         self._halves = (client, server)
         self._lock = threading.Lock()
         self.is_deaf = self.is_ended = False

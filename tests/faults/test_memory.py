@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +18,11 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
+from collector.schema import MAX_MESSAGE_BYTES
 from pipeline.arrow_stream import validated
+from pipeline.bus import open_reader
+from pipeline.bus.kafka import FETCH_BYTES, PARTITION_FETCH_BYTES
+from pipeline.bus.share import Share
 from pipeline.decode import decode
 from pipeline.lake.mending import mend
 from pipeline.lake.tables import FLOWS
@@ -25,8 +30,11 @@ from pipeline.snapshots import layout
 from pipeline.snapshots.layout import Content, Encoder
 from tests.faults.counts import often, tell
 from tests.faults.ledger import Ledger, reconcile
+from tests.faults.proxy import Proxy
 from tests.integration.test_pipeline_killed import START_SECONDS, Watched
+from tests.kafka_broker import KafkaBroker
 from tests.pipeline.batches_for_tests import batch, message
+from tests.pipeline.bus.buses import KafkaBus, read, refused_connections
 from tests.pipeline.lake.histories import flows, lake_of
 from tests.pipeline.shipments import write_segment
 
@@ -35,6 +43,12 @@ STEADY_ROWS: Final = 20_000
 """What a life counts before what it holds is taken to be steady."""
 SHARE: Final = 1.2
 """Of what it steadily holds it may hold so much, at first."""
+BACKLOG: Final = 40
+MESSAGE_BYTES: Final = 1_000_000
+ANSWER_BYTES: Final = min(FETCH_BYTES, 3 * PARTITION_FETCH_BYTES) + MAX_MESSAGE_BYTES
+"""The most of an answer for three partitions, with all that is said beside it."""
+IDLE_SECONDS: Final = 2.0
+"""How long a reader is left alone: several times as long as all of the backlog takes."""
 PATIENCE_SECONDS: Final = 30.0
 """How long one may go on that is refused memory and does not end by itself."""
 
@@ -184,3 +198,31 @@ def test_a_pipeline_that_dies_of_too_little_memory_again_and_again_loses_nothing
     tell(f"{dict(ends)}\n{account}")
     assert account.unexplained == {}
     assert ends["refused memory, ended by itself"] > 0
+
+
+@pytest.mark.kafka
+def test_a_reader_that_is_not_polled_is_sent_one_answer_and_no_more() -> None:
+    """However much a broker holds: a pipeline whose disk refuses does not poll, and its memory does not grow."""
+    with refused_connections(), Proxy() as proxy, ExitStack() as stack:
+        broker = KafkaBroker({"advertised.listeners": f"PLAINTEXT://{proxy.address}"})
+        broker.prepare()
+        stack.push(broker)
+        proxy.target = broker.bootstrap
+        broker.start()
+        bus = KafkaBus(proxy.address)
+        producer = bus.producer()
+        for number in range(BACKLOG):
+            producer.send(bus.topic, key=b"node%d" % number, value=bytes(MESSAGE_BYTES))
+        producer.flush(60)
+        producer.close()
+        bus.close()
+        reader = open_reader(f"kafka://{proxy.address}", "group", [bus.topic], share=Share(0, 1))
+        reader.start()
+        polled = len(read(reader, 1)) + len(reader.poll(0.0))  # which asks for more and does not wait for it
+        time.sleep(IDLE_SECONDS)
+        unread = proxy.answered_bytes - polled * MESSAGE_BYTES
+        tell(f"{polled} of {BACKLOG} messages polled, {unread:,} more bytes were sent")
+        assert unread <= ANSWER_BYTES
+        assert (BACKLOG - polled) * MESSAGE_BYTES > 2 * ANSWER_BYTES
+        assert polled + len(read(reader, BACKLOG - polled)) == BACKLOG
+        reader.stop()
