@@ -9,6 +9,7 @@ and on disk, and of two writers' files those of the later writer count.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import logging
 import os
@@ -28,6 +29,8 @@ KEPT: Final = 2
 _NUMBERS: Final = 1 << 32
 """So many snapshots at most has one writer, so that writer and number are one version that only grows."""
 _NAME: Final = re.compile(r"(\d{10})-(\d{10})\.(snapshot|prepared)\Z", re.ASCII)
+_SHORT: Final = frozenset({errno.ENOMEM, errno.EMFILE, errno.ENFILE})
+"""Errors that tell nothing of the file."""
 _WRITER: Final = re.compile(r"(\d{10})\.writer\Z", re.ASCII)
 
 
@@ -78,8 +81,9 @@ class SnapshotFolder:
         """The size of the last one that was prepared."""
 
     def open(self) -> None:
-        """Become the folder's writer. Raises TransientError while another process is it, ConfigError where the folder
-        cannot be used."""
+        """Become the folder's writer, or become it anew. Raises TransientError while another process is it, ConfigError
+        where the folder cannot be used."""
+        self.close()
         try:
             self._path.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(self._path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -101,7 +105,8 @@ class SnapshotFolder:
         """The content of the last snapshot that counts and can be read; None where there is none.
 
         `in_history` is the version of the snapshot that the history has last; None for a history that tells none.
-        Raises ConfigError where a later version of this program has written it.
+        Raises ConfigError where a later version of this program has written it, TransientError where the system is
+        short of what it takes to read it.
         """
         if in_history is not None and in_history >= int(self._current):  # this folder was lost: be later than that
             self._current = Version(self._claim(in_history // _NUMBERS + 1), 0)
@@ -119,6 +124,8 @@ class SnapshotFolder:
             except NewerError as error:
                 raise ConfigError(f"pipeline.snapshot: {path}: {error}; it is left as it is") from None
             except (SnapshotError, OSError) as error:
+                if isinstance(error, OSError) and error.errno in _SHORT:
+                    raise TransientError(f"snapshot: {path}: {error.strerror}") from error
                 log.error("snapshot: %s cannot be used: %s", path, error)  # noqa: TRY400 - it says what is wrong
                 self.refused += 1
                 path.rename(path.with_suffix(".refused"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -178,6 +179,30 @@ def test_a_disk_that_refuses_costs_nothing_that_counted(
     write(folder, 3)
     folder.close()
     assert taken(tmp_path) == 3
+
+
+@pytest.mark.parametrize("number", [errno.ENOMEM, errno.EMFILE])
+def test_what_there_is_no_memory_to_read_counts_once_there_is(
+    folder: SnapshotFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """And whoever could not read it tries again as the same writer."""
+    write(folder, 1)
+    write(folder, 2)
+    folder.close()
+    successor = opened(tmp_path)
+
+    def refuse(_: Path) -> bytes:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as short:
+        short.setattr(Path, "read_bytes", refuse)
+        with pytest.raises(TransientError, match=os.strerror(number)):
+            successor.load()
+    successor.open()
+    found = successor.load()
+    assert found is not None
+    assert (found.values["number"], successor.refused) == (2, 0)
+    successor.close()
 
 
 def test_a_snapshot_of_a_later_version_is_left_alone(
