@@ -61,6 +61,8 @@ SPILL_ROWS: Final = 200_000
 """So many rows of the history are rather written than put into a snapshot, which costs nearly as much."""
 AHEAD_ROWS: Final = 500_000
 """So many rows are put off while a commit is overdue; then the bus keeps the rest until the commit went through."""
+LEAST_BETWEEN: Final = 0.5
+"""Of a window: the share of it that counting gets between two publications, however long they take."""
 BACK_OFF_SECONDS: Final = (0.1, 10.0)
 """First and longest wait before a failed action is tried again."""
 
@@ -115,7 +117,9 @@ class Engine:
         self._ahead: list[Sequence[Rows]] = []
         """What was polled while a commit was overdue: it is applied after the commit, which ends at `_mark`."""
         self._mark: object = None
-        self._settled_at = self._published_at = time.monotonic()
+        self._settled_at = time.monotonic()
+        self._due_at = self._settled_at + config.window_s
+        """When to publish next."""
         self._flushed_at = self._hinted_at = self._settled_at
 
     @property
@@ -168,7 +172,7 @@ class Engine:
             if self._group is not None and self._group.is_leaving:
                 self.publish()  # what we have counted is ours, and others go on behind it
         self._stages.release(began_s)
-        if time.monotonic() - self._published_at >= self._config.window_s:
+        if time.monotonic() >= self._due_at:
             self.publish()
         if self._snapshots is None:
             self._settle_what_is_due()
@@ -183,7 +187,7 @@ class Engine:
 
     def _until_due_s(self) -> float:
         """How long until publishing is due, and so how long a poll may wait."""
-        return max(LEAST_POLL_SECONDS, self._published_at + self._config.window_s - time.monotonic())
+        return max(LEAST_POLL_SECONDS, self._due_at - time.monotonic())
 
     def _rest_s(self, began_s: float) -> float:
         """How long to let messages come together before the step after one that began at `began_s`: not at all where
@@ -191,7 +195,7 @@ class Engine:
         if any(self._reader.lag().values()):
             return 0.0
         window_s = self._config.window_s
-        next_s = min(began_s + min(REST_SECONDS, window_s / POLLS_OF_A_WINDOW), self._published_at + window_s)
+        next_s = min(began_s + min(REST_SECONDS, window_s / POLLS_OF_A_WINDOW), self._due_at)
         return max(0.0, next_s - time.monotonic())
 
     def drain(self, timeout_s: float) -> bool:
@@ -219,6 +223,7 @@ class Engine:
         """Let readers of /metrics see everything that is counted by now, once it is in a snapshot where there are any.
 
         Raises TransientError where the disk refuses, PermanentError where another process has taken over."""
+        began_s = time.monotonic()
         self._stages.tell()
         self._meters.missing({**self._intake.missing(), **self._stages.missing})
         self._meters.held_rows = self._stages.held_rows
@@ -233,7 +238,8 @@ class Engine:
             self._shown = samples
             samples = [*samples, self._snapshots.failing(is_failing=False)]
         self._publication.publish(samples)
-        self._published_at = time.monotonic()
+        window_s = self._config.window_s
+        self._due_at = max(began_s + window_s, time.monotonic() + LEAST_BETWEEN * window_s)
         self._meters.published(time.time_ns())
 
     def _take_snapshot(self, snapshots: Snapshots) -> None:
@@ -289,7 +295,7 @@ class Engine:
         meters = self._meters if self._snapshots is None else Meters()
         while not self._stages.refresh(meters).is_synced and not stop.wait(POLL_SECONDS):
             self._turn()
-            if time.monotonic() - self._published_at >= self._config.window_s:
+            if time.monotonic() >= self._due_at:
                 self.publish()
 
     def _look_ahead(self, timeout_s: float) -> None:

@@ -22,7 +22,7 @@ METRICS: Final = (
         (),
         "Time from the newest observation of a batch of flows until it is in what /metrics shows. Rows that wait for "
         "the cluster's state are there later than their batch.",
-        buckets=(0.1, 0.25, 0.5, 0.75, 1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0),
+        buckets=(0.1, 0.25, 0.5, 0.75, 1.0, 1.2, 1.5, 1.75, 2.0, 2.5, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0),
     ),
     Metric(
         "flowatlas_pipeline_watermark_timestamp_seconds",
