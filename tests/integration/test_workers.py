@@ -28,6 +28,13 @@ pytestmark = pytest.mark.kafka
 
 NODES = 12
 SECONDS = 90.0
+RESTARTS = "flowatlas_pipeline_worker_restarts_total"
+STUCK_SECONDS = 5.0
+"""A minute otherwise; one that works and is killed for being slow would be missed by nothing either."""
+_RUN = (
+    f"import sys; from pipeline.cli import worker; worker.STUCK_SECONDS = {STUCK_SECONDS}; worker.LOOK_SECONDS = 2.0; "
+    "from pipeline.cli.main import main; sys.exit(main())"
+)
 
 
 class Workers:
@@ -38,7 +45,7 @@ class Workers:
         state = folder / "state.json"
         state.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": list(OBJECTS)}))
         self._producer: Any = KafkaProducer(bootstrap_servers=broker.bootstrap)
-        command = [sys.executable, "-m", "pipeline.cli.main", "pipeline", "--listen", "127.0.0.1:0", "--workers", "2"]
+        command = [sys.executable, "-c", _RUN, "pipeline", "--listen", "127.0.0.1:0", "--workers", "2"]
         command += ["--bus", f"kafka://{broker.bootstrap}", "--state", str(state), "--lake", str(self.lake)]
         command += ["--snapshot", str(folder / "snapshots")]
         with self._log.open("wb") as log:
@@ -61,14 +68,17 @@ class Workers:
 
     def rows(self) -> dict[str, float]:
         """Rows of flows applied, by worker."""
-        rows: dict[str, float] = {}
+        return self.values("flowatlas_pipeline_rows_total", "worker", table="flows")
+
+    def values(self, name: str, label: str, **where: str) -> dict[str, float]:
+        """Sums of a metric by a label."""
+        values: dict[str, float] = {}
         parse: Any = text_string_to_metric_families
         for family in parse(get(self.url("metrics")) or ""):
             for sample in family.samples:
-                if sample.name == "flowatlas_pipeline_rows_total" and sample.labels["table"] == "flows":
-                    worker = sample.labels["worker"]
-                    rows[worker] = rows.get(worker, 0) + sample.value
-        return rows
+                if sample.name == name and where.items() <= sample.labels.items():
+                    values[sample.labels[label]] = values.get(sample.labels[label], 0) + sample.value
+        return values
 
     def children(self) -> list[int]:
         """The workers' process ids."""
@@ -113,7 +123,7 @@ def workers(tmp_path: Path, broker: KafkaBroker) -> Iterator[Workers]:
     it.close()
 
 
-def test_workers_share_the_work_are_replaced_when_killed_and_end_together(workers: Workers) -> None:
+def test_workers_share_the_work_are_replaced_when_killed_or_stuck_and_end_together(workers: Workers) -> None:
     until(lambda: get(workers.url("readyz")))
     workers.ship(0)
     until(lambda: sum(workers.rows().values()) >= NODES)
@@ -133,11 +143,21 @@ def test_workers_share_the_work_are_replaced_when_killed_and_end_together(worker
     workers.ship(2)
     until(lambda: sum(workers.rows().values()) >= 3 * NODES)
     assert sum(workers.rows().values()) == 3 * NODES, "what was counted before the kill is counted once"
+    assert workers.values(RESTARTS, "reason")["exited"] == 1
+
+    hung = workers.children()[0]
+    os.kill(hung, signal.SIGSTOP)
+    workers.ship(3)
+    until(lambda: hung not in workers.children() and len(workers.children()) == 2)
+    until(lambda: sum(workers.rows().values()) >= 4 * NODES)
+    assert sum(workers.rows().values()) == 4 * NODES, "what waited while one hung is counted by its successor"
+    assert workers.values(RESTARTS, "reason")["stuck"] >= 1
+
     assert workers.parent.poll() is None
     workers.parent.terminate()
     assert workers.parent.wait(SECONDS) == 0
     assert workers.children() == []
-    assert scan_flows(workers.lake).collect()["flow_id"].sort().to_list() == list(range(3 * NODES))
+    assert scan_flows(workers.lake).collect()["flow_id"].sort().to_list() == list(range(4 * NODES))
 
 
 def test_no_worker_outlives_its_parent(workers: Workers) -> None:
