@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.coordinator.assignors.range import RangePartitionAssignor
+from kafka.structs import MemberState
 
 from collector.schema import MAX_MESSAGE_BYTES
 
@@ -210,7 +211,7 @@ class KafkaReader:
                     return self._shared_at > 0  # more shares than partitions: none is ours
                 if self._group is None:
                     return False  # the topic is not there, or not known yet
-                return bool(self._consumer.group_metadata().state.name == "STABLE")
+                return bool(self._consumer.group_metadata().state == MemberState.STABLE)
             try:
                 positions = {p: self._consumer.position(p, timeout_ms=int(ANSWER_SECONDS * 1000)) for p in mine}
                 if any(positions[p] < (self._consumer.highwater(p) or 0) for p in mine):
