@@ -42,10 +42,12 @@ class Member:
         self._log = folder / "log"
         self._lives = 0
         self._process: subprocess.Popen[bytes] | None = None
-        self.is_asleep = False
+        self.is_asleep = self.is_ending = False
         self.seen: dict[Series, float] = {}
         """What was seen last of each counter."""
         self.fallen: list[tuple[Series, float, float]] = []
+        self.read_nodes: set[str] = set()
+        """The nodes of whose interfaces it told last."""
 
     @property
     def is_running(self) -> bool:
@@ -60,6 +62,7 @@ class Member:
         self._lives = len(self.log())
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(self._command, stdout=log, stderr=log, env=environment)
+        self.is_ending = False
 
     def send(self, number: int) -> None:
         """Sleep, wake or die by a signal."""
@@ -68,6 +71,7 @@ class Member:
         if number in {signal.SIGKILL}:
             self._process.wait()
         self.is_asleep = number == signal.SIGSTOP
+        self.is_ending |= number == signal.SIGTERM
 
     def ended(self) -> int:
         """Its exit code, once it has gone in order."""
@@ -80,6 +84,7 @@ class Member:
 
     def look(self) -> None:
         """Scrape, and note the counters that have fallen."""
+        self.read_nodes = set()
         served = self.served()
         if not served or not self.is_running or self.is_asleep:
             return
@@ -91,6 +96,8 @@ class Member:
         parse: Any = text_string_to_metric_families
         for family in parse(page):
             for sample in family.samples:
+                if sample.name == "container_network_receive_bytes_total":
+                    self.read_nodes.add(sample.labels["node"])
                 if family.type == "counter":
                     key = sample.name, tuple(sorted(sample.labels.items()))
                     if sample.value < self.seen.get(key, 0.0):

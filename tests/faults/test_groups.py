@@ -10,6 +10,7 @@ import random
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -18,13 +19,13 @@ import polars as pl
 import pytest
 from kafka import KafkaProducer
 
-from collector.schema import Batch
+from collector.schema import COUNTERS, Batch
 from pipeline.cli.main import main
 from pipeline.query import scan_flows
 from tests.faults.counts import IS_ALL, often, tell
 from tests.faults.members import SESSION_SECONDS, Member, counted, until
 from tests.kafka_broker import KafkaBroker
-from tests.pipeline.shipments import NOW, SECOND, batch, flow
+from tests.pipeline.shipments import NOW, SECOND, batch, flow, interface
 
 pytestmark = pytest.mark.kafka
 
@@ -40,6 +41,7 @@ class Shipper(threading.Thread):
     def __init__(self, bootstrap: str, seed: int) -> None:
         super().__init__(daemon=True)
         self.rows = self.bytes = self.of_pods = self.batches = self.again = 0
+        self._readings = 0
         self._producer: Any = KafkaProducer(bootstrap_servers=bootstrap, metrics_enabled=False)
         self._random = random.Random(seed)
         self._ended = threading.Event()
@@ -47,7 +49,9 @@ class Shipper(threading.Thread):
     def run(self) -> None:
         unanswered: list[Batch] = []
         seq = 0
-        while not self._ended.wait(0.02):
+        while not self._ended.wait(0.02 if IS_ALL else 0.1):
+            if seq % 10 == 0:
+                self.read()
             for node, pod in NODES.items():
                 sizes = [self._random.randrange(1, 100_000) for _ in range(ROWS)]
                 one = batch(node, seq, [self._row(pod, number, size) for number, size in enumerate(sizes)])
@@ -63,11 +67,20 @@ class Shipper(threading.Thread):
         while unanswered:
             self._again(unanswered)
         self._producer.flush(60)
-        self._producer.close()
 
     def stop(self) -> None:
+        """Ship no more flows."""
         self._ended.set()
         self.join()
+
+    def read(self) -> None:
+        """Ship a reading of an interface of each node. Not while the thread runs, but by it."""
+        for node, pod in NODES.items():
+            self._send(batch(node, self._readings, [interface(pod, receive_bytes=self._readings)], COUNTERS))
+        self._readings += 1
+
+    def close(self) -> None:
+        self._producer.close()
 
     def _again(self, unanswered: list[Batch]) -> None:
         self._send(unanswered.pop(self._random.randrange(len(unanswered))))
@@ -105,6 +118,8 @@ def reconcile(members: list[Member], shipper: Shipper, lake: Path) -> None:
     for member in members:
         if member.is_asleep:
             member.send(signal.SIGCONT)
+        if member.is_ending:
+            member.ended()  # else it would be told twice, and the second time perhaps when it listens no more
         if not member.is_running:
             member.start()
 
@@ -120,6 +135,15 @@ def reconcile(members: list[Member], shipper: Shipper, lake: Path) -> None:
         lambda: have_all() and counted(members)["flowatlas_pipeline_duplicate_batches_total"] >= shipper.again,
         lambda: (counted(members), shipper.again),
     )
+
+    def is_told_once() -> bool:
+        shipper.read()
+        for member in members:
+            member.look()
+        return Counter(node for member in members for node in member.read_nodes) == Counter(NODES.keys())
+
+    until(is_told_once, lambda: [(member.read_nodes, member.log()) for member in members])
+    shipper.close()
     logs = [member.log() for member in members]
     for member in members:
         member.send(signal.SIGTERM)
