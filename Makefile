@@ -54,13 +54,17 @@ manifests: .venv/.ready manifest-tools ## render the chart into deploy/kustomize
 	$(BIN)/python -m deploy.render
 
 test: setup apiserver manifest-tools .cache/checkov/bin/checkov .cache/sbom/bin/cyclonedx-py ## all tests; ARGS='-k name' picks some
+ifeq ($(CI)$(ARGS),true)
+	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target test-whole test-parts
+else
 	$(BIN)/pytest $(ARGS)
+endif
 
-# what CI runs side by side: the tests of the whole wait more than they compute, those of the parts the other way round
-test-whole: setup apiserver manifest-tools .cache/checkov/bin/checkov .cache/sbom/bin/cyclonedx-py
+# the two halves that CI runs side by side: tests of the whole wait more than they compute, those of parts less
+test-whole:
 	$(BIN)/pytest tests/integration
 
-test-parts: setup manifest-tools .cache/checkov/bin/checkov
+test-parts:
 	$(BIN)/pytest --ignore=tests/integration
 
 lint: .venv/.ready ## style, types and import contracts
