@@ -38,7 +38,7 @@ from tests.pipeline.bus.buses import KafkaBus, read, refused_connections
 from tests.pipeline.lake.histories import flows, lake_of
 from tests.pipeline.shipments import write_segment
 
-DEATHS: Final = often(4, 500)
+DEATHS: Final = often(4, 100)
 STEADY_ROWS: Final = 20_000
 """What a life counts before what it holds is taken to be steady."""
 SHARE: Final = 1.2
