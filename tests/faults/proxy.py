@@ -26,8 +26,6 @@ class Proxy:
         self._flowing = threading.Event()
         self._flowing.set()
         self.accepted = 0
-        self.answered_bytes = 0
-        """What was passed on from the target to its clients."""
 
     @property
     def address(self) -> str:
@@ -95,9 +93,6 @@ class Proxy:
                 self._flowing.wait()
                 if not pair.is_deaf:
                     sink.sendall(content)
-                    if source is pair.server:
-                        with self._lock:
-                            self.answered_bytes += len(content)
         if not pair.is_deaf:  # its end is not told either
             pair.end()
 
@@ -106,7 +101,6 @@ class _Pair:
     """Both halves of one connection."""
 
     def __init__(self, client: socket.socket, server: socket.socket) -> None:
-        self.server = server
         self._halves = (client, server)
         self._lock = threading.Lock()
         self.is_deaf = self.is_ended = False

@@ -469,14 +469,14 @@ def test_what_is_put_off_while_a_commit_is_overdue_is_bounded(monkeypatch: pytes
     bench.state = ClusterState(small_cluster(service("mail", "", 25, type="ExternalName", externalName="x.org")), {})
     bench.engine.step(0)
     time.sleep(0.06)
-    bench.reader.polls.extend([through_service(seq)] for seq in range(1, 50))
+    bench.reader.polls.extend([through_service(seq)] for seq in range(1, 15))
     while not bench.reader.commits:
         assert len(bench.reader.polled) <= 1 + 3
         bench.engine.step(0)
     assert bench.reader.committed[0] is waiting
     bench.drain()
-    assert len(bench.reader.committed) == 50
-    assert scan_flows(tmp_path).collect().height == 50
+    assert len(bench.reader.committed) == 15
+    assert scan_flows(tmp_path).collect().height == 15
 
 
 def test_names_follow_the_state_and_old_totals_keep_theirs() -> None:
