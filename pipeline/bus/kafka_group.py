@@ -130,7 +130,8 @@ class KafkaMember(KafkaReader):
             return  # the group has changed its mind meanwhile
         settled = {p: told.offset for p, told in committed.items()}
         starts = {p: max(settled.get(p, 0), self._told.get(p, 0)) for p in given if p in settled or p in self._told}
-        ours = {p for p, at in starts.items() if at == self._told.get(p)}
+        kept = given if self.held is None else {p for p in given if (p.topic, str(p.partition)) in self.held}
+        ours = {p for p, at in starts.items() if p in kept and at == self._told.get(p)}  # else it was forgotten since
         told = {p: committed[p].metadata if p in committed else "" for p in given}
         holder.take_over(
             {(p.topic, str(p.partition)): text for p, text in told.items()}, {(p.topic, str(p.partition)) for p in ours}
