@@ -29,7 +29,7 @@ pytestmark = pytest.mark.kafka
 NODES = 12
 SECONDS = 90.0
 RESTARTS = "flowatlas_pipeline_worker_restarts_total"
-STUCK_SECONDS = 5.0
+STUCK_SECONDS = 8.0
 """A minute otherwise; one that works and is killed for being slow would be missed by nothing either."""
 _RUN = (
     f"import sys; from pipeline.cli import worker; worker.STUCK_SECONDS = {STUCK_SECONDS}; worker.LOOK_SECONDS = 2.0; "
