@@ -62,7 +62,11 @@ SPILL_ROWS: Final = 200_000
 AHEAD_ROWS: Final = 500_000
 """So many rows are put off while a commit is overdue; then the bus keeps the rest until the commit went through."""
 LEAST_BETWEEN: Final = 0.5
-"""Of a window: the share of it that counting gets between two publications, however long they take."""
+"""Windows that counting gets between two publications, however long they take."""
+FAR_BEHIND: Final = 2_000
+"""Messages waiting on the bus, about a large poll: from so many on, catching up comes before publishing each window."""
+MOST_BETWEEN: Final = 5.0
+"""Windows between two publications while the bus is far ahead; less where a tenth of the time is enough for them."""
 BACK_OFF_SECONDS: Final = (0.1, 10.0)
 """First and longest wait before a failed action is tried again."""
 
@@ -238,9 +242,16 @@ class Engine:
             self._shown = samples
             samples = [*samples, self._snapshots.failing(is_failing=False)]
         self._publication.publish(samples)
-        window_s = self._config.window_s
-        self._due_at = max(began_s + window_s, time.monotonic() + LEAST_BETWEEN * window_s)
+        self._due_at = self._next_due(began_s, time.monotonic())
         self._meters.published(time.time_ns())
+
+    def _next_due(self, began_s: float, ended_s: float) -> float:
+        """When to publish after a publication: a window after it began, if that leaves time enough to count."""
+        window_s = self._config.window_s
+        between_s = LEAST_BETWEEN * window_s
+        if sum(self._reader.lag().values()) >= FAR_BEHIND:
+            between_s = max(between_s, min(9 * (ended_s - began_s), MOST_BETWEEN * window_s))
+        return max(began_s + window_s, ended_s + between_s)
 
     def _take_snapshot(self, snapshots: Snapshots) -> None:
         """Put everything that is counted on disk; where that fails, what was shown stays shown, and that it fails."""
