@@ -188,7 +188,6 @@ def test_a_storm_of_members_counts_every_batch_once(members: list[Member], broke
     reconcile(members, shipper, tmp_path / "lake")
 
 
-@pytest.mark.skipif(not IS_ALL, reason="its session has to run out: FLOWATLAS_FAULTS=all")
 def test_a_zombie_that_wakes_after_others_went_on_is_refused(
     members: list[Member], broker: KafkaBroker, tmp_path: Path
 ) -> None:
