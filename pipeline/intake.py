@@ -78,8 +78,7 @@ class Intake:
 
     def tracks(self, partition: Partition) -> list[list[Any]]:
         """Which batches have come from a partition: node, table, and what the ledger has of each epoch."""
-        homes = [key for key, home in self._homes.items() if home == partition]
-        return [[*key, *epoch] for key in homes for epoch in self._ledger.track(*key)]
+        return [[*key, *epoch] for key in self._at_home(partition) for epoch in self._ledger.track(*key)]
 
     def nodes(self, table: str, partitions: Collection[Partition]) -> set[str]:
         """Whose batches of a table came from these partitions."""
@@ -87,15 +86,11 @@ class Intake:
 
     def keep(self, partitions: Collection[Partition]) -> None:
         """Forget what came from others: somebody else goes on with them."""
-        for key in [key for key, home in self._homes.items() if home not in partitions]:
-            del self._homes[key]
-            self._ledger.drop(*key)
+        self._forget([key for key, home in self._homes.items() if home not in partitions])
 
     def take_over(self, partition: Partition, tracks: list[list[Any]]) -> None:
         """Remember of a partition what another reader's `tracks` told, and nothing else."""
-        for key in [key for key, home in self._homes.items() if home == partition]:
-            del self._homes[key]
-            self._ledger.drop(*key)
+        self._forget(self._at_home(partition))
         for node, table, *epoch in tracks:
             self._homes[node, table] = partition
             self._ledger.put(node, table, *epoch)
@@ -103,6 +98,15 @@ class Intake:
     def watermark(self) -> int | None:
         """Event time up to which everything is taken to be here, in ns; None where nothing comes."""
         return self._watermarks.watermark(time.time_ns())
+
+    def _at_home(self, partition: Partition) -> list[tuple[str, str]]:
+        """Node and table of what came from a partition."""
+        return [key for key, home in self._homes.items() if home == partition]
+
+    def _forget(self, keys: Iterable[tuple[str, str]]) -> None:
+        for key in keys:
+            del self._homes[key]
+            self._ledger.drop(*key)
 
     def _chunk(self, messages: deque[Message]) -> list[Rows]:
         """The new batches of the first messages, which are taken out."""

@@ -72,7 +72,7 @@ class KafkaMember(KafkaReader):
                     for topic in self._topics
                     for p in consumer.partitions_for_topic(topic) or ()
                 ]
-                return {(p.topic, str(p.partition)): told.metadata for p, told in _committed(consumer, found).items()}
+                return {_named(p): told.metadata for p, told in _committed(consumer, found).items()}
             finally:
                 consumer.close(autocommit=False)
 
@@ -83,7 +83,7 @@ class KafkaMember(KafkaReader):
             raise OustedError("bus: partitions went before they were settled")
         self._aside.flush()
         offsets = {
-            p: OffsetAndMetadata(at, self._holder.note((p.topic, str(p.partition)), version), -1)
+            p: OffsetAndMetadata(at, self._holder.note(_named(p), version), -1)
             for p, at in self._behind.items()
             if at != self._settled.get(p)
         }
@@ -130,19 +130,17 @@ class KafkaMember(KafkaReader):
             return  # the group has changed its mind meanwhile
         settled = {p: told.offset for p, told in committed.items()}
         starts = {p: max(settled.get(p, 0), self._told.get(p, 0)) for p in given if p in settled or p in self._told}
-        kept = given if self.held is None else {p for p in given if (p.topic, str(p.partition)) in self.held}
+        kept = given if self.held is None else {p for p in given if _named(p) in self.held}
         ours = {p for p, at in starts.items() if p in kept and at == self._told.get(p)}  # else it was forgotten since
         told = {p: committed[p].metadata if p in committed else "" for p in given}
-        holder.take_over(
-            {(p.topic, str(p.partition)): text for p, text in told.items()}, {(p.topic, str(p.partition)) for p in ours}
-        )
+        holder.take_over({_named(p): text for p, text in told.items()}, _all_named(ours))
         for p, at in starts.items():
             self._consumer.seek(p, at)
         self._told |= starts
         self._behind, self._settled = starts, settled
         self._consumer.resume(*given)
         self._given = None
-        self.held = _as_held(given)
+        self.held = _all_named(given)
 
     def _is_settled(self) -> bool:
         return all(self._settled.get(p) == at for p, at in self._behind.items())
@@ -152,7 +150,7 @@ class KafkaMember(KafkaReader):
         given = set(partitions)
         if self._holder is None:
             super()._go_on(given)
-            self.held = _as_held(given)
+            self.held = _all_named(given)
             return
         self._consumer.pause(*given)
         self._given = given
@@ -167,8 +165,12 @@ class KafkaMember(KafkaReader):
         self._behind, self._given = {}, None
 
 
-def _as_held(given: Iterable[TopicPartition]) -> frozenset[Partition]:
-    return frozenset((p.topic, str(p.partition)) for p in given)
+def _all_named(given: Iterable[TopicPartition]) -> frozenset[Partition]:
+    return frozenset(map(_named, given))
+
+
+def _named(partition: TopicPartition) -> Partition:
+    return partition.topic, str(partition.partition)
 
 
 def _committed(consumer: Any, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, Any]:
