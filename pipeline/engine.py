@@ -1,11 +1,11 @@
-"""The loop of the pipeline: poll, decode, apply, commit, publish.
+"""The loop of the pipeline: poll, decode, apply, settle, publish.
 
-The only place that commits. With a snapshot folder the invariant is: what readers of /metrics see is in a snapshot on
-disk, with the places on the bus up to which it counts and all that tells a batch that came before, so that a process
-that takes over goes on from exactly there: nothing is lost, counted twice or taken back.
+It says when; how something is settled is `settling`'s affair. With a snapshot folder the invariant is: what readers of
+/metrics see is in a snapshot on disk, with the places on the bus up to which it counts and all that tells a batch that
+came before, so that a process that takes over goes on from exactly there: nothing is lost, counted twice or taken back.
 
-Without one a position is committed when everything before it is counted, in the history on disk (where there is one)
-and set aside (where it could not be read), so that a restart repeats work and skips none. Metrics begin at zero then.
+Without one a position is committed when everything before it is dealt with, so that a restart repeats work and skips
+none. Metrics begin at zero then.
 """
 
 from __future__ import annotations
@@ -25,15 +25,14 @@ from .config import PipelineConfig
 from .decode import Rows
 from .errors import TransientError
 from .geo import Geo
-from .handover import HandOver
 from .intake import Intake
 from .outputs.lake import Lake
 from .outputs.live import LiveTail
 from .outputs.meters import Meters
 from .outputs.publication import Publication
 from .prices import Prices
+from .settling import Settling
 from .snapshots.folder import SnapshotFolder
-from .snapshots.taking import Snapshots
 from .stages import Stages
 from .state import StateNow
 
@@ -55,10 +54,6 @@ POLL_SECONDS: Final = 0.2
 """How long a poll of a drain waits for a message."""
 HELD_POLL_SECONDS: Final = 0.1
 """How long a poll waits while rows wait for the state."""
-HINT_SECONDS: Final = 5.0
-"""With snapshots the bus is told this often how far they are: what others see of us, and nothing we go by."""
-SPILL_ROWS: Final = 200_000
-"""So many rows of the history are rather written than put into a snapshot, which costs nearly as much."""
 AHEAD_ROWS: Final = 500_000
 """So many rows are put off while a commit is overdue; then the bus keeps the rest until the commit went through."""
 LEAST_BETWEEN: Final = 0.5
@@ -98,33 +93,21 @@ class Engine:
         self._config = config
         self._reader = reader
         self._publication = publication
-        self._lake = lake
         self._meters = Meters()
         self._intake = Intake(self._meters, config.lateness_s)
         self._stages = Stages(config, state, self._meters, lake, prices, live, geo)
-        self._snapshots = Snapshots(folder, self._stages, self._intake, self._meters) if folder is not None else None
+        self._lake = lake
+        self._settling = Settling(config, reader, self._stages, self._intake, self._meters, lake, folder, member)
         self._member = reader if isinstance(reader, GroupReader) and reader.is_shared else None
         """The reader, where partitions may come and go."""
         self._held: frozenset[Partition] | None = None
-        self._group: GroupReader | None = None
-        """The reader, where partitions change hands and snapshots say how far we are."""
-        if folder is not None and self._member is not None:
-            self._group = self._member
-            self._hand_over = HandOver(member, self._intake, self._meters)
-            self._group.attend(self._hand_over)
-        self._is_torn = False
-        """Whether some rows of the history may be in its tables of which no snapshot knows yet."""
-        self._is_reading = False
         self._shown: list[Samples] = []
         """What readers of /metrics see, where a snapshot has it."""
-        self._has_uncommitted = False
         self._ahead: list[Sequence[Rows]] = []
         """What was polled while a commit was overdue: it is applied after the commit, which ends at `_mark`."""
         self._mark: object = None
-        self._settled_at = time.monotonic()
-        self._due_at = self._settled_at + config.window_s
+        self._due_at = time.monotonic() + config.window_s
         """When to publish next."""
-        self._flushed_at = self._hinted_at = self._settled_at
 
     @property
     def is_first(self) -> bool:
@@ -138,7 +121,7 @@ class Engine:
                 return 0
             if not self._retry(self._take_up, stop) or not self._retry(lambda: self._await_state(stop), stop):
                 return 0
-            if stop.is_set() or not self._retry(self._start_reading, stop):
+            if stop.is_set() or not self._retry(self._settling.start_reading, stop):
                 return 0
             while not stop.is_set():
                 began_s = time.monotonic()
@@ -146,9 +129,7 @@ class Engine:
                 stop.wait(self._rest_s(began_s))
             return 0 if self.drain(DRAIN_SECONDS) else 1
         finally:
-            self._reader.stop()
-            if self._snapshots is not None:
-                self._snapshots.close()
+            self._settling.close()
 
     def step(self, timeout_s: float) -> None:
         """Take what the bus has, waiting up to `timeout_s` for it, and settle what is due.
@@ -158,28 +139,29 @@ class Engine:
         that has moved on without us lets us commit again only after a poll.
         """
         began_s = time.monotonic()  # what was on the bus by now is applied before what waits for it goes on
-        if self._is_torn:
+        settling = self._settling
+        if settling.is_torn:
             self.publish()
-        self._set_aside()
-        if self._lake is not None and self._lake.held_rows >= self._config.lake_flush_rows:
-            self._write_history(self._lake)
-        if self._is_settling_overdue():
+        settling.put_aside()
+        if settling.is_history_full:
+            self._write_history()
+        if settling.is_overdue:
             self._look_ahead(min(timeout_s, HELD_POLL_SECONDS))
         else:
             self._catch_up()
             messages = self._reader.poll(min(timeout_s, HELD_POLL_SECONDS) if self._stages.held_rows else timeout_s)
             self.ready.set()
             self._leave_to_others()
-            self._has_uncommitted |= bool(messages)
+            settling.has_unsettled |= bool(messages)
             for chunk in self._intake.take(messages):
                 self._stages.apply(chunk)
-            if self._group is not None and self._group.is_leaving:
+            if settling.is_asked_for:
                 self.publish()  # what we have counted is ours, and others go on behind it
         self._stages.release(began_s)
         if time.monotonic() >= self._due_at:
             self.publish()
-        if self._snapshots is None:
-            self._settle_what_is_due()
+        if not settling.by_snapshots:
+            settling.commit_what_is_due(self._mark)
 
     def _leave_to_others(self) -> None:
         """Forget what counters of nodes said last whose partitions have gone, for sums over members would have it
@@ -211,14 +193,14 @@ class Engine:
 
         def finish() -> None:
             self.step(POLL_SECONDS)
-            while not self._reader.caught_up() or self._ahead or (self._stages.held_rows and self._snapshots is None):
+            while not self._reader.caught_up() or self._ahead or self._is_awaiting_rows():
                 if time.monotonic() > deadline:
                     raise TransientError("the bus still holds messages")
                 self.step(POLL_SECONDS)
             self._settle()
 
         is_done = self._retry(finish, threading.Event(), deadline)
-        if is_done or self._snapshots is None:
+        if is_done or not self._settling.by_snapshots:
             self.publish()
         self._stages.tell(is_last=True)
         return is_done
@@ -236,12 +218,13 @@ class Engine:
         traffic = self._stages.samples()
         series = sum(samples.series for samples in traffic)
         samples = [*traffic, *self._meters.samples(series)]
-        if self._snapshots is not None:
-            if self._is_reading:
-                self._take_snapshot(self._snapshots)
-            self._shown = samples
-            samples = [*samples, self._snapshots.failing(is_failing=False)]
-        self._publication.publish(samples)
+        try:
+            self._settling.snapshot()
+        except TransientError:  # what was shown stays shown, and that it fails
+            self._publication.publish([*self._shown, *self._settling.failing(is_failing=True)])
+            raise
+        self._shown = samples
+        self._publication.publish([*samples, *self._settling.failing(is_failing=False)])
         self._due_at = self._next_due(began_s, time.monotonic())
         self._meters.published(time.time_ns())
 
@@ -253,57 +236,17 @@ class Engine:
             between_s = max(between_s, min(9 * (ended_s - began_s), MOST_BETWEEN * window_s))
         return max(began_s + window_s, ended_s + between_s)
 
-    def _take_snapshot(self, snapshots: Snapshots) -> None:
-        """Put everything that is counted on disk; where that fails, what was shown stays shown, and that it fails."""
-        try:
-            self._set_aside()
-            if self._group is None:
-                snapshots.take(self._reader.places(), self._due_history())
-            else:
-                self._settle_in_group(snapshots, self._group)
-        except TransientError:
-            self._publication.publish([*self._shown, snapshots.failing(is_failing=True)])
-            raise
-        self._has_uncommitted = False
-        if self._group is None:
-            self._hint()
-
-    def _settle_in_group(self, snapshots: Snapshots, group: GroupReader) -> None:
-        """The group agrees to a snapshot that has the rows of the history, which are then written without applying any
-        more: so what the tables have never lies beyond what the group has agreed to."""
-        if not self._is_torn:
-            snapshots.take(self._reader.places(), agree=group.settle)
-        write_history = self._due_history()
-        if write_history is not None:
-            self._is_torn = True
-            snapshots.take(self._reader.places(), write_history)
-            self._is_torn = False
-
     def _take_up(self) -> None:
         """Go on from the last snapshot, where there is one, and let readers see it."""
-        if self._snapshots is None:
-            log.info("metrics begin at zero: there is no pipeline.snapshot, so a restart counts at least once")
-        elif self._snapshots.take_up(self._lake.committed() if self._lake is not None else None, self._agreed):
+        if self._settling.take_up():
             self.publish()
-
-    def _agreed(self) -> int | None:
-        """The last of our snapshots from which the group goes on."""
-        return self._hand_over.settled_in(self._group.notes()) if self._group is not None else None
-
-    def _start_reading(self) -> None:
-        places = self._snapshots.places if self._snapshots is not None else None
-        if places is None:
-            self._reader.start()
-        else:
-            self._reader.start(places)
-        self._is_reading = True
 
     def _await_state(self, stop: threading.Event) -> None:
         """Return when the cluster is known: what is on the bus waits there meanwhile.
 
         All of the state is read again at every start, so with snapshots it is not counted before all of it was read.
         """
-        meters = self._meters if self._snapshots is None else Meters()
+        meters = Meters() if self._settling.by_snapshots else self._meters
         while not self._stages.refresh(meters).is_synced and not stop.wait(POLL_SECONDS):
             self._turn()
             if time.monotonic() >= self._due_at:
@@ -324,79 +267,28 @@ class Engine:
     def _catch_up(self) -> None:
         """Apply what was put off."""
         ahead, self._ahead, self._mark = self._ahead, [], None
-        self._has_uncommitted |= bool(ahead)
+        self._settling.has_unsettled |= bool(ahead)
         for chunk in ahead:
             self._stages.apply(chunk)
 
-    def _is_settling_overdue(self) -> bool:
-        """Whether nothing more may be applied before the rows that wait for the state are counted: a commit is for all
-        that was applied. A snapshot has such rows in it, so that nothing waits for them."""
-        if self._snapshots is not None:
-            return False
-        waited_s = time.monotonic() - self._settled_at
-        return self._stages.held_rows > 0 and self._has_uncommitted and waited_s >= self._config.lake_flush_s
-
-    def _settle_what_is_due(self) -> None:
-        """Set unreadable messages aside; flush and commit where it is time to, and nothing waits for the state."""
-        self._set_aside()
-        if not self._has_uncommitted or self._stages.held_rows:
-            return
-        if self._lake is None or self._due_history(since=self._settled_at) is not None:
-            self._settle()
+    def _is_awaiting_rows(self) -> bool:
+        """Whether rows wait for the state and nothing keeps them for the next process."""
+        return self._stages.held_rows > 0 and not self._settling.by_snapshots
 
     def _settle(self) -> None:
-        if self._snapshots is not None:
-            self._flushed_at = self._hinted_at = -math.inf  # all there is, now
+        """Settle all there is."""
+        if self._settling.by_snapshots:
+            self._settling.hurry()
             self.publish()
-            return
-        self._set_aside()
-        if self._lake is not None:
-            self._flush(self._lake)
-        self._reader.commit(self._mark)
-        self._has_uncommitted = False
-        self._settled_at = time.monotonic()
-
-    def _due_history(self, since: float | None = None) -> Callable[[int], None] | None:
-        """What writes the history to disk, where it is time to."""
-        lake = self._lake
-        waited_s = time.monotonic() - (self._flushed_at if since is None else since)
-        most = self._config.lake_flush_rows
-        if self._snapshots is not None:
-            most = min(most, SPILL_ROWS)
-        if lake is None or (waited_s < self._config.lake_flush_s and lake.held_rows < most):
-            return None
-        return lambda version: self._flush(lake, version)
-
-    def _write_history(self, lake: Lake) -> None:
-        """Write a full history, together with the snapshot that it belongs to."""
-        if self._snapshots is None:
-            self._flush(lake)
         else:
+            self._settling.commit(self._mark)
+
+    def _write_history(self) -> None:
+        """Write a full history, together with the snapshot that it belongs to."""
+        if self._settling.by_snapshots:
             self.publish()
-
-    def _flush(self, lake: Lake, version: int | None = None) -> None:
-        self._flushed_at = -math.inf  # what was not written whole is due
-        with self._meters.stage("output"):
-            if version is None:
-                lake.flush()
-            else:
-                lake.commit(version, self._reader.places())
-        self._flushed_at = time.monotonic()
-
-    def _hint(self) -> None:
-        if time.monotonic() - self._hinted_at < HINT_SECONDS:
-            return
-        self._hinted_at = time.monotonic()
-        try:
-            self._reader.commit()
-        except TransientError as error:
-            log.warning("%s; the snapshot is what counts", error)
-
-    def _set_aside(self) -> None:
-        while self._intake.refused:
-            self._reader.quarantine(*self._intake.refused[0])
-            self._intake.refused.popleft()
-            self._hinted_at = -math.inf  # a commit waits until what was put aside has arrived
+        else:
+            self._settling.flush()
 
     def _retry(self, action: Callable[[], None], stop: threading.Event, deadline: float = math.inf) -> bool:
         """Call `action` until it goes through, with back-off; False where `stop` or the deadline came first."""

@@ -1,6 +1,6 @@
 """Reading the bus: messages from `kafka://` or from the segments of `file://`, in order within a partition.
 
-A reader gives bytes and positions; it judges nothing. `pipeline.engine` is the only caller of `commit`.
+A reader gives bytes and positions; it judges nothing. `pipeline.settling` is the only caller of `commit`.
 """
 
 from __future__ import annotations
