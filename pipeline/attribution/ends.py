@@ -23,12 +23,15 @@ def join_ends(flows: pl.LazyFrame, lookups: Lookups) -> pl.LazyFrame:
     """Add `here`, the observing Node's number (null where the cluster has none of the name), and for each side
     `{side}_address` (number), `{side}_held` (row of `lookups.holders`) and `{side}_end`, the endpoint that held the
     address when the flow began; null where none did. Of `nat_src` they are null too where src is on a node: who
-    masqueraded it is asked of the others alone.
+    masqueraded it is asked of the others alone. `src_place` and `backend_place` are the numbers of the Nodes that
+    these ends are, or are on; null for what is on none.
     """
     here = lookups.node_index.number(pl.col("node").to_physical()).alias("here")
     joined = _joined(flows.with_columns(here), lookups, _ASKED_OF_ALL, is_asked=None)
-    is_on_no_node = pl.lit(lookups.places).gather("src_end").is_null()
-    return _joined(joined, lookups, SIDES[3:], is_on_no_node)
+    placed = joined.with_columns(
+        pl.lit(lookups.places).gather(f"{side}_end").alias(f"{side}_place") for side in ("src", "backend")
+    )
+    return _joined(placed, lookups, SIDES[3:], pl.col("src_place").is_null())
 
 
 def _joined(flows: pl.LazyFrame, lookups: Lookups, sides: tuple[str, ...], is_asked: pl.Expr | None) -> pl.LazyFrame:

@@ -24,6 +24,8 @@ from .services import is_redirected, join_services
 _SCRATCH: Final = (
     "here",
     *(f"{side}_{what}" for side in SIDES for what in ("address", "held", "end")),
+    "src_place",
+    "backend_place",
     "listener_row",
     "listener_id",
     "is_narrowed",
@@ -71,7 +73,7 @@ def _dst_id(lookups: Lookups) -> pl.Expr:
     """The Service's endpoint where it was dialled and nobody is known to have answered, a node's pod that answers on
     the port, or whoever holds the address."""
     service = pl.lit(lookups.service_endpoints).gather("service_id")
-    is_nobody = _is_unanswered() & pl.lit(lookups.places).gather("backend_end").is_null()
+    is_nobody = _is_unanswered() & pl.col("backend_place").is_null()
     return pl.coalesce(pl.when(is_nobody).then(service), "listener_id", endpoint_id(lookups, "backend"))
 
 

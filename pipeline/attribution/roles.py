@@ -23,10 +23,7 @@ TUNNEL_PROTOCOLS: Final = (4, 41, 47, 50)
 
 
 def role(lookups: Lookups) -> pl.Expr:
-    """`canonical`, `observer` or `overlay`; reads `here`, the observing Node's number, and the ends of all sides."""
-
-    def place(side: str) -> pl.Expr:
-        return pl.lit(lookups.places).gather(f"{side}_end")
+    """`canonical`, `observer` or `overlay`, of flows as `ends.join_ends` has them."""
 
     def is_node(side: str) -> pl.Expr:
         return pl.lit(lookups.is_node).gather(f"{side}_end").fill_null(value=False)
@@ -35,9 +32,10 @@ def role(lookups: Lookups) -> pl.Expr:
     is_tunnel = protocol.is_in(TUNNEL_PROTOCOLS) | ((protocol == UDP) & pl.col("dst_port").is_in(TUNNEL_PORTS))
     is_overlay = is_tunnel & is_node("src") & is_node("dst")
 
-    src_place, backend_place = place("src"), place("backend")
+    src_place, backend_place = pl.col("src_place"), pl.col("backend_place")
     # Read only where src is on no node, so nat_src is another address.
-    is_entry = is_node("nat_src") & (place("nat_src") == here).fill_null(value=False)
+    nat_place = pl.lit(lookups.places).gather("nat_src_end")
+    is_entry = is_node("nat_src") & (nat_place == here).fill_null(value=False)
     counts_from_outside = is_entry | (backend_place == here).fill_null(value=False) | backend_place.is_null()
     counts = pl.when(src_place.is_null()).then(counts_from_outside).otherwise(src_place == here)
     return (
