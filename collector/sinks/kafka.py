@@ -132,8 +132,8 @@ class KafkaSink:
             self._producer.close(timeout=BLOCK_S)
         except KafkaError as error:  # it refuses to close over batches that it still tries to deliver
             _log.warning("bus: closed by the process's end: %s", error)
-        else:
-            self._producer = None
+            _abandon(self._producer)
+        self._producer = None
 
     def _replace_refused(self) -> None:
         """Make a new producer where the last one is mute, or was refused something and has nothing left to deliver.
@@ -149,6 +149,7 @@ class KafkaSink:
                     if not self._is_mute:
                         raise
                     _log.warning("bus: a mute client is left behind: %s", error)
+                    _abandon(self._producer)
                 self._producer = None
             self.start()
 
@@ -197,6 +198,13 @@ class KafkaSink:
             self._since.pop(key, None)
             self._settled.notify_all()
         return found is not None
+
+
+def _abandon(producer: Any) -> None:
+    """End a client that refuses to close over batches that it still has: else its thread, its connections and what it
+    holds stay as long as the process, and the collection of garbage waits for it a second, and fails."""
+    producer._sender.force_close()
+    producer._closed = True
 
 
 def _is_host_and_port(server: str) -> bool:

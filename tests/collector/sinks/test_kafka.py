@@ -29,6 +29,12 @@ class Client:
         self.made.append(self)
         self._is_mute_after = 5 if len(self.made) == 1 else BATCHES
         self._count = 0
+        self._sender = self
+        self.is_ended = False
+
+    def force_close(self) -> None:
+        """End the thread, whatever it still has to deliver."""
+        self.is_ended = True
 
     def send(self, *_: Any, headers: list[tuple[str, bytes]], **__: Any) -> Any:
         self._count += 1
@@ -64,6 +70,7 @@ def test_a_client_that_answers_nothing_any_more_is_replaced_and_nothing_is_lost(
     assert sink.flush(60)
     sink.stop()
     assert len(clients.made) > 1
+    assert clients.made[0].is_ended, "else its thread and all that it holds stay"
     assert sorted(set(clients.got)) == list(range(BATCHES))
     assert metrics.value("lost_rows_total", table="flows", reason="bus_error") == 0
     assert list(tmp_path.rglob("*.seg")) == []
