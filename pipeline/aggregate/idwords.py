@@ -5,21 +5,26 @@ The invariant: two rows have the same numbers where, and only where, they have t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ..attribution import arrays
 from ..attribution.keyindex import distinct
 
 Words = list[NDArray[np.uint64]]
+Columns = pl.DataFrame | Mapping[str, pl.Series]
+"""Ids by name: columns of one length."""
 
-_BITS: Final = {pl.Boolean: 2, pl.UInt8: 9, pl.UInt16: 17, pl.UInt32: 32}
+_BITS: Final = {np.dtype(name): bits for name, bits in (("bool", 2), ("uint8", 9), ("uint16", 17), ("uint32", 32))}
 """How wide an id of a type is, with room for null, which has all bits set: rows of frames are never so many."""
 _TEXT_BITS: Final = 32
+_FEW: Final = 1_000
+"""So many rows of text are looked up one by one: what looks up a column takes longer to begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,21 +60,23 @@ def _numbered(ids: pl.Series) -> tuple[NDArray[np.uint64], int]:
     """Ids as numbers, null the highest, and how many numbers there may be: these rows need no room for others."""
     if isinstance(ids.dtype, pl.String):
         ids = ids.cast(pl.Categorical)
-    if isinstance(ids.dtype, pl.Enum | pl.Categorical):
-        ids = ids.to_physical()
-    _bits_of(ids)
-    highest = cast("int | None", ids.max())
-    null = 0 if highest is None else int(highest) + 1
-    return _filled(ids.cast(pl.UInt64), null), null + 1
+    numbers = arrays.numbers(ids)
+    _bits_of(ids, numbers)
+    if ids.null_count():
+        there = arrays.is_there(ids)
+        null = int(numbers[there].max(initial=0)) + 1
+        return _filled(numbers, there, null), null + 1
+    null = int(numbers.max(initial=0)) + 1
+    return numbers.astype(np.uint64), null + 1
 
 
-def _filled(numbers: pl.Series, null: int) -> NDArray[np.uint64]:
-    """The numbers with another in place of null; a fill that fills nothing costs as much as any."""
-    return (numbers.fill_null(null) if numbers.null_count() else numbers).to_numpy()
+def _filled(numbers: NDArray[Any], is_there: arrays.Mask, null: int) -> NDArray[np.uint64]:
+    """The numbers with another in place of null."""
+    return np.where(is_there, numbers.astype(np.uint64), np.uint64(null))
 
 
-def _bits_of(ids: pl.Series) -> int:
-    bits = _BITS.get(type(ids.dtype))
+def _bits_of(ids: pl.Series, numbers: NDArray[Any]) -> int:
+    bits = _BITS.get(numbers.dtype)
     if bits is None:
         raise TypeError(f"{ids.name}: ids of {ids.dtype} cannot be numbered")
     return bits
@@ -82,28 +89,36 @@ class IdWords:
         self._ids = list(ids)
         self._texts: dict[str, int] = {}
 
-    def of(self, rows: pl.DataFrame) -> Words:
-        """The words of each row; as many in every frame of the same types."""
+    def of(self, rows: Columns) -> Words:
+        """The words of each row; as many whatever rows, if their types are the same."""
         words: Words = []
         used = 64
         for name in self._ids:
-            numbers, bits = self._numbers(rows[name])
-            values = _filled(numbers.cast(pl.UInt64), (1 << bits) - 1)
+            values, bits = self._numbers(rows[name])
             if used + bits > 64:
                 words.append(values)
                 used = bits
             else:
-                words[-1] = words[-1] | (values << np.uint64(used))
+                words[-1] |= values << np.uint64(used)
                 used += bits
         return words
 
-    def _numbers(self, ids: pl.Series) -> tuple[pl.Series, int]:
-        dtype = ids.dtype
-        if isinstance(dtype, pl.String | pl.Categorical):
-            texts = ids.cast(pl.String)
-            for text in texts.unique().drop_nulls():
-                self._texts.setdefault(text, len(self._texts))
-            return texts.replace_strict(self._texts, return_dtype=pl.UInt32), _TEXT_BITS
-        if isinstance(dtype, pl.Enum):
-            ids = ids.to_physical()
-        return ids, _bits_of(ids)
+    def _numbers(self, ids: pl.Series) -> tuple[NDArray[np.uint64], int]:
+        if isinstance(ids.dtype, pl.String | pl.Categorical):
+            ids = self._text_numbers(ids.cast(pl.String))
+            numbers, bits = arrays.numbers(ids), _TEXT_BITS
+        else:
+            numbers = arrays.numbers(ids)
+            bits = _bits_of(ids, numbers)
+        if ids.null_count():
+            return _filled(numbers, arrays.is_there(ids), (1 << bits) - 1), bits
+        return numbers.astype(np.uint64), bits
+
+    def _text_numbers(self, texts: pl.Series) -> pl.Series:
+        known = self._texts
+        if len(texts) <= _FEW:
+            told = [None if text is None else known.setdefault(text, len(known)) for text in texts]
+            return pl.Series(told, dtype=pl.UInt32)
+        for text in texts.unique().drop_nulls():
+            known.setdefault(text, len(known))
+        return texts.replace_strict(known, return_dtype=pl.UInt32)

@@ -54,6 +54,8 @@ class KeyIndex:
     def find(self, columns: Sequence[Column]) -> NDArray[np.int32]:
         """The number of the key in each row of the columns; -1 where there is no such key."""
         rows = len(columns[0])
+        if len(self) and rows <= _BLOCK:
+            return self._found(columns)
         found = np.full(rows, -1, np.int32)
         if len(self):
             for first in range(0, rows, _BLOCK):
@@ -156,10 +158,14 @@ class GrowingIndex:
 
     def numbers(self, columns: Sequence[Column]) -> NDArray[np.int32]:
         """The number of the key (unsigned 64-bit parts) in each row; new keys get the next ones, in any order."""
-        found = np.full(len(columns[0]), -1, np.int32)
-        missing = np.arange(len(found))
-        first = 0
-        for table in self._tables:
+        if not self._tables:
+            self._tables.append(KeyIndex([np.zeros(0, np.uint64)] * len(columns)))
+        found = self._tables[0].find(columns)
+        missing = np.flatnonzero(found < 0)
+        first = len(self._tables[0])
+        for table in self._tables[1:]:
+            if not missing.size:
+                break
             places = table.find([column[missing] for column in columns])
             is_here = places >= 0
             found[missing[is_here]] = places[is_here] + first

@@ -1,0 +1,64 @@
+"""Columns of flows as arrays, without a query: what a poll of few rows asks costs less so than planning a query does.
+
+The invariant: nothing is copied but bits, so what these functions give is not to be written to.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from numpy.typing import NDArray
+
+Mask = NDArray[np.bool_]
+
+NO_ID: Final = np.uint32(2**32 - 1)
+"""In place of an id (UInt32) that is null: no frame has so many rows."""
+
+
+def numbers(column: pl.Series) -> NDArray[Any]:
+    """The numbers of a column of numbers, or the codes of one of an Enum; anything in rows that are null."""
+    dtype = column.dtype
+    if isinstance(dtype, pl.Categorical):
+        column = column.to_physical()  # Arrow would have every category there is
+    elif isinstance(dtype, pl.Boolean):
+        column = column.fill_null(value=False)  # bits are no numbers yet
+    if not column.null_count() and not isinstance(dtype, pl.Enum):
+        return column.to_numpy()
+    told = column.to_arrow()
+    if isinstance(told, pa.DictionaryArray):
+        told = told.indices
+    if not len(told):
+        return np.zeros(0, told.type.to_pandas_dtype())
+    return np.frombuffer(told.buffers()[1], told.type.to_pandas_dtype())[told.offset :][: len(told)]
+
+
+def is_there(column: pl.Series) -> Mask:
+    """Which rows are not null."""
+    rows = len(column)
+    if not column.null_count():
+        return np.ones(rows, np.bool_)
+    told = column.to_arrow()
+    bits = np.frombuffer(told.buffers()[0], np.uint8)
+    there: Mask = np.unpackbits(bits, count=told.offset + rows, bitorder="little")[told.offset :].view(np.bool_)
+    return there
+
+
+def ids(column: pl.Series) -> NDArray[np.uint32]:
+    """Ids (UInt32), NO_ID where they are null."""
+    if not column.null_count():
+        return column.to_numpy()
+    return np.where(is_there(column), numbers(column), NO_ID)
+
+
+def is_code(column: pl.Series, value: str) -> Mask:
+    """Which rows of a column of an Enum are `value`; null is none."""
+    found: Mask = numbers(column) == _code(column.dtype, value)
+    return found & is_there(column) if column.null_count() else found
+
+
+def _code(dtype: pl.DataType, value: str) -> int:
+    assert isinstance(dtype, pl.Enum)  # noqa: S101 - a category has no code that one could know
+    return dtype.categories.to_list().index(value)
