@@ -1,4 +1,4 @@
-"""Where the pipeline has the cluster's state from: manifests, which never change, or the bus, where a watcher tells.
+"""Where the pipeline has the cluster's state from: manifest files, or the bus, where a watcher tells.
 
 Both are called for the state as it is now. The invariant: what the bus says is read from its beginning
 at every start, so nothing of the cluster's state is kept anywhere else.
@@ -20,12 +20,14 @@ from .bus import Reader, open_reader
 from .config import PipelineConfig
 from .decode import decode
 from .errors import TransientError
-from .inventory import manifests, outside_file, snapshot
+from .inventory import outside_file
 from .inventory.feed import MAX_REFUSALS_LOGGED, Feed
-from .inventory.history import History
-from .inventory.models import Resource
+from .inventory.history import LEARNT_FIRST, History
+from .inventory.manifest_files import Key, ManifestFiles
+from .inventory.manifests import Refusal
+from .inventory.models import Resource, is_same
 from .inventory.outside import BUILTIN, NamedRange
-from .inventory.policy_history import KINDS, PolicyEpoch
+from .inventory.policy_history import PolicyEpoch
 from .inventory.snapshot import Snapshot
 from .inventory.spans import BEGINNING, END
 from .outputs.meters import Meters
@@ -39,6 +41,11 @@ IDLE_SHARE: Final = 10
 segments."""
 WARNING_SECONDS: Final = 60.0
 """That the bus does not answer, or that there is no watcher, is logged at most this often."""
+LOOK_SECONDS: Final = 2.0
+"""The least time between two looks at manifest files."""
+LOOK_SHARE: Final = 50
+"""The next look comes after so many times what the last one took: there may be thousands of files."""
+_RANKS: Final[Mapping[type, int]] = {kind: rank for rank, kind in enumerate(LEARNT_FIRST)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,21 +70,72 @@ StateNow = Callable[[Meters], ClusterState]
 
 
 class ManifestState:
-    """The state of manifests, read at the first call."""
+    """The state of manifest files, which are looked at again while it is asked for.
+
+    What the first look finds has always been so; what a later one finds changed has changed when it was found. No flow
+    waits for that: nobody tells of a change before it is there.
+    """
 
     def __init__(self, path: Path, outside: Sequence[NamedRange] = BUILTIN) -> None:
-        self._path = path
-        self._outside = outside
-        self._state: ClusterState | None = None
+        self._files = ManifestFiles(path)
+        self._history = History(outside=outside)
+        self._refused: Mapping[str, int] = {}
+        self._told: set[Refusal] = set()
+        """What the log has."""
+        self._next_look = 0.0
 
     def __call__(self, meters: Meters) -> ClusterState:
-        """The state. Raises ConfigError where the path holds none."""
-        if self._state is None:
-            self._state = load_state(self._path, self._outside)
-        return self._state
+        """The state. Raises ConfigError where the path holds none at first."""
+        now = time.monotonic()
+        if now >= self._next_look or not self._history.is_synced:
+            with meters.stage("state"):
+                self.look(time.time_ns())
+            took_s = time.monotonic() - now
+            self._next_look = now + max(LOOK_SECONDS, LOOK_SHARE * took_s)
+        return ClusterState(self._history.snapshot(), self._refused, epochs=self._history.policy_epochs())
+
+    def look(self, time_ns: int) -> None:
+        """See what the files say at that instant; how they are waited for is told by `ManifestFiles.look`."""
+        before = self._files.objects
+        has_changed = self._files.look()
+        self._tell_refusals(self._files.refusals)
+        if not self._history.is_synced:
+            self._begin()
+        elif has_changed:
+            self._change(before, time_ns)
 
     def stop(self) -> None:
         """Nothing is open."""
+
+    def _begin(self) -> None:
+        self._history.begin()
+        for resource in self._files.objects.values():
+            self._history.put(BEGINNING, resource)
+        self._history.synced(BEGINNING)
+        counts = self._history.snapshot().objects
+        log.info("state: %d objects of %d kinds", sum(counts.values()), len(counts))
+
+    def _change(self, before: Mapping[Key, Resource], time_ns: int) -> None:
+        """What went goes first, so that an address that passed from one pod to another is the other's."""
+        after = self._files.objects
+        gone = [before[key] for key in before.keys() - after.keys()]
+        came = [item for key, item in after.items() if not is_same(before.get(key), item)]
+        for item in gone:
+            self._history.drop(time_ns, item)
+        for item in sorted(came, key=lambda item: _RANKS.get(type(item), len(_RANKS))):
+            self._history.put(time_ns, item)
+        if gone or came:
+            log.info("state: %d objects came or changed, %d went", len(came), len(gone))
+
+    def _tell_refusals(self, refusals: Sequence[Refusal]) -> None:
+        """Count what is refused, and log what was not before."""
+        self._refused = Counter(refusal.kind for refusal in refusals)
+        new = [refusal for refusal in refusals if refusal not in self._told]
+        self._told = set(refusals)
+        for refusal in new[:MAX_REFUSALS_LOGGED]:
+            log.warning("state: %s", refusal)
+        if len(new) > MAX_REFUSALS_LOGGED:
+            log.warning("state: and %d more", len(new) - MAX_REFUSALS_LOGGED)
 
 
 class BusState:
@@ -162,22 +220,3 @@ def open_state(config: PipelineConfig, kafka_options: Mapping[str, Any] | None =
     if config.is_state_on_bus:
         return BusState(open_reader(config.bus, None, [STATE.topic], kafka_options), History(outside=outside))
     return ManifestState(config.state, outside)
-
-
-def load_state(path: Path, outside: Sequence[NamedRange] = BUILTIN) -> ClusterState:
-    """The cluster's state from manifests; what is refused is logged and counted.
-
-    Raises ConfigError where the path holds none.
-    """
-    objects, refusals = manifests.load(path)
-    for refusal in refusals[:MAX_REFUSALS_LOGGED]:
-        log.warning("state: %s", refusal)
-    if len(refusals) > MAX_REFUSALS_LOGGED:
-        log.warning("state: and %d more", len(refusals) - MAX_REFUSALS_LOGGED)
-    state = ClusterState(
-        snapshot.build(objects, outside=outside),
-        Counter(refusal.kind for refusal in refusals),
-        epochs=(PolicyEpoch(BEGINNING, tuple(item for item in objects if isinstance(item, KINDS))),),
-    )
-    log.info("state: %d objects of %d kinds", sum(state.snapshot.objects.values()), len(state.snapshot.objects))
-    return state

@@ -37,8 +37,8 @@ def add(commands: Subparsers) -> None:
     command.add_argument(
         "--state",
         metavar="PATH",
-        help="the cluster's objects: a folder of manifests, a `kubectl get -o yaml` file, or `bus`: what "
-        "`flowatlas watch` tells there",
+        help="the cluster's objects: a folder of manifests or a `kubectl get -o yaml` file, which are read again when "
+        "they change, or `bus`: what `flowatlas watch` tells there",
     )
     command.add_argument("--listen", metavar="HOST:PORT", help="where to serve (default: 127.0.0.1:9464)")
     command.add_argument("--web-config", metavar="FILE", help="TLS and passwords of --listen (default: neither)")

@@ -53,8 +53,8 @@ _LOOKS: Final = 8
 """How many times in that span it is looked at what may go."""
 _WORTH: Final = 1000
 """Rows are renumbered when so many, and half as many as are in use, are in nobody's use."""
-_FIRST: Final = (Node, ReplicaSet, Job, Pod, Service, EndpointSlice)
-"""The order in which a first listing is taken, so that nothing is learnt late."""
+LEARNT_FIRST: Final = (Node, ReplicaSet, Job, Pod, Service, EndpointSlice)
+"""The order in which a listing is taken, the other kinds after them, so that nothing is learnt late."""
 
 Key = tuple[str, str, str]
 
@@ -130,6 +130,11 @@ class History:
         self._retain(time_ns)
         self._remove(time_ns, model, key)
 
+    def drop(self, time_ns: int, resource: Resource) -> None:
+        """The same of an object that is at hand, once something is known."""
+        self._retain(time_ns)
+        self._remove(time_ns, type(resource), identity_of(resource))
+
     def synced(self, time_ns: int) -> None:
         """Everything that there is has been put since `begin`; what has not was deleted meanwhile."""
         if not self.is_synced:
@@ -186,7 +191,7 @@ class History:
     def _load(self) -> None:
         """Take the first listing in."""
         self.is_synced = True
-        kinds = dict.fromkeys((*_FIRST, *self._objects))
+        kinds = dict.fromkeys((*LEARNT_FIRST, *self._objects))
         for kind in kinds:
             for key, resource in self._objects.get(kind, {}).items():
                 self._apply(self._told[kind, key], key, None, resource, is_first=True)

@@ -6,6 +6,7 @@ with one bad object is still a picture of the cluster.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -79,30 +80,40 @@ def load(path: Path) -> tuple[list[Resource], list[Refusal]]:
     """
     objects: list[Resource] = []
     refusals: list[Refusal] = []
-    for file in _files(path):
-        for item in _read(file):
+    for file in listing(path).files:
+        for item in read(file):
             (refusals if isinstance(item, Refusal) else objects).append(item)  # type: ignore[arg-type]  # one list each
     return objects, refusals
 
 
-def _files(path: Path) -> list[Path]:
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The manifest files that there are, in the order of their names; and the folders that would not be listed."""
+
+    files: list[Path]
+    unlisted: dict[Path, str]
+    """What the system said, by folder."""
+
+
+def listing(path: Path) -> Listing:
+    """The file, or every manifest below the folder that is not hidden. Raises ConfigError where there is none."""
     if path.is_file():
-        return [path]
+        return Listing([path], {})
     if not path.is_dir():
         raise ConfigError(f"state: {path} does not exist")
-    files = sorted(
-        file
-        for file in path.rglob("*")
-        if file.suffix.lower() in SUFFIXES
-        and file.is_file()
-        and not any(part.startswith(".") for part in file.relative_to(path).parts)
-    )
+    errors: list[OSError] = []
+    files = []
+    for folder, below, names in os.walk(path, onerror=errors.append):
+        below[:] = [name for name in below if not name.startswith(".")]
+        here = [Path(folder, name) for name in names if not name.startswith(".")]
+        files += [file for file in here if file.suffix.lower() in SUFFIXES and file.is_file()]
     if not files:
         raise ConfigError(f"state: {path} holds no .yaml, .yml, .json or .jsonl file")
-    return files
+    return Listing(sorted(files), {Path(error.filename): error.strerror or str(error) for error in errors})
 
 
-def _read(file: Path) -> Iterator[Resource | Refusal]:
+def read(file: Path) -> Iterator[Resource | Refusal]:
+    """The objects of one file, in order, and what was refused of it."""
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

@@ -12,12 +12,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline.query import scan_flows
 from tests.pipeline.shipments import NOW, SECOND, batch, flow, write_segment
-from tests.pipeline.small_cluster import OBJECTS
+from tests.pipeline.small_cluster import OBJECTS, service
 from tests.pipeline.state_batches import delete, mark, put, state, synced
 
 START_SECONDS = 90
@@ -28,11 +29,15 @@ class PipelineProcess:
 
     def __init__(self, folder: Path) -> None:
         self.bus, self.lake, self._log = folder / "bus", folder / "lake", folder / "log"
-        state = folder / "state.json"
-        state.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": list(OBJECTS)}))
+        self._state = folder / "state.json"
+        self.dump(*OBJECTS)
         self.command = [sys.executable, "-m", "pipeline.cli.main", "pipeline", "--listen", "127.0.0.1:0"]
-        self.command += ["--bus", f"file://{self.bus}", "--state", str(state), "--lake", str(self.lake)]
+        self.command += ["--bus", f"file://{self.bus}", "--state", str(self._state), "--lake", str(self.lake)]
         self._child: subprocess.Popen[bytes] | None = None
+
+    def dump(self, *objects: dict[str, Any]) -> None:
+        """Write the cluster's objects, as `kubectl get` does."""
+        self._state.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
 
     def start(self, page: str = "readyz") -> str:
         """Start and return the address that it serves on, once it is ready, or once another page is served."""
@@ -92,15 +97,21 @@ def test_what_lies_on_the_bus_at_the_end_is_applied_before_the_end(process: Pipe
     assert scan_flows(process.lake).collect()["flow_id"].sort().to_list() == [0, 1, 2, 3, 4, 5]
 
 
-def test_metrics_follow_what_is_shipped(process: PipelineProcess) -> None:
+def test_metrics_follow_what_is_shipped_and_what_the_state_file_says(process: PipelineProcess) -> None:
     address = process.start()
     ship(process, 0)
-    wanted = 'flowatlas_service_connections_total{service_namespace="shop",service="database",'
+    await_metric(address, 'flowatlas_service_connections_total{service_namespace="shop",service="database",')
+    await_metric(address, 'flowatlas_state_objects{kind="Service"} 2')
+    process.dump(*OBJECTS, service("cache", "10.96.0.9", 6379))
+    await_metric(address, 'flowatlas_state_objects{kind="Service"} 3')
+    assert process.end() == 0
+
+
+def await_metric(address: str, wanted: str) -> None:
     deadline = time.monotonic() + START_SECONDS
     while wanted not in (get(f"http://{address}/metrics") or ""):
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline, wanted
         time.sleep(0.05)
-    assert process.end() == 0
 
 
 def test_a_kill_repeats_work_and_skips_none(process: PipelineProcess) -> None:
@@ -108,12 +119,7 @@ def test_a_kill_repeats_work_and_skips_none(process: PipelineProcess) -> None:
     address = process.start()
     for seq in range(3):
         ship(process, seq)
-    deadline = time.monotonic() + START_SECONDS
-    while 'flowatlas_pipeline_rows_total{table="flows",node="node-a"} 3' not in (
-        get(f"http://{address}/metrics") or ""
-    ):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    await_metric(address, 'flowatlas_pipeline_rows_total{table="flows",node="node-a"} 3')
     process.kill()
     process.start()
     assert process.end() == 0
