@@ -10,7 +10,7 @@ shortest segments of TCP. Larger packets that were missed leave no room for that
 
 Both sides are sums since the same moment: counters come with the time when they were read, flows with the time until
 when they count. The invariant: all flows between the first and the last reading of a window are in its sum, and none
-else, whatever the order in which both come.
+else, whatever the order in which both come, as long as a pod's first reading is not far behind its node's flows.
 """
 
 from __future__ import annotations
@@ -40,20 +40,28 @@ _SUMS: Final = ("bytes", "packets")
 
 
 class Coverage:
-    """Flows and counters of the last `window_s`; readings are kept about one a `step_s`."""
+    """Flows and counters of the last `window_s`; readings are kept about one a `step_s`.
 
-    def __init__(self, window_s: float = 600.0, step_s: float = 60.0, shortest_s: float = 10.0) -> None:
+    Flows of a pod of which no reading has come are kept for `wait_s`, and a first reading that is further behind the
+    flows of its node is passed over: else every second of every pod would be kept where there are no counters."""
+
+    def __init__(
+        self, window_s: float = 600.0, step_s: float = 60.0, shortest_s: float = 10.0, wait_s: float = 15.0
+    ) -> None:
         self._window_ns = int(window_s * _SECOND_NS)
         self._step_ns = int(step_s * _SECOND_NS)
         self._shortest_ns = int(shortest_s * _SECOND_NS)
+        self._wait_ns = int(wait_s * _SECOND_NS)
         self._flows = pl.DataFrame(schema=_FLOWS)
         self._readings = pl.DataFrame(schema=_READINGS)
+        self._is_tidy = True
 
     def add_flows(self, flows: pl.DataFrame, snapshot: Snapshot) -> None:
         """Add flows of every role, attributed under the snapshot."""
         arrived = _at_pods(flows, snapshot)
         if arrived.height:
             self._flows = pl.concat([self._flows, arrived])
+            self._is_tidy = False
 
     def add_counters(self, counters: pl.DataFrame) -> None:
         """Add readings of pods' interfaces: COUNTERS with `node`, `namespace` and `pod` as String."""
@@ -61,7 +69,18 @@ class Coverage:
             pl.sum_horizontal(f"receive_{what}", f"transmit_{what}").cast(pl.Int64).sum().alias(what) for what in _SUMS
         ]
         read = counters.group_by(*_POD, "time", "netns").agg(*both_ways).select(_READINGS.names())
+        kept = pl.concat([self._flows.select("node", "time"), self._readings.select("node", "time")])
+        newest = kept.group_by("node").agg(newest=pl.col("time").max())  # of each node, for clocks differ
+        known = self._readings.select(_POD, is_known=True).unique()
+        is_in_time = pl.col("newest").is_null() | (pl.col("time") > pl.col("newest") - self._wait_ns)
+        read = (
+            read.join(known, on=_POD, how="left")
+            .join(newest, on="node", how="left")
+            .filter(pl.col("is_known") | is_in_time)
+            .select(_READINGS.names())
+        )
         self._readings = pl.concat([self._readings, read])
+        self._is_tidy = False
 
     def keep_nodes(self, nodes: Collection[str]) -> None:
         """Forget pods of other nodes: somebody else is told of them."""
@@ -78,6 +97,7 @@ class Coverage:
         if not fits(frames, flows=_FLOWS, readings=_READINGS):
             return rows_of(frames)
         self._flows, self._readings = frames["flows"], frames["readings"]
+        self._is_tidy = False
         return 0
 
     def samples(self) -> list[Samples]:
@@ -90,6 +110,8 @@ class Coverage:
 
     def _tidy(self) -> None:
         """Forget what is out of the window, and put together what will be asked for together."""
+        if self._is_tidy:
+            return
         newest = pl.col("time").max()
         is_same_pod = pl.col("netns") == pl.col("netns").sort_by("time").last().over(_POD)
         readings = self._readings.filter(newest.over(_POD) > newest - self._window_ns).filter(is_same_pod)
@@ -102,7 +124,7 @@ class Coverage:
         counted = (
             self._flows.filter(pl.col("time") > newest - self._window_ns)
             .join(since, on=_POD, how="left")
-            .filter(pl.col("since").is_null() | (pl.col("time") > pl.col("since")))
+            .filter(pl.col("time") > pl.coalesce("since", newest.over("node") - self._wait_ns))
             .sort("time")
             .join_asof(
                 self._readings.select(*_POD, "time", read="time").sort("time"),
@@ -114,6 +136,7 @@ class Coverage:
             .with_columns(time=pl.coalesce("read", "time"))
         )
         self._flows = counted.group_by(*_POD, "time").agg(pl.col(_SUMS).sum()).select(_FLOWS.names())
+        self._is_tidy = True
 
     def _compared(self) -> pl.DataFrame:
         """`flow_bytes` and `expected_bytes` of each pod whose interface was read for long enough and carried any."""

@@ -157,6 +157,36 @@ def test_little_time_tells_nothing_and_the_gone_are_forgotten() -> None:
     assert shares(coverage) == {"b": 0.0}
 
 
+def test_flows_of_which_no_reading_comes_are_not_kept() -> None:
+    coverage = Coverage(wait_s=15)
+    for second in range(100):
+        coverage.add_flows(flows(flow("node-1", "a", "outside", second)), STATE)
+        assert coverage.state()["flows"].height <= 15
+    assert shares(coverage) == {}
+
+
+def test_a_first_reading_far_behind_the_flows_is_passed_over() -> None:
+    """The flows after it may be forgotten: a share that lacks them would be told as if they had been missed."""
+    coverage = Coverage(wait_s=15)
+    for second in range(5, 60, 5):
+        coverage.add_flows(flows(flow("node-1", "a", "outside", second)), STATE)
+        coverage.samples()
+    for second in range(0, 61, 10):
+        packets = 2 * (min(second, 55) // 5)
+        coverage.add_counters(readings(reading("a", second, packets // 2 * 1528, packets)))
+    assert shares(coverage) == {"a": 1.0}
+
+
+def test_a_node_whose_clock_is_behind_has_its_share() -> None:
+    coverage = Coverage(wait_s=15)
+    coverage.add_flows(flows(flow("node-1", "a", "outside", 100)), STATE)
+    coverage.add_counters(readings(reading("c", 0, 0, 0)))
+    coverage.add_flows(flows(flow("node-2", "c", "outside", 5)), STATE)
+    coverage.samples()
+    coverage.add_counters(readings(reading("c", 20, 1528, 2)))
+    assert shares(coverage) == {"c": 1.0}
+
+
 @settings(max_examples=15, deadline=None)
 @given(
     sizes=st.lists(st.integers(20, 3000), min_size=40, max_size=40),
