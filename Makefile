@@ -1,6 +1,6 @@
 # The two commands that matter are `make demo` and `make test`; both set up whatever they need first.
 .DEFAULT_GOAL := help
-.PHONY: help setup apiserver manifest-tools manifests deploy-check sbom demo test test-whole test-parts lint format bench fuzz faults soak docs site licences audit lock clean
+.PHONY: help setup apiserver manifest-tools manifests deploy-check sbom demo test ci test-parts test-whole test-kafka test-faults lint format bench fuzz faults soak docs site licences audit lock clean
 SHELL := /bin/sh
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):/usr/sbin:/sbin:$(PATH)
@@ -53,19 +53,30 @@ deploy-check: setup apiserver manifest-tools .cache/checkov/bin/checkov ## every
 manifests: .venv/.ready manifest-tools ## render the chart into deploy/kustomize
 	$(BIN)/python -m deploy.render
 
-test: setup apiserver manifest-tools .cache/checkov/bin/checkov .cache/sbom/bin/cyclonedx-py ## all tests; ARGS='-k name' picks some
+TOOLS := setup apiserver manifest-tools .cache/checkov/bin/checkov .cache/sbom/bin/cyclonedx-py
+
+test: $(TOOLS) ## all tests; ARGS='-k name' picks some
 ifeq ($(CI)$(ARGS),true)
-	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target test-whole test-parts
+	@$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=target test-parts test-whole test-kafka test-faults
 else
 	$(BIN)/pytest $(ARGS)
 endif
 
-# the two halves that CI runs side by side: tests of the whole wait more than they compute, those of parts less
-test-whole:
-	$(BIN)/pytest tests/integration
+# As many at a time as --jobs says, begun in this order. Between them the four of tests have every test once; they are
+# apart by what they wait for: the processor, a lab, a broker, a fault.
+ci: test-parts test-whole lint demo test-kafka test-faults ## all that .ci/run wants
 
-test-parts:
-	$(BIN)/pytest --ignore=tests/integration
+test-parts: $(TOOLS)
+	$(BIN)/pytest --ignore=tests/integration --ignore=tests/faults
+
+test-whole: $(TOOLS)
+	$(BIN)/pytest tests/integration -m 'not kafka'
+
+test-kafka: $(TOOLS)
+	$(BIN)/pytest tests/integration -m kafka
+
+test-faults: $(TOOLS)
+	$(BIN)/pytest tests/faults
 
 lint: .venv/.ready ## style, types and import contracts
 	$(BIN)/ruff format --check .
