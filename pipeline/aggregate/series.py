@@ -41,15 +41,17 @@ class SeriesBudget:
     def enforce(self, parts: Mapping[str, Kept], now_ns: int) -> None:
         """Name what is new in all totals among `parts`, within the budget."""
         self._families = {name: (totals, width) for name, totals, width in _totals_of(parts)}
-        if self._idle_ns and now_ns - self._looked_ns >= self._idle_ns // LOOK_EVERY:
-            self._looked_ns = now_ns
-            self.expired += sum(totals.expire(now_ns, self._idle_ns) for totals, _ in self._families.values())
-        left = self._most - sum(totals.settled * width for totals, width in self._families.values())
+        # one label set of each is kept free for `other`, which is made where there is no room too
+        left = self._most - sum((totals.settled + 1) * width for totals, width in self._families.values())
         for totals, width in self._families.values():
             before = totals.settled
             room = before + max(0, left) // width
             totals.limit = Limit(min(self._limit.most, room), self._limit.folds)
             left -= (len(totals) - before) * width
+        if self._idle_ns and now_ns - self._looked_ns >= self._idle_ns // LOOK_EVERY:
+            # after what is new has its names: to look for the idle names everything, limit or not
+            self._looked_ns = now_ns
+            self.expired += sum(totals.expire(now_ns, self._idle_ns) for totals, _ in self._families.values())
 
     def samples(self) -> list[Samples]:
         """What was folded, and what went."""

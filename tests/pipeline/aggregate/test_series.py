@@ -66,6 +66,15 @@ def test_all_families_together_keep_to_the_budget() -> None:
     assert folded(budget).keys() == {"pairs", "nodes", "latency"}
 
 
+def test_the_budget_holds_from_the_first_window_on_and_in_those_that_look_for_the_idle() -> None:
+    second = 10**9
+    budget, it = SeriesBudget(300, limit_of(10_000, tuple(LEVELS)), 100), Families()
+    for at in range(10):
+        it.add(range(100 * at, 100 * at + 100))
+        budget.enforce(it.parts, (1000 + at) * 6 * second)
+        assert it.series <= 300
+
+
 def test_a_family_keeps_to_its_limit() -> None:
     budget, it = SeriesBudget(10**6, Limit(50), 0), Families()
     it.add(range(1000))
