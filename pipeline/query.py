@@ -28,6 +28,8 @@ _HOUR: Final = timedelta(hours=1)
 _STATED_TO: Final = timedelta(milliseconds=1)
 """How exactly a log may tell the last time of a file."""
 _SIDES: Final = ("source", "destination", "service")
+_ENDS: Final = ("source", "destination")
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def scan_flows(
@@ -48,8 +50,8 @@ def scan_flows(
     since, until = _aware(since), _aware(until)
     store = _store(lake, options)
     wanted = _wanted(namespace, pod)
-    flows = _scan(store, FLOWS, since, until, wanted)
-    former = _former(store, since, until, wanted)
+    flows = _scan(store, FLOWS, since, until, wanted, pod)
+    former = _former(store, since, until, wanted, pod)
     return flows if former is None else pl.concat([former, flows])
 
 
@@ -145,53 +147,68 @@ def _wanted(namespace: str | None, pod: str | None) -> pl.Expr | None:
         columns = (f"{side}_namespace" for side in _SIDES)
         return pl.any_horizontal(pl.col(name) == namespace for name in columns) if namespace is not None else None
     ends = []
-    for side in ("source", "destination"):
+    for side in _ENDS:
         is_pod = (pl.col(f"{side}_name") == pod) & (pl.col(f"{side}_kind") == "Pod")
         ends.append(is_pod if namespace is None else is_pod & (pl.col(f"{side}_namespace") == namespace))
     return ends[0] | ends[1]
 
 
 def _scan(
-    store: Store, table: LakeTable, since: datetime | None, until: datetime | None, wanted: pl.Expr | None
+    store: Store,
+    table: LakeTable,
+    since: datetime | None,
+    until: datetime | None,
+    wanted: pl.Expr | None,
+    pod: str | None = None,
 ) -> pl.LazyFrame:
     """Rows of a table as it is now; only files that may hold some are named, and rows that are not wanted pass by
     unread where a file's own statistics say so."""
-    from .lake.parts import files_now
+    from .lake.known import files_now
 
     files = files_now(store, table)
     if files is None or files.is_empty():
         return pl.LazyFrame(schema=table.columns)
     first, last = pl.col("min.time"), pl.col("max.time") + _STATED_TO  # of what others have written, say
-    is_begun = (first >= since).fill_null(value=False) if since is not None else pl.lit(value=True)
-    is_over = (last < until).fill_null(value=False) if until is not None else pl.lit(value=True)
-    may_hold = pl.lit(value=True)
+    is_within, may_hold = pl.lit(value=True), pl.lit(value=True)
     if since is not None:
-        may_hold &= (last >= since).fill_null(value=True)
+        is_within &= (first >= _instant(since)).fill_null(value=False)
+        may_hold &= (last >= _instant(since)).fill_null(value=True)
     if until is not None:
-        may_hold &= (first < until).fill_null(value=True)
-    found = (
-        files.lazy().filter(may_hold).sort("min.time", "path").select("path", is_within=is_begun & is_over).collect()
-    )
+        is_within &= (last < _instant(until)).fill_null(value=False)
+        may_hold &= (first < _instant(until)).fill_null(value=True)
+    found = files.lazy().filter(may_hold).sort("min.time", "path").select("path", is_within=is_within).collect()
     if found.is_empty():
         return pl.LazyFrame(schema=table.columns)
     rows = store.scan(table, [unquote(path) for path in found["path"]])
     if found["is_within"].all():  # then nobody needs to read the times
         since = until = None
-    return told(_between(rows, since, until, wanted), table)
+    return told(_between(rows, since, until, wanted, pod), table)
 
 
 def _between(
-    rows: pl.LazyFrame, since: datetime | None, until: datetime | None, wanted: pl.Expr | None
+    rows: pl.LazyFrame, since: datetime | None, until: datetime | None, wanted: pl.Expr | None, pod: str | None = None
 ) -> pl.LazyFrame:
+    """Rows of a time that are `wanted`; of a `pod` alone these are looked for first by its name, which files have in a
+    dictionary, so that of all else only what is by then left is read."""
+    conditions = [] if wanted is None else [wanted]
     if since is not None:
-        rows = rows.filter(pl.col("time") >= since)
+        conditions.append(pl.col("time") >= _instant(since))
     if until is not None:
-        rows = rows.filter(pl.col("time") < until)
-    return rows if wanted is None else rows.filter(wanted)
+        conditions.append(pl.col("time") < _instant(until))
+    if pod is None:
+        return rows.filter(conditions) if conditions else rows
+    is_named = pl.any_horizontal(pl.col(f"{side}_name") == pod for side in _ENDS)
+    is_so = pl.all_horizontal(conditions).alias("is_so")  # a column, else the optimizer makes one filter of both
+    return rows.filter(is_named).with_columns(is_so).filter("is_so").drop("is_so")
+
+
+def _instant(time: datetime) -> pl.Expr:
+    """A time as a literal; of a `datetime` with a zone Polars makes one by way of three queries."""
+    return pl.lit((time - _EPOCH) // timedelta(microseconds=1)).cast(pl.Datetime("us", "UTC"))
 
 
 def _former(
-    store: Store, since: datetime | None, until: datetime | None, wanted: pl.Expr | None
+    store: Store, since: datetime | None, until: datetime | None, wanted: pl.Expr | None, pod: str | None
 ) -> pl.LazyFrame | None:
     """Rows of the Parquet folders of versions before Delta; None where none has any of that time."""
     folders = (folder for root in _former_roots(store) for _, folder in _hours(root, since, until))
@@ -201,7 +218,7 @@ def _former(
     rows = pl.scan_parquet(
         files, schema=HISTORY, missing_columns="insert", extra_columns="ignore", hive_partitioning=False
     )
-    return filled(_between(rows, since, until, wanted))
+    return filled(_between(rows, since, until, wanted, pod))
 
 
 def _former_roots(store: Store) -> list[Path]:
@@ -214,7 +231,7 @@ def _former_roots(store: Store) -> list[Path]:
 
 def _hours_of(store: Store, since: datetime | None, until: datetime | None) -> list[datetime]:
     """The hours that may hold flows of the time asked for, oldest first."""
-    from .lake.parts import files_now
+    from .lake.known import files_now
 
     hours = {hour for root in _former_roots(store) for hour, _ in _hours(root, since, until)}
     files = files_now(store, FLOWS)

@@ -105,25 +105,6 @@ def files_of(table: DeltaTable) -> pl.DataFrame:
     return cast("pl.DataFrame", pl.from_arrow(pa.table(table.get_add_actions(flatten=True))))
 
 
-def files_now(store: Store, table: LakeTable) -> pl.DataFrame | None:
-    """`files_of` a table as it is now, for readers; None where there is no table. Made anew where its log went on."""
-    at = store.current(table)
-    if at is None:
-        return None
-    known = _listed.get(at.table_uri)
-    if known is not None and known[0] is at and known[1] == at.version():
-        return known[2]
-    files = files_of(at)
-    _listed[at.table_uri] = (at, at.version(), files)
-    while len(_listed) > _MAX_LISTED:
-        _listed.pop(next(iter(_listed)))
-    return files
-
-
-_listed: dict[str, tuple[DeltaTable, int, pl.DataFrame]] = {}
-_MAX_LISTED: Final = 16
-
-
 def _parquet(table: LakeTable, rows: pl.DataFrame) -> memoryview:
     """Quickly; without statistics of row groups, which would be a quarter of the writing and tell but the time."""
     file = io.BytesIO()

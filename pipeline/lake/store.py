@@ -40,10 +40,6 @@ _WRITING: Final = {"timeout": "10s", "max_retries": "2", "retry_timeout": "10s"}
 otherwise. Who writes tries again."""
 
 
-_known: dict[tuple[str, tuple[tuple[str, str], ...]], DeltaTable] = {}
-_MAX_KNOWN: Final = 16
-
-
 def is_url(root: str) -> bool:
     """Whether a lake lies in an object store."""
     return "://" in root
@@ -76,21 +72,15 @@ class Store:
         except REFUSALS as error:
             raise TransientError(f"lake: {self.location(table)}: {error}") from error
 
-    def current(self, table: LakeTable) -> DeltaTable | None:
-        """The table as it is now, for readers: of one that was read before only what is new in its log is."""
-        key = (self.location(table), tuple(sorted(self.options.items())))
-        if (known := _known.get(key)) is not None:
-            try:
-                known.update_incremental()
-            except REFUSALS:  # its log was cleaned up, or it is another table by now
-                del _known[key]
-            else:
-                return known
-        if (found := self.open(table)) is not None:
-            _known[key] = found
-            while len(_known) > _MAX_KNOWN:
-                _known.pop(next(iter(_known)))
-        return found
+    def entry(self, table: LakeTable, version: int) -> tuple[int, int] | None:
+        """What tells an entry of a log from another of its number; None where there is none, and in object stores."""
+        if (folder := self.folder(table)) is None:
+            return None
+        try:
+            found = (folder / _LOG / log_name(version)).stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns
 
     def opened(self, table: LakeTable) -> DeltaTable:
         """The table, made where there is none, with all of our columns. Raises ConfigError where one is of another

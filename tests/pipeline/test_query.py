@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from pipeline.errors import ConfigError
 from pipeline.outputs.history import HISTORY, LATER
 from pipeline.outputs.lake import Lake
 from pipeline.query import last_flows, scan_flows
-from tests.pipeline.lake.histories import NOON, flows
+from tests.pipeline.lake.histories import NOON, flows, lake_of
 
 START = datetime(2026, 3, 1, 22, 30, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -130,6 +131,26 @@ def test_a_pod_is_looked_for_at_both_ends(tmp_path: Path) -> None:
     assert ids(scan_flows(tmp_path, pod="a")) == [0, 1]
     assert ids(scan_flows(tmp_path, pod="a", namespace="shop")) == [0, 1]
     assert ids(scan_flows(tmp_path, pod="a", namespace="bank")) == []
+
+
+def test_a_pod_in_a_window_is_what_is_of_both(tmp_path: Path) -> None:
+    lake_of(tmp_path, *(flows(300, NOON + number * HOUR, seed=number) for number in (1, 2)))
+    every = scan_flows(tmp_path).collect()
+    is_source, in_team = pl.col("source_name") == "pod-3", pl.col("source_namespace") == "team-1"
+    after, before = NOON + 1.2 * HOUR, NOON + 2.2 * HOUR
+    for since, until in ((None, None), (after, None), (None, before), (after, before)):
+        is_within = (pl.col("time") >= (since or NOON)) & (pl.col("time") < (until or NOON + 9 * HOUR))
+        wanted = every.filter(is_source & in_team & is_within)  # the other ends are of no kind
+        assert 0 < wanted.height < every.filter(is_source | (pl.col("destination_name") == "pod-3")).height
+        assert scan_flows(tmp_path, since, until, "team-1", "pod-3").collect().equals(wanted)
+
+
+def test_a_table_that_is_made_anew_is_read_anew(tmp_path: Path) -> None:
+    """What readers remember of a table is of that one alone, whether its log was longer or shorter."""
+    for counts in ([3], [1, 1], [4, 4, 4], [2]):
+        lake_of(tmp_path / "lake", *(flows(count, NOON, seed=count) for count in counts))
+        assert scan_flows(tmp_path / "lake").collect().height == sum(counts)
+        shutil.rmtree(tmp_path / "lake")
 
 
 def test_parquet_of_before_is_moved_aside_and_read_along(old_lake: Path) -> None:
