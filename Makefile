@@ -1,6 +1,6 @@
 # The two commands that matter are `make demo` and `make test`; both set up whatever they need first.
 .DEFAULT_GOAL := help
-.PHONY: help setup apiserver manifest-tools manifests deploy-check sbom demo test ci test-parts test-whole test-kafka test-faults lint format bench fuzz faults soak docs site licences audit lock clean
+.PHONY: help setup apiserver manifest-tools manifests deploy-check sbom demo test ci lint format bench fuzz faults soak docs site licences audit lock clean
 SHELL := /bin/sh
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):/usr/sbin:/sbin:$(PATH)
@@ -54,29 +54,37 @@ manifests: .venv/.ready manifest-tools ## render the chart into deploy/kustomize
 	$(BIN)/python -m deploy.render
 
 TOOLS := setup apiserver manifest-tools .cache/checkov/bin/checkov .cache/sbom/bin/cyclonedx-py
+# Between them these have every test once. They are apart by what they wait for: a lab, the processor, a fault, a broker.
+PARTS := test-lab test-pipeline test-others test-faults test-kafka test-processes
+
+.PHONY: $(PARTS)
 
 test: $(TOOLS) ## all tests; ARGS='-k name' picks some
 ifeq ($(CI)$(ARGS),true)
-	@$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=target test-parts test-whole test-kafka test-faults
+	@$(MAKE) --no-print-directory --jobs=4 --keep-going --output-sync=target $(PARTS)
 else
 	$(BIN)/pytest $(ARGS)
 endif
 
-# As many at a time as --jobs says, begun in this order. Between them the four of tests have every test once; they are
-# apart by what they wait for: the processor, a lab, a broker, a fault.
-ci: test-parts test-whole lint demo test-kafka test-faults ## all that .ci/run wants
+ci: $(PARTS) lint demo ## all that .ci/run wants: as many at a time as --jobs says, the longest first
 
-test-parts: $(TOOLS)
-	$(BIN)/pytest --ignore=tests/integration --ignore=tests/faults
+test-lab: $(TOOLS)
+	$(BIN)/pytest tests/integration -m 'root and not kafka'
 
-test-whole: $(TOOLS)
-	$(BIN)/pytest tests/integration -m 'not kafka'
+test-processes: $(TOOLS)
+	$(BIN)/pytest tests/integration -m 'not root and not kafka'
 
 test-kafka: $(TOOLS)
 	$(BIN)/pytest tests/integration -m kafka
 
 test-faults: $(TOOLS)
 	$(BIN)/pytest tests/faults
+
+test-pipeline: $(TOOLS)
+	$(BIN)/pytest tests/pipeline
+
+test-others: $(TOOLS)
+	$(BIN)/pytest --ignore=tests/integration --ignore=tests/faults --ignore=tests/pipeline
 
 lint: .venv/.ready ## style, types and import contracts
 	$(BIN)/ruff format --check .
