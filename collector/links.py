@@ -25,14 +25,17 @@ _HEADER: Final = struct.Struct("=IHHIIBxHiII")  # struct nlmsghdr, struct ifinfo
 _ADDRESS_HEADER: Final = struct.Struct("=IHHIIBBBBI")  # struct nlmsghdr, struct ifaddrmsg
 _ROUTE_HEADER: Final = struct.Struct("=IHHIIBBBBBBBBI")  # struct nlmsghdr, struct rtmsg
 _RTA_OIF = 4
-_IFNAME, _MASTER, _LINKINFO, _STATS64, _LINK_NETNSID = 3, 10, 18, 23, 37
-_INFO_KIND = 1
+_IFNAME, _LINK, _MASTER, _LINKINFO, _STATS64, _LINK_NETNSID = 3, 5, 10, 18, 23, 37
+_INFO_KIND, _INFO_DATA = 1, 2
+_PORT: Final = {"vxlan": 15, "geneve": 5}  # IFLA_VXLAN_PORT, IFLA_GENEVE_PORT
 _STATS: Final = struct.Struct("=16Q")  # struct rtnl_link_stats64, to rx_missed_errors
 _RX_MISSED: Final = 15
 _IFF_UP, _IFF_LOOPBACK = 0x1, 0x8
 _GLOBAL_SCOPE = 0
 
 OVERLAY_KINDS: Final = frozenset({"vxlan", "geneve", "ipip", "sit", "ip6tnl", "gre", "ip6gre", "wireguard"})
+TUNNEL_PORTS: Final = frozenset({4789, 8472, 6784, 6081})
+"""Of tunnels over UDP that are opened at uplinks; ipip and sit are opened too."""
 UPLINK_KINDS: Final = frozenset({"", "bond", "team"})
 
 ETHERNET: Final = 1  # ARPHRD_ETHER
@@ -55,6 +58,14 @@ class Link:
     counts: Counts
     hardware: int = ETHERNET
     """ARPHRD_*, what its frames begin with."""
+    parent: int = 0
+    """The ifindex of the link that it lies on, in a VLAN for one; 0 where there is none in this namespace."""
+    port: int = 0
+    """Of a tunnel over UDP."""
+
+
+Points = dict[int, Literal["pod", "node"]]
+"""Interfaces to capture at, by index."""
 
 
 def read_links(sock: socket.socket, flaws: Counter[str]) -> list[tuple[str, Link]]:
@@ -71,18 +82,23 @@ def read_links(sock: socket.socket, flaws: Counter[str]) -> list[tuple[str, Link
     return [(scope, link) for scope, link in scopes if scope]
 
 
-def capture_points(sock: socket.socket, flaws: Counter[str]) -> dict[int, Literal["pod", "node"]]:
+def capture_points(sock: socket.socket, flaws: Counter[str]) -> Points:
     """Where every packet of a pod and between nodes passes: the host's ends of the pods' veths, the node's uplinks.
 
     Some networks give the host's end of a pod's veth an address: a veth is the node's uplink only where a default route
     leads through it. Raises OSError, TransientError.
     """
+    return capture_paths(sock, flaws)[0]
+
+
+def capture_paths(sock: socket.socket, flaws: Counter[str]) -> tuple[Points, frozenset[int]]:
+    """The same, and `passed_on` of the links that there are."""
     messages, routes = dump(sock, _GETLINK, bytes(16)), dump(sock, _GETROUTE, bytes(12))
     links = {link.ifindex: link for link in _links(messages)}
     exits = set(_default_exits(routes))
     flaws.update(messages.flaws)
     flaws.update(routes.flaws)
-    points: dict[int, Literal["pod", "node"]] = {}
+    points: Points = {}
     for link in links.values():
         if link.hardware != ETHERNET:
             continue
@@ -90,7 +106,29 @@ def capture_points(sock: socket.socket, flaws: Counter[str]) -> dict[int, Litera
             points[link.ifindex] = "node"
         elif link.kind == "veth" and link.crosses:
             points[link.ifindex] = "pod"
-    return points
+    return points, passed_on(links, points)
+
+
+def passed_on(links: Mapping[int, Link], points: Mapping[int, str]) -> frozenset[int]:
+    """The links, none of `points`, that receive nothing but what one of `points` has received.
+
+    Those are VLANs on such, tunnels that are opened at the uplink, and bridges with no port that is neither.
+    """
+    passed = {
+        link.ifindex
+        for link in links.values()
+        if (link.kind == "vlan" and link.parent in points)
+        or link.kind in ("ipip", "sit")
+        or (link.kind in _PORT and link.port in TUNNEL_PORTS)
+    }
+    ports: dict[int, set[int]] = {}
+    for link in links.values():
+        ports.setdefault(link.master, set()).add(link.ifindex)
+    known = passed | points.keys()
+    passed |= {
+        link.ifindex for link in links.values() if link.kind == "bridge" and ports.get(link.ifindex, {0}) <= known
+    }
+    return frozenset(passed)
 
 
 def scope_of(link: Link, links: Mapping[int, Link], addressed: set[int]) -> str:
@@ -119,15 +157,19 @@ def _links(messages: Messages) -> Iterator[Link]:
         try:
             found = _payloads(message, _HEADER.size)
             details = _payloads(found.get(_LINKINFO, b""), 0)
+            kind, crosses = _text(details.get(_INFO_KIND, b"")), _LINK_NETNSID in found
+            data = _payloads(details.get(_INFO_DATA, b""), 0) if kind in _PORT else {}
             yield Link(
                 ifindex,
                 _text(found[_IFNAME]),
-                _text(details.get(_INFO_KIND, b"")),
+                kind,
                 flags,
                 int.from_bytes(found.get(_MASTER, b""), sys.byteorder),
-                _LINK_NETNSID in found,
+                crosses,
                 _counts(found[_STATS64]),
                 hardware,
+                0 if crosses else int.from_bytes(found.get(_LINK, b""), sys.byteorder),
+                int.from_bytes(data.get(_PORT.get(kind, 0), b""), "big"),
             )
         except (MalformedError, KeyError, struct.error):
             messages.flaws["attribute"] += 1

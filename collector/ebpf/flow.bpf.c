@@ -7,8 +7,11 @@
  *
  * Two programs a kind of interface: `pod_*` on the host's side of a pod's veth, `node_*` on an uplink, where tunnels
  * between nodes are opened and the inner packet counts. A packet is what the kernel passes on as one, so an offloaded
- * super-packet counts once, as interface counters and connection tracking count it. The invariant: every IP packet is
- * added to exactly one conversation, or to exactly one of `missed`.
+ * super-packet counts once, as interface counters and connection tracking count it. The invariant: at each interface
+ * every IP packet is added to exactly one conversation, or is missed there.
+ *
+ * A packet that this node forwards passes two programs, and where the first had no place for it the second has none
+ * either. It is one of `missed` where the node saw it first; see `miss`.
  *
  * `active` holds the table in use. User space puts an empty one in its place; when that call returns, no program uses
  * the old one any more, so what is then read from it is complete.
@@ -21,6 +24,7 @@ enum { INGRESS = 0, EGRESS = 1 };
 enum { FIN = 1, SYN = 2, RST = 4, SYN_ACK = 8, ACK = 16, BEGINS = 32 }; /* ACK: neither SYN nor RST with it */
 enum { MISSED_FULL = 0, MISSED_MALFORMED, MISSED_FRAGMENT, MISSED_ICMP_CONTROL, MISSED_REASONS };
 enum { BEGAN_EGRESS = 1 << 16, SPOKE_EGRESS = 1 << 17 }; /* which way the first packet went, and the first payload */
+enum { MISSED_EGRESS = 1 << 18, MISSED_BOTH = 1 << 19 }; /* counted here, and among `missed` as well: see miss_full */
 enum { CT_UNKNOWN = 0, CT_LOCAL_OPENS = 1, CT_REMOTE_OPENS = 2, CT_ATTEMPTS = 6 };
 enum { TUNNEL_DEPTH = 3, EXTENSION_HEADERS = 8, LAST_GENERATION = 255 };
 
@@ -36,7 +40,7 @@ struct conversation { /* IPv4 as ::ffff:a.b.c.d, ports in network order; every b
 struct counts { /* pairs: [INGRESS], [EGRESS]; what every packet needs comes first, and is together in the cache */
 	u64 packets[2], bytes[2];
 	u64 last; /* CLOCK_MONOTONIC ns, like all times */
-	u32 flags; /* of all packets: of ingress in the lowest byte, of egress in the next; BEGAN_EGRESS, SPOKE_EGRESS */
+	u32 flags; /* of all packets: of ingress in the lowest byte, of egress in the next; BEGAN_EGRESS and so on */
 	u8 conntrack, attempts;
 	u8 current; /* of generation 0: the newest generation */
 	u8 zero;
@@ -80,6 +84,14 @@ struct {
 	TYPE(value, struct ports);
 } fragments SEC(".maps"); /* ports of first fragments, for the later ones */
 
+struct {
+	NUMBER(type, MAP_HASH);
+	NUMBER(max_entries, 16384);
+	NUMBER(map_flags, NO_PREALLOC);
+	TYPE(key, u32);
+	TYPE(value, u8);
+} passed SEC(".maps"); /* interfaces, by index: a packet that came in there has passed a program of ours before */
+
 struct ipv4 { u8 head, tos; u16 total, id, offset; u8 ttl, protocol; u16 checksum; u32 source, destination; };
 struct ipv6 { u32 head; u16 payload; u8 next, hops; u8 source[16], destination[16]; };
 struct tcp { u16 source, destination; u32 sequence, acknowledged; u8 offset, flags; };
@@ -95,10 +107,24 @@ struct packet {
 	u32 bytes, flags, isn;
 	u32 layer3, layer4; /* where they begin */
 	u32 fragment_id;
-	u8 has_payload, is_first_fragment, is_later_fragment;
+	u8 has_payload, is_first_fragment, is_later_fragment, is_inner;
 };
 
-INLINE void miss(u32 reason, u64 bytes)
+/* Whether a program of ours had this packet before, at another interface of this node.
+ *
+ * What is forwarded remembers where it came in, until it enters a tunnel. Then what tells it from what the node itself
+ * sends is that no socket sends it.
+ */
+INLINE int is_repeated(struct __sk_buff *skb, struct packet *p)
+{
+	u32 from = skb->ingress_ifindex;
+
+	if (p->direction != EGRESS)
+		return 0;
+	return from ? map_lookup(&passed, &from) != 0 : p->is_inner && !skb->sk;
+}
+
+INLINE void count_missed(u32 reason, u64 bytes)
 {
 	struct missed *count = map_lookup(&missed, &reason);
 
@@ -106,6 +132,13 @@ INLINE void miss(u32 reason, u64 bytes)
 		count->packets++;
 		count->bytes += bytes;
 	}
+}
+
+/* Miss a packet here, unless it was seen before: then it was missed there too, for the same reason. */
+INLINE void miss(struct __sk_buff *skb, struct packet *p, u32 reason, u64 bytes)
+{
+	if (!is_repeated(skb, p))
+		count_missed(reason, bytes);
 }
 
 INLINE void map_ipv4(u8 *to, u32 address)
@@ -421,6 +454,41 @@ INLINE int begins_anew(struct packet *p, struct counts *counts)
 	return !(p->flags & SYN_ACK && other & SYN);
 }
 
+/* Miss a packet for which the table is full.
+ *
+ * One interface's conversation may have got the last place and the other's none. The opener's interface counts. Where it
+ * has none, its packets both ways are missed there, and what the other has is not to be counted. Where the other has
+ * none, what comes in there is missed there, and is not to be counted as it goes out at the opener's.
+ */
+INLINE void miss_full(struct __sk_buff *skb, struct packet *p, void *flows, struct conversation *key, struct counts *fresh)
+{
+	struct counts *other;
+
+	if (!is_repeated(skb, p)) {
+		count_missed(MISSED_FULL, p->bytes);
+		return;
+	}
+	key->ifindex = skb->ingress_ifindex;
+	__builtin_memcpy(key->local, fresh->other_source, 16);
+	__builtin_memcpy(key->remote, fresh->other_destination, 16);
+	key->local_port = fresh->other_source_port;
+	key->remote_port = fresh->other_destination_port;
+	key->generation = 0;
+	other = map_lookup(flows, key);
+	if (other && other->current) {
+		key->generation = other->current;
+		other = map_lookup(flows, key);
+	}
+	if (!other) /* missed there too */
+		return;
+	if (fresh->conntrack == CT_LOCAL_OPENS) {
+		count_missed(MISSED_FULL, p->bytes);
+		__sync_fetch_and_or(&other->flags, MISSED_BOTH);
+	} else {
+		__sync_fetch_and_or(&other->flags, MISSED_EGRESS);
+	}
+}
+
 /* Not static, like `read`: the verifier then looks at each once, and not again for every way to come to it. */
 __attribute__((noinline)) int count(struct __sk_buff *skb, struct packet *p)
 {
@@ -475,7 +543,7 @@ __attribute__((noinline)) int count(struct __sk_buff *skb, struct packet *p)
 		if (counts)
 			add(skb, p, &key, counts, now);
 		else
-			miss(MISSED_FULL, p->bytes);
+			miss_full(skb, p, flows, &key, &fresh);
 	}
 	if (base)
 		base->current = key.generation;
@@ -493,7 +561,7 @@ __attribute__((noinline)) int read(struct __sk_buff *skb, struct packet *p, u32 
 		return 0;
 	p->layer3 = offset;
 	if (read_ip(skb, p, type)) {
-		miss(MISSED_MALFORMED, skb->len - offset);
+		miss(skb, p, MISSED_MALFORMED, skb->len - offset);
 		return 0;
 	}
 	if (is_uplink) {
@@ -502,15 +570,16 @@ __attribute__((noinline)) int read(struct __sk_buff *skb, struct packet *p, u32 
 			if (!type)
 				break;
 			p->layer3 = offset;
+			p->is_inner = 1;
 			if (read_ip(skb, p, type)) {
-				miss(MISSED_MALFORMED, skb->len - offset);
+				miss(skb, p, MISSED_MALFORMED, skb->len - offset);
 				return 0;
 			}
 		}
 	}
 	reason = read_ports(skb, p);
 	if (reason >= 0)
-		miss(reason, p->bytes);
+		miss(skb, p, reason, p->bytes);
 	return reason < 0;
 }
 

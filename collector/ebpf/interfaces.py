@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from ..errors import TransientError
-from ..links import capture_points
+from ..links import capture_paths
 from ..metrics import Metrics
 from ..netlink import NETLINK_ROUTE, in_namespace, open_socket, receive_pending
 from .program import Kind, Program
@@ -90,13 +90,14 @@ class Interfaces:
         """Attach to what is new and detach from what has gone."""
         assert self._sockets is not None  # noqa: S101 - start has set it
         flaws: Counter[str] = Counter()
-        points = capture_points(self._sockets[0], flaws)
+        points, passed = capture_paths(self._sockets[0], flaws)
         for reason, count in flaws.items():
             self._metrics.add("malformed_messages_total", count, reason=reason)
         self._refused &= points.keys()
         new = points.keys() - self._program.attached - self._refused
         gone = self._program.attached - points.keys()
         self._uplinks |= {ifindex for ifindex, kind in points.items() if kind == "node"}
+        self._program.tell_passed((points.keys() - self._refused) | passed)
         if new or gone:
             in_namespace(self._netns, lambda: self._change({i: points[i] for i in new}, gone))
         self._metrics.set("attached_interfaces", len(self._program.attached))

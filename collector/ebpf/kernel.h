@@ -24,7 +24,7 @@ typedef unsigned long long u64;
 #define NETWORK32(value) __builtin_bswap32(value)
 
 enum { MAP_HASH = 1, MAP_PERCPU_ARRAY = 6, MAP_LRU_HASH = 9, MAP_ARRAY_OF_MAPS = 12 };
-enum { ANY = 0, NOEXIST = 1 };
+enum { ANY = 0, NOEXIST = 1, NO_PREALLOC = 1 }; /* of map_update; of maps */
 enum { NEXT = -1 }; /* TCX_NEXT and TC_ACT_UNSPEC: whatever else is attached decides */
 
 struct __sk_buff { /* the context of a tc program: ABI, here to gso_size */

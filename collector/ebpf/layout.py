@@ -15,6 +15,8 @@ EGRESS_SHIFT: Final = 8
 """Where the bits of egress begin in COUNTS.flags; those of ingress begin at 0."""
 BEGAN_EGRESS, SPOKE_EGRESS = 1 << 16, 1 << 17
 """Bits of COUNTS.flags: the first packet, and the first one with payload, went out."""
+MISSED_EGRESS, MISSED_BOTH = 1 << 18, 1 << 19
+"""Bits of COUNTS.flags: what went out, or both ways, is among the missed as well, because the table became full."""
 
 CT_UNKNOWN, CT_LOCAL_OPENS, CT_REMOTE_OPENS = 0, 1, 2
 
@@ -52,5 +54,5 @@ COUNTS: Final = np.dtype(
 )
 MISSED: Final = np.dtype([("packets", "u8"), ("bytes", "u8")])
 MISSED_REASONS: Final = ("table_full", "malformed", "fragment", "icmp_control")
-"""Why a packet is in no conversation, by index. `fragment`: a later one whose first was not seen. `icmp_control`:
-errors, neighbour discovery and group membership, which are no connections."""
+"""Why a packet is in no conversation, by index; counted where the node saw it first. `fragment`: a later one whose
+first was not seen. `icmp_control`: errors, neighbour discovery and group membership, which are no connections."""

@@ -70,6 +70,7 @@ class Program:
             raise MissingError("libbpf", f"{libbpf.LIBRARY} cannot be loaded: {error}") from error
         self._object: ctypes.c_void_p | None = None
         self._links: dict[int, tuple[int, ...]] = {}
+        self._passed: Set[int] = frozenset()
         try:
             if pin is not None:
                 pin.mkdir(parents=True, exist_ok=True)
@@ -102,6 +103,7 @@ class Program:
         self._tables = [libbpf.call("bpf_map__fd", table) for table in tables]
         self._active = libbpf.call("bpf_map__fd", self._map("active"))
         self._missed = libbpf.call("bpf_map__fd", self._map("missed"))
+        self._passed_map = libbpf.call("bpf_map__fd", self._map("passed"))
         self.missed = np.zeros(len(MISSED_REASONS), MISSED)
         slot, active = ctypes.c_uint32(0), ctypes.c_uint32(0)
         self._is_left = libbpf.library().bpf_map_lookup_elem(self._active, byref(slot), byref(active)) == 0
@@ -165,6 +167,19 @@ class Program:
     def attached(self) -> Set[int]:
         """The interfaces that are counted at, by index."""
         return self._links.keys()
+
+    def tell_passed(self, interfaces: Set[int]) -> None:
+        """Tell the programs where a packet comes in that one of them has had: missed again, it is not counted again.
+
+        Those that are counted at have to be among them before they are attached to. One more than the kernel's map has
+        places for is as one that was not told.
+        """
+        for ifindex in self._passed - interfaces:
+            libbpf.library().bpf_map_delete_elem(self._passed_map, byref(ctypes.c_uint32(ifindex)))
+        for ifindex in interfaces - self._passed:
+            key, value = ctypes.c_uint32(ifindex), ctypes.c_uint8(1)
+            libbpf.library().bpf_map_update_elem(self._passed_map, byref(key), byref(value), 0)
+        self._passed = frozenset(interfaces)
 
     def attach(self, ifindex: int, kind: Kind) -> None:
         """Count at an interface of the calling thread's network namespace. Raises OSError, also where it has gone."""

@@ -3,8 +3,8 @@
 A conversation is both directions of a tuple at one interface. Who opened it, and the addresses before and after NAT,
 are known where conntrack was asked with success; otherwise another conversation of the same tuple may know, then the
 handshake's flags tell, then what is known of the connection from before, at last who spoke first. The invariant: every
-conversation becomes one sighting with the same counters, and all sightings of a connection on this node have the same
-`key`.
+conversation becomes one sighting with the same counters, without what the kernel counted as missed, and all sightings
+of a connection on this node have the same `key`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from .layout import (
     EGRESS,
     EGRESS_SHIFT,
     INGRESS,
+    MISSED_BOTH,
+    MISSED_EGRESS,
     SPOKE_EGRESS,
     SYN,
     SYN_ACK,
@@ -96,6 +98,7 @@ def sight(flows: npt.NDArray[np.void], counts: npt.NDArray[np.void], uplinks: Se
 
     `uplinks` are the interfaces that are no pod's; `is_live` says which connections are known from before, by key.
     """
+    _drop_missed(counts)
     is_known = counts["conntrack"] != CT_UNKNOWN
     if not is_known.all():
         _tell_others(flows, counts, np.flatnonzero(~is_known), is_known, is_live)
@@ -103,6 +106,16 @@ def sight(flows: npt.NDArray[np.void], counts: npt.NDArray[np.void], uplinks: Se
     for part in slices(len(flows)):
         key[part] = _opener_keys(flows[part], counts[part])
     return Sightings(flows, counts, key, is_known, uplinks)
+
+
+def _drop_missed(counts: npt.NDArray[np.void]) -> None:
+    """Take out what was missed where it counts, or before it came here: `miss_full` of the program says when."""
+    rows = np.flatnonzero(counts["flags"] & np.uint32(MISSED_EGRESS | MISSED_BOTH))
+    if len(rows):
+        is_both = (counts["flags"][rows] & np.uint32(MISSED_BOTH)) != 0
+        for name in ("packets", "bytes"):
+            counts[name][rows, EGRESS] = 0
+            counts[name][rows[is_both], INGRESS] = 0
 
 
 def slices(rows: int) -> Iterator[slice]:

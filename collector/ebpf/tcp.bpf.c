@@ -14,7 +14,7 @@ enum { TCP = 6, INET = 2, INET6 = 10 };
 enum { ESTABLISHED = 1, SYN_SENT = 2, SYN_RECV = 3, CLOSE = 7, LISTEN = 10 }; /* include/net/tcp_states.h: ABI of inet_diag */
 enum { UNKNOWN = 0, OPENER = 1, ANSWERER = 2 };
 enum { MISSED_ENDED = 0, MISSED_STORAGE, MISSED_REASONS };
-enum { MAP_SK_STORAGE = 24, NO_PREALLOC = 1, CREATE = 1 };
+enum { MAP_SK_STORAGE = 24, CREATE = 1 };
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 struct in6_addr { union { u32 u6_addr32[4]; } in6_u; };

@@ -79,20 +79,23 @@ def pin_neighbours(network: Network, name: str, number: int) -> None:
 
 
 @contextlib.contextmanager
+def namespace() -> Iterator[int]:
+    """A network namespace, by the process that holds it: that ends with the block, or with this process."""
+    command = ["unshare", "--net", "sh", "-c", "echo ready; exec cat"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "ready\n"
+            yield holder.pid
+        finally:
+            holder.kill()
+
+
+@contextlib.contextmanager
 def routed_network() -> Iterator[Network]:
     """Bring the network up, with routes, translation and forwarding; everything is gone with its three processes."""
     with contextlib.ExitStack() as stack:
-        pids = {}
-        for name in ("node", "client", "server"):
-            holder = stack.enter_context(
-                subprocess.Popen(
-                    ["unshare", "--net", "sh", "-c", "echo ready; exec sleep 600"], stdout=subprocess.PIPE, text=True
-                )
-            )
-            stack.callback(holder.kill)
-            assert holder.stdout is not None
-            assert holder.stdout.readline() == "ready\n"
-            pids[name] = holder.pid
+        pids = {name: stack.enter_context(namespace()) for name in ("node", "client", "server")}
         built = Network(pids)
         for name in pids:
             built.run(name, "sysctl", "-qw", "net.ipv6.conf.default.router_solicitations=0")

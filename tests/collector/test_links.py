@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from collector.links import Link, scope_of
+from collector.links import Link, passed_on, scope_of
 
 UP = 0x1
 
@@ -41,3 +43,28 @@ LINKS = {50: BRIDGE, 51: BOND}
 )
 def test_scope(candidate: Link, addressed: set[int], expected: str) -> None:
     assert scope_of(candidate, LINKS, addressed) == expected
+
+
+def test_what_comes_in_behind_an_interface_that_is_captured_at_has_passed_there() -> None:
+    links = {
+        one.ifindex: one
+        for one in (
+            link(2),
+            link(3, "veth", crosses=True, master=50),
+            link(4, "veth", crosses=True),
+            BRIDGE,
+            replace(link(6, "vlan"), parent=2),
+            replace(link(7, "vlan"), parent=60),
+            replace(link(8, "vxlan"), port=8472),
+            replace(link(9, "vxlan"), port=14789),  # not opened at the uplink
+            replace(link(10, "geneve"), port=6081),
+            link(11, "ipip"),
+            link(12, "wireguard"),
+            link(13, "dummy"),
+            link(60),
+            link(61, "bridge"),  # of a machine that is no pod
+            link(62, "tun", master=61),
+            link(63, "bridge"),  # empty
+        )
+    }
+    assert passed_on(links, {2: "node", 3: "pod", 4: "pod"}) == {BRIDGE.ifindex, 6, 8, 10, 11}

@@ -25,7 +25,7 @@ from collector.ebpf import libbpf
 from collector.metrics import Metrics
 from collector.netlink import in_namespace
 from collector.sources.ebpf import EbpfSource
-from tests.collector.network import Network, text
+from tests.collector.network import Network, namespace, text
 
 pytestmark = pytest.mark.root
 
@@ -55,17 +55,7 @@ TUNNELS: dict[str, tuple[int, int, bytes, Packet, tuple[str, str]]] = {
 def pair() -> Iterator[Network]:
     """A node and another machine on one wire, the default route between them; no neighbour is ever asked for."""
     with contextlib.ExitStack() as stack:
-        pids = {}
-        for name in ("node", "far"):
-            holder = stack.enter_context(
-                subprocess.Popen(
-                    ["unshare", "--net", "sh", "-c", "echo ready; exec sleep 600"], stdout=subprocess.PIPE, text=True
-                )
-            )
-            stack.callback(holder.kill)
-            assert holder.stdout is not None
-            assert holder.stdout.readline() == "ready\n"
-            pids[name] = holder.pid
+        pids = {name: stack.enter_context(namespace()) for name in ("node", "far")}
         network = Network(pids)
         for name in pids:
             network.run(name, "sysctl", "-qw", "net.ipv6.conf.default.router_solicitations=0")
@@ -133,16 +123,9 @@ def test_a_pod_is_counted_from_its_first_packet_and_forgotten_when_it_goes(pair:
     metrics = Metrics()
     with source(pair, metrics=metrics) as flows:
         assert metrics.value("attached_interfaces") == 1
-        with subprocess.Popen(
-            ["unshare", "--net", "sh", "-c", "echo ready; exec sleep 600"], stdout=subprocess.PIPE, text=True
-        ) as pod:
-            try:
-                assert pod.stdout is not None
-                assert pod.stdout.readline() == "ready\n"
-                pair.run("node", "ip", "link", "add", "pod1", "type", "veth", "peer", "eth0", "netns", str(pod.pid))
-                wait_until(lambda: metrics.value("attached_interfaces") == 2)
-            finally:
-                pod.kill()
+        with namespace() as pod:
+            pair.run("node", "ip", "link", "add", "pod1", "type", "veth", "peer", "eth0", "netns", str(pod))
+            wait_until(lambda: metrics.value("attached_interfaces") == 2)
         wait_until(lambda: metrics.value("attached_interfaces") == 1)
         flows.read(time.time_ns())
 
