@@ -13,13 +13,11 @@ import pytest
 from collector.metrics import Metrics
 from collector.netlink import in_namespace
 from collector.sources.ebpf import EbpfSource
-from tests.collector.flow_sources import read_until
 from tests.collector.network import (
     Network,
     await_closed,
     connected,
     echo_all,
-    quiet_counts,
     records,
     routed_network,
     serving,
@@ -50,59 +48,6 @@ def flows(network: Network) -> Iterator[EbpfSource]:
     source.read(time.time_ns())
     yield source
     source.stop()
-
-
-def test_a_translated_connection_is_one_row_with_both_tuples(network: Network, flows: EbpfSource) -> None:
-    """It passes two pods' interfaces, and counts at the first."""
-    before_ns = time.time_ns()
-    with serving(network, "10.2.0.2", echo_all), connected(network, "10.96.0.10", 80) as sock:
-        port = sock.getsockname()[1]
-        transfer(sock, 100_000)
-        (row,) = records(flows.read(time.time_ns()), 6)
-    assert (row["src"], row["dst"], row["backend"], row["nat_src"]) == (
-        "10.1.0.2",
-        "10.96.0.10",
-        "10.2.0.2",
-        "10.1.0.2",
-    )
-    assert (row["src_port"], row["dst_port"], row["backend_port"], row["nat_src_port"]) == (port, 80, 8080, port)
-    assert (row["opened"], row["closed"], row["outcome"]) == (1, 0, "open")
-    assert before_ns <= row["start"] <= row["time"] <= time.time_ns()
-    assert row["bytes"] >= 100_000 + row["packets"] * 40
-    assert row["reply_bytes"] >= 100_000 + row["reply_packets"] * 40
-
-
-def test_masquerade_shows_whom_the_backend_sees(network: Network, flows: EbpfSource) -> None:
-    with serving(network, "10.2.0.2", echo_all), connected(network, "10.96.0.10", 81) as sock:
-        transfer(sock, 10)
-        (row,) = records(flows.read(time.time_ns()), 6)
-    assert (row["src"], row["nat_src"]) == ("10.1.0.2", "10.2.0.1")
-
-
-def test_ipv6_is_translated_alike(network: Network, flows: EbpfSource) -> None:
-    with serving(network, "fd02::2", echo_all), connected(network, "fd96::10", 80) as sock:
-        transfer(sock, 1000)
-        (row,) = records(flows.read(time.time_ns()), 6)
-    assert (row["src"], row["dst"], row["backend"]) == ("fd01::2", "fd96::10", "fd02::2")
-    assert row["bytes"] >= 1000 + row["packets"] * 60
-
-
-def test_bytes_and_packets_equal_those_of_the_pods_interface(network: Network, flows: EbpfSource) -> None:
-    """All IP on the client's interface is connections; each packet has 14 bytes of Ethernet header more there."""
-    before = quiet_counts(network, "client")
-    flows.read(time.time_ns())
-    with serving(network, "10.2.0.2", echo_all), connected(network, "10.96.0.10", 80) as sock:
-        for size in (1, 3000, 250_000):
-            transfer(sock, size)
-    after = quiet_counts(network, "client")
-    rows = records(flows.read(time.time_ns()), 6)
-    (row,) = rows
-    received_bytes, received_packets, sent_bytes, sent_packets = (after[i] - before[i] for i in (0, 1, 8, 9))
-    assert (row["packets"], row["reply_packets"]) == (sent_packets, received_packets)
-    assert (row["bytes"], row["reply_bytes"]) == (
-        sent_bytes - 14 * sent_packets,
-        received_bytes - 14 * received_packets,
-    )
 
 
 def test_deltas_of_a_long_connection_sum_to_its_whole(network: Network, flows: EbpfSource) -> None:
@@ -184,24 +129,6 @@ def test_a_reset_connection_is_told_once(network: Network, flows: EbpfSource) ->
     assert [(row["outcome"], row["opened"], row["closed"]) for row in rows] == [("reset", 1, 1)]
 
 
-def test_an_unanswered_connection_is_told_once_after_three_seconds(network: Network, flows: EbpfSource) -> None:
-    network.run(
-        "server", "nft", "add table ip deaf; add chain ip deaf in { type filter hook input priority 0; policy drop; }"
-    )
-    sock = in_namespace(network.netns("client"), lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM))
-    try:
-        with sock:
-            sock.setblocking(False)
-            assert sock.connect_ex(("10.96.0.10", 80)) != 0
-            rows = read_until(flows, bool)
-            now_ns = time.time_ns()
-            for later_s in (2, 4, 5):
-                rows += [row for row in records(flows.read(now_ns + later_s * 10**9), 6) if row["outcome"] != "open"]
-    finally:
-        network.run("server", "nft", "delete table ip deaf")
-    assert [(row["outcome"], row["opened"]) for row in rows] == [("open", 1), ("no_reply", 0)]
-
-
 def test_what_the_node_drops_is_seen_though_conntrack_never_confirms_it(network: Network, flows: EbpfSource) -> None:
     network.run(
         "node", "nft", "add table ip cut; add chain ip cut f { type filter hook forward priority 0; policy drop; }"
@@ -254,17 +181,3 @@ def test_fragments_are_of_the_flow_of_their_first(network: Network, flows: EbpfS
         server.recv(5000)
         (row,) = records(flows.finish(time.time_ns()), 17)
     assert (row["packets"], row["bytes"]) == (4, 5000 + 8 + 4 * 20)
-
-
-def test_pings_are_told_apart_by_their_identifier(network: Network, flows: EbpfSource) -> None:
-    raw = in_namespace(network.netns("client"), lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, 1))
-    with raw:
-        raw.settimeout(60)
-        for identifier in (7, 8):
-            checksum = 0xFFFF - 0x0800 - identifier
-            raw.sendto(struct.pack("!BBHHH", 8, 0, checksum, identifier, 0), ("10.2.0.2", 0))
-            raw.recv(100)
-    rows = records(flows.finish(time.time_ns()), 1)
-    assert [(row["dst"], row["dst_port"], row["backend_port"]) for row in rows] == [("10.2.0.2", 0, 0)] * 2
-    assert sorted((row["src_port"], row["nat_src_port"]) for row in rows) == [(7, 7), (8, 8)]
-    assert {(row["packets"], row["reply_packets"]) for row in rows} == {(1, 1)}
