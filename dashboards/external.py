@@ -10,9 +10,9 @@ from . import links
 from .advice import to_do
 from .frame import frame
 from .layout import Section, line, section
-from .panels import AMBER, COUNT, RED, Query, Value, stat, table, timeseries
-from .queries import COUNTED, extreme, failed_share, increase, named, or_zero, rate, top, zero_while
-from .rows import failures
+from .panels import COUNT, RED, Query, Value, stat, table, timeseries
+from .queries import COUNTED, extreme, increase, named, or_zero, rate, top, zero_while
+from .rows import failed_part, failures
 from .variables import datasource, label
 
 _BYTES: Final = "flowatlas_flow_bytes_total"
@@ -70,13 +70,13 @@ def _key_figures() -> Section:
                 "cps",
                 zero_while(COUNTED, rate(_CONNECTIONS, where=_OUT)),
             ),
-            stat(
+            failed_part(
                 "Failed connections out",
-                "The part of these that were refused, reset or never answered."
-                " What to do: see by which reason, and who dials out, below; flowatlas observe lists the connections.",
-                "percentunit",
-                failed_share(_FAILURES, _CONNECTIONS, _OUT),
-                {0.01: AMBER, 0.05: RED},
+                "The part of these that were refused, reset or never answered.",
+                _FAILURES,
+                _CONNECTIONS,
+                _OUT,
+                advice="see by which reason, and who dials out, below; flowatlas observe lists the connections.",
             ),
             stat(
                 "Across zones",

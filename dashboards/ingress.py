@@ -7,11 +7,11 @@ from typing import Final
 from grafanalib.core import Dashboard
 
 from . import links
-from .advice import to_do
 from .frame import frame
 from .layout import Section, line, section
-from .panels import AMBER, COUNT, RED, Query, Value, stat, table, timeseries
-from .queries import distinct, failed_share, increase, named, or_zero, rate, top, zero_while
+from .panels import AMBER, COUNT, Query, Value, stat, table, timeseries
+from .queries import distinct, increase, named, or_zero, rate, top, zero_while
+from .rows import failed_part
 from .variables import datasource, label
 
 _BYTES: Final = "flowatlas_ingress_bytes_total"
@@ -57,14 +57,13 @@ def _key_figures() -> Section:
                 "cps",
                 rate(_CONNECTIONS, where=_CHOSEN),
             ),
-            stat(
+            failed_part(
                 "Failed connections",
                 "The part of these that were refused, reset or never answered; clients get 502 or 504 unless the proxy "
-                "tries again."
-                f" {to_do('FlowatlasServiceFailures')}",
-                "percentunit",
-                failed_share(_FAILURES, _CONNECTIONS, _CHOSEN),
-                {0.01: AMBER, 0.05: RED},
+                "tries again.",
+                _FAILURES,
+                _CONNECTIONS,
+                _CHOSEN,
             ),
             stat(
                 "Routes in use",

@@ -11,14 +11,16 @@ from .advice import to_do
 from .frame import frame
 from .layout import Section, line, section
 from .nodegraph import WORKLOADS, graph
-from .panels import AMBER, COUNT, RED, Query, Value, stat, table, timeseries
-from .queries import COUNTED, distinct, failed_share, increase, named, or_zero, rate, top, total, zero_while
+from .panels import AMBER, COUNT, Query, Value, stat, table, timeseries
+from .queries import COUNTED, distinct, increase, or_zero, rate, top, total, zero_while
 from .rows import (
     NAMESPACE_BYTES,
     NAMESPACE_CONNECTIONS,
     NAMESPACE_FAILURES,
     TOUCHING,
+    by_namespace,
     coverage,
+    failed_part,
     failures,
     pod_interfaces,
 )
@@ -75,20 +77,19 @@ def _key_figures() -> Section:
                 "cps",
                 zero_while(COUNTED, rate(NAMESPACE_CONNECTIONS, where=_TO)),
             ),
-            stat(
+            failed_part(
                 "Failed connections in",
-                f"The part of these that were refused, reset or never answered. {to_do('FlowatlasServiceFailures')}",
-                "percentunit",
-                failed_share(NAMESPACE_FAILURES, NAMESPACE_CONNECTIONS, _TO),
-                {0.01: AMBER, 0.05: RED},
+                "The part of these that were refused, reset or never answered.",
+                NAMESPACE_FAILURES,
+                NAMESPACE_CONNECTIONS,
+                _TO,
             ),
-            stat(
+            failed_part(
                 "Failed connections out",
-                "The part of the connections opened here that were refused, reset or never answered."
-                f" {to_do('FlowatlasServiceFailures')}",
-                "percentunit",
-                failed_share(NAMESPACE_FAILURES, NAMESPACE_CONNECTIONS, _FROM),
-                {0.01: AMBER, 0.05: RED},
+                "The part of the connections opened here that were refused, reset or never answered.",
+                NAMESPACE_FAILURES,
+                NAMESPACE_CONNECTIONS,
+                _FROM,
             ),
             stat(
                 "Workloads answering",
@@ -224,33 +225,21 @@ def _neighbours() -> Section:
         ),
         line(
             8,
-            timeseries(
+            by_namespace(
                 "Throughput by calling namespace",
                 "Bytes a second in both directions of connections to the namespaces; the areas add up.",
                 "Bps",
-                Query(
-                    named(
-                        "source_namespace",
-                        rate(NAMESPACE_BYTES, by=("source_namespace",), where=_TO),
-                        empty="no namespace",
-                    ),
-                    "{{source_namespace}}",
-                ),
-                stacked=True,
+                NAMESPACE_BYTES,
+                "source",
+                _TO,
             ),
-            timeseries(
+            by_namespace(
                 "Throughput by called namespace",
                 "Bytes a second in both directions of connections that the namespaces opened; the areas add up.",
                 "Bps",
-                Query(
-                    named(
-                        "destination_namespace",
-                        rate(NAMESPACE_BYTES, by=("destination_namespace",), where=_FROM),
-                        empty="no namespace",
-                    ),
-                    "{{destination_namespace}}",
-                ),
-                stacked=True,
+                NAMESPACE_BYTES,
+                "destination",
+                _FROM,
             ),
         ),
     )

@@ -9,17 +9,18 @@ from grafanalib.core import Dashboard
 from pipeline.catalog import PAIR
 
 from . import links
-from .advice import to_do
 from .frame import frame
 from .layout import Section, line, section
 from .nodegraph import NAMESPACES, graph
-from .panels import AMBER, COUNT, RED, Query, Value, stat, table, timeseries
-from .queries import COUNTED, distinct, failed_share, increase, named, or_zero, rate, top, zero_while
+from .panels import COUNT, Query, Value, stat, table, timeseries
+from .queries import COUNTED, distinct, increase, or_zero, rate, top, zero_while
 from .rows import (
     NAMESPACE_BYTES,
     NAMESPACE_CONNECTIONS,
     NAMESPACE_FAILURES,
     TOUCHING,
+    by_namespace,
+    failed_part,
     failures,
     pipeline,
     pod_interfaces,
@@ -73,14 +74,13 @@ def _key_figures() -> Section:
                 "cps",
                 rate(NAMESPACE_CONNECTIONS, where=TOUCHING),
             ),
-            stat(
+            failed_part(
                 "Failed connections",
                 "The part of the connections that were refused, reset or never answered. A failure counts when it is "
-                "known: in a lull it may be all there is. Look at Failures below for what, and to whom."
-                f" {to_do('FlowatlasServiceFailures')}",
-                "percentunit",
-                failed_share(NAMESPACE_FAILURES, NAMESPACE_CONNECTIONS, TOUCHING),
-                {0.01: AMBER, 0.05: RED},
+                "known: in a lull it may be all there is. Look at Failures below for what, and to whom.",
+                NAMESPACE_FAILURES,
+                NAMESPACE_CONNECTIONS,
+                TOUCHING,
             ),
             stat(
                 "Workload pairs",
@@ -127,33 +127,21 @@ def _traffic() -> Section:
         "Traffic",
         line(
             8,
-            timeseries(
+            by_namespace(
                 "Throughput by answering namespace",
                 "Bytes a second in both directions, by the namespace of the workload that answered; the areas add up.",
                 "Bps",
-                Query(
-                    named(
-                        "destination_namespace",
-                        rate(NAMESPACE_BYTES, by=("destination_namespace",), where=TOUCHING),
-                        empty="no namespace",
-                    ),
-                    "{{destination_namespace}}",
-                ),
-                stacked=True,
+                NAMESPACE_BYTES,
+                "destination",
+                TOUCHING,
             ),
-            timeseries(
+            by_namespace(
                 "Connections by opening namespace",
                 "Connections opened a second, by the namespace of the workload that opened them; the areas add up.",
                 "cps",
-                Query(
-                    named(
-                        "source_namespace",
-                        rate(NAMESPACE_CONNECTIONS, by=("source_namespace",), where=TOUCHING),
-                        empty="no namespace",
-                    ),
-                    "{{source_namespace}}",
-                ),
-                stacked=True,
+                NAMESPACE_CONNECTIONS,
+                "source",
+                TOUCHING,
             ),
         ),
     )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 from grafanalib.core import Panel
 
-from .advice import to_do
+from .advice import SAID, to_do
 from .layout import Section, line, section
-from .panels import RED, Query, timeseries
-from .queries import COUNTED, NOT, Filter, age, increase, rate, top, total, zero_while
+from .panels import AMBER, RED, Query, stat, timeseries
+from .queries import COUNTED, NOT, Filter, age, failed_share, increase, named, rate, top, total, zero_while
 
 _PIPELINE: Final = "flowatlas_build_info"
 NAMESPACE_BYTES: Final = "flowatlas_namespace_bytes_total"
@@ -30,6 +30,34 @@ def failures(title: str, description: str, where: tuple[Filter, ...], metric: st
     """Failed connections a second by reason, stacked; 0 where there are connections and none failed."""
     query = Query(zero_while(COUNTED, rate(metric, by=("reason",), where=where), "reason"), "{{reason}}")
     return timeseries(title, description, "cps", query, stacked=True)
+
+
+def failed_part(
+    title: str, description: str, failures: str, connections: str, where: tuple[Filter, ...], advice: str = ""
+) -> Panel:
+    """Which part of the connections failed, of two metrics; `advice` is what to do, where it is not the runbook's."""
+    what_to_do = f"{SAID}{advice}" if advice else to_do("FlowatlasServiceFailures")
+    return stat(
+        title,
+        f"{description} {what_to_do}",
+        "percentunit",
+        failed_share(failures, connections, where),
+        {0.01: AMBER, 0.05: RED},
+    )
+
+
+def by_namespace(
+    title: str,
+    description: str,
+    unit: str,
+    metric: str,
+    end: Literal["source", "destination"],
+    where: tuple[Filter, ...],
+) -> Panel:
+    """The metric a second by the namespace of one end, stacked."""
+    namespace = f"{end}_namespace"
+    query = named(namespace, rate(metric, by=(namespace,), where=where), empty="no namespace")
+    return timeseries(title, description, unit, Query(query, f"{{{{{namespace}}}}}"), stacked=True)
 
 
 def pod_interfaces(title: str, where: tuple[Filter, ...]) -> Section:

@@ -10,8 +10,9 @@ from . import links
 from .advice import to_do
 from .frame import frame
 from .layout import Section, line, section
-from .panels import AMBER, COUNT, RED, Query, Value, stat, table, timeseries
-from .queries import distinct, extreme, failed_share, increase, named, or_zero, rate, share, top, zero_while
+from .panels import COUNT, RED, Query, Value, stat, table, timeseries
+from .queries import distinct, extreme, increase, named, or_zero, rate, share, top, zero_while
+from .rows import failed_part
 from .variables import datasource, label
 
 _BYTES: Final = "flowatlas_service_bytes_total"
@@ -71,13 +72,12 @@ def _key_figures() -> Section:
                 "cps",
                 rate(_CONNECTIONS, where=_CHOSEN),
             ),
-            stat(
+            failed_part(
                 "Failed connections",
-                "The part of the connections that were refused, reset or never answered."
-                f" {to_do('FlowatlasServiceFailures')}",
-                "percentunit",
-                failed_share(_FAILURES, _CONNECTIONS, _CHOSEN),
-                {0.01: AMBER, 0.05: RED},
+                "The part of the connections that were refused, reset or never answered.",
+                _FAILURES,
+                _CONNECTIONS,
+                _CHOSEN,
             ),
             stat(
                 "Callers",

@@ -12,8 +12,8 @@ from .frame import frame
 from .heatmap import heatmap
 from .layout import Section, line, section
 from .panels import AMBER, COUNT, RED, Query, Value, stat, table, timeseries
-from .queries import failed_share, increase, or_zero, quantile, rate, share, top, zero_while
-from .rows import failures
+from .queries import increase, or_zero, quantile, rate, share, top, zero_while
+from .rows import failed_part, failures
 from .variables import datasource, label
 
 _CONNECT: Final = "flowatlas_tcp_connect_seconds"
@@ -100,13 +100,12 @@ def _key_figures() -> Section:
                 zero_while(_TOLD, rate(_DROPS, where=_CHOSEN)),
                 {1: AMBER},
             ),
-            stat(
+            failed_part(
                 "Failed connections",
-                "The part of TCP connections that were refused, reset or never answered."
-                f" {to_do('FlowatlasServiceFailures')}",
-                "percentunit",
-                failed_share(_FAILURES, _CONNECTIONS, _OF_TCP),
-                {0.01: AMBER, 0.05: RED},
+                "The part of TCP connections that were refused, reset or never answered.",
+                _FAILURES,
+                _CONNECTIONS,
+                _OF_TCP,
             ),
         ),
     )

@@ -7,13 +7,12 @@ from typing import Final
 from grafanalib.core import Dashboard
 
 from . import links
-from .advice import to_do
 from .frame import frame
 from .layout import Section, line, section
 from .nodegraph import WORKLOADS, graph
-from .panels import AMBER, COUNT, RED, Query, Value, stat, table, timeseries
-from .queries import COUNTED, NOT, Filter, distinct, failed_share, increase, named, or_zero, rate, top, zero_while
-from .rows import failures
+from .panels import COUNT, Query, Value, stat, table, timeseries
+from .queries import COUNTED, NOT, Filter, distinct, increase, named, or_zero, rate, top, zero_while
+from .rows import failed_part, failures
 from .variables import datasource, label
 
 _BYTES: Final = "flowatlas_flow_bytes_total"
@@ -71,21 +70,19 @@ def _key_figures() -> Section:
                 "Bps",
                 zero_while(COUNTED, rate(_BYTES, where=_FROM)),
             ),
-            stat(
+            failed_part(
                 "Failed connections in",
-                "The part of the connections to them that were refused, reset or never answered."
-                f" {to_do('FlowatlasServiceFailures')}",
-                "percentunit",
-                failed_share(_FAILURES, _CONNECTIONS, _TO),
-                {0.01: AMBER, 0.05: RED},
+                "The part of the connections to them that were refused, reset or never answered.",
+                _FAILURES,
+                _CONNECTIONS,
+                _TO,
             ),
-            stat(
+            failed_part(
                 "Failed connections out",
-                "The part of the connections that they opened and that were refused, reset or never answered."
-                f" {to_do('FlowatlasServiceFailures')}",
-                "percentunit",
-                failed_share(_FAILURES, _CONNECTIONS, _FROM),
-                {0.01: AMBER, 0.05: RED},
+                "The part of the connections that they opened and that were refused, reset or never answered.",
+                _FAILURES,
+                _CONNECTIONS,
+                _FROM,
             ),
             stat(
                 "Callers",
