@@ -53,13 +53,14 @@ deploy-check: setup apiserver manifest-tools .cache/checkov/bin/checkov ## every
 manifests: .venv/.ready manifest-tools ## render the chart into deploy/kustomize
 	$(BIN)/python -m deploy.render
 
-TOOLS := setup apiserver manifest-tools .cache/checkov/bin/checkov .cache/sbom/bin/cyclonedx-py
-# Between them these have every test once. They are apart by what they wait for: a lab, the processor, a fault, a broker.
-PARTS := test-lab test-pipeline test-others test-faults test-kafka test-processes
-
+CHECKOV := .cache/checkov/bin/checkov
+SBOM := .cache/sbom/bin/cyclonedx-py
+# Between them these have every test once. They are apart by what they wait for: the processor, a lab, a fault, a broker.
+# Each wants the tools that its tests' markers name, and no more, so that the others need not wait for what Go builds.
+PARTS := test-pipeline test-lab test-others test-faults test-kafka test-processes
 .PHONY: $(PARTS)
 
-test: $(TOOLS) ## all tests; ARGS='-k name' picks some
+test: setup apiserver manifest-tools $(CHECKOV) $(SBOM) ## all tests; ARGS='-k name' picks some
 ifeq ($(CI)$(ARGS),true)
 	@$(MAKE) --no-print-directory --jobs=4 --keep-going --output-sync=target $(PARTS)
 else
@@ -68,23 +69,23 @@ endif
 
 ci: $(PARTS) lint demo ## all that .ci/run wants: as many at a time as --jobs says, the longest first
 
-test-lab: $(TOOLS)
-	$(BIN)/pytest tests/integration -m 'root and not kafka'
-
-test-processes: $(TOOLS)
-	$(BIN)/pytest tests/integration -m 'not root and not kafka'
-
-test-kafka: $(TOOLS)
-	$(BIN)/pytest tests/integration -m kafka
-
-test-faults: $(TOOLS)
-	$(BIN)/pytest tests/faults
-
-test-pipeline: $(TOOLS)
+test-pipeline: setup
 	$(BIN)/pytest tests/pipeline
 
-test-others: $(TOOLS)
+test-lab: setup manifest-tools
+	$(BIN)/pytest tests/integration -m 'root and not kafka'
+
+test-others: setup manifest-tools $(CHECKOV)
 	$(BIN)/pytest --ignore=tests/integration --ignore=tests/faults --ignore=tests/pipeline
+
+test-faults: setup
+	$(BIN)/pytest tests/faults
+
+test-kafka: setup apiserver
+	$(BIN)/pytest tests/integration -m kafka
+
+test-processes: setup apiserver manifest-tools $(CHECKOV) $(SBOM)
+	$(BIN)/pytest tests/integration -m 'not root and not kafka'
 
 lint: .venv/.ready ## style, types and import contracts
 	$(BIN)/ruff format --check .
