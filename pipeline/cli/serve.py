@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import OustedError, PermanentError
 from . import Subparsers, settings
+from .allocators import give_back
 from .kafka_access import kafka_options
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def configuration(arguments: argparse.Namespace) -> PipelineConfig:
 
 def run(arguments: argparse.Namespace) -> int:
     """Put the pipeline together and run it until it is told to stop. Raises ConfigError where it cannot start."""
+    give_back(os.environ)
     config = configuration(arguments)
     if config.workers > 1:
         from .workers import run_workers

@@ -10,6 +10,7 @@ import contextlib
 import http.client
 import logging
 import multiprocessing
+import os
 import sys
 import threading
 import time
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from ..errors import ConfigError
+from .allocators import give_back
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
@@ -170,6 +172,7 @@ class Worker:
 
 def _work(config: PipelineConfig, file: Path | None, level: int, pipe: Connection) -> None:
     """A worker's process: a pipeline that tells its port, and ends with its parent."""
+    give_back(os.environ)
     from .logs import start_log
     from .serve import serve
 
