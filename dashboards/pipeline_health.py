@@ -234,5 +234,18 @@ def _versions() -> Section:
                     "{{reason}}",
                 ),
             ),
+            timeseries(
+                "Age of workers' numbers",
+                "How long ago a worker gave the numbers that are shown; nothing where it answers each scrape.",
+                "s",
+                Query(
+                    zero_while(
+                        _PIPELINE,
+                        extreme("max", "flowatlas_pipeline_worker_answer_age_seconds", by=("worker",)),
+                        "worker",
+                    ),
+                    "{{worker}}",
+                ),
+            ),
         ),
     )

@@ -69,6 +69,17 @@ ALERTS: Final = (
         "For more than 5 minutes Prometheus has had no metrics of a pipeline: nothing is told of the traffic.",
     ),
     Alert(
+        "FlowatlasWorkerReplaced",
+        "flowatlas-pipeline",
+        events("flowatlas_pipeline_worker_restarts_total", "15m"),
+        "1m",
+        "warning",
+        "Worker {{ $labels.worker }} of {{ $labels.instance }} was replaced: {{ $labels.reason }}",
+        "Within the last 15 minutes worker {{ $labels.worker }} of the pipeline {{ $labels.instance }} had to be "
+        "started again with reason {{ $labels.reason }}: what it read was counted late, and anew where no snapshots "
+        "are kept.",
+    ),
+    Alert(
         "FlowatlasBusLag",
         "flowatlas-pipeline",
         "min_over_time(flowatlas_bus_lag_messages[10m]) > 1000",

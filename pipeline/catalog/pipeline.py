@@ -115,6 +115,14 @@ METRICS: Final = (
         "Times that a worker of `pipeline.workers` was replaced, by reason: exited (it ended, or was killed), stuck "
         "(its /healthz said no, or nothing, for a minute, so its parent killed it). Not there without workers.",
     ),
+    Metric(
+        "flowatlas_pipeline_worker_answer_age_seconds",
+        "gauge",
+        "seconds",
+        ("worker",),
+        "How old the numbers of a worker are: 0 where it gave them for this scrape, else the time since it did; those "
+        "of who is silent for five minutes are left out. Not there without workers.",
+    ),
     Metric("flowatlas_state_objects", "gauge", "", ("kind",), "Kubernetes objects known, by kind."),
     Metric(
         "flowatlas_state_refused_objects",

@@ -35,6 +35,8 @@ BACK_OFF_SECONDS: Final = (0.5, 30.0)
 WELL_SECONDS: Final = 60.0
 """A worker that lived for so long begins with the first wait again."""
 SCRAPE_SECONDS: Final = 9.0
+"""So long a page of metrics may take: Prometheus gives up after 10 s."""
+READY_SECONDS: Final = 1.0
 LOOK_SECONDS: Final = 5.0
 """How often a worker's /healthz is asked, and how long an answer may take."""
 STUCK_SECONDS: Final = 60.0
@@ -49,7 +51,7 @@ End = Literal["exited", "stuck"]
 
 
 class Worker:
-    """One pipeline in a process of its own. Not thread-safe but for `look`, `text` and `is_ready`."""
+    """One pipeline in a process of its own. Not thread-safe but for `look`, `page` and `is_ready`."""
 
     def __init__(self, name: str, config: PipelineConfig, file: Path | None) -> None:
         self.name = name
@@ -122,12 +124,12 @@ class Worker:
         return 0 if code is None else code
 
     def is_ready(self) -> bool:
-        """Whether it says so."""
-        return self._ask("/readyz", "text") is not None
+        """Whether it says so, and soon."""
+        return self._ask("/readyz", "text", READY_SECONDS) is not None
 
-    def text(self, form: Format) -> bytes | None:
-        """What it exposes; None where it does not answer."""
-        return self._ask("/metrics", form)
+    def page(self, form: Format) -> bytes | None:
+        """What it exposes, compressed by gzip; None where it does not answer."""
+        return self._ask("/metrics", form, SCRAPE_SECONDS)
 
     def _is_stuck(self, now: float) -> bool:
         since = self._unwell_since
@@ -135,13 +137,13 @@ class Worker:
             return now - self._started_at > START_SECONDS
         return since is not None and now - since > STUCK_SECONDS
 
-    def _ask(self, path: str, form: Format, timeout_s: float = SCRAPE_SECONDS) -> bytes | None:
+    def _ask(self, path: str, form: Format, timeout_s: float) -> bytes | None:
         port = self._port
         if port is None:
             return None
         asked = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
         try:
-            asked.request("GET", path, headers={"Accept": _ACCEPT[form]})
+            asked.request("GET", path, headers={"Accept": _ACCEPT[form], "Accept-Encoding": "gzip"})
             answer = asked.getresponse()
             body = answer.read()
         except (OSError, http.client.HTTPException):

@@ -7,59 +7,27 @@ The parent reads no bus. It starts the workers, replaces those that end by thems
 from __future__ import annotations
 
 import dataclasses
-import gzip
 import logging
 import os
 import signal
 import threading
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import connection as pipes
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ..aggregate.samples import samples_of
 from ..bus.share import Share, parse_share
-from ..catalog import BY_NAME
 from ..errors import ConfigError
-from ..outputs.exposition import Renderer
-from ..outputs.merged import merged
-from ..outputs.publication import Publication
 from .worker import LOOK_SECONDS, Worker
+from .workers_page import WorkersPublication
 
 if TYPE_CHECKING:
     from ..config import PipelineConfig
-    from ..outputs.exposition import Format
 
 log = logging.getLogger(__name__)
 
-_RESTARTS: Final = BY_NAME["flowatlas_pipeline_worker_restarts_total"]
 STOP_SECONDS: Final = 28.0
 """How long workers may take to end; they drain for 20 s, and Kubernetes kills after 30."""
-
-
-class WorkersPublication(Publication):
-    """What all workers expose, asked for at each scrape, and how often each was replaced; those that do not answer are
-    left out."""
-
-    def __init__(self, workers: Sequence[Worker]) -> None:
-        super().__init__()
-        self._workers = workers
-        self._pool = ThreadPoolExecutor(len(workers), "scrape")
-
-    def text(self, form: Format = "text", by: str = "") -> bytes:
-        """The exposition text."""
-        texts = zip(self._workers, self._pool.map(lambda worker: worker.text(form), self._workers), strict=True)
-        answered = {worker.name: text for worker, text in texts if text is not None}
-        ends: dict[tuple[str, ...], int] = {
-            (worker.name, why): count for worker in self._workers for why, count in worker.ends.items()
-        }
-        return merged(answered, Renderer().render([samples_of(_RESTARTS, ends)], form))
-
-    def gzipped(self, form: Format = "text", by: str = "") -> bytes:
-        """The exposition text, compressed."""
-        return gzip.compress(self.text(form), 1, mtime=0)
 
 
 def run_workers(config: PipelineConfig, file: Path | None) -> int:

@@ -12,6 +12,7 @@ AGE = "flowatlas_state_age_seconds"
 NEWEST = "flowatlas_pipeline_last_observation_timestamp_seconds"
 ROWS = "flowatlas_pipeline_rows_total"
 LOST_FLOWS = f'flowatlas_collector_lost_rows_total{{table="flows",reason="bus_full",{ONE}}}'
+REPLACED = f'flowatlas_pipeline_worker_restarts_total{{worker="1",reason="stuck",{ONE}}}'
 LAG = f'flowatlas_bus_lag_messages{{topic="flowatlas.flows.v1",{ONE}}}'
 LATE = f"flowatlas_state_late_rows_total{{{ONE}}}"
 MISSING = 'flowatlas_pipeline_missing_batches_total{node="n1"}'
@@ -35,6 +36,7 @@ LABELS = {
     "FlowatlasLosses": {"instance": "a:1", "table": "flows", "reason": "bus_full"},
     "FlowatlasCaptureIncomplete": {"node": "n1", "namespace": "shop", "pod": "cart-1"},
     "FlowatlasPipelineDown": {},
+    "FlowatlasWorkerReplaced": {"instance": "a:1", "worker": "1", "reason": "stuck"},
     "FlowatlasBusLag": {"instance": "a:1", "topic": "flowatlas.flows.v1"},
     "FlowatlasLateRows": {"instance": "a:1"},
     "FlowatlasBatchesMissing": {"node": "n1"},
@@ -118,6 +120,10 @@ CASES = [
     ),
     Case("FlowatlasPacketsMissed", "a few", {f'{MISSED}{{reason="table_full",{ONE}}}': "0+9x60"}, 20, 0),
     Case("FlowatlasPacketsMissed", "what is in no flow", {f'{MISSED}{{reason="fragment",{ONE}}}': "0+99x60"}, 20, 0),
+    Case("FlowatlasWorkerReplaced", "once", {REPLACED: "0x20 1x40"}, 25, 1),
+    Case("FlowatlasWorkerReplaced", "before the first scrape of its parent", {REPLACED: "_x20 1x40"}, 25, 1),
+    Case("FlowatlasWorkerReplaced", "long ago", {REPLACED: "0x20 1x60"}, 45, 0),
+    Case("FlowatlasWorkerReplaced", "the parent itself began anew", {REPLACED: "3x20 0x40"}, 25, 0),
     Case("FlowatlasConntrackOverruns", "the first ever", {OVERRUNS: "0x20 1x40"}, 25, 1),
     Case("FlowatlasConntrackOverruns", "none", {OVERRUNS: "3x60"}, 25, 0),
     Case("FlowatlasSpoolDegraded", "for long", {DEGRADED: "0x5 1x40"}, 15, 1),
