@@ -39,7 +39,14 @@ METRICS: Final = tuple(
             "",
             ("kind", "reason"),
             "Questions that the API server did not answer, by reason: connection, timeout, server, throttled, "
-            "unauthorized, forbidden, refused, credentials, malformed. No kind: the question which kinds there are.",
+            "unauthorized, forbidden, refused, credentials, malformed, empty (a list without any of many objects that "
+            "were known, which is asked for again for a minute). No kind: the question which kinds there are.",
+        ),
+        (
+            "stale_events_total",
+            "",
+            ("kind",),
+            "Events older than what was known already, which a server tells that lags behind; they change nothing.",
         ),
         ("malformed_objects_total", "", ("kind",), "Objects left out because they are not what their kind should be."),
         ("epochs_total", "", ("reason",), "Times that all objects were sent, by reason: start, full, lost."),

@@ -182,9 +182,11 @@ def reconcile(
 
 
 def totals(page: str) -> Counter[str]:
-    """Every sample's name and the sum of its series."""
+    """Every sample's name and the sum of its series, of flows where they are told by table."""
     found: Counter[str] = Counter()
     for family in text_string_to_metric_families(page):
         for sample in family.samples:
+            if sample.labels.get("table", "flows") != "flows":
+                continue
             found[sample.name] += int(sample.value) if sample.value == sample.value else 0  # NaN is no count
     return found

@@ -29,7 +29,7 @@ from pipeline.lake.store import Store
 from pipeline.outputs.lake import Lake
 from pipeline.outputs.publication import Publication
 from pipeline.snapshots.folder import SnapshotFolder
-from pipeline.state import ClusterState
+from pipeline.state import ClusterState, StateNow
 from tests.faults.ledger import NOTHING, Account, Ledger, Lost, reconcile
 from tests.pipeline.shipments import NOW
 from tests.pipeline.small_cluster import small_cluster
@@ -53,7 +53,7 @@ class Death(BaseException):
 
 
 class Unhurried(PipelineConfig):
-    """Settings that no check has seen: a window of nothing publishes at every step."""
+    """Settings that no check has seen."""
 
     def __post_init__(self) -> None:
         """Nothing is refused."""
@@ -132,10 +132,17 @@ class Disk:
         return reconcile(self.ledger, page, self.lake, lost, is_ordered=is_ordered, fallen=len(self.fallen))
 
 
-def live(disk: Disk, until: int = 0, on_turn: Callable[[], None] = lambda: None, reader: Reader | None = None) -> int:
+def live(
+    disk: Disk,
+    until: int = 0,
+    on_turn: Callable[[], None] = lambda: None,
+    reader: Reader | None = None,
+    state: StateNow = lambda _: CLUSTER,
+    window_s: float = 0.0,
+) -> int:
     """One life: take up what is there, ship a batch at every turn, end when `until` are left. The engine's result.
 
-    It reads the disk's bus, or `reader`.
+    It reads the disk's bus, or `reader`; the cluster is as `state` says. A window of nothing publishes at every step.
     """
     stop = threading.Event()
 
@@ -151,7 +158,8 @@ def live(disk: Disk, until: int = 0, on_turn: Callable[[], None] = lambda: None,
         state=Path("unused"),
         group=GROUP,
         snapshot=disk.root / "snapshot",
-        window_s=0.0,
+        window_s=window_s,
+        state_wait_s=0.5,
         lake_flush_s=3600.0,
         lake_flush_rows=disk.flush_rows,
     )
@@ -159,7 +167,7 @@ def live(disk: Disk, until: int = 0, on_turn: Callable[[], None] = lambda: None,
     reader = reader or FileReader(config.bus, GROUP, [FLOWS.topic])
     lake = Lake(disk.lake, app=f"{GROUP}/0")
     folder = SnapshotFolder(disk.root / "snapshot", GROUP)
-    engine = Engine(config, reader, lambda _: CLUSTER, disk.publication, lake, folder=folder, turn=turn)
+    engine = Engine(config, reader, state, disk.publication, lake, folder=folder, turn=turn)
     try:
         return engine.run(stop)
     finally:

@@ -66,7 +66,7 @@ class LogReader:
 
     def poll(self, timeout_s: float) -> list[Message]:
         given: list[Message] = []
-        for key, messages in self._log.kept.items():
+        for key, messages in list(self._log.kept.items()):  # who puts may be another thread
             at = self._next.get(key, 0)
             given += messages[at : at + POLL_MESSAGES]
             self._next[key] = min(at + POLL_MESSAGES, len(messages))
@@ -79,7 +79,7 @@ class LogReader:
         """Nobody asks for it: snapshots have the places."""
 
     def caught_up(self) -> bool:
-        return all(self._next.get(key, 0) == len(messages) for key, messages in self._log.kept.items())
+        return all(self._next.get(key, 0) == len(messages) for key, messages in list(self._log.kept.items()))
 
     def lag(self) -> Mapping[str, int]:
         return {}

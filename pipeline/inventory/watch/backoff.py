@@ -9,7 +9,10 @@ import random
 from typing import Final
 
 FIRST_S: Final = 0.5
-LONGEST_S: Final = 30.0
+LONGEST_S: Final = 5.0
+"""One watcher asks for a whole cluster, so that it may ask this often, and knows soon when a server is well again."""
+MOST_ASKED_S: Final = 30.0
+"""Longer than this is not waited, whatever the server asks for."""
 
 
 class Backoff:
@@ -25,7 +28,7 @@ class Backoff:
         self._next_s = self._first_s
 
     def wait_s(self, asked_s: float = 0.0) -> float:
-        """The next wait; never shorter than what the server asked for, up to the longest."""
+        """The next wait; never shorter than what the server asked for, up to MOST_ASKED_S."""
         spread = self._next_s * random.uniform(0.5, 1.0)  # noqa: S311  # no secret
         self._next_s = min(2 * self._next_s, self._longest_s)
-        return max(spread, min(asked_s, self._longest_s))
+        return max(spread, min(asked_s, MOST_ASKED_S))

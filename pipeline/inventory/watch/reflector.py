@@ -7,7 +7,9 @@ while the server does not answer, it stays as it was.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import math
 import time
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
@@ -26,6 +28,10 @@ log = logging.getLogger(__name__)
 
 STUCK: Final = 3
 """An optional kind that failed so often in a row is waited for no longer."""
+MANY: Final = 10
+DOUBTED_S: Final = 60.0
+"""A list that has nothing where many objects were is believed when it has said so for this long: a server whose own
+cache is empty after a restart says so too, and nothing would have a name any more."""
 _BRIEF_S: Final = 1.0
 """A watch that ended sooner and said nothing counts as a failure."""
 
@@ -54,6 +60,8 @@ class Reflector:
         self._watching_since: float | None = None
         self._failures = 0
         self._why = "start"
+        self._empty_since: float | None = None
+        self._woken = asyncio.Event()
         self._told: set[str] = set()
         """Names of objects that were left out; each is logged once."""
 
@@ -70,6 +78,12 @@ class Reflector:
     def is_current(self, settle_s: float) -> bool:
         """Whether what the server knew `settle_s` ago is known here: a watch of a listed kind stands since then."""
         return self._watching_since is not None and time.monotonic() - self._watching_since >= settle_s
+
+    def wake(self) -> None:
+        """The server is back after it was away: ask it again now, however long the wait had become."""
+        if self._failures:
+            self._backoff.reset()
+            self._woken.set()
 
     async def run(self) -> None:
         """Keep the kind; returns where the cluster has it no more, or forbids one that may be done without."""
@@ -96,8 +110,13 @@ class Reflector:
                     self._counters.add("errors_total", 1, kind=kind, reason="forbidden")
                     break
                 asked_s = self._failed(error)
-            await asyncio.sleep(self._backoff.wait_s(asked_s))
+            await self._rest(self._backoff.wait_s(asked_s))
         self._objects.replace(self.served, {}, time.time_ns())
+
+    async def _rest(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._woken.wait(), seconds)
+        self._woken.clear()
 
     def _list_anew(self, why: str) -> None:
         self._version, self._why = "", why
@@ -133,7 +152,7 @@ class Reflector:
             except AnswerError as error:
                 if not token:
                     raise
-                await asyncio.sleep(self._backoff.wait_s(self._failed(error)))
+                await self._rest(self._backoff.wait_s(self._failed(error)))
                 continue
             for raw in items:
                 known = self._understood(raw)
@@ -142,32 +161,45 @@ class Reflector:
             if not token:
                 break
             await asyncio.sleep(0)
+        self._doubt(len(found))
         self._objects.replace(self.served, found, time.time_ns())
         self._version = version
         self._is_listed = True
 
+    def _doubt(self, found: int) -> None:
+        """Raise AnswerError where a list of so many is rather asked for again than believed."""
+        now_s = time.monotonic()
+        known = self._objects.count(self.served.kind)
+        if found or known < MANY:
+            self._empty_since = None
+            return
+        self._empty_since = self._empty_since or now_s
+        if now_s - self._empty_since < DOUBTED_S:
+            raise AnswerError("empty", f"{known} objects are known and none is listed")
+        self._empty_since = None
+
     async def _watch(self) -> bool:
         """One watch to its end; whether it did any good."""
-        began = time.monotonic()
-        has_spoken = False
+        has_spoken, since_s = False, math.inf
         try:
             async with self._api.watch(self.served, self._version) as events:
-                self._watching_since = time.monotonic()
+                self._watching_since = since_s = time.monotonic()
                 async for event in events:
                     has_spoken = True
                     self._take(event)
                     self._went_well()
         finally:
             self._watching_since = None
-        if not has_spoken and time.monotonic() - began < _BRIEF_S:
-            return False
-        self._went_well()
-        return True
+            is_good = has_spoken or time.monotonic() - since_s >= _BRIEF_S
+            if is_good:
+                self._went_well()  # however it ends: waits grow for a server that does not answer
+        return is_good
 
     def _take(self, event: Event) -> None:
         now_ns = time.time_ns()
         if event.type == "BOOKMARK":
-            self._version = str(event.raw.get("metadata", {}).get("resourceVersion") or self._version)
+            told = str(event.raw.get("metadata", {}).get("resourceVersion") or self._version)
+            self._version = self._version if _is_before(told, self._version) else told
             return
         if event.type not in {"ADDED", "MODIFIED", "DELETED"}:
             raise AnswerError("malformed", f"an event of type {event.type[:20]!r}")
@@ -175,6 +207,9 @@ class Reflector:
         if known is None:
             return
         who = seen(event.raw)
+        if _is_before(who.resource_version, self._version):
+            self._counters.add("stale_events_total", 1, kind=self.served.kind.label)
+            return
         if isinstance(known, Known) and event.type != "DELETED":
             self._objects.put(self.served, known, now_ns)
         else:
@@ -193,6 +228,12 @@ class Reflector:
             self._told.add(name)
             self._counters.add("malformed_objects_total", 1, kind=self.served.kind.label)
             return who
+
+
+def _is_before(version: str, other: str) -> bool:
+    """Whether a resource version is older than another of its kind: they are numbers that grow (KEP-5504), and of any
+    that are none nothing is known."""
+    return version.isdecimal() and other.isdecimal() and int(version) < int(other)
 
 
 def _who(raw: Mapping[str, Any]) -> Seen | None:

@@ -28,6 +28,8 @@ from .reflector import Counters, Reflector
 
 log = logging.getLogger(__name__)
 
+PROBE_S: Final = 2.0
+"""A server that does not answer is asked at least this often whether it is back; only then are the kinds asked for."""
 FLUSH_S: Final = 10.0
 
 
@@ -102,8 +104,14 @@ class Watcher:
     async def _discover(self, tasks: asyncio.TaskGroup) -> None:
         backoff = self._backoff()
         while True:
-            await asyncio.sleep(self._config.discovery_s if self._has_looked and self._answers else backoff.wait_s())
+            is_well = self._has_looked and self._answers
+            if is_well:
+                backoff.reset()
+            await asyncio.sleep(self._config.discovery_s if is_well else min(backoff.wait_s(), PROBE_S))
             self._attend(await self._look(), tasks)
+            if self._answers and not is_well:
+                for reflector in self._reflectors():
+                    reflector.wake()
 
     def _attend(self, served: Iterable[Served], tasks: asyncio.TaskGroup) -> None:
         """Start a reflector for each kind that has none, and forget those that have ended.
@@ -124,7 +132,7 @@ class Watcher:
     # --- what is said ---
 
     async def _ship(self, stop: asyncio.Event) -> None:
-        backoff = Backoff(1.0)
+        backoff = Backoff(1.0, 30.0)  # an epoch is all objects again
         is_synced, why = False, "start"
         lost = self._outlet.lost()
         resume_at = 0.0

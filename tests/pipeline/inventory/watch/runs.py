@@ -66,8 +66,8 @@ class Kept:
 class Run:
     """One running watcher."""
 
-    def __init__(self) -> None:
-        self.kept = Kept()
+    def __init__(self, kept: Kept | None = None) -> None:
+        self.kept = kept or Kept()
         self.counts = Counts()
         self.failed: BaseException | None = None
 
@@ -98,18 +98,20 @@ def watching(
     config: WatcherConfig = CONFIG,
     connect: Callable[[], Awaitable[httpx2.AsyncClient]] | None = None,
     watch_s: tuple[float, float] = (60.0, 90.0),
+    kept: Kept | None = None,
+    backoff: Callable[[], Backoff] = lambda: Backoff(0.02, 0.2),
 ) -> Iterator[Run]:
-    """A watcher of the fake, or of what `connect` reaches, until the block ends."""
+    """A watcher of the fake, or of what `connect` reaches, until the block ends. What it says goes to `kept`."""
 
     async def client() -> httpx2.AsyncClient:
         assert fake is not None
         return httpx2.AsyncClient(base_url=fake.url, timeout=httpx2.Timeout(2.0), trust_env=False)
 
-    run = Run()
+    run = Run(kept)
     loop = asyncio.new_event_loop()
     stop = asyncio.Event()
     api = Api(connect or client, watch_s)
-    watcher = Watcher(config, api, run.kept, run.counts, lambda: Backoff(0.02, 0.2))
+    watcher = Watcher(config, api, run.kept, run.counts, backoff)
 
     def body() -> None:
         try:
