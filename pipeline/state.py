@@ -10,6 +10,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, cast
@@ -44,7 +45,7 @@ WARNING_SECONDS: Final = 60.0
 LOOK_SECONDS: Final = 2.0
 """The least time between two looks at manifest files."""
 LOOK_SHARE: Final = 50
-"""The next look comes after so many times what the last one took: there may be thousands of files."""
+"""The next comes after so many times what one took that found nothing: there may be thousands of files."""
 _RANKS: Final[Mapping[type, int]] = {kind: rank for rank, kind in enumerate(LEARNT_FIRST)}
 
 
@@ -73,43 +74,61 @@ class ManifestState:
     """The state of manifest files, which are looked at again while it is asked for.
 
     What the first look finds has always been so; what a later one finds changed has changed when it was found. No flow
-    waits for that: nobody tells of a change before it is there.
+    waits for that: nobody tells of a change before it is there. Files are read beside the flows, by a thread of their
+    own, for a large dump of YAML takes many seconds.
     """
 
     def __init__(self, path: Path, outside: Sequence[NamedRange] = BUILTIN) -> None:
         self._files = ManifestFiles(path)
         self._history = History(outside=outside)
+        self._objects: Mapping[Key, Resource] = {}
+        """What the history was told of."""
         self._refused: Mapping[str, int] = {}
-        self._told: set[Refusal] = set()
-        """What the log has."""
+        self._logged: set[Refusal] = set()
+        self._reader = ThreadPoolExecutor(1, "manifests")
+        self._looking: Future[float] | None = None
         self._next_look = 0.0
 
     def __call__(self, meters: Meters) -> ClusterState:
-        """The state. Raises ConfigError where the path holds none at first."""
-        now = time.monotonic()
-        if now >= self._next_look or not self._history.is_synced:
+        """The state as the last look that has ended found it. Raises ConfigError where the first finds none."""
+        if not self._history.is_synced:
             with meters.stage("state"):
-                self.look(time.time_ns())
-            took_s = time.monotonic() - now
-            self._next_look = now + max(LOOK_SECONDS, LOOK_SHARE * took_s)
+                self._looked(self._look(), 0)
+        elif self._looking is not None and self._looking.done():
+            with meters.stage("state"):
+                self._looked(self._looking.result(), time.time_ns())
+            self._looking = None
+        elif self._looking is None and time.monotonic() >= self._next_look:
+            self._looking = self._reader.submit(self._look)
         return ClusterState(self._history.snapshot(), self._refused, epochs=self._history.policy_epochs())
 
     def look(self, time_ns: int) -> None:
         """See what the files say at that instant; how they are waited for is told by `ManifestFiles.look`."""
-        before = self._files.objects
-        has_changed = self._files.look()
-        self._tell_refusals(self._files.refusals)
-        if not self._history.is_synced:
-            self._begin()
-        elif has_changed:
-            self._change(before, time_ns)
+        self._looked(self._look(), time_ns)
 
     def stop(self) -> None:
-        """Nothing is open."""
+        """Look no more; safe to call twice."""
+        self._reader.shutdown(wait=False)
+
+    def _look(self) -> float:
+        """Look, and how long to wait for the next."""
+        began = time.monotonic()
+        has_changed = self._files.look()
+        return LOOK_SECONDS if has_changed else max(LOOK_SECONDS, LOOK_SHARE * (time.monotonic() - began))
+
+    def _looked(self, pause_s: float, time_ns: int) -> None:
+        """Tell the history what the look found."""
+        self._next_look = time.monotonic() + pause_s
+        self._tell_refusals(self._files.refusals)
+        before, self._objects = self._objects, self._files.objects
+        if not self._history.is_synced:
+            self._begin()
+        elif self._objects is not before:
+            self._change(before, time_ns)
 
     def _begin(self) -> None:
         self._history.begin()
-        for resource in self._files.objects.values():
+        for resource in self._objects.values():
             self._history.put(BEGINNING, resource)
         self._history.synced(BEGINNING)
         counts = self._history.snapshot().objects
@@ -117,9 +136,8 @@ class ManifestState:
 
     def _change(self, before: Mapping[Key, Resource], time_ns: int) -> None:
         """What went goes first, so that an address that passed from one pod to another is the other's."""
-        after = self._files.objects
-        gone = [before[key] for key in before.keys() - after.keys()]
-        came = [item for key, item in after.items() if not is_same(before.get(key), item)]
+        gone = [before[key] for key in before.keys() - self._objects.keys()]
+        came = [item for key, item in self._objects.items() if not is_same(before.get(key), item)]
         for item in gone:
             self._history.drop(time_ns, item)
         for item in sorted(came, key=lambda item: _RANKS.get(type(item), len(_RANKS))):
@@ -130,8 +148,8 @@ class ManifestState:
     def _tell_refusals(self, refusals: Sequence[Refusal]) -> None:
         """Count what is refused, and log what was not before."""
         self._refused = Counter(refusal.kind for refusal in refusals)
-        new = [refusal for refusal in refusals if refusal not in self._told]
-        self._told = set(refusals)
+        new = [refusal for refusal in refusals if refusal not in self._logged]
+        self._logged = set(refusals)
         for refusal in new[:MAX_REFUSALS_LOGGED]:
             log.warning("state: %s", refusal)
         if len(new) > MAX_REFUSALS_LOGGED:

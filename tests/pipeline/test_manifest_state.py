@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -122,16 +124,30 @@ def test_an_object_that_is_refused_later_is_counted_named_once_and_kept(
     assert looked.source(looked.meters).refused == {}
 
 
-def test_a_call_looks_when_it_is_time(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_calls_look_now_and_then_and_are_not_held_up(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a look lasts, the state is what was known."""
+    monkeypatch.setattr("pipeline.state.LOOK_SECONDS", 0.0)
+    may_end, looks = threading.Event(), threading.Semaphore(0)
     source = ManifestState(file)
     source(Meters())
-    looks: list[int] = []
-    monkeypatch.setattr(source, "look", looks.append)
+    look = source._files.look
+
+    def slow() -> bool:
+        looks.release()
+        assert may_end.wait(90)
+        return look()
+
+    monkeypatch.setattr(source._files, "look", slow)
+    write(file, pod("later", "node-a", ADDRESS), service("cache", "10.96.0.9", 6379))
     source(Meters())
-    assert looks == []
-    monkeypatch.setattr("pipeline.state.time.monotonic", lambda: float("inf"))
-    source(Meters())
-    assert len(looks) == 1
+    assert looks.acquire(timeout=90)
+    assert source(Meters()).snapshot.objects["Service"] == 2
+    may_end.set()
+    deadline = time.monotonic() + 90
+    while source(Meters()).snapshot.objects["Service"] == 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    source.stop()
 
 
 def named(known: Snapshot, frame: pl.DataFrame, ids: Iterable[str] = ("endpoint_id",)) -> Counter[tuple[Any, ...]]:
