@@ -19,6 +19,8 @@ from typing import Final
 from .exposition import Piece
 
 _LEVEL: Final = 1
+_AT_ONCE: Final = 32 * 1024
+"""Compressed bytes that are unpacked in one go."""
 _HEADER: Final = struct.pack("<BBBBIBB", 0x1F, 0x8B, 8, 0, 0, 4, 255)  # deflate, no name, no time, fast, any system
 _LAST_BLOCK: Final = b"\x03\x00"
 """A final block with nothing in it."""
@@ -33,10 +35,21 @@ class Page:
     """A page with its text compressed."""
 
     gzipped: bytes
+    length: int
+    """Of the text, in bytes."""
 
     def text(self) -> bytes:
         """The text of it."""
         return gzip.decompress(self.gzipped)
+
+    def pieces(self) -> Iterator[bytes]:
+        """The text of it, some at a time: who takes it slowly holds up no more memory than that."""
+        reader, packed = zlib.decompressobj(16 + zlib.MAX_WBITS), memoryview(self.gzipped)
+        for at in range(0, len(packed), _AT_ONCE):
+            rest: bytes | memoryview = packed[at : at + _AT_ONCE]
+            while rest:
+                yield reader.decompress(rest, 8 * _AT_ONCE)
+                rest = reader.unconsumed_tail
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +84,7 @@ class PageMaker:
             checksum = _moved(checksum, packed.length) ^ packed.checksum
             length += packed.length
         self._last = made
-        return Page(b"".join([*blocks, _LAST_BLOCK, struct.pack("<II", checksum, length & _ALL)]))
+        return Page(b"".join([*blocks, _LAST_BLOCK, struct.pack("<II", checksum, length & _ALL)]), length)
 
 
 def _packed(text: bytes | memoryview) -> _Packed:

@@ -22,14 +22,15 @@ from typing import Any, Final, Protocol, Self
 
 from ..errors import ConfigError
 from .exposition import CONTENT_TYPES, Format
+from .pages import Page
 from .publication import Publication
 
 MAX_CONNECTIONS: Final = 32
 CONNECTION_SECONDS: Final = 30.0
 """A connection is cut after this time, whatever it was doing: Prometheus itself gives up a scrape after 10 s."""
 
-Response = tuple[HTTPStatus, dict[str, str], bytes]
-"""Status, headers and body."""
+Response = tuple[HTTPStatus, dict[str, str], bytes | Page]
+"""Status, headers and body; of a page the text."""
 
 _BUSY: Final = b"HTTP/1.0 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
 _TEXT: Final = "text/plain; charset=utf-8"
@@ -141,7 +142,7 @@ class PrometheusServer:
             case "/metrics":
                 headers = {"Content-Type": CONTENT_TYPES[form], "Vary": "Accept, Accept-Encoding"}
                 if not takes_gzip:
-                    return HTTPStatus.OK, headers, self._publication.text(form, by)
+                    return HTTPStatus.OK, headers, self._publication.body(form, by)
                 return HTTPStatus.OK, {**headers, "Content-Encoding": "gzip"}, self._publication.gzipped(form, by)
             case "/healthz" if self._is_alive():
                 return HTTPStatus.OK, {"Content-Type": _TEXT}, b"ok\n"
@@ -179,13 +180,14 @@ class _Handler(BaseHTTPRequestHandler):
         takes_gzip = accepts_gzip(self.headers.get("Accept-Encoding", ""))
         self._send(*self.server.answer(path, query, form, takes_gzip, str(self.client_address[0])))
 
-    def _send(self, status: HTTPStatus, headers: Mapping[str, str], body: bytes) -> None:
+    def _send(self, status: HTTPStatus, headers: Mapping[str, str], body: bytes | Page) -> None:
         self.send_response(status)
         for name, value in {**(self.server.guard.headers if self.server.guard else {}), **headers}.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(body.length if isinstance(body, Page) else len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        for piece in body.pieces() if isinstance(body, Page) else (body,):
+            self.wfile.write(piece)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the inherited name
         """Say nothing: scrapes come every few seconds."""

@@ -86,8 +86,13 @@ class Publication:
 
     def text(self, form: Format = "text", by: str = "") -> bytes:
         """The exposition text; `by` tells who asks from who else does."""
+        body = self.body(form, by)
+        return body.text() if isinstance(body, Page) else body
+
+    def body(self, form: Format = "text", by: str = "") -> bytes | Page:
+        """The exposition text, where it is long as a page, which who sends it unpacks."""
         made = self._at_hand(form, by)
-        return made.page.text() if made.text is None else made.text
+        return made.page if made.text is None else made.text
 
     def gzipped(self, form: Format = "text", by: str = "") -> bytes:
         """The exposition text, compressed."""

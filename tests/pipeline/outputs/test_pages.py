@@ -38,7 +38,8 @@ def spread(rows: int) -> Samples:
 @given(st.lists(st.binary(max_size=300), max_size=8))
 def test_a_page_is_the_parts_one_after_the_other(parts: list[bytes]) -> None:
     page = PageMaker().page(parts)
-    assert gzip.decompress(page.gzipped) == page.text() == b"".join(parts)
+    assert gzip.decompress(page.gzipped) == page.text() == b"".join(page.pieces()) == b"".join(parts)
+    assert page.length == len(page.text())
 
 
 def test_a_page_is_one_member_that_others_read_too() -> None:
@@ -51,6 +52,13 @@ def test_a_page_is_one_member_that_others_read_too() -> None:
     assert reader.eof
     assert reader.unused_data == b""
     subprocess.run(["gzip", "--test"], input=page.gzipped, check=True)
+
+
+def test_a_long_text_is_unpacked_some_at_a_time() -> None:
+    page = PageMaker().page([bytes(3_000_000), b"end"])
+    pieces = list(page.pieces())
+    assert b"".join(pieces) == page.text()
+    assert max(map(len, pieces)) <= 256 * 1024
 
 
 def test_long_families_come_in_pieces_and_read_as_a_whole() -> None:
