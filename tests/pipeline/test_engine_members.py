@@ -5,8 +5,8 @@ from __future__ import annotations
 from collector.schema import COUNTERS, FLOWS, SCOPES
 from pipeline.bus import GroupReader, Holder, Message, Partition
 from pipeline.engine import FIRST
+from tests.pipeline.engine_bench import FRONT_A, FRONT_B, Bench, ScriptedReader, through_service
 from tests.pipeline.shipments import batch, interface, message
-from tests.pipeline.test_engine import FRONT_A, FRONT_B, Bench, ScriptedReader, through_service
 
 
 class Member(ScriptedReader):

@@ -18,10 +18,10 @@ from pipeline.outputs.lake import Lake
 from pipeline.outputs.meters import Meters
 from pipeline.query import scan_flows
 from pipeline.state import BusState, ClusterState
+from tests.pipeline.engine_bench import DATABASE_VIP, FRONT_A, Bench, ScriptedReader, wait_until
 from tests.pipeline.shipments import NOW, SECOND, batch, flow, message
 from tests.pipeline.small_cluster import OBJECTS, pod
 from tests.pipeline.state_batches import delete, mark, put, state, synced
-from tests.pipeline.test_engine import DATABASE_VIP, FRONT_A, Bench, ScriptedReader, wait_until
 
 DATABASE = "10.0.2.7"
 NEW = "10.0.1.9"

@@ -25,8 +25,8 @@ from pipeline.stages import Stages
 from pipeline.state import ClusterState
 from tests.pipeline.attribution import dns_answers
 from tests.pipeline.dns_cluster import dns_cluster
+from tests.pipeline.engine_bench import DATABASE, DATABASE_VIP, FRONT_A, FRONT_B, FRONT_VIP, policies
 from tests.pipeline.shipments import NOW, SECOND, batch, drop, flow, interface, message
-from tests.pipeline.test_engine import DATABASE, DATABASE_VIP, FRONT_A, FRONT_B, FRONT_VIP, policies
 
 ENDS = (FRONT_A, FRONT_B, DATABASE, "10.0.2.77", "203.0.113.9")
 SERVICES = ((DATABASE_VIP, DATABASE, 5432), (FRONT_VIP, FRONT_A, 80), (FRONT_VIP, FRONT_B, 80))
