@@ -15,8 +15,8 @@ from deploy.demo.processes import free_port
 
 
 @contextmanager
-def prometheus(directory: Path, target: str, scraping: str = "") -> Iterator[str]:
-    """A Prometheus that has scraped `target` a few times; yields its address. `scraping` is more of the scrape's
+def prometheus(directory: Path, target: str, scraping: str = "", scrapes: int = 4) -> Iterator[str]:
+    """A Prometheus that has scraped `target` so many times; yields its address. `scraping` is more of the scrape's
     configuration, in YAML's flow style."""
     port = free_port()
     config = directory / "prometheus.yml"
@@ -37,16 +37,16 @@ def prometheus(directory: Path, target: str, scraping: str = "") -> Iterator[str
             stderr=log,
         )
         try:
-            wait_for_scrapes(url, process, directory / "prometheus.log")
+            wait_for_scrapes(url, process, directory / "prometheus.log", scrapes)
             yield url
         finally:
             process.terminate()
             process.wait(20)
 
 
-def wait_for_scrapes(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def wait_for_scrapes(url: str, process: subprocess.Popen[bytes], log: Path, scrapes: int) -> None:
     deadline = time.monotonic() + 90
-    query = "min(sum_over_time(up[1m])) >= 4"
+    query = f"min(sum_over_time(up[5m])) >= {scrapes}"
     while time.monotonic() < deadline and process.poll() is None:
         try:
             if Prometheus(url).instant(query, time.time()):

@@ -232,7 +232,7 @@ def test_prometheus_scrapes_with_tls_its_own_certificate_and_a_password(
     names = "  client_allowed_sans: [prometheus.monitoring]\n"
     with (
         serving(configured(folder, tls(auth + names), users(anna=WORDS))) as port,
-        prometheus(folder, f"localhost:{port}", more) as url,
+        prometheus(folder, f"localhost:{port}", more, scrapes=1) as url,
     ):
         found = Prometheus(url).instant('{__name__=~"flowatlas.*build_info"}', time.time())
     assert found

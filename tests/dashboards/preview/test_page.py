@@ -19,8 +19,6 @@ from dashboards.lint import panels_of
 from dashboards.preview import Preview
 from dashboards.preview.serving import PreviewServer
 from dashboards.prometheus import Prometheus, PrometheusError
-from tests.dashboards.exposition import served
-from tests.prometheus_server import prometheus
 
 
 class Hostile(Prometheus):
@@ -63,14 +61,13 @@ def test_the_page_loads_nothing() -> None:
 
 
 @pytest.mark.prometheus
-def test_every_panel_is_drawn_where_every_metric_is_there(tmp_path: Path) -> None:
-    with served() as target, prometheus(tmp_path, target) as url:
-        page = tmp_path / "page.html"
-        command = [sys.executable, "-m", "pipeline.cli.main", "dashboards", "preview", "--last", "1m"]
-        done = subprocess.run(
-            [*command, "--prometheus", url, "--output", str(page)], capture_output=True, text=True, check=False
-        )
-        assert (done.returncode, done.stdout.strip()) == (0, page.as_uri()), done.stderr
+def test_every_panel_is_drawn_where_every_metric_is_there(whole_prometheus: str, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    command = [sys.executable, "-m", "pipeline.cli.main", "dashboards", "preview", "--last", "1m"]
+    done = subprocess.run(
+        [*command, "--prometheus", whole_prometheus, "--output", str(page)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, page.as_uri()), done.stderr
     html = page.read_text(encoding="utf-8")
     assert '<p class="none">' not in html
     assert html.count("<article ") == sum(len(panels_of(document)) for document in documents().values())

@@ -154,7 +154,7 @@ def test_prometheus_asks_for_openmetrics_and_reads_every_series(tmp_path: Path) 
     publication.publish(one_of_each())
     with (
         PrometheusServer(LOOPBACK, publication, lambda: True) as server,
-        prometheus(tmp_path, "{}:{}".format(*server.address)) as url,
+        prometheus(tmp_path, "{}:{}".format(*server.address), scrapes=1) as url,
     ):
         found = Prometheus(url).instant('count by (__name__) ({job="flowatlas"})', time.time())
     assert {series["metric"]["__name__"] for series in found} >= set(SERIES)
