@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 INGRESS, EGRESS = 0, 1
 """As the node sees it: ingress of a pod's veth is what the pod sends."""
@@ -56,3 +57,9 @@ MISSED: Final = np.dtype([("packets", "u8"), ("bytes", "u8")])
 MISSED_REASONS: Final = ("table_full", "malformed", "fragment", "icmp_control")
 """Why a packet is in no conversation, by index; counted where the node saw it first. `fragment`: a later one whose
 first was not seen. `icmp_control`: errors, neighbour discovery and group membership, which are no connections."""
+
+
+def picked(rows: npt.NDArray[np.void], places: npt.NDArray[np.int64]) -> npt.NDArray[np.void]:
+    """`rows[places]`, copied row by row: numpy's own way copies field by field, ten times slower."""
+    found: npt.NDArray[np.void] = rows.view(f"V{rows.itemsize}").take(places).view(rows.dtype)
+    return found

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from collector.ebpf.lifetimes import KEPT_NS, SECOND_NS, TCP_IDLE_NS
 from collector.ebpf.sightings import sight
-from collector.ebpf.tracking import KEPT_NS, SECOND_NS, TCP_IDLE_NS, Connections
+from collector.ebpf.tracking import Connections
 from collector.schema import OUTCOMES
 from tests.collector.ebpf.kernel_model import (
     CLIENT_SIDE,
