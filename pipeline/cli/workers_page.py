@@ -96,7 +96,7 @@ class WorkersPublication(Publication):
         self._pool = ThreadPoolExecutor(len(workers) * len(formats), "scrape")  # each may hang at once
         self._pages = {form: [LastPage(worker, form, self._pool) for worker in workers] for form in formats}
 
-    def text(self, form: Format = "text", by: str = "") -> bytes:
+    def body(self, form: Format = "text", by: str = "") -> bytes:
         """The exposition text."""
         began_s = time.monotonic()
         pages = self._pages[form]
@@ -118,7 +118,7 @@ class WorkersPublication(Publication):
 
     def gzipped(self, form: Format = "text", by: str = "") -> bytes:
         """The exposition text, compressed."""
-        return gzip.compress(self.text(form), 1, mtime=0)
+        return gzip.compress(self.body(form), 1, mtime=0)
 
     def _age(self, answer: Answer | None, began_s: float, now_s: float) -> float:
         """How old numbers are in a scrape that began then: nothing if they came in it; where there are none, how long

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import threading
 import time
+import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,6 +16,7 @@ from pipeline.cli import workers_page
 from pipeline.cli.worker import End
 from pipeline.cli.workers_page import KEPT_SECONDS, LastPage, WorkersPublication
 from pipeline.outputs.exposition import Format
+from pipeline.outputs.prometheus import PrometheusServer
 
 SECONDS = 90.0
 AGE = "flowatlas_pipeline_worker_answer_age_seconds"
@@ -156,8 +158,20 @@ def test_numbers_that_are_too_old_are_shown_no_more() -> None:
 
 
 @pytest.mark.parametrize("form", ["text", "openmetrics"])
-def test_the_compressed_page_is_the_page(pair: Pair, form: Format) -> None:
-    until(lambda: b'rows_total{worker="1"} 5\n' in gzip.decompress(pair.publication.gzipped(form)))
-    text = gzip.decompress(pair.publication.gzipped(form))
-    assert text.endswith(b"# EOF\n") is (form == "openmetrics")
-    assert b'flowatlas_pipeline_worker_restarts_total{worker="1",reason="stuck"} 1' in text
+@pytest.mark.parametrize("coding", ["gzip", "identity"])
+def test_the_server_serves_it(pair: Pair, form: Format, coding: str) -> None:
+    """In either format, and compressed for who takes that."""
+    accept = {"text": "text/plain", "openmetrics": "application/openmetrics-text; version=1.0.0"}[form]
+
+    def text() -> bytes:
+        request = urllib.request.Request(url, headers={"Accept": accept, "Accept-Encoding": coding})
+        with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310 - our own server
+            body: bytes = answer.read()
+            return gzip.decompress(body) if answer.headers["Content-Encoding"] == "gzip" else body
+
+    with PrometheusServer(("127.0.0.1", 0), pair.publication, lambda: True) as server:
+        url = f"http://127.0.0.1:{server.address[1]}/metrics"
+        until(lambda: b'rows_total{worker="1"} 5\n' in text())
+        shown = text()
+    assert shown.endswith(b"# EOF\n") is (form == "openmetrics")
+    assert b'flowatlas_pipeline_worker_restarts_total{worker="1",reason="stuck"} 1' in shown
