@@ -147,6 +147,7 @@ def test_workers_share_the_work_are_replaced_when_killed_or_stuck_and_end_togeth
 
     hung = workers.children()[0]
     os.kill(hung, signal.SIGSTOP)
+    assert sum(workers.rows().values()) == 3 * NODES, "who hangs is shown as it was"
     workers.ship(3)
     until(lambda: hung not in workers.children() and len(workers.children()) == 2)
     until(lambda: sum(workers.rows().values()) >= 4 * NODES)
