@@ -19,7 +19,7 @@ from typing import Final
 from .exposition import Piece
 
 _LEVEL: Final = 1
-_AT_ONCE: Final = 32 * 1024
+_AT_ONCE: Final = 8 * 1024
 """Compressed bytes that are unpacked in one go."""
 _HEADER: Final = struct.pack("<BBBBIBB", 0x1F, 0x8B, 8, 0, 0, 4, 255)  # deflate, no name, no time, fast, any system
 _LAST_BLOCK: Final = b"\x03\x00"

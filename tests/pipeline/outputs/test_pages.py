@@ -58,7 +58,7 @@ def test_a_long_text_is_unpacked_some_at_a_time() -> None:
     page = PageMaker().page([bytes(3_000_000), b"end"])
     pieces = list(page.pieces())
     assert b"".join(pieces) == page.text()
-    assert max(map(len, pieces)) <= 256 * 1024
+    assert max(map(len, pieces)) <= 64 * 1024
 
 
 def test_long_families_come_in_pieces_and_read_as_a_whole() -> None:
