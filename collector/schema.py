@@ -387,7 +387,7 @@ def encode(table: Table, columns: Mapping[str, Column]) -> bytes:
     stream = io.BytesIO()
     with StreamWriter.from_writable(stream) as writer:
         writer.write_array(array)
-    frame = zstandard.ZstdCompressor(level=_LEVEL, write_content_size=True).compress(stream.getvalue())
+    frame = zstandard.ZstdCompressor(level=_LEVEL, write_content_size=True).compress(stream.getbuffer())
     return PREFIX.pack(MAGIC, VERSION, 0, google_crc32c.value(frame)) + frame
 
 

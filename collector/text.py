@@ -58,6 +58,8 @@ class Text(Sequence[str]):
 
     def buffers(self) -> tuple[npt.NDArray[np.int32], bytes]:
         """The column as Arrow lays out strings: where each value begins, with the end of the last, and all bytes."""
+        if not any(self.values):
+            return np.zeros(len(self) + 1, np.int32), b""
         encoded = [value.encode() for value in self.values]
         lengths = np.array([len(value) for value in encoded], np.int64)
         ends = np.zeros(len(self) + 1, np.int64)

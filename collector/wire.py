@@ -49,6 +49,10 @@ def _planes(column: Numbers) -> Numbers:
 
 def _once(text: Text) -> tuple[Text, Numbers]:
     """Each value that occurs, on a row of its own from the first on; and on which row the value of each row is."""
+    if len(text.values) == 1:  # as where nothing is told
+        numbers = np.ones(len(text), np.uint32)
+        numbers[:1] = 0
+        return Text((*text.values, ""), numbers), np.zeros(len(text), np.uint32)
     occurs = np.zeros(len(text.values), np.bool_)
     occurs[text.numbers] = True
     used = np.flatnonzero(occurs)

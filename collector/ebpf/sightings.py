@@ -116,23 +116,24 @@ class Part:
 
     def tuples(self, rows: Rows) -> Columns:
         """What the opener sees: `src` and `dst`; the answerer: `nat_src` and `backend`, the same without conntrack."""
-        return self._ends(rows, 0) | self._ends(rows, 1) | {"protocol": self.flows["protocol"][rows]}
+        opens = self.opens[rows]
+        return {**self._ends(rows, (opens, ~opens)), "protocol": self.flows["protocol"][rows]}
 
     def translated(self, rows: Rows) -> Columns:
         """What the answerer sees alone."""
-        return self._ends(rows, 1)
+        return self._ends(rows, (None, ~self.opens[rows]))
 
-    def _ends(self, rows: Rows, which: int) -> Columns:
-        is_own = self.opens[rows] ^ bool(which)
+    def _ends(self, rows: Rows, is_own: tuple[Flags | None, Flags | None]) -> Columns:
+        """The opener's and the answerer's, each where the local end's tuple is it, as far as they are asked for."""
         found: Columns = {}
         for *ends, own, other in _ENDS:
-            for part, one, two in (
-                ("hi", self.flows[own][rows, 0], self.counts[other][rows, 0]),
-                ("lo", self.flows[own][rows, 1], self.counts[other][rows, 1]),
-                ("port", self.flows[f"{own}_port"][rows], self.counts[f"{other}_port"][rows]),
-            ):
-                column = np.where(is_own, one, two)
-                found[f"{ends[which]}_{part}"] = column.astype(column.dtype.newbyteorder("="))
+            address = self.flows[own][rows], self.counts[other][rows]
+            port = self.flows[f"{own}_port"][rows], self.counts[f"{other}_port"][rows]
+            for end, own_is in zip(ends, is_own, strict=True):
+                if own_is is not None:
+                    halves = np.where(own_is[:, None], *address).astype(np.uint64)
+                    found[f"{end}_hi"], found[f"{end}_lo"] = halves[:, 0], halves[:, 1]
+                    found[f"{end}_port"] = np.where(own_is, *port).astype(np.uint16)
         return found
 
     def counters(self, rows: Rows) -> Columns:

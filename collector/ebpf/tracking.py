@@ -112,8 +112,6 @@ class _Look:
     def __init__(self, live: Live, numbers: FlowNumbers, keys: Keys, now_ns: int, wall_ns: int, *, final: bool) -> None:
         self._live, self._numbers = live, numbers
         self._now_ns, self._wall_ns, self._final = now_ns, wall_ns, final
-        distinct = keys[groups(keys)[0]]
-        live.reserve(len(distinct) - int(live.find(distinct)[1].sum()))
         self._is_due = live.due <= now_ns
         # a sighting tells of a connection and ends one at most; memory is taken where it is written to
         most = 2 * len(keys) + int(self._is_due.sum())
