@@ -99,7 +99,7 @@ class KafkaMember(KafkaReader):
 
     def caught_up(self) -> bool:
         """Whether we stand at the end of all our partitions, or others are about to go on with them."""
-        if self._holder is not None and self._behind and self._consumer._coordinator.need_rejoin():
+        if self._holder is not None and self._behind and self._is_rebalancing():
             return True
         return self._given is None and super().caught_up()
 
@@ -110,7 +110,7 @@ class KafkaMember(KafkaReader):
         while True:
             left_s = max(0.0, deadline - time.monotonic())
             is_settled = self._is_settled()
-            self.is_leaving = not is_settled and bool(self._consumer._coordinator.need_rejoin())
+            self.is_leaving = not is_settled and self._is_rebalancing()
             if self.is_leaving:
                 return {}
             records = super()._polled(left_s if is_settled else 0.0)
@@ -141,6 +141,11 @@ class KafkaMember(KafkaReader):
         self._consumer.resume(*given)
         self._given = None
         self.held = _all_named(given)
+
+    def _is_rebalancing(self) -> bool:
+        """Whether the next poll joins the group anew. `group_metadata` does not tell before it has begun to: the client
+        (3.0) has no public way to see it coming."""
+        return bool(self._consumer._coordinator.need_rejoin())
 
     def _is_settled(self) -> bool:
         return all(self._settled.get(p) == at for p, at in self._behind.items())
@@ -174,7 +179,7 @@ def _named(partition: TopicPartition) -> Partition:
 
 
 def _committed(consumer: Any, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, Any]:
-    """Offset and note of each partition that has any."""
+    """Offset and note of each partition that has any; the client's public `committed` asks for one at a time."""
     timeout_ms = int(ANSWER_SECONDS * 1000)
     found = consumer._coordinator.fetch_committed_offsets(list(partitions), timeout_ms=timeout_ms)
     if found is None:
