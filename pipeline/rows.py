@@ -1,4 +1,4 @@
-"""Rows as they were before they travelled: the other side of `collector.wire`, for columns from foreign bytes.
+"""Rows as they were before they travelled: the other side of `collector.schema.wire`, for columns from foreign bytes.
 
 Numbers come out of arithmetic modulo 2**bits and cannot be wrong as such; what is said of times and of places of text
 is checked here. Whether values are in range is for `pipeline.decode` to say, of what comes out here.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from collector.schema import COUNTERS, FLOWS, TABLES, encode, filled, ordered
+from collector.schema.wire import wire_form
 from collector.text import Text
-from collector.wire import wire_form
 
 ROWS = 2_000
 

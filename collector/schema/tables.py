@@ -1,50 +1,25 @@
-"""The wire contract between collectors and the pipeline: tables, batches, headers and bus records.
+"""What travels: the tables, their columns and the values that stand for words. Data alone.
 
-A batch is `MAGIC | version | crc32c | one zstd frame around a plain Arrow IPC stream`. It holds the rows of one table,
-seen by one node. It is encoded here (numpy columns in); the pipeline decodes it in `pipeline.decode`, where foreign
-bytes are validated. The invariant: a batch is named by (node, epoch, seq) and that name is never used for other rows.
-
-Addresses are two unsigned 64-bit halves in network order; IPv4 is the mapped address `::ffff:a.b.c.d`.
-
-From version 2 on, columns travel in the form that compresses best (`collector.wire`), which the reader takes back
-(`pipeline.rows`), and rows lie in an order that puts the like together, which means nothing.
+A table's columns are declared once, here, and read by whoever makes, sends, decodes, attributes or keeps rows. The
+invariant: a version adds columns at the end of tables, and tables; it takes none away.
 """
 
 from __future__ import annotations
 
-import functools
-import io
-import json
-import re
-import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
-
-import google_crc32c
-import numpy as np
-import zstandard
-
-from .text import Text
+from typing import Final
 
 VERSION: Final = 2
-"""What is written. A version adds columns at the end of tables, and tables; it takes none away."""
+"""What is written."""
 OLDEST_VERSION: Final = 1
 """The oldest that is still read; columns that it lacks are read as 0 and ""."""
-MAGIC: Final = b"FLWA"
-PREFIX: Final = struct.Struct("<4sHHI")  # magic, version, reserved (0), crc32c of what follows
-MAX_ROWS: Final = 20_000
-_LEVEL: Final = 3  # of zstd: a twentieth less than 1 for a fifth of the time more
-MAX_INFLATED_BYTES: Final = 8 * 1024 * 1024
-MAX_MESSAGE_BYTES: Final = 1024 * 1024
 
 TIME_UNIT_NS: Final = 1000
 """What relative times are counted in."""
 
 UTF8: Final = "utf8"
 """Column type of text; every other column type is a numpy dtype string."""
-
-Column = np.ndarray[Any, Any] | Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +163,7 @@ DNS: Final = Table(
     },
     repeated=("question",),
 )
-"""Questions to DNS and what they were answered, as the client's node saw them. No collector sends them yet."""
+"""Questions to DNS and what they were answered, as the client's node saw them."""
 
 DROPS: Final = Table(
     name="drops",
@@ -264,215 +239,3 @@ PATH_CUT: Final = "…"
 
 SCOPES: Final = ("pod", "node", "overlay")
 """Values of `COUNTERS.scope`, by index: a pod's interface, from inside the pod; the node's uplink; a tunnel device."""
-
-NODE_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?\Z")
-"""RFC 1123 subdomain, as Kubernetes names its nodes. Also what makes a node name safe as a folder's name."""
-
-
-class BatchError(ValueError):
-    """A batch that must not be used. `reason` is a short constant word, fit for a metric label."""
-
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(f"{reason}: {detail}" if detail else reason)
-        self.reason = reason
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """One encoded batch and its name. `byte_sum` is the sum of the table's `bytes_columns`."""
-
-    table: str
-    node: str
-    epoch: int
-    seq: int
-    rows: int
-    byte_sum: int
-    value: bytes
-    slot: int | None = None
-    """On a compacted topic: a later batch of the same slot takes this one's place."""
-    oldest_kept: int | None = None
-    """In a folder: segments of this table and node of earlier epochs may go now, and no others. None: by size."""
-
-    @property
-    def topic(self) -> str:
-        """Where batches of this table go on the bus."""
-        return KNOWN_TABLES[self.table].topic
-
-    @property
-    def key(self) -> bytes:
-        """The Kafka key: batches of one node keep their order in one partition; with a slot, `NODE/SLOT`."""
-        return self.node.encode() if self.slot is None else f"{self.node}/{self.slot}".encode()
-
-    @property
-    def partition(self) -> int | None:
-        """The Kafka partition; None leaves the choice to the key. Batches with slots have one, to stay in order."""
-        return None if self.slot is None else 0
-
-    def headers(self) -> dict[str, bytes]:
-        """The message headers. All are ASCII text; numbers are decimal."""
-        fields: dict[str, Any] = {
-            "schema": VERSION,
-            "table": self.table,
-            "node": self.node,
-            "epoch": self.epoch,
-            "seq": self.seq,
-            "rows": self.rows,
-            "bytes": self.byte_sum,
-        }
-        return {name: str(value).encode() for name, value in fields.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class BatchName:
-    """What the headers claim of a batch; `parse_headers` makes it from untrusted bytes."""
-
-    schema: int
-    table: str
-    node: str
-    epoch: int
-    seq: int
-    rows: int
-    byte_sum: int
-
-
-def parse_headers(headers: Mapping[str, bytes], tables: Mapping[str, Table] = TABLES) -> BatchName:
-    """Read untrusted headers.
-
-    Raises BatchError with reason `headers` where one is missing or malformed, `table` for one that `tables` lacks,
-    `schema_version` for one that this reader does not know.
-    """
-    try:
-        text = {
-            k: bytes(headers[k]).decode("ascii") for k in ("schema", "table", "node", "epoch", "seq", "rows", "bytes")
-        }
-        numbers = {k: int(text[k]) for k in ("schema", "epoch", "seq", "rows", "bytes")}
-    except (KeyError, TypeError, UnicodeDecodeError, ValueError) as error:
-        raise BatchError("headers", f"{type(error).__name__} {str(error)[:80]}") from None
-    if not NODE_NAME.match(text["node"]) or any(not 0 <= n < 2**63 for n in numbers.values()):
-        raise BatchError("headers", "a node's name or a number is out of range")
-    _check_version(numbers["schema"])
-    if text["table"] not in tables:
-        raise BatchError("table", text["table"][:40])
-    byte_sum = numbers.pop("bytes")
-    return BatchName(table=text["table"], node=text["node"], byte_sum=byte_sum, **numbers)
-
-
-def encode(table: Table, columns: Mapping[str, Column]) -> bytes:
-    """Encode equal-length columns, one for each of `table.columns`, into one batch value.
-
-    Numeric columns are numpy arrays of exactly the table's dtype; text columns are sequences of str, best `Text`.
-    Rows keep their order. What is less than a microsecond of relative times is lost.
-    Raises ValueError for wrong names, dtypes or lengths, or for more than MAX_ROWS rows: these are our own mistakes.
-    """
-    import nanoarrow as na
-    from nanoarrow.ipc import StreamWriter
-
-    from .wire import wire_form
-
-    if list(columns) != list(table.columns):
-        raise ValueError(f"{table.name}: columns {list(columns)} are not {list(table.columns)}")
-    rows = {len(column) for column in columns.values()}
-    if len(rows) != 1 or max(rows) > MAX_ROWS:
-        raise ValueError(f"{table.name}: column lengths {sorted(rows)}; one length of at most {MAX_ROWS} is wanted")
-    for name, kind in table.columns.items():
-        column = columns[name]
-        if kind != UTF8 and (not isinstance(column, np.ndarray) or column.dtype != np.dtype(kind)):
-            raise ValueError(f"{table.name}.{name}: {getattr(column, 'dtype', type(column))} is not {kind}")
-    fields, whole = _arrow_types(tuple(table.wire_columns(VERSION).items()))
-    children = []
-    for name, wired in wire_form(table, columns).items():
-        buffers = [np.ascontiguousarray(wired)] if isinstance(wired, np.ndarray) else wired.buffers()
-        children.append(na.c_array_from_buffers(fields[name], len(wired), [None, *buffers], null_count=0))
-    array = na.c_array_from_buffers(whole, rows.pop(), [None], null_count=0, children=children)
-    stream = io.BytesIO()
-    with StreamWriter.from_writable(stream) as writer:
-        writer.write_array(array)
-    frame = zstandard.ZstdCompressor(level=_LEVEL, write_content_size=True).compress(stream.getbuffer())
-    return PREFIX.pack(MAGIC, VERSION, 0, google_crc32c.value(frame)) + frame
-
-
-@functools.cache
-def _arrow_types(columns: tuple[tuple[str, str], ...]) -> tuple[dict[str, Any], Any]:
-    """Arrow's type of each of these columns, and of a row of them."""
-    import nanoarrow as na
-
-    fields = {
-        name: na.string(nullable=False) if kind == UTF8 else getattr(na, kind)(nullable=False) for name, kind in columns
-    }
-    return {name: na.c_schema(field) for name, field in fields.items()}, na.c_schema(na.struct(fields))
-
-
-def filled(table: Table, columns: Mapping[str, Column]) -> dict[str, Column]:
-    """All of a table's columns in order, from those that are known: the others are 0 and ""."""
-    rows = len(next(iter(columns.values())))
-    return {
-        name: columns[name] if name in columns else Text.empty(rows) if kind == UTF8 else np.zeros(rows, kind)
-        for name, kind in table.columns.items()
-    }
-
-
-def ordered(table: Table, columns: Mapping[str, Column]) -> dict[str, Column]:
-    """The same rows in the order in which they take the fewest bytes. Of a table without such an order, as they are."""
-    if table.order is None:
-        return dict(columns)
-    first, second = (np.asarray(columns[name]).astype(np.uint64) for name in table.order)
-    order = np.argsort(first << np.uint64(32) | second & np.uint64(0xFFFFFFFF), kind="stable")
-    return {
-        name: column[order] if isinstance(column, np.ndarray) else Text.of(column).take(order)
-        for name, column in columns.items()
-    }
-
-
-def _check_version(version: int) -> None:
-    if not OLDEST_VERSION <= version <= VERSION:
-        raise BatchError("schema_version", f"{version}, this reader knows {OLDEST_VERSION} to {VERSION}")
-
-
-def frame_of(value: bytes, version: int = VERSION) -> bytes:
-    """Check a batch value's prefix and checksum and return its zstd frame; `version` is what its headers say.
-
-    Raises BatchError with reason `truncated`, `magic`, `schema_version` or `checksum`, in that order of checking.
-    """
-    if len(value) < PREFIX.size:
-        raise BatchError("truncated", f"{len(value)} bytes")
-    magic, written, _, checksum = PREFIX.unpack_from(value)
-    if magic != MAGIC:
-        raise BatchError("magic", repr(magic))
-    if written != version:
-        raise BatchError("schema_version", f"{written}, the headers say {version}")
-    frame = value[PREFIX.size :]
-    if google_crc32c.value(frame) != checksum:
-        raise BatchError("checksum")
-    return frame
-
-
-# --- records: how a message lies in a segment file of the file:// bus ---
-
-RECORD: Final = struct.Struct("<4sII")  # magic, length of the JSON headers, length of the value
-RECORD_MAGIC: Final = b"FLWR"
-
-
-def pack_record(headers: Mapping[str, bytes], value: bytes) -> bytes:
-    """One message as it lies in a segment file: fixed prefix, headers as JSON, value."""
-    text = json.dumps({k: v.decode("ascii") for k, v in headers.items()}, separators=(",", ":")).encode()
-    return RECORD.pack(RECORD_MAGIC, len(text), len(value)) + text + value
-
-
-def unpack_records(segment: bytes) -> Iterator[tuple[dict[str, bytes], bytes]]:
-    """The (headers, value) pairs of a segment file. Raises BatchError `segment` at the first byte that is not ours."""
-    offset = 0
-    while offset < len(segment):
-        if len(segment) - offset < RECORD.size:
-            raise BatchError("segment", f"{len(segment) - offset} bytes are left at offset {offset}")
-        magic, header_length, value_length = RECORD.unpack_from(segment, offset)
-        start = offset + RECORD.size
-        end = start + header_length + value_length
-        if magic != RECORD_MAGIC or end > len(segment):
-            raise BatchError("segment", f"no record at offset {offset}")
-        try:
-            headers = json.loads(segment[start : start + header_length])
-            pairs = {str(k): str(v).encode("ascii") for k, v in headers.items()}
-        except (ValueError, AttributeError, RecursionError):
-            raise BatchError("segment", f"bad headers at offset {start}") from None
-        yield pairs, segment[start + header_length : end]
-        offset = end

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from .schema import TIME_UNIT_NS, UTF8, Table
-from .text import Text
+from ..text import Text
+from .tables import TIME_UNIT_NS, UTF8, Table
 
 Numbers = np.ndarray[Any, Any]
 
