@@ -86,6 +86,8 @@ class Disk:
     ledger: Ledger
     left: int
     """Batches that are still to be shipped."""
+    name: str = "0"
+    """Who works on it: the member, where there are several."""
     flush_rows: int = 60
     """The history is written when so many rows are held."""
     again: float = 0.2
@@ -165,9 +167,9 @@ def live(
     )
     disk.publication = Seen(disk.most, disk.fallen)
     reader = reader or FileReader(config.bus, GROUP, [FLOWS.topic])
-    lake = Lake(disk.lake, app=f"{GROUP}/0")
+    lake = Lake(disk.lake, app=f"{GROUP}/{disk.name}")
     folder = SnapshotFolder(disk.root / "snapshot", GROUP)
-    engine = Engine(config, reader, state, disk.publication, lake, folder=folder, turn=turn)
+    engine = Engine(config, reader, state, disk.publication, lake, folder=folder, turn=turn, member=disk.name)
     try:
         return engine.run(stop)
     finally:

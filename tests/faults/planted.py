@@ -15,11 +15,13 @@ from collector.sinks.segments import SegmentFolder
 from collector.sinks.spool import SpoolSink
 from pipeline.batches import BatchLedger
 from pipeline.bus.files import FileReader
-from pipeline.errors import TransientError
+from pipeline.errors import OustedError, TransientError
+from pipeline.handover import HandOver, Note
 from pipeline.intake import Intake
 from pipeline.kept import frames_of, restored
 from pipeline.outputs.lake import Lake
 from pipeline.outputs.meters import Meters
+from pipeline.settling import Settling
 from pipeline.snapshots import taking
 from pipeline.snapshots.folder import SnapshotFolder
 from pipeline.snapshots.taking import Snapshots
@@ -164,6 +166,26 @@ def takes_up_what_was_prepared(load: Any, folder: SnapshotFolder, in_history: in
     return load(folder, in_history)
 
 
+def goes_on(snapshot: Any, settling: Settling, snapshots: Snapshots, group: Any) -> None:
+    try:
+        snapshot(settling, snapshots, group)
+    except OustedError:
+        snapshots.take(settling._reader.places())
+
+
+def writes_before_all_agree(snapshot: Any, settling: Settling, snapshots: Snapshots, group: Any) -> None:
+    write_history = settling._due_history()
+    if write_history is not None:
+        snapshots.take(settling._reader.places(), write_history)
+    snapshot(settling, snapshots, group)
+
+
+def agrees_first(take: Any, self: Snapshots, places: Any, write_history: Any = None, agree: Any = None) -> None:
+    if agree is not None:
+        agree(int(self._folder._current) + 1)
+    take(self, places, write_history)
+
+
 MISTAKES: Final[Mapping[str, tuple[str, Plant]]] = {
     "every batch is new": ("two lives", puts(BatchLedger, "accept", accepts_all)),
     "numbers are compared over epochs": ("two lives", puts(BatchLedger, "accept", forgets_epochs)),
@@ -208,6 +230,27 @@ MISTAKES: Final[Mapping[str, tuple[str, Plant]]] = {
     "a spool has what the disk refused": (
         "spool refused",
         puts(SegmentFolder, "write", notes_what_it_could_not_write),
+    ),
+    "a note says nothing of batches": (
+        "handed over",
+        puts(HandOver, "note", lambda was, of, partition, version: Note({of._member: version}).text()),
+    ),
+    "who takes over goes by its own memory": (
+        "handed over",
+        puts(HandOver, "take_over", lambda was, of, notes, ours: was(of, notes, notes.keys())),
+    ),
+    "who is ousted goes on": ("ousted", puts(Settling, "_snapshot_in_group", goes_on)),
+    "the history is written before the group agrees": (
+        "ousted",
+        puts(Settling, "_snapshot_in_group", writes_before_all_agree),
+    ),
+    "the group agrees to a snapshot that is not there": (
+        "dies before the group agrees",
+        puts(Snapshots, "take", agrees_first),
+    ),
+    "who was killed does not ask what was agreed": (
+        "dies when the group has agreed",
+        puts(HandOver, "settled_in", lambda was, *_: None),
     ),
     "a reader begins where it was told not to": (
         "dies after a snapshot",

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -18,9 +18,12 @@ from collector.schema import FLOWS, Batch
 from collector.sinks import Settled
 from collector.sinks.spool import SpoolSink
 from pipeline import engine
-from pipeline.errors import PermanentError
+from pipeline.bus import Partition
+from pipeline.errors import OustedError, PermanentError
 from pipeline.lake.store import Store
-from tests.faults.ledger import Ledger, Lost
+from pipeline.snapshots.folder import SnapshotFolder
+from tests.faults.fellows import Fellow, FellowReader, Group
+from tests.faults.ledger import Ledger, Lost, reconcile
 from tests.faults.lives import Death, Disk, Disturbed, Dying, disturbed, live
 from tests.faults.stream import Log, LogReader, disordered
 
@@ -28,6 +31,7 @@ FENCES: Final = 3
 """A life begins with so many commits to tables."""
 COMMITS: Final = ((Store, "commit"),)
 RENAMES: Final = ((Path, "rename"),)
+"""By which a snapshot that is prepared becomes the one that counts."""
 Unexplained = Mapping[str, int]
 
 
@@ -135,6 +139,99 @@ def disorder(root: Path) -> Unexplained:
     return disk.account(is_ordered=False).unexplained
 
 
+class Fellows:
+    """Two members of a group, and what comes on two partitions, the first third of it at first."""
+
+    def __init__(self, root: Path) -> None:
+        self.ledger, whole, chance = Ledger(7, rows=6, restarts=0.1), Log(), random.Random(7)
+        for batch in disordered((self.ledger.batch() for _ in range(30)), chance, again=1.0, apart=12, delayed=20):
+            whole.put(batch)
+        self.ledger.again = sum(map(len, whole.kept.values())) - 30
+        self._whole = {partition: messages[:] for partition, messages in whole.kept.items()}
+        self.group = Group(whole)
+        self.first, self.second = sorted(whole.kept)
+        self.one, self.other = (
+            Fellow(root / name, self.ledger, left=1, name=name, flush_rows=6, everybody=root) for name in ("a", "b")
+        )
+        self.give(one=(self.first, self.second))
+        self.ship(1)
+
+    def ship(self, thirds: int) -> None:
+        """So much is there by now of what comes."""
+        for partition, messages in self._whole.items():
+            self.group.log.kept[partition] = messages[: thirds * len(messages) // 3]
+
+    def give(self, one: tuple[Partition, ...] = (), other: tuple[Partition, ...] = ()) -> None:
+        """The group divides partitions so."""
+        self.group.wanted = {"a": frozenset(one), "b": frozenset(other)}
+
+    def all_read(self, reader: FellowReader) -> Iterator[None]:
+        """Read what the group has given to its end."""
+        while not reader.held or not reader.caught_up():
+            yield
+
+    def unexplained(self) -> Unexplained:
+        """What both have told, and the history, against the ledger."""
+        page = "".join(member.publication.text().decode() for member in (self.one, self.other))
+        fallen = len(self.one.fallen) + len(self.other.fallen)
+        return reconcile(self.ledger, page, self.one.lake, is_ordered=False, fallen=fallen).unexplained
+
+
+def handed_over(root: Path) -> Unexplained:
+    """One gives a partition up, another reads on, and gives it back."""
+    them = Fellows(root)
+
+    def gives_up(reader: FellowReader) -> Iterator[None]:
+        yield from them.all_read(reader)
+        them.give(one=(them.first,), other=(them.second,))
+        while reader.held != frozenset({them.first}):
+            yield
+
+    them.one.live(them.group, gives_up)
+    them.ship(2)
+    them.other.live(them.group, them.all_read)
+    them.give(one=(them.first, them.second))
+    them.ship(3)
+    them.one.live(them.group, them.all_read)
+    return them.unexplained()
+
+
+def ousted(root: Path) -> Unexplained:
+    """The group goes on without one that then counts more than it has settled; it begins anew."""
+    them = Fellows(root)
+
+    def sleeps(reader: FellowReader) -> Iterator[None]:
+        yield from them.all_read(reader)
+        them.group.ousted.add("a")
+        them.ship(2)
+        yield from them.all_read(reader)
+
+    with suppress(OustedError):
+        them.one.live(them.group, sleeps)
+    them.give(one=(them.first,), other=(them.second,))
+    them.ship(3)
+    them.other.live(them.group, them.all_read)
+    them.one.live(them.group, them.all_read)
+    return them.unexplained()
+
+
+def dies_agreeing(calls: Any) -> Callable[[Path], Unexplained]:
+    """One dies at some snapshot before that call, and others go on with a partition of it."""
+
+    def trial(root: Path) -> Unexplained:
+        them = Fellows(root)
+        them.ship(3)
+        them.one.flush_rows = 1_000  # else every other snapshot is the history's
+        with disturbed(Dying(4, is_done=False), calls), pytest.raises(Death):
+            them.one.live(them.group, them.all_read)
+        them.give(one=(them.first,), other=(them.second,))
+        them.other.live(them.group, them.all_read)
+        them.one.live(them.group, them.all_read)
+        return them.unexplained()
+
+    return trial
+
+
 class Moody:
     """A bus that refuses every third batch once, and keeps some answers to itself until it stops."""
 
@@ -237,6 +334,10 @@ TRIALS: Final[Mapping[str, Callable[[Path], Unexplained]]] = {
     "answer lost": refused(is_done=True),
     "power cut": power_cut,
     "disorder": disorder,
+    "handed over": handed_over,
+    "ousted": ousted,
+    "dies before the group agrees": dies_agreeing(((SnapshotFolder, "prepare"),)),
+    "dies when the group has agreed": dies_agreeing(RENAMES),
     "spooled": spooled,
     "spool full": spool_full,
     "spool refused": spool_refused,
