@@ -71,7 +71,8 @@ class Shipper(threading.Thread):
     def stop(self) -> None:
         """Ship no more flows."""
         self._ended.set()
-        self.join()
+        if self.is_alive():
+            self.join()
 
     def read(self) -> None:
         """Ship a reading of an interface of each node. Not while the thread runs, but by it."""
@@ -100,6 +101,17 @@ def broker() -> Iterator[KafkaBroker]:
         bus = f"kafka://{broker.bootstrap}"
         assert main(["topics", "create", "--bus", bus, "--partitions", str(PARTITIONS)]) == 0
         yield broker
+
+
+@pytest.fixture
+def shipper(broker: KafkaBroker) -> Iterator[Shipper]:
+    """Whatever comes of the test, it dials nobody after it: refused connections would warn in the tests that follow."""
+    shipper = Shipper(broker.bootstrap, seed=9)
+    try:
+        yield shipper
+    finally:
+        shipper.stop()
+        shipper.close()
 
 
 @pytest.fixture
@@ -164,9 +176,8 @@ def reconcile(members: list[Member], shipper: Shipper, lake: Path) -> None:
     assert shipper.again > 0
 
 
-def test_a_storm_of_members_counts_every_batch_once(members: list[Member], broker: KafkaBroker, tmp_path: Path) -> None:
+def test_a_storm_of_members_counts_every_batch_once(members: list[Member], shipper: Shipper, tmp_path: Path) -> None:
     chance = random.Random(9)
-    shipper = Shipper(broker.bootstrap, seed=9)
     shipper.start()
     members[0].start()
     members[1].start()
@@ -189,10 +200,9 @@ def test_a_storm_of_members_counts_every_batch_once(members: list[Member], broke
 
 
 def test_a_zombie_that_wakes_after_others_went_on_is_refused(
-    members: list[Member], broker: KafkaBroker, tmp_path: Path
+    members: list[Member], shipper: Shipper, tmp_path: Path
 ) -> None:
     """It goes on from its last snapshot; what it counted after that is counted by its successor."""
-    shipper = Shipper(broker.bootstrap, seed=10)
     zombie, successor = members[:2]
     zombie.start()
     shipper.start()
