@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from ..catalog import SERVICE
 from ..inventory.snapshot import Snapshot
@@ -73,17 +75,21 @@ class Affinity:
             timeouts = sticky.select(self._ports.numbered(sticky), timeout_ns=pl.col("affinity_s") * 10**9)
             self._timeouts = timeouts.unique("number", maintain_order=True)
 
+    def is_sticky(self, numbers: NDArray[np.uint32]) -> NDArray[np.bool_]:
+        """Which numbers are of Service ports whose clients stay."""
+        found: NDArray[np.bool_] = np.isin(numbers, self._timeouts["number"].to_numpy())
+        return found
+
     def add(self, dialled: pl.DataFrame) -> None:
-        """Take in connections that dialled a Service, and judge what is settled by now."""
-        if self._timeouts.is_empty() or dialled.is_empty():
+        """Take in connections to sticky Service ports, with their `number`, and judge what is settled by now."""
+        if self._timeouts.is_empty():
             return
-        calls = (
-            dialled.with_columns(self._ports.number())
-            .filter(pl.col("number").is_in(self._timeouts["number"].implode()), pl.col("start") > self._settled_ns)
-            .filter((pl.col("backend_hi") != pl.col("dst_hi")) | (pl.col("backend_lo") != pl.col("dst_lo")))
-            .select(pl.col("node").cast(pl.String) if name == "node" else name for name in _CALLS)
-        )
-        self._waiting.append(calls)
+        if dialled.height:
+            is_elsewhere = (pl.col("backend_hi") != pl.col("dst_hi")) | (pl.col("backend_lo") != pl.col("dst_lo"))
+            calls = dialled.filter(is_elsewhere, pl.col("start") > self._settled_ns)
+            self._waiting.append(
+                calls.select(pl.col("node").cast(pl.String) if name == "node" else name for name in _CALLS)
+            )
         self.settle(self._newest.ns - HOLD_NS)
 
     def settle(self, until_ns: int) -> None:

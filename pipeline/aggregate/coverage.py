@@ -18,8 +18,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
+import numpy as np
 import polars as pl
 
+from ..attribution import arrays
+from ..attribution.keyindex import distinct
 from ..catalog import BY_NAME
 from ..inventory.snapshot import Snapshot
 from ..kept import Frames, fits, rows_of
@@ -54,12 +57,15 @@ class Coverage:
         self._wait_ns = int(wait_s * _SECOND_NS)
         self._flows = pl.DataFrame(schema=_FLOWS)
         self._readings = pl.DataFrame(schema=_READINGS)
+        self._homes = _Homes(pl.DataFrame(schema=dict.fromkeys((*_POD[:2], "name", "kind"), pl.String)))
         self._is_tidy = True
 
     def add_flows(self, flows: pl.DataFrame, snapshot: Snapshot) -> None:
         """Add flows of every role, attributed under the snapshot."""
-        arrived = _at_pods(flows, snapshot)
-        if arrived.height:
+        if snapshot.endpoints is not self._homes.endpoints:
+            self._homes = _Homes(snapshot.endpoints)
+        arrived = _at_pods(flows, self._homes)
+        if arrived is not None:
             self._flows = pl.concat([self._flows, arrived])
             self._is_tidy = False
 
@@ -165,31 +171,42 @@ class Coverage:
         )
 
 
-def _at_pods(flows: pl.DataFrame, snapshot: Snapshot) -> pl.DataFrame:
+class _Homes:
+    """The nodes that pods are on, by endpoint id, as codes of the category that flows have."""
+
+    def __init__(self, endpoints: pl.DataFrame) -> None:
+        self.endpoints = endpoints
+        is_pod = pl.col("kind") == "Pod"
+        self._categories = endpoints.select(
+            pl.when(is_pod).then(pl.col("node").cast(pl.String)).cast(pl.Categorical).alias("node")
+        )["node"]
+        """Kept, since the codes of categories that nobody has may be given to others."""
+        self.codes = arrays.ids(self._categories.to_physical())
+        """NO_ID for what is no pod."""
+
+
+def _at_pods(flows: pl.DataFrame, homes: _Homes) -> pl.DataFrame | None:
     """What flows come to at the interfaces of the pods that are their ends and live where they were seen."""
-    packets = pl.col("packets") + pl.col("reply_packets")
-    node, home = pl.col("node").to_physical(), pl.lit(_homes(snapshot).to_physical())
-    is_answered = (pl.col("protocol") != _TCP) | (pl.col("reply_packets") > 0)
-    ends = [
-        flows.lazy()
-        .filter(home.gather(pl.col(end)) == node, *conditions)
-        .select(
-            "time",
-            pl.col(end).alias("id"),
-            bytes=(pl.col("bytes") + pl.col("reply_bytes") + _LINK_BYTES * packets).cast(pl.Int64),
-            packets=packets.cast(pl.Int64),
-        )
-        for end, conditions in (("src_id", ()), ("dst_id", (is_answered,)))
-    ]
-    names = snapshot.endpoints.lazy().select("id", "node", "namespace", pod="name")
-    summed = pl.concat(ends).group_by("time", "id").agg(pl.col(_SUMS).sum())
-    return summed.join(names, on="id").select(_FLOWS.names()).collect()
-
-
-def _homes(snapshot: Snapshot) -> pl.Series:
-    """By endpoint id, the node that a pod is on (Categorical, as flows have it); null for what is no pod."""
-    is_pod = pl.col("kind") == "Pod"
-    return snapshot.endpoints.select(pl.when(is_pod).then(pl.col("node").cast(pl.String)).cast(pl.Categorical))["node"]
+    nodes, replies = flows["node"].to_physical().to_numpy(), flows["reply_packets"].to_numpy()
+    source, destination = flows["src_id"].to_numpy(), flows["dst_id"].to_numpy()
+    is_answered = (flows["protocol"].to_numpy() != _TCP) | (replies > 0)
+    from_pods = np.flatnonzero(homes.codes.take(source) == nodes)
+    to_pods = np.flatnonzero((homes.codes.take(destination) == nodes) & is_answered)
+    rows = np.concatenate([from_pods, to_pods])
+    if not rows.size:
+        return None
+    ids = np.concatenate([source.take(from_pods), destination.take(to_pods)])
+    times = flows["time"].to_numpy().take(rows)
+    packets = flows["packets"].to_numpy() + replies
+    carried = flows["bytes"].to_numpy() + flows["reply_bytes"].to_numpy() + np.uint64(_LINK_BYTES) * packets
+    numbers, first = distinct([ids.astype(np.uint64), times.view(np.uint64)])
+    sums = {"bytes": np.zeros(first.size, np.int64), "packets": np.zeros(first.size, np.int64)}
+    for measure, values in (("bytes", carried), ("packets", packets)):
+        np.add.at(sums[measure], numbers, values.take(rows).astype(np.int64))
+    names = arrays.taken(homes.endpoints, ids.take(first), "node", "namespace", "name")
+    return names.hstack([pl.Series("time", times.take(first)), *(pl.Series(*item) for item in sums.items())]).rename(
+        {"name": "pod"}
+    )
 
 
 def _samples(name: str, compared: pl.DataFrame) -> Samples:

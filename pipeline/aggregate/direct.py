@@ -9,19 +9,32 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from ..attribution.lookups import ADDRESS, lookups_of, packed
-from ..attribution.services import is_redirected
+from ..attribution import arrays
+from ..attribution.lookups import lookups_of
 from ..catalog import SERVICE
 from ..inventory.snapshot import Snapshot
 
 ROUTED: Final = ("route_id", "route_set")
 """Columns, where flows have them, that are not null where an Ingress or a Gateway's route led to the backend."""
 _IDS: Final = pl.List(pl.UInt32())
+_NONE: Final = pl.DataFrame(
+    schema={
+        "src_id": pl.UInt32,
+        "start": pl.Int64,
+        "opened": pl.UInt8,
+        "service_id": pl.UInt32,
+        "headless": _IDS,
+    }
+)
+
+Rows = NDArray[np.int64]
 
 
-def direct_connections(opened: pl.DataFrame, snapshot: Snapshot) -> pl.DataFrame:
+def direct_connections(flows: pl.DataFrame, is_connection: arrays.Mask, snapshot: Snapshot) -> pl.DataFrame:
     """Connections whose two ends are pods and whose answering end is an endpoint of a Service that was not dialled.
 
     Rows have `src_id`, `start`, `opened`, `service_id` (null where several Services have the endpoint) and `headless`
@@ -29,39 +42,41 @@ def direct_connections(opened: pl.DataFrame, snapshot: Snapshot) -> pl.DataFrame
     here: a proxy stands for the Service.
     """
     lookups = lookups_of(snapshot)
-    kinds = pl.lit(snapshot.endpoints["kind"].cast(pl.String))
-    is_pod = [kinds.gather(pl.col(end)) == "Pod" for end in ("src_id", "dst_id")]
-    is_direct = pl.col("service_id").is_null() & pl.col("service_set").is_null() & ~is_redirected()
-    routed = [pl.col(name).is_null() for name in ROUTED if name in opened.columns]
-    if "mesh" in opened.columns:
-        routed.append(pl.col("mesh") == "none")
-    numbered = (
-        opened.lazy()
-        .filter(is_direct, *is_pod, *routed)
-        .drop("service_id")
-        .join(
-            lookups.addresses.lazy().select(backend_hi=ADDRESS[0], backend_lo=ADDRESS[1], address="address"),
-            on=["backend_hi", "backend_lo"],
-        )
-    )
-    key = packed(pl.col("address"), pl.col("backend_port"), pl.col("protocol"))
+    rows = np.flatnonzero(is_connection & ~arrays.is_there(flows["service_id"]))
+    rows = rows[_is_undirected(flows, rows, snapshot)]
+    found = lookups.index.find([flows[half].to_numpy().take(rows) for half in ("backend_hi", "backend_lo")])
+    rows, found = rows[found >= 0], found[found >= 0].astype(np.uint64)
+    ports = flows["backend_port"].to_numpy().take(rows).astype(np.uint64)
+    keys = (found << np.uint64(24)) | (ports << np.uint64(8)) | flows["protocol"].to_numpy().take(rows)
+    facts = lookups.backends.rows(keys, flows["start"].to_numpy().take(rows))
+    rows, facts = rows[facts >= 0], facts[facts >= 0]
+    if not rows.size:
+        return _NONE
     alone, together = (pl.lit(lists) for lists in _headless(snapshot))
+    told = arrays.taken(lookups.backends.timeline.facts, facts, "answer", "answers")
     return (
-        lookups.backends.join(numbered, key, "row")
-        .filter(pl.col("row").is_not_null())
-        .with_columns(
-            lookups.backends.gather("answer", "row").alias("service_id"),
-            lookups.backends.gather("answers", "row").alias("answers"),
-        )
+        arrays.taken(flows, rows, "src_id", "start", "opened")
+        .hstack([told["answer"].alias("service_id"), told["answers"]])
         .select(
-            "src_id",
-            "start",
-            "opened",
-            "service_id",
+            *("src_id", "start", "opened", "service_id"),
             headless=pl.coalesce(alone.gather("service_id"), together.gather("answers")),
         )
-        .collect()
     )
+
+
+def _is_undirected(flows: pl.DataFrame, rows: Rows, snapshot: Snapshot) -> arrays.Mask:
+    """Which of the rows go from pod to pod with nothing that led them there."""
+    halves = [[flows[f"{end}_{half}"].to_numpy().take(rows) for end in ("dst", "backend")] for half in ("lo", "hi")]
+    found: arrays.Mask = np.logical_and.reduce([dialled == answered for dialled, answered in halves])
+    is_pod = (snapshot.endpoints["kind"] == "Pod").to_numpy()
+    for end in ("src_id", "dst_id"):
+        found &= is_pod.take(flows[end].to_numpy().take(rows))
+    for name in ("service_set", *ROUTED):
+        if name in flows.columns and flows[name].null_count() < flows.height:
+            found &= ~arrays.is_there(flows[name]).take(rows)
+    if "mesh" in flows.columns:
+        found &= arrays.is_code(flows["mesh"], "none").take(rows)
+    return found
 
 
 @lru_cache(maxsize=2)

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, Protocol, runtime_checkable
 
+import numpy as np
 import polars as pl
 
-from ..attribution import with_labels
+from ..attribution import arrays, with_labels
 from ..catalog import PAIR, SERVICE
 from ..inventory.snapshot import Snapshot
 from ..kept import Kept, nested
@@ -42,6 +43,7 @@ class FlowMetrics:
 
     def __init__(self, families: Sequence[Family] = ()) -> None:
         self._families = tuple(families)
+        self._of_sums = [family for family in self._families if isinstance(family, OfSums)]
         service = (*SERVICE, "service_type", "protocol")
         self._conversations = Totals(
             ("src_id", "dst_id", "service_id", "protocol"), (*PAIR, *SERVICE, "protocol"), rollups.CONVERSATION_MEASURES
@@ -91,25 +93,13 @@ class FlowMetrics:
         """Add flows attributed under the snapshot in use."""
         snapshot = self._require_snapshot()
         sums = rollups.summed(flows, snapshot)
-        conversations, services, observers, overlays, unattributed = pl.collect_all(
-            [
-                rollups.conversations(sums.lazy(), self._workloads),
-                rollups.service_endpoints(sums.lazy()),
-                rollups.observers(flows.lazy()),
-                rollups.overlays(flows.lazy(), snapshot.endpoints["node"]),
-                rollups.unattributed(flows.lazy()),
-            ]
-        )
-        self._conversations.add(conversations, self._name)
-        self._services.add(_regroup(services, "service_id", "protocol"), self._name)
-        self._dials.add(_regroup(services, "service_id", "protocol", "via"), self._name)
-        self._endpoints.add(_regroup(services, "service_id", "dst_id"), self._name)
-        self._observers.add(observers, self._name)
-        self._overlays.add(overlays, self._name)
-        self._unattributed.add(unattributed, self._name)
+        self._add_sums(sums)
+        self._observers.add(rollups.observers(flows), self._name)
+        self._overlays.add(rollups.overlays(flows, snapshot.endpoints["node"]), self._name)
+        self._unattributed.add(rollups.unattributed(flows), self._name)
+        for of_sums in self._of_sums:
+            of_sums.add_sums(sums)
         for family in self._families:
-            if isinstance(family, OfSums):
-                family.add_sums(sums)
             family.add(flows)
 
     def kept(self) -> Mapping[str, Kept]:
@@ -132,12 +122,26 @@ class FlowMetrics:
         own = [view.samples() for view in self._views]
         return own + [samples for family in self._families for samples in family.samples()]
 
+    def _add_sums(self, sums: pl.DataFrame) -> None:
+        measures = rollups.measures_of(sums, *rollups.CONVERSATION_MEASURES)
+        workloads = self._workloads.to_numpy()
+        ends = {end: pl.Series(workloads.take(sums[end].to_numpy())) for end in ("src_id", "dst_id")}
+        ids = {name: sums[name] for name in ("service_id", "protocol")}
+        self._conversations.count(ends | ids, measures, self._name)
+        dialled = np.flatnonzero(arrays.is_there(sums["service_id"]))
+        if dialled.size:
+            of_service = arrays.taken(sums, dialled, "service_id", "protocol", "via", "dst_id")
+            measures = {measure: values.take(dialled) for measure, values in measures.items()}
+            for totals in (self._services, self._dials, self._endpoints):
+                totals.count(of_service, measures, self._name)
+
     def _name(self, ids: pl.DataFrame) -> pl.DataFrame:
         named = with_labels(ids.lazy(), self._require_snapshot()).collect()
         if "endpoint" in named.columns:
             named = named.with_columns(node="destination_node")
-        if "via" in named.columns:
-            named = named.with_columns(pl.col("via").cast(pl.String))
+        codes = [name for name in ("via", "reason") if name in named.columns]
+        if codes:
+            named = named.with_columns(pl.col(codes).cast(pl.String))
         if "protocol" in named.columns:
             named = named.with_columns(protocol=pl.lit(_PROTOCOL_TEXT).gather(pl.col("protocol")))
         return named
@@ -146,7 +150,3 @@ class FlowMetrics:
         if self._snapshot is None:
             raise RuntimeError("use(snapshot) comes before add(flows)")
         return self._snapshot
-
-
-def _regroup(services: pl.DataFrame, *ids: str) -> pl.DataFrame:
-    return services.group_by(*ids).agg(pl.col(*rollups.SERVICE_MEASURES).sum())

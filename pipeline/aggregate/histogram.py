@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ..attribution import arrays
 from ..catalog import BY_NAME
 from ..kept import Frames
 from .idwords import Groups, grouped
@@ -67,7 +68,7 @@ class Histogram:
         touched = np.flatnonzero(counts.any(axis=1))
         under = np.cumsum(counts[touched], axis=1, dtype=np.uint64)
         measures = {bound: under[:, place] for place, bound in enumerate(self._metric.le)}
-        slots = self._totals.slots(groups.ids[touched], name)
+        slots = self._totals.slots(arrays.taken(groups.ids, touched, *self._ids), name)
         self._totals.add_at(slots, measures | {SUM: sums[touched]})
 
     def state(self) -> Frames:

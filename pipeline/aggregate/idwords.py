@@ -37,12 +37,12 @@ class Groups:
     """By row, the row of `ids` that it has."""
 
 
-def grouped(rows: pl.DataFrame, ids: Sequence[str]) -> Groups:
+def grouped(rows: Columns, ids: Sequence[str]) -> Groups:
     """The groups of rows by the columns `ids`, in the order in which they first appear.
 
     Ids are of the types that `IdWords` packs, and categories.
     """
-    words = [np.zeros(rows.height, np.uint64)]
+    words = [np.zeros(len(rows[ids[0]]), np.uint64)]
     room = 1 << 64
     for name in ids:
         numbers, size = _numbered(rows[name])
@@ -53,7 +53,7 @@ def grouped(rows: pl.DataFrame, ids: Sequence[str]) -> Groups:
             words[-1] = words[-1] * np.uint64(size) + numbers
             room //= size
     of_row, first = distinct(words)
-    return Groups(rows.select(ids)[first], of_row)
+    return Groups(arrays.taken(rows, first, *ids), of_row)
 
 
 def _numbered(ids: pl.Series) -> tuple[NDArray[np.uint64], int]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+import numpy as np
 import polars as pl
 
-from ..attribution import with_labels
+from ..attribution import arrays, with_labels
 from ..attribution.route_lookups import route_lookups_of
 from ..catalog import ROUTE, SERVICE
 from ..inventory.snapshot import Snapshot
@@ -27,7 +28,7 @@ EXPOSED: Final = ("node_port", "load_balancer_ip", "external_ip")
 
 _LEG_IDS: Final = ("route_id", "route_set", "service_id")
 _BYPASS_IDS: Final = ("service_id", "via")
-_IS_CANONICAL: Final = pl.col("role") == "canonical"
+_COUNTED: Final = ("bytes", "reply_bytes", "opened")
 
 
 class IngressMetrics:
@@ -56,9 +57,11 @@ class IngressMetrics:
         snapshot = self._require_snapshot()
         if route_lookups_of(snapshot).frame.is_empty():
             return
-        found = pl.collect_all([legs(flows.lazy()), bypasses(flows.lazy(), snapshot)])
-        self._legs.add(found[0], self._named)
-        self._bypasses.add(found[1], self._named)
+        is_canonical = arrays.is_code(flows["role"], "canonical")
+        legs = arrays.taken(flows, np.flatnonzero(is_canonical & _is_leg(flows)), *_LEG_IDS, *_COUNTED, "outcome")
+        self._legs.count(legs, rollups.of_rows(legs, *LEG_MEASURES), self._named)
+        around = arrays.taken(flows, np.flatnonzero(is_canonical & _is_bypass(flows, snapshot)), *_BYPASS_IDS, "opened")
+        self._bypasses.count(around, rollups.of_rows(around, "opened"), self._named)
 
     def kept(self) -> Mapping[str, Kept]:
         """The totals."""
@@ -78,24 +81,22 @@ class IngressMetrics:
         return self._snapshot
 
 
-def legs(flows: pl.LazyFrame) -> pl.LazyFrame:
-    """LEG_MEASURES of backend legs, by route_id, route_set and service_id."""
-    is_leg = pl.col("route_id").is_not_null() | pl.col("route_set").is_not_null()
-    return (
-        flows.filter(_IS_CANONICAL & is_leg)
-        .group_by(_LEG_IDS)
-        .agg(*(rollups.measured(measure) for measure in LEG_MEASURES))
-    )
+def _is_leg(flows: pl.DataFrame) -> arrays.Mask:
+    """Which flows are legs to a backend under a route."""
+    return arrays.is_there(flows["route_id"]) | arrays.is_there(flows["route_set"])
 
 
-def bypasses(flows: pl.LazyFrame, snapshot: Snapshot) -> pl.LazyFrame:
-    """Connections opened from beyond the cluster to a Service behind a route at an address of its own, by service_id
-    and via."""
-    is_outside = pl.lit(snapshot.endpoints["kind"] == "External").gather(pl.col("src_id"))
-    is_routed = pl.lit(route_lookups_of(snapshot).routed).gather(pl.col("service_id"))
-    return (
-        flows.filter(_IS_CANONICAL & pl.col("via").is_in(EXPOSED))
-        .filter(is_outside & is_routed)
-        .group_by(_BYPASS_IDS)
-        .agg(rollups.measured("opened"))
-    )
+def _is_bypass(flows: pl.DataFrame, snapshot: Snapshot) -> arrays.Mask:
+    """Which flows are from beyond the cluster to a Service behind a route at an address of its own."""
+    via = flows["via"]
+    is_exposed: arrays.Mask = np.logical_or.reduce([arrays.is_code(via, name) for name in EXPOSED])
+    if is_exposed.any():
+        rows = np.flatnonzero(is_exposed)
+        is_outside = (snapshot.endpoints["kind"] == "External").to_numpy()
+        routed = route_lookups_of(snapshot).routed.fill_null(value=False).to_numpy()
+        services = arrays.ids(flows["service_id"]).take(rows)
+        is_of_service = services != arrays.NO_ID
+        is_exposed[rows] = is_of_service & is_outside.take(flows["src_id"].to_numpy().take(rows))
+        rows, services = rows[is_of_service], services[is_of_service]
+        is_exposed[rows] &= routed.take(services)
+    return is_exposed

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+import numpy as np
 import polars as pl
 
-from ..attribution import with_labels
+from ..attribution import arrays, with_labels
 from ..attribution.mesh_lookups import MeshLookups, mesh_lookups_of
 from ..catalog import BY_NAME, PAIR, SERVICE, SUBSET
 from ..inventory.snapshot import Snapshot
@@ -32,7 +33,6 @@ _SHARES: Final = pl.Schema(
     {**dict.fromkeys(SUBSET, pl.String()), "weight": pl.Int64(), "total": pl.Int64(), "before": pl.UInt64()}
 )
 _PLAINTEXT_IDS: Final = ("src_id", "dst_id", "service_id")
-_IS_CANONICAL: Final = pl.col("role") == "canonical"
 
 Shares = dict[tuple[str, str, str], tuple[int, int]]
 """Weight and total weight by Service and subset."""
@@ -55,6 +55,8 @@ class MeshMetrics:
         """Connections by subset when its share was last changed."""
         self._snapshot: Snapshot | None = None
         self._workloads = pl.Series()
+        self._is_pod = np.zeros(0, np.bool_)
+        """By endpoint id."""
 
     def use(self, snapshot: Snapshot) -> None:
         """Take ids to be those of `snapshot` from now on."""
@@ -67,6 +69,7 @@ class MeshMetrics:
         self._snapshot = snapshot
         self._open.use(snapshot)
         self._workloads = rollups.workload_ids(snapshot)
+        self._is_pod = (snapshot.endpoints["kind"] == "Pod").to_numpy()
         self._take_shares(shares_now(mesh_lookups_of(snapshot)))
 
     def add(self, flows: pl.DataFrame) -> None:
@@ -74,11 +77,38 @@ class MeshMetrics:
         snapshot = self._require_snapshot()
         mesh = mesh_lookups_of(snapshot)
         if mesh.has_members:
-            self._subsets.add(subset_connections(flows.lazy(), mesh).collect(), self._named)
-            plain = plaintext(flows.lazy(), mesh, snapshot, self._workloads)
-            self._plaintext.add(plain, self._named)
+            is_canonical = arrays.is_code(flows["role"], "canonical")
+            is_member = ~arrays.is_code(mesh.members, "none")
+            self._count_subsets(flows, is_canonical, is_member)
+            self._count_plaintext(flows, is_canonical, is_member, mesh)
         if not mesh.subset_rows.is_empty():
-            self._open.add(flows.lazy().filter(_IS_CANONICAL), mesh, snapshot)
+            self._open.add(flows, mesh, snapshot)
+
+    def _count_subsets(self, flows: pl.DataFrame, is_canonical: arrays.Mask, is_member: arrays.Mask) -> None:
+        """What clients of the mesh sent to subsets; other clients share out nothing."""
+        is_shared = is_canonical & arrays.is_there(flows["subset_id"])
+        rows = np.flatnonzero(is_shared & is_member.take(flows["src_id"].to_numpy()))
+        shared = arrays.taken(flows, rows, "subset_id", *SUBSET_MEASURES)
+        self._subsets.count(shared, rollups.of_rows(shared, *SUBSET_MEASURES), self._named)
+
+    def _count_plaintext(
+        self, flows: pl.DataFrame, is_canonical: arrays.Mask, is_member: arrays.Mask, mesh: MeshLookups
+    ) -> None:
+        """Connections opened by pods outside the mesh to pods in it that took nothing but mutual TLS."""
+        is_plain = is_canonical & (flows["opened"].to_numpy() > 0) & arrays.is_code(flows["mesh"], "none")
+        is_outsider = self._is_pod & ~is_member
+        is_plain &= is_outsider.take(flows["src_id"].to_numpy()) & is_member.take(flows["dst_id"].to_numpy())
+        rows = np.flatnonzero(is_plain)
+        if not rows.size:
+            return
+        found = arrays.taken(flows, rows, *_PLAINTEXT_IDS, "backend_port", "start", "opened")
+        is_told = ~np.isin(found["backend_port"].to_numpy(), UNGUARDED_PORTS)
+        is_told &= mesh.is_strict(found["dst_id"], found["backend_port"], found["start"]).to_numpy()
+        told = arrays.taken(found, np.flatnonzero(is_told), *_PLAINTEXT_IDS, "opened")
+        workloads = self._workloads.to_numpy()
+        ends = {end: pl.Series(workloads.take(told[end].to_numpy())) for end in ("src_id", "dst_id")}
+        ids = ends | {"service_id": told["service_id"]}
+        self._plaintext.count(ids, rollups.of_rows(told, "opened"), self._named)
 
     def kept(self) -> Mapping[str, Kept]:
         """The totals, what is held open, and how shares stood when they were last changed."""
@@ -155,32 +185,3 @@ def shares_now(mesh: MeshLookups) -> Shares:
         (namespace, service, subset): (weight, total)
         for namespace, service, subset, weight, total in now.drop("since", "until").iter_rows()
     }
-
-
-def subset_connections(flows: pl.LazyFrame, mesh: MeshLookups) -> pl.LazyFrame:
-    """SUBSET_MEASURES of what clients of the mesh sent to subsets, by subset_id; other clients share out nothing."""
-    is_from_mesh = pl.lit(mesh.members).gather(pl.col("src_id")) != "none"
-    return (
-        flows.filter(_IS_CANONICAL & pl.col("subset_id").is_not_null() & is_from_mesh)
-        .group_by("subset_id")
-        .agg(*(rollups.measured(measure) for measure in SUBSET_MEASURES))
-    )
-
-
-def plaintext(flows: pl.LazyFrame, mesh: MeshLookups, snapshot: Snapshot, workloads: pl.Series) -> pl.DataFrame:
-    """Connections opened by pods outside the mesh to pods in it that took nothing but mutual TLS, by src_id, dst_id
-    (each standing for its workload) and service_id."""
-    members = pl.lit(mesh.members)
-    is_pod = pl.lit(snapshot.endpoints["kind"] == "Pod").gather(pl.col("src_id"))
-    found = (
-        flows.filter(_IS_CANONICAL & (pl.col("opened") > 0) & (pl.col("mesh") == "none"))
-        .filter(is_pod & (members.gather(pl.col("src_id")) == "none"))
-        .filter((members.gather(pl.col("dst_id")) != "none") & ~pl.col("backend_port").is_in(UNGUARDED_PORTS))
-        .select(*_PLAINTEXT_IDS, "backend_port", "start", "opened")
-        .collect()
-    )
-    told = found.filter(mesh.is_strict(found["dst_id"], found["backend_port"], found["start"]))
-    table = pl.lit(workloads)
-    return told.group_by(
-        table.gather(pl.col("src_id")).alias("src_id"), table.gather(pl.col("dst_id")).alias("dst_id"), "service_id"
-    ).agg(rollups.measured("opened"))

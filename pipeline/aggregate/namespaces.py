@@ -47,14 +47,9 @@ class NamespaceMetrics:
     def add_sums(self, sums: pl.DataFrame) -> None:
         """Add `rollups.summed` of flows attributed under the snapshot in use."""
         snapshot = self._require_snapshot()
-        table = pl.lit(_namespace_ids(snapshot))
-        pairs = (
-            sums.lazy()
-            .group_by(table.gather(pl.col(end)).alias(end) for end in _ENDS)
-            .agg(pl.col(_MEASURES).sum())
-            .collect()
-        )
-        self._pairs.add(pairs, self._named)
+        namespaces = _namespace_ids(snapshot).to_numpy()
+        ends = {end: pl.Series(namespaces.take(sums[end].to_numpy())) for end in _ENDS}
+        self._pairs.count(ends, rollups.measures_of(sums, *_MEASURES), self._named)
 
     def kept(self) -> Mapping[str, Kept]:
         """The totals."""

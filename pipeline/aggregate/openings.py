@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
 import polars as pl
 
 from collector.schema import OUTCOMES
 
+from ..attribution import arrays
 from ..attribution.mesh_lookups import MeshLookups
 from ..catalog import BY_NAME
 from ..inventory.snapshot import Snapshot
@@ -63,18 +65,27 @@ class OpenConnections:
         """Ids mean something else from now on: what is open from before is not known any more."""
         self._held = pl.DataFrame(schema=_HELD)
 
-    def add(self, flows: pl.LazyFrame, mesh: MeshLookups, snapshot: Snapshot) -> None:
-        """Add canonical flows attributed under the snapshot."""
+    def add(self, flows: pl.DataFrame, mesh: MeshLookups, snapshot: Snapshot) -> None:
+        """Add flows attributed under the snapshot, of which the canonical ones count."""
         bounds = mesh.subset_rows.filter((pl.col("max_connections") > 0) & (pl.col("until") == END))
         self._bounds = bounds
         if bounds.is_empty():
             return
-        change = pl.col("opened").cast(pl.Int64) - (pl.col("outcome") != _OPEN).cast(pl.Int64)
+        bounded = _is_bounded(bounds, snapshot.services)
+        services = arrays.ids(flows["service_id"])
+        rows = np.flatnonzero((flows["protocol"].to_numpy() == TCP) & (services != arrays.NO_ID))
+        rows = rows[bounded.take(services.take(rows))]
+        rows = rows[arrays.is_code(flows["role"], "canonical").take(rows)]
+        is_ended = flows["outcome"].to_numpy().take(rows) != _OPEN
+        change = flows["opened"].to_numpy().take(rows).astype(np.int64) - is_ended
+        rows, change = rows[change != 0], change[change != 0]
+        if not rows.size:
+            return
         changes = (
-            flows.filter((pl.col("protocol") == TCP) & pl.col("service_id").is_not_null() & (change != 0))
+            arrays.taken(flows, rows, "src_id", "service_id", "subset_id")
+            .hstack([pl.Series("held", change)])
             .group_by("src_id", "service_id", "subset_id")
-            .agg(change.sum().alias("held"))
-            .collect()
+            .agg(pl.col("held").sum())
             .with_columns(
                 *(
                     pl.lit(snapshot.services[name]).gather(pl.col("service_id")).alias(name)
@@ -82,7 +93,6 @@ class OpenConnections:
                 ),
                 pl.lit(mesh.subset_rows["subset"]).gather(pl.col("subset_id")).fill_null("").alias("subset"),
             )
-            .join(bounds, on=["service_namespace", "service"], how="semi")
             .select(list(_HELD))
         )
         self._held = (
@@ -123,3 +133,11 @@ class OpenConnections:
         of_clients = pl.concat([self._held.filter(pl.col("subset") != ""), whole.select(self._held.columns)])
         most = of_clients.group_by(_BOUNDED).agg(pl.col("held").max())
         return {tuple(labels): held for *labels, held in most.iter_rows()}
+
+
+def _is_bounded(bounds: pl.DataFrame, services: pl.DataFrame) -> arrays.Mask:
+    """By service id, whether the Service has a bound."""
+    names = ["service_namespace", "service"]
+    found: arrays.Mask = np.zeros(services.height, np.bool_)
+    found[services.join(bounds, on=names, how="semi")["service_id"].to_numpy()] = True
+    return found

@@ -9,21 +9,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from ..attribution import with_labels
+from ..attribution import arrays, with_labels
+from ..attribution.keyindex import distinct
 from ..attribution.policies import PolicyTimeline
 from ..attribution.policies.answers import COVERAGE, DIRECTION, AnswerBook
 from ..attribution.policies.engine import SIDE_VERDICT
+from ..attribution.policies.lists import Lists, lists_of
 from ..attribution.policies.mismatches import MISMATCH
 from ..catalog import COVERED, PAIR, POLICY
 from ..inventory.snapshot import Snapshot
 from ..kept import Kept
 from .policy_state import PolicyState
-from .rollups import workload_ids
+from .rollups import Measure, both_ways, canonical, measures_of, workload_ids
 from .samples import Samples
 from .totals import Totals
 from .views import Plain, View
+
+Numbers = NDArray[np.uint32]
 
 _MEASURES: Final = ("bytes", "connections")
 _SIDES: Final = {"egress": ("src_id", "egress"), "ingress": ("dst_id", "ingress_policy")}
@@ -47,7 +53,12 @@ class PolicyMetrics:
         )
         self._snapshot: Snapshot | None = None
         self._book: AnswerBook | None = None
+        self._listed: pl.DataFrame | None = None
+        """The answers that `_lists` is of."""
+        self._lists = lists_of(np.zeros(0, np.uint32), np.zeros(0, np.uint32), 0)
         self._workloads = pl.Series()
+        self._is_pod = np.zeros(0, np.bool_)
+        """By endpoint id."""
 
     def use(self, snapshot: Snapshot) -> None:
         """Take ids to be those of `snapshot` from now on."""
@@ -58,52 +69,70 @@ class PolicyMetrics:
             self._mismatches.forget_ids()
         self._snapshot = snapshot
         self._workloads = workload_ids(snapshot)
+        self._is_pod = (snapshot.endpoints["kind"] == "Pod").to_numpy()
 
     def add(self, flows: pl.DataFrame) -> None:
         """Add the mismatches among flows that were judged and marked under the snapshot in use."""
         if flows["mismatch"].null_count() == flows.height:
             return
-        workload = pl.lit(self._workloads)
-        mismatches = (
-            flows.lazy()
-            .filter(pl.col("mismatch").is_not_null())
-            .group_by("mismatch", *(workload.gather(pl.col(end)).alias(end) for end in ("src_id", "dst_id")))
-            .agg(connections=pl.len().cast(pl.UInt64))
-            .collect()
-        )
-        self._mismatches.add(mismatches, self._name_pairs)
+        rows = np.flatnonzero(arrays.is_there(flows["mismatch"]))
+        workloads = self._workloads.to_numpy()
+        ends = {end: pl.Series(workloads.take(flows[end].to_numpy().take(rows))) for end in ("src_id", "dst_id")}
+        ids = {"mismatch": flows["mismatch"][rows], **ends}
+        self._mismatches.count(ids, {"connections": np.ones(rows.size, np.uint64)}, self._name_pairs)
 
     def add_sums(self, sums: pl.DataFrame) -> None:
         """Add sums of flows that were judged under the snapshot in use; or flows, of which the canonical ones count."""
         if self._book is not self._policies.book:
             self._by_policy.forget_ids()
             self._book = self._policies.book
-        workload = pl.lit(self._workloads)
-        sides = pl.collect_all(
-            sums.lazy()
-            .filter(pl.col("role") == "canonical")
-            .group_by(workload.gather(pl.col(end)).alias("src_id"), pl.col(column).alias("answer"))
-            .agg(
-                bytes=(pl.col("bytes") + pl.col("reply_bytes")).sum().cast(pl.UInt64),
-                connections=pl.col("opened").sum().cast(pl.UInt64),
+        if "role" in sums.columns:
+            sums = canonical(sums)
+        workloads = self._workloads.to_numpy()
+        answers = np.concatenate([arrays.ids(sums[column]) for _, column in _SIDES.values()])
+        subjects = np.concatenate([workloads.take(sums[end].to_numpy()) for end, _ in _SIDES.values()])
+        bytes_, opened = both_ways(sums), measures_of(sums, "opened")["opened"]
+        judged = np.flatnonzero(answers != arrays.NO_ID)
+        if judged.size:
+            answers, subjects = answers.take(judged), subjects.take(judged)
+            measures = {"bytes": np.tile(bytes_, 2).take(judged), "connections": np.tile(opened, 2).take(judged)}
+            self._count_policies(answers, measures)
+            self._count_coverage(answers, subjects, measures["bytes"])
+
+    def _count_policies(self, answers: Numbers, measures: Mapping[str, Measure]) -> None:
+        """Count under all that is responsible: what is alike in its answer is counted at once."""
+        numbers, first = distinct([answers])
+        sums = {measure: np.zeros(first.size, np.uint64) for measure in measures}
+        for measure, values in measures.items():
+            np.add.at(sums[measure], numbers, values)
+        rows, references = self._references().expand(answers.take(first))
+        if rows.size:
+            verdicts = self._policies.book.answers["verdict"][answers.take(first).take(rows)]
+            ids = {"reference": pl.Series(references), "verdict": verdicts}
+            self._by_policy.count(
+                ids, {measure: values.take(rows) for measure, values in sums.items()}, self._name_policies
             )
-            .drop_nulls("answer")
-            for end, column in _SIDES.values()
-        )
-        answers = self._policies.book.answers.drop("texts").lazy().with_row_index("answer")
-        told = pl.concat(sides).lazy().join(answers, on="answer", how="left")
-        is_pod = pl.lit(self._require_snapshot().endpoints["kind"] == "Pod").gather(pl.col("src_id"))
-        by_policy, coverage = pl.collect_all(
-            [
-                told.explode("references")
-                .drop_nulls("references")
-                .group_by(pl.col("references").alias("reference"), "verdict")
-                .agg(pl.col(*_MEASURES).sum()),
-                told.filter(is_pod).group_by("src_id", "direction", "coverage").agg(pl.col("bytes").sum()),
-            ]
-        )
-        self._by_policy.add(by_policy, self._name_policies)
-        self._coverage.add(coverage, self._name_workloads)
+
+    def _references(self) -> Lists:
+        """What is responsible, by answer."""
+        answers = self._policies.book.answers
+        if answers is not self._listed:
+            self._listed = answers
+            counts = answers["references"].list.len()
+            items = answers["references"].filter(counts > 0).explode().to_numpy()
+            self._lists = Lists(np.concatenate([[0], counts.to_numpy().cumsum(dtype=np.int64)]), items)
+        return self._lists
+
+    def _count_coverage(self, answers: Numbers, subjects: Numbers, bytes_: Measure) -> None:
+        pods = np.flatnonzero(self._is_pod.take(subjects))
+        if pods.size:
+            told = arrays.taken(self._policies.book.answers, answers.take(pods), "direction", "coverage")
+            ids = {
+                "src_id": pl.Series(subjects.take(pods)),
+                "direction": told["direction"],
+                "coverage": told["coverage"],
+            }
+            self._coverage.count(ids, {"bytes": bytes_.take(pods)}, self._name_workloads)
 
     def kept(self) -> Mapping[str, Kept]:
         """The totals."""

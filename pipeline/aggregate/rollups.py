@@ -12,10 +12,12 @@ from typing import Final
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from collector.schema import OUTCOMES
 
-from ..attribution.roles import ROLES
+from ..attribution import arrays
+from ..attribution.confidence import REASON
 from ..inventory.snapshot import Snapshot
 from .idwords import grouped
 
@@ -24,13 +26,16 @@ FAILURES: Final = ("refused", "reset", "no_reply")
 
 _COUNTED: Final = ("bytes", "reply_bytes", "packets", "reply_packets", "opened")
 CONVERSATION_MEASURES: Final = (*_COUNTED, *FAILURES)
-SERVICE_MEASURES: Final = ("bytes", "reply_bytes", "opened", *FAILURES)
 
 _SUMMED_BY: Final = ("dst_id", "service_id", "via", "protocol")
 _ANSWERS: Final = ("egress", "ingress_policy")
 _SITE: Final = ("kind", "namespace", "workload", "workload_kind", "node", "zone", "region")
-_IS_CANONICAL: Final = pl.col("role") == "canonical"
-_BOTH_WAYS: Final = (pl.col("bytes") + pl.col("reply_bytes")).sum().alias("bytes")
+
+Measure = NDArray[np.uint64]
+
+_OBSERVERS: Final = pl.DataFrame(schema={"node": pl.String, "bytes": pl.UInt64})
+_OVERLAYS: Final = pl.DataFrame(schema={"node": pl.String, "protocol": pl.UInt8, "bytes": pl.UInt64})
+_UNATTRIBUTED: Final = pl.DataFrame(schema={"reason": REASON, "bytes": pl.UInt64})
 
 
 def workload_ids(snapshot: Snapshot) -> pl.Series:
@@ -44,13 +49,17 @@ class _Workloads:
     def __init__(self) -> None:
         self._first: dict[tuple[str, ...], int] = {}
         self._ids: list[int] = []
+        self._newest = pl.Series("id", dtype=pl.UInt32)
 
     def ids(self, endpoints: pl.DataFrame) -> pl.Series:
         """By endpoint id, the endpoint that stands for its workload."""
+        if endpoints.height == len(self._newest):
+            return self._newest
         new = endpoints.select("namespace", "workload", "workload_kind").slice(len(self._ids))
         for workload in new.iter_rows():
             self._ids.append(self._first.setdefault(workload, len(self._ids)))
-        return pl.Series("id", self._ids[: endpoints.height], dtype=pl.UInt32)
+        self._newest = pl.Series("id", self._ids[: endpoints.height], dtype=pl.UInt32)
+        return self._newest
 
 
 @lru_cache(maxsize=2)
@@ -62,19 +71,30 @@ def summed(flows: pl.DataFrame, snapshot: Snapshot) -> pl.DataFrame:
     """CONVERSATION_MEASURES of canonical flows, by src_id (standing for its workload on its node), dst_id, service_id,
     via, protocol and, where flows have them, their policies' answers: all that sums depend on."""
     ids = ["src_id", *_SUMMED_BY, *(name for name in _ANSWERS if name in flows.columns)]
-    sites = pl.lit(site_ids(snapshot)).gather(pl.col("src_id")).alias("src_id")
-    counted = flows.lazy().filter(_IS_CANONICAL).select(sites, *ids[1:], *_COUNTED, "outcome").collect()
+    is_counted = arrays.is_code(flows["role"], "canonical")
+    counted = arrays.taken(flows, np.flatnonzero(is_counted), *ids, *_COUNTED, "outcome")
+    sites = site_ids(snapshot).to_numpy().take(counted["src_id"].to_numpy())
+    counted.replace_column(0, pl.Series("src_id", sites))
     groups = grouped(counted, ids)
     sums = {measure: np.zeros(groups.ids.height, np.uint64) for measure in CONVERSATION_MEASURES}
     for measure in _COUNTED:
-        np.add.at(sums[measure], groups.numbers, counted[measure].cast(pl.UInt64).to_numpy())
-    outcomes = counted["outcome"].to_numpy()
+        np.add.at(sums[measure], groups.numbers, measures_of(counted, measure)[measure])
+    outcomes = arrays.numbers(counted["outcome"])
     for failure in FAILURES:
         failed = groups.numbers[outcomes == OUTCOMES.index(failure)]
         sums[failure] = np.bincount(failed, minlength=groups.ids.height).astype(np.uint64)
-    return groups.ids.with_columns(pl.Series(name, values) for name, values in sums.items()).with_columns(
-        role=pl.lit("canonical", dtype=ROLES)
-    )
+    return groups.ids.hstack([pl.Series(name, values) for name, values in sums.items()])
+
+
+def canonical(flows: pl.DataFrame) -> pl.DataFrame:
+    """The flows that count, which may be all of them."""
+    is_counted = arrays.is_code(flows["role"], "canonical")
+    return flows if is_counted.all() else flows[np.flatnonzero(is_counted)]
+
+
+def measures_of(frame: pl.DataFrame, *measures: str) -> dict[str, Measure]:
+    """Columns of whole numbers as 64-bit ones."""
+    return {name: frame[name].to_numpy().astype(np.uint64, copy=False) for name in measures}
 
 
 @lru_cache(maxsize=2)
@@ -83,59 +103,60 @@ def site_ids(snapshot: Snapshot) -> pl.Series:
     return snapshot.endpoints.select(pl.col("id").min().over(_SITE))["id"]
 
 
-def conversations(sums: pl.LazyFrame, workloads: pl.Series) -> pl.LazyFrame:
-    """CONVERSATION_MEASURES of `summed` by src_id, dst_id (each standing for its workload), service_id and protocol."""
-    table = pl.lit(workloads)
-    return sums.group_by(
-        table.gather(pl.col("src_id")).alias("src_id"),
-        table.gather(pl.col("dst_id")).alias("dst_id"),
-        "service_id",
-        "protocol",
-    ).agg(pl.col(CONVERSATION_MEASURES).sum())
+def both_ways(flows: pl.DataFrame) -> Measure:
+    """Bytes both ways, by row."""
+    sent = measures_of(flows, "bytes", "reply_bytes")
+    return sent["bytes"] + sent["reply_bytes"]
 
 
-def service_endpoints(sums: pl.LazyFrame) -> pl.LazyFrame:
-    """SERVICE_MEASURES of `summed` that dialled a Service, by service_id, dst_id, via and protocol.
-
-    The Service metrics are small sums of this one frame.
-    """
-    return (
-        sums.filter(pl.col("service_id").is_not_null())
-        .group_by("service_id", "dst_id", "via", "protocol")
-        .agg(pl.col(SERVICE_MEASURES).sum())
-    )
-
-
-def observers(flows: pl.LazyFrame) -> pl.LazyFrame:
+def observers(flows: pl.DataFrame) -> pl.DataFrame:
     """Bytes both ways of observer rows, by node."""
-    return flows.filter(pl.col("role") == "observer").group_by(pl.col("node").cast(pl.String)).agg(_BOTH_WAYS)
+    rows = np.flatnonzero(arrays.is_code(flows["role"], "observer"))
+    if not rows.size:
+        return _OBSERVERS
+    seen = arrays.taken(flows, rows, "node", "bytes", "reply_bytes")
+    groups = grouped(seen, ("node",))
+    sums = np.zeros(groups.ids.height, np.uint64)
+    np.add.at(sums, groups.numbers, both_ways(seen))
+    return pl.DataFrame({"node": groups.ids["node"].cast(pl.String), "bytes": sums})
 
 
-def overlays(flows: pl.LazyFrame, nodes: pl.Series) -> pl.LazyFrame:
-    """Bytes both ways of tunnel packets, by node and protocol; `nodes` is the node's name for each endpoint id.
+def overlays(flows: pl.DataFrame, nodes: pl.Series) -> pl.DataFrame:
+    """Bytes both ways of tunnel packets, a row a flow with its node and protocol; `nodes` is the node's name for each
+    endpoint id.
 
     Both nodes of a tunnel see the same outer flow: the one that opened it counts.
     """
-    is_sender = pl.lit(nodes).gather(pl.col("src_id")) == pl.col("node").cast(pl.String)
-    return (
-        flows.filter(pl.col("role") == "overlay")
-        .filter(is_sender)
-        .group_by(pl.col("node").cast(pl.String), "protocol")
-        .agg(_BOTH_WAYS)
-    )
+    rows = np.flatnonzero(arrays.is_code(flows["role"], "overlay"))
+    if not rows.size:
+        return _OVERLAYS
+    sent = arrays.taken(flows, rows, "src_id", "node", "protocol", "bytes", "reply_bytes")
+    seen_on = sent["node"].cast(pl.String)
+    is_sender = (nodes[sent["src_id"]] == seen_on).to_numpy()
+    told = {"node": seen_on, "protocol": sent["protocol"], "bytes": pl.Series(both_ways(sent))}
+    return arrays.taken(told, np.flatnonzero(is_sender), *told)
 
 
-def unattributed(flows: pl.LazyFrame) -> pl.LazyFrame:
-    """Bytes both ways of canonical flows whose attribution is ambiguous or unknown, by reason.
+def unattributed(flows: pl.DataFrame) -> pl.DataFrame:
+    """Bytes both ways of canonical flows whose attribution is ambiguous or unknown, a row a flow with its reason.
 
     Where only the route is ambiguous, the ends and the Service are told, and the flow is no such one.
     """
-    is_open = pl.col("attribution").is_in(["ambiguous", "unknown"]) & (pl.col("reason") != "ambiguous_route")
-    return flows.filter(_IS_CANONICAL & is_open).group_by(pl.col("reason").cast(pl.String)).agg(_BOTH_WAYS)
+    attribution = flows["attribution"]
+    is_open = arrays.is_code(attribution, "ambiguous") | arrays.is_code(attribution, "unknown")
+    if not is_open.any():
+        return _UNATTRIBUTED
+    is_open &= arrays.is_code(flows["role"], "canonical") & ~arrays.is_code(flows["reason"], "ambiguous_route")
+    told = arrays.taken(flows, np.flatnonzero(is_open), "reason", "bytes", "reply_bytes")
+    return pl.DataFrame([told["reason"], pl.Series("bytes", both_ways(told))])
 
 
-def measured(measure: str) -> pl.Expr:
-    """The UInt64 sum of a measure over the flows of a group; of a failure, the number of its rows."""
-    if measure in FAILURES:
-        return (pl.col("outcome") == OUTCOMES.index(measure)).sum().cast(pl.UInt64).alias(measure)
-    return pl.col(measure).sum().cast(pl.UInt64)
+def of_rows(flows: pl.DataFrame, *measures: str) -> dict[str, Measure]:
+    """Measures of flows by row; of a failure, whether the row tells of it."""
+    outcomes = flows["outcome"].to_numpy() if set(FAILURES) & {*measures} else np.zeros(0, np.uint8)
+    return {
+        name: (outcomes == OUTCOMES.index(name)).astype(np.uint64)
+        if name in FAILURES
+        else measures_of(flows, name)[name]
+        for name in measures
+    }

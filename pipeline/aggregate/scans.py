@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+import numpy as np
 import polars as pl
 
 from collector.schema import OUTCOMES
 
+from ..attribution import arrays
 from ..catalog import BY_NAME
 from ..inventory.snapshot import Snapshot
 from ..kept import Frames, Kept, fits, rows_of
@@ -77,20 +79,19 @@ class Scans:
         """Add flows attributed under the snapshot in use."""
         if self._snapshot is None:
             raise RuntimeError("use(snapshot) comes before add(flows)")
-        began = flows.lazy().filter(pl.col("opened") > 0).select("start").collect()["start"]
-        if len(began):
-            self._newest.see(began)
-        tried = (
-            flows.lazy()
-            .filter(pl.col("role") == "canonical", pl.col("outcome").is_in(_IN_VAIN))
-            .select(
-                pl.lit(workload_ids(self._snapshot)).gather(pl.col("src_id")).alias("src_id"),
-                *_KEY[1:],
-                (pl.col("start") // BUCKET_NS).alias("bucket"),
-            )
-            .collect()
-            .cast(_TRIED)
-        )
+        starts = flows["start"].to_numpy()
+        began = np.flatnonzero(flows["opened"].to_numpy())
+        if began.size:
+            self._newest.see(pl.Series(starts.take(began)))
+        outcome = flows["outcome"].to_numpy()
+        is_in_vain = np.logical_or.reduce([outcome == code for code in _IN_VAIN])
+        if not is_in_vain.any():
+            return
+        rows = np.flatnonzero(is_in_vain & arrays.is_code(flows["role"], "canonical"))
+        workloads = workload_ids(self._snapshot).to_numpy()
+        tried = arrays.taken(flows, rows, *_KEY)
+        tried.replace_column(0, pl.Series("src_id", workloads.take(tried["src_id"].to_numpy())))
+        tried = tried.hstack([pl.Series("bucket", starts.take(rows) // BUCKET_NS)])
         if tried.height:
             self._tried.append(tried)
             if sum(frame.height for frame in self._tried) > 2 * self._most_rows:

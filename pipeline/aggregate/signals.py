@@ -7,12 +7,15 @@ alone here, so batches may come in any order; `skew` and `affinity`, which look 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from ..attribution.services import is_redirected
+from ..attribution import arrays
+from ..attribution.timelines import Timeline
 from ..catalog import BY_NAME, SERVICE
 from ..inventory.readiness import lacking
 from ..inventory.snapshot import Snapshot
@@ -20,7 +23,7 @@ from ..inventory.spans import END
 from ..kept import Frames, Kept, fits, rows_of
 from . import rollups
 from .affinity import Affinity
-from .direct import ROUTED, direct_connections
+from .direct import direct_connections
 from .event_time import Newest
 from .samples import Samples
 from .service_ports import ServicePorts
@@ -28,10 +31,10 @@ from .skew import Skew, calls_of
 from .totals import Totals
 from .views import Plain
 
-_COLUMNS: Final = (
-    *("src_id", "dst_id", "service_id", "service_set", "node", "start", "opened", "protocol", "mesh", "via"),
-    *("src_hi", "src_lo", "dst_hi", "dst_lo", "backend_hi", "backend_lo", "backend_port"),
-)
+_ADDRESSES: Final = ("dst_hi", "dst_lo", "backend_hi", "backend_lo")
+_CALLS: Final = ("node", "start", "src_hi", "src_lo", *_ADDRESSES, "backend_port")
+Rows = NDArray[np.int64]
+
 _LAST: Final = pl.Schema({"ns": pl.Int64})
 _SOURCE: Final = ("source_namespace", "source_workload", "source_workload_kind")
 
@@ -72,20 +75,33 @@ class ServiceSignals:
         if self._snapshot is None:
             raise RuntimeError("use(snapshot) comes before add(flows)")
         snapshot = self._snapshot
-        is_connection = (pl.col("role") == "canonical") & (pl.col("opened") > 0)
-        present = [name for name in (*_COLUMNS, *ROUTED) if name in flows.columns]
-        opened = flows.lazy().filter(is_connection).select(present).collect()
-        dialled = opened.filter(pl.col("service_id").is_not_null())
-        direct = direct_connections(opened, snapshot)
-        self._lacking.add(_without_endpoint(dialled, snapshot), self._name)
-        self._bypass.add(_bypassing(direct, self._workloads), self._name)
-        if dialled.height:
-            self._newest.see(dialled["start"])
-        calls = calls_of(dialled, self._ports)
-        self._last_call.add(calls)
-        self._last_call.add(direct.explode("headless").select(self._ports.number("headless"), "start"))
-        self._affinity.add(dialled)
-        self._skew.add(calls)
+        is_connection = arrays.is_code(flows["role"], "canonical") & (flows["opened"].to_numpy() > 0)
+        direct = direct_connections(flows, is_connection, snapshot)
+        if direct.height:
+            self._bypass.add(_bypassing(direct, self._workloads), self._name)
+            led = direct.explode("headless").drop_nulls("headless")
+            self._last_call.add(self._numbers(led["headless"]), led["start"].to_numpy())
+        rows = np.flatnonzero(is_connection & arrays.is_there(flows["service_id"]))
+        if rows.size:
+            self._add_dialled(flows, rows, snapshot)
+
+    def _add_dialled(self, flows: pl.DataFrame, rows: Rows, snapshot: Snapshot) -> None:
+        """Add the connections in some rows: those to Services."""
+        dialled = arrays.taken(flows, rows, "service_id", "start", "backend_hi", "backend_lo")
+        self._newest.see(dialled["start"])
+        numbers = self._numbers(dialled["service_id"])
+        self._last_call.add(numbers, dialled["start"].to_numpy())
+        self._skew.add(calls_of(dialled.hstack([pl.Series("number", numbers)])))
+        sticky = np.flatnonzero(self._affinity.is_sticky(numbers))
+        calls = arrays.taken(flows, rows[sticky], *_CALLS)
+        self._affinity.add(calls.hstack([pl.Series("number", numbers[sticky])]))
+        in_vain = _without_endpoint(flows, rows, _lacking(snapshot))
+        told = arrays.taken(flows, in_vain, "service_id", "opened")
+        self._lacking.count(told, rollups.of_rows(told, "opened"), self._name)
+
+    def _numbers(self, service_ids: pl.Series) -> NDArray[np.uint32]:
+        """The numbers of Service ports by id, of which none is null."""
+        return self._ports.of_id.to_numpy().take(service_ids.to_numpy())
 
     def settle(self) -> None:
         """Judge what waits for connections that may still come, for none will."""
@@ -143,14 +159,10 @@ class LastCall:
         if not labels.equals(self._labels):
             self._labels = labels
 
-    def add(self, calls: pl.DataFrame) -> None:
-        """Take in connections with the `number` of the Service port (null for none) and `start`."""
-        newest = (
-            calls.lazy().select("number", "start").drop_nulls().group_by("number").agg(pl.col("start").max()).collect()
-        )
+    def add(self, numbers: NDArray[np.uint32], starts: NDArray[np.int64]) -> None:
+        """Take in when connections to Service ports began."""
         self._grow()
-        numbers = newest["number"].to_numpy()
-        self._last_ns[numbers] = np.maximum(self._last_ns[numbers], newest["start"].to_numpy())
+        np.maximum.at(self._last_ns, numbers, starts)
 
     def state(self) -> Frames:
         """When the last connection to each Service port began, by its number."""
@@ -175,19 +187,26 @@ class LastCall:
         self._last_ns = np.concatenate([self._last_ns, np.zeros(missing, np.int64)])
 
 
-def _without_endpoint(dialled: pl.DataFrame, snapshot: Snapshot) -> pl.DataFrame:
-    """`opened` by service id, of connections that nobody answered while the Service had no ready endpoint."""
+@lru_cache(maxsize=2)
+def _lacking(snapshot: Snapshot) -> Timeline:
+    """When each Service port had no ready endpoint."""
     spans = lacking(snapshot)
-    is_of_them = pl.col("service_id").is_in(spans["service_id"].unique().implode())
-    is_answered = is_redirected() | (pl.col("via") == "alias")  # what has a name only is beyond the cluster
-    candidates = dialled.filter(is_of_them & ~is_answered)
-    return (
-        candidates.select("service_id", "start", "opened")
-        .join(spans, on="service_id")
-        .filter(pl.col("since") <= pl.col("start"), pl.col("start") < pl.col("until"))
-        .group_by("service_id")
-        .agg(pl.col("opened").sum().cast(pl.UInt64))
-    )
+    return Timeline(spans, spans["service_id"].to_numpy().astype(np.int32), snapshot.services.height)
+
+
+def _without_endpoint(flows: pl.DataFrame, rows: Rows, spans: Timeline) -> Rows:
+    """Those of connections to Services that nobody answered while the Service had no ready endpoint."""
+    services = arrays.ids(flows["service_id"])
+    rows = rows[spans.is_known.to_numpy().take(services.take(rows))]
+    if rows.size:
+        dialled, answered = (
+            [flows[f"{end}_{half}"].to_numpy().take(rows) for half in ("hi", "lo")] for end in ("dst", "backend")
+        )
+        is_answered = np.logical_or.reduce([one != other for one, other in zip(dialled, answered, strict=True)])
+        is_answered |= arrays.is_code(flows["via"], "alias").take(rows)  # what has a name only is beyond the cluster
+        is_lacking = spans.rows_at(services.take(rows), flows["start"].to_numpy().take(rows)) >= 0
+        rows = rows[is_lacking & ~is_answered]
+    return rows
 
 
 def _bypassing(direct: pl.DataFrame, workloads: pl.Series) -> pl.DataFrame:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
 import polars as pl
 
+from ..attribution.keyindex import distinct
 from ..catalog import BY_NAME, SERVICE
 from ..inventory.addresses import is_v4
 from ..inventory.snapshot import Snapshot
@@ -31,15 +33,26 @@ _COUNTS: Final = pl.Schema(
 )
 
 
-def calls_of(dialled: pl.DataFrame, ports: ServicePorts) -> pl.DataFrame:
-    """Connections that dialled a Service, counted (`opened`) by number of the Service port, address that answered and
-    bucket of time, with the newest `start` of each."""
-    return dialled.group_by(
-        ports.number(),
-        pl.col("backend_hi").alias("addr_hi"),
-        pl.col("backend_lo").alias("addr_lo"),
-        (pl.col("start") // BUCKET_NS).alias("bucket"),
-    ).agg(pl.len().cast(pl.UInt64).alias("opened"), pl.col("start").max())
+def calls_of(dialled: pl.DataFrame) -> pl.DataFrame:
+    """Connections to Services, counted (`opened`) by `number` of the Service port, address that answered and bucket.
+
+    `dialled` has a row at least, with the columns `number`, `start`, `backend_hi` and `backend_lo`.
+    """
+    buckets = dialled["start"].to_numpy() // BUCKET_NS
+    halves = [dialled[f"backend_{half}"].to_numpy() for half in ("lo", "hi")]
+    ports = dialled["number"].to_numpy().astype(np.uint64) << np.uint64(32)
+    words = [ports | (buckets - buckets.min()).astype(np.uint64), *(half for half in halves if half.any())]
+    numbers, first = distinct(words)
+    return pl.DataFrame(
+        {
+            "number": dialled["number"].to_numpy().take(first),
+            "addr_hi": halves[1].take(first),
+            "addr_lo": halves[0].take(first),
+            "bucket": buckets.take(first),
+            "opened": np.bincount(numbers, minlength=first.size).astype(np.uint64),
+        },
+        schema=_COUNTS,
+    )
 
 
 class Skew:
@@ -59,7 +72,7 @@ class Skew:
 
     def add(self, calls: pl.DataFrame) -> None:
         """Take in rows of `calls_of`."""
-        self._counts.append(calls.select(_COUNTS.names()))
+        self._counts.append(calls)
 
     def state(self) -> Frames:
         """The connections of the window."""

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+import numpy as np
 import polars as pl
 
-from ..attribution import with_labels
+from ..attribution import arrays, with_labels
 from ..catalog import PAIR
 from ..inventory.snapshot import Snapshot
 from ..kept import Kept
@@ -52,37 +53,30 @@ class TcpHealthMetrics:
             raise RuntimeError("use(snapshot) comes before add(flows)")
         if not set(_TOLD) <= set(flows.columns):
             return
-        workloads = pl.lit(workload_ids(snapshot))
-        told = (
-            flows.lazy()
-            .filter(pl.any_horizontal(pl.col(_TOLD) > 0), pl.col("role") != "overlay")
-            .select(
-                "src_id",
-                workloads.gather(pl.col("dst_id")).alias("dst_id"),
-                "service_id",
-                (pl.col("role") == "canonical").alias("is_canonical"),
-                *_TOLD,
-            )
-            .collect()
-        )
-        if told.is_empty():
+        connect_us, srtt_us, resent = (flows[column].to_numpy() for column in _TOLD)
+        is_told = (connect_us > 0) | (srtt_us > 0) | (resent > 0)
+        told = np.flatnonzero(is_told & ~arrays.is_code(flows["role"], "overlay"))
+        if not told.size:
             return
-        groups = grouped(told, _TIMED)
-        connect_us, srtt_us = (told[column].to_numpy() for column in ("connect_us", "srtt_us"))
-        is_timed = (srtt_us > 0) & told["is_canonical"].to_numpy()
+        workloads = workload_ids(snapshot).to_numpy()
+        ends = arrays.taken(flows, told, "src_id", "dst_id", "service_id", "role")
+        destinations = pl.Series(workloads.take(ends["dst_id"].to_numpy()))
+        groups = grouped({"dst_id": destinations, "service_id": ends["service_id"]}, _TIMED)
+        connect_us, srtt_us, resent = (values.take(told) for values in (connect_us, srtt_us, resent))
+        is_timed = (srtt_us > 0) & arrays.is_code(ends["role"], "canonical")
         for histogram, values, is_observed in (
             (self._connects, connect_us, connect_us > 0),
             (self._round_trips, srtt_us, is_timed),
         ):
-            histogram.add_groups(Groups(groups.ids, groups.numbers[is_observed]), values[is_observed], self._name)
-        resent = (
-            told.lazy()
-            .filter(pl.col("retransmits") > 0)
-            .group_by(workloads.gather(pl.col("src_id")).alias("src_id"), "dst_id")
-            .agg(pl.col("retransmits").cast(pl.UInt64).sum())
-            .collect()
-        )
-        self._resent.add(resent, self._name)
+            observed = np.flatnonzero(is_observed)
+            histogram.add_groups(Groups(groups.ids, groups.numbers.take(observed)), values.take(observed), self._name)
+        lost = np.flatnonzero(resent)
+        if lost.size:
+            pairs = {
+                "src_id": pl.Series(workloads.take(ends["src_id"].to_numpy().take(lost))),
+                "dst_id": pl.Series(destinations.to_numpy().take(lost)),
+            }
+            self._resent.count(pairs, {"retransmits": resent.take(lost).astype(np.uint64)}, self._name)
 
     def kept(self) -> Mapping[str, Kept]:
         """Both histograms and the totals."""

@@ -14,10 +14,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ..attribution import arrays
 from ..attribution.keyindex import GrowingIndex
 from ..kept import Frames
 from .budget import Limit, fitted
-from .idwords import IdWords
+from .idwords import Columns, IdWords
 
 Name = Callable[[pl.DataFrame], pl.DataFrame]
 """Turns rows of ids into rows of label text, in the same order."""
@@ -97,7 +98,13 @@ class Totals:
         if deltas.height:
             self.add_at(self.slots(deltas, name), {measure: deltas[measure].to_numpy() for measure in self._sums})
 
-    def slots(self, rows: pl.DataFrame, name: Name) -> NDArray[np.int32]:
+    def count(self, rows: Columns, measures: Mapping[str, _Sums], name: Name) -> None:
+        """Add rows of ids, of which any may be the same, and to each measure what it has in them; `name` as for
+        `slots`."""
+        if len(rows[self._ids[0]]):
+            self.add_at(self.slots(rows, name), measures)
+
+    def slots(self, rows: Columns, name: Name) -> NDArray[np.int32]:
         """By row of ids the number under which it is counted until `forget_ids`; numbers count from 0.
 
         Ids that were not met before are named by `name` when series are next asked for, so it must go on naming them
@@ -108,7 +115,7 @@ class Totals:
         return slots
 
     def add_at(self, slots: NDArray[np.int32], measures: Mapping[str, _Sums]) -> None:
-        """Add to each measure what it has at slots, best not the same twice."""
+        """Add to each measure what it has at slots."""
         for measure, sums in self._sums.items():
             before = sums[slots]
             np.add.at(sums, slots, measures[measure])
@@ -149,7 +156,7 @@ class Totals:
         """By slot, with room for more: what came since the last `_settle`."""
         self._is_settled = True
 
-    def _grow(self, deltas: pl.DataFrame, slots: NDArray[np.int32], name: Name) -> None:
+    def _grow(self, rows: Columns, slots: NDArray[np.int32], name: Name) -> None:
         """Make room for new slots, and keep their ids until they are named."""
         known = len(self._series) + sum(ids.height for _, ids in self._unnamed)
         if len(self._index) == known:
@@ -157,7 +164,7 @@ class Totals:
         new = np.flatnonzero(slots >= known)
         order, first = np.unique(slots[new], return_index=True)
         assert len(order) == len(self._index) - known  # noqa: S101 - slots are numbered without a gap
-        self._unnamed.append((name, deltas.select(self._ids)[new[first]]))
+        self._unnamed.append((name, arrays.taken(rows, new[first], *self._ids)))
         room = len(next(iter(self._sums.values())))
         if len(self._index) > room:
             more = np.zeros(2 * len(self._index) - room, np.uint64)

@@ -18,6 +18,7 @@ from ..catalog import BY_NAME
 from ..inventory.snapshot import Snapshot
 from ..kept import Kept
 from ..prices import GIGABYTE, Price, Prices
+from .rollups import canonical, measures_of
 from .samples import Samples
 from .totals import Totals
 from .views import BothWays
@@ -53,18 +54,17 @@ class ZoneMetrics:
         if self._snapshot is None:
             raise RuntimeError("use(snapshot) comes before add_sums(sums)")
         zones = zones_of(self._snapshot)
-        namespaces = namespace_ids(self._snapshot) if self._charges is not None else None
-        payers = [] if namespaces is None else _payers(namespaces)
-        grouped = (
-            sums.lazy()
-            .filter(pl.col("role") == "canonical")
-            .group_by(*zones.pair(), *payers)
-            .agg(pl.col(_BYTES).sum().cast(pl.UInt64))
-            .collect()
-        )
-        pairs = grouped.group_by(_PAIR).agg(pl.col(_BYTES).sum()) if payers else grouped
-        self._totals.add(pairs, lambda ids: _named(ids, zones))
+        if "role" in sums.columns:
+            sums = canonical(sums)
+        pairs = zones.pairs(sums["src_id"].to_numpy(), sums["dst_id"].to_numpy())
+        self._totals.count(pairs, measures_of(sums, *_BYTES), lambda ids: _named(ids, zones))
         if self._charges is not None:
+            grouped = (
+                sums.lazy()
+                .group_by(*zones.pair(), *_payers(namespace_ids(self._snapshot)))
+                .agg(pl.col(_BYTES).sum().cast(pl.UInt64))
+                .collect()
+            )
             self._charges.add(grouped.with_columns(zones.locality()), self._snapshot)
 
     def kept(self) -> Mapping[str, Kept]:

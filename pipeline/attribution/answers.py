@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from .keyindex import KeyIndex
 from .timelines import Timeline
@@ -34,6 +35,11 @@ class Answers:
         return flows.with_columns(self.index.number(key).alias(row)).with_columns(
             self.timeline.at(row, "start").alias(row)
         )
+
+    def rows(self, keys: NDArray[np.uint64], starts: NDArray[np.int64]) -> NDArray[np.int32]:
+        """The same of keys as an array: -1 where a key meant none."""
+        found: NDArray[np.int32] = self.timeline.rows_at(self.index.find([keys]), starts)
+        return found
 
     def gather(self, column: str, row: str) -> pl.Expr:
         """The facts' `column` at the rows that `join` added."""

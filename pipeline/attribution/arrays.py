@@ -5,6 +5,8 @@ The invariant: nothing is copied but bits, so what these functions give is not t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -57,6 +59,31 @@ def is_code(column: pl.Series, value: str) -> Mask:
     """Which rows of a column of an Enum are `value`; null is none."""
     found: Mask = numbers(column) == _code(column.dtype, value)
     return found & is_there(column) if column.null_count() else found
+
+
+def taken(frame: pl.DataFrame | Mapping[str, pl.Series], rows: NDArray[np.integer], *names: str) -> pl.DataFrame:
+    """Some columns of some rows: a frame gathers in threads of its own, which cost more to wake than few rows do."""
+    places = pl.Series(rows.astype(np.uint32))
+    return pl.DataFrame([frame[name][places].alias(name) for name in names])
+
+
+def enumerated(codes: NDArray[np.unsignedinteger], dtype: pl.Enum, there: Mask | None = None) -> pl.Series:
+    """Codes as a column of the Enum, null where they are not there."""
+    words = _words(dtype)
+    if there is None or there.all():
+        return words[codes]
+    return words[pl.Series(np.where(there, codes, len(words) - 1).astype(np.uint32))]
+
+
+@lru_cache
+def _words(dtype: pl.Enum) -> pl.Series:
+    """What is in an Enum, and null at the end."""
+    return pl.Series([*dtype.categories, None], dtype=dtype)
+
+
+def nullable(values: NDArray[Any], there: Mask) -> pl.Series:
+    """The numbers as a column, null where they are not there."""
+    return pl.Series(values) if there.all() else pl.Series(pa.array(values, mask=~there))
 
 
 def _code(dtype: pl.DataType, value: str) -> int:

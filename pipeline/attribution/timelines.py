@@ -53,19 +53,24 @@ class Timeline:
         """The facts' column at the rows that `at` gave."""
         return pl.lit(self.facts[column]).gather(row)
 
-    @property
+    @cached_property
     def is_known(self) -> pl.Series:
         """By the number of a key, whether any fact is about it, at any time."""
         return pl.Series(self._newest[:-1] >= 0)
 
     def _rows_at(self, pairs: pl.Series) -> pl.Series:
         number, instant = (column.rechunk() for column in pairs.struct.unnest().get_columns())
-        rows = self._newest[number.fill_null(len(self._newest) - 1).to_numpy()]
-        when = instant.to_numpy()
-        early = np.flatnonzero((when < self._since[rows]) & (rows >= 0))
-        rows[early] = self._earlier(rows[early], when[early])
-        rows[when >= self._until[rows]] = -1
-        return numbers_of(rows)
+        return numbers_of(self.rows_at(number.fill_null(len(self._newest) - 1).to_numpy(), instant.to_numpy()))
+
+    def rows_at(self, numbers: _Column, instants: _Column) -> _Column:
+        """The same of arrays: -1 in place of null, of what is asked too."""
+        rows = self._newest[numbers]
+        if self._is_timeless or self.facts.is_empty():
+            return rows
+        early = np.flatnonzero((instants < self._since[rows]) & (rows >= 0))
+        rows[early] = self._earlier(rows[early], instants[early])
+        rows[instants >= self._until[rows]] = -1
+        return rows
 
     def _earlier(self, newest: _Column, when: _Column) -> _Column:
         """Of each key the last row that began by then, -1 where none did; binary search over all keys at once."""

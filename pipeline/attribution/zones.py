@@ -9,10 +9,15 @@ from __future__ import annotations
 from functools import cached_property, lru_cache
 from typing import Final
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from ..inventory.endpoints import OUTSIDE
 from ..inventory.snapshot import Snapshot
+from . import arrays
+
+Ids = NDArray[np.uint32]
 
 LOCALITIES: Final[pl.Enum] = pl.Enum(
     ["same_node", "same_zone", "cross_zone", "same_region", "cross_region", "internet", "unknown"]
@@ -47,6 +52,10 @@ class Zones:
         numbered = named.with_row_index("number")
         return self._endpoints.join(numbered, on="node", how="left", maintain_order="left")["number"]
 
+    @cached_property
+    def _node_ids(self) -> Ids:
+        return arrays.ids(self.node)
+
     def pair(self) -> list[pl.Expr]:
         """`src_place`, `dst_place` and `is_same_node` of rows with `src_id` and `dst_id`: all that distance depends on.
 
@@ -59,6 +68,16 @@ class Zones:
             place.gather(pl.col("dst_id")).alias("dst_place"),
             is_same_node.fill_null(value=False).alias("is_same_node"),
         ]
+
+    def pairs(self, src_ids: Ids, dst_ids: Ids) -> dict[str, pl.Series]:
+        """The same as columns, of ids by row."""
+        place, node = self.place.to_numpy(), self._node_ids
+        source, destination = node.take(src_ids), node.take(dst_ids)
+        return {
+            "src_place": pl.Series(place.take(src_ids)),
+            "dst_place": pl.Series(place.take(dst_ids)),
+            "is_same_node": pl.Series((source == destination) & (source != arrays.NO_ID)),
+        }
 
     def locality(self) -> pl.Expr:
         """One of LOCALITIES, of rows with the columns of `pair`."""

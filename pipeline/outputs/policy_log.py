@@ -11,10 +11,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
+import numpy as np
 import polars as pl
 
 from ..aggregate.rollups import workload_ids
-from ..attribution import with_labels
+from ..attribution import arrays, with_labels
 from ..attribution.policies import PolicyTimeline
 from ..attribution.policies.answers import AnswerBook
 from ..inventory.snapshot import Snapshot
@@ -55,7 +56,8 @@ class PolicyLog:
         """Remember the mismatches among flows that `policies` judged."""
         self._name(policies.current().not_judged)
         if flows["mismatch"].null_count() < flows.height:
-            marked = flows.select("src_id", "dst_id", *_ALIKE).filter(pl.col("mismatch").is_not_null())
+            rows = np.flatnonzero(arrays.is_there(flows["mismatch"]))
+            marked = arrays.taken(flows, rows, "src_id", "dst_id", *_ALIKE)
             self._hold(marked, snapshot, policies.book)
 
     def tell(self, now_s: float, *, is_last: bool = False) -> None:

@@ -19,8 +19,9 @@ import numpy as np
 import polars as pl
 
 from collector.schema import OUTCOMES
+from pipeline.aggregate.flows import FlowMetrics
 from pipeline.aggregate.policies import PolicyMetrics
-from pipeline.aggregate.rollups import conversations, service_endpoints, summed, workload_ids
+from pipeline.aggregate.rollups import summed
 from pipeline.attribution import attribute
 from pipeline.attribution.policies import PAIR, Policies, PolicyTimeline, compile_policies
 from pipeline.attribution.policies.live import LivePolicies
@@ -86,7 +87,8 @@ def live_path(rows: int) -> None:
     cluster = converted(objects(5_000, 1_000) + services(5_000))
     picture = snapshot.build(cluster)
     epochs = [PolicyEpoch(BEGINNING, tuple(item for item in cluster if isinstance(item, KINDS)))]
-    policies, workloads = LivePolicies(), workload_ids(picture)
+    policies, flow_metrics = LivePolicies(), FlowMetrics()
+    flow_metrics.use(picture)
     metrics = PolicyMetrics(policies.timeline)
     metrics.use(picture)
     pairs = distinct_pairs(picture, 5_000, 100_000)
@@ -102,8 +104,7 @@ def live_path(rows: int) -> None:
 
         def without(flows: pl.DataFrame = chunk) -> pl.DataFrame:
             attributed = attribute(flows.lazy(), picture).collect()
-            sums = summed(attributed, picture).lazy()
-            pl.collect_all([conversations(sums, workloads), service_endpoints(sums)])
+            flow_metrics.add(attributed)
             return attributed
 
         def judged_of(flows: pl.DataFrame) -> pl.DataFrame:

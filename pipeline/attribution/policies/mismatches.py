@@ -11,14 +11,15 @@ from typing import Final
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from collector.schema import OUTCOMES
 
 from ...inventory.snapshot import Snapshot
-from ...inventory.spans import BEGINNING
+from ...inventory.spans import BEGINNING, END
 from ...kept import Frames, fits, rows_of
+from .. import arrays
 from ..confidence import REASON
-from .answers import COVERAGE
 from .engine import PAIR
 from .timeline import PolicyTimeline
 
@@ -29,15 +30,18 @@ GRACE_NS: Final = 10_000_000_000
 MOST_TOLD: Final = 200_000
 """Connections that are marked and still open: so many are remembered, the latest."""
 
-_IN_DOUBT: Final = pl.Series(
+_IN_DOUBT: Final = np.isin(
+    REASON.categories.to_list(),
     ["unknown_source", "unknown_destination", "ambiguous_address", "ambiguous_host_port", "before_status"],
-    dtype=REASON,
-).implode()
-"""Reasons of attribution by which an end is not sure."""
+)
+"""By the code of a reason of attribution, whether by it an end is not sure."""
 _SAYS_WHEN_REFUSED: Final = (6, 132)
 """TCP and SCTP: silence is no answer. Of UDP, silence tells nothing."""
-_NO_MISMATCH: Final = 255
 _CONNECTION: Final = ("node", "flow_id")
+_ASKED: Final = (*PAIR, "start", "time", "verdict", "egress", "ingress_policy", "outcome", *_CONNECTION)
+_MARKS: Final = MISMATCH.categories.to_list()
+
+Places = NDArray[np.int64]
 
 
 class MismatchFinder:
@@ -61,43 +65,40 @@ class MismatchFinder:
 
     def mark(self, flows: pl.DataFrame, snapshot: Snapshot) -> pl.DataFrame:
         """Add `mismatch` (MISMATCH, null on all rows that are none) to what `PolicyTimeline.judge` gave."""
-        marks = np.full(flows.height, _NO_MISMATCH, dtype=np.uint8)
-        found = self._found(flows, snapshot)
-        is_denied = (found["verdict"] == "denied").to_numpy()
-        names = MISMATCH.categories.to_list()
-        marks[found["row"].to_numpy()] = np.where(
-            is_denied, names.index("established_denied"), names.index("dropped_allowed")
+        places = np.flatnonzero(_is_suspect(flows))
+        if places.size:
+            places = places[self._new(arrays.taken(flows, places, *_ASKED), snapshot)]
+        if not places.size:
+            return flows.hstack([pl.Series("mismatch", dtype=MISMATCH).extend_constant(None, flows.height)])
+        marks = np.zeros(flows.height, np.uint8)
+        is_marked = np.zeros(flows.height, np.bool_)
+        is_marked[places] = True
+        marks[places] = np.where(
+            arrays.is_code(flows["verdict"], "denied")[places],
+            _MARKS.index("established_denied"),
+            _MARKS.index("dropped_allowed"),
         )
-        series = pl.Series("mismatch", marks).to_frame()
-        of_mismatch = pl.col("mismatch")
-        return flows.with_columns(
-            series.select(pl.when(of_mismatch != _NO_MISMATCH).then(of_mismatch))["mismatch"].cat.to(MISMATCH)
-        )
+        return flows.hstack([arrays.enumerated(marks, MISMATCH, is_marked).alias("mismatch")])
 
-    def _found(self, flows: pl.DataFrame, snapshot: Snapshot) -> pl.DataFrame:
-        """The rows that are marked, `row` their place."""
-        columns = (*PAIR, "start", "time", "verdict", "egress", "ingress_policy", "outcome", *_CONNECTION)
-        suspects = (
-            flows.lazy()
-            .select(*columns, "reply_packets", "role", "reason")
-            .with_row_index("row")
-            .filter(_is_suspect())
-            .select("row", *columns)
-            .with_columns(pl.col("node").cast(pl.String))
-            .collect()
-        )
-        if suspects.is_empty():
-            return suspects
+    def _new(self, suspects: pl.DataFrame, snapshot: Snapshot) -> Places:
+        """The places of suspects that are marked."""
+        connections = pl.DataFrame([suspects["node"].cast(pl.String), suspects["flow_id"], suspects["outcome"]])
+        connections = connections.with_row_index("row")
         facts = _facts_of(snapshot)
-        sure = suspects.filter(_is_sure(facts, self._policies.book.answers["coverage"], self._grace_ns))
-        settled = sure.filter(pl.Series(self._policies.is_settled(sure, self._grace_ns)))
-        once = settled.unique(_CONNECTION, keep="first", maintain_order=True)
-        new = once.join(self._told, on=_CONNECTION, how="anti", maintain_order="left")
+        sure = np.flatnonzero(_is_sure(suspects, facts, self._policies.book.answers["coverage"], self._grace_ns))
+        settled = sure[self._policies.is_settled(arrays.taken(suspects, sure, *suspects.columns), self._grace_ns)]
+        new = connections[settled].unique(_CONNECTION, keep="first", maintain_order=True)
         is_open = pl.col("outcome") == OUTCOMES.index("open")
-        over = suspects.filter(~is_open)
-        told = pl.concat([self._told, new.filter(is_open).select(_CONNECTION)])
-        self._told = told.join(over, on=_CONNECTION, how="anti", maintain_order="left").tail(MOST_TOLD)
-        return new
+        told = self._told
+        if told.height:
+            new = new.join(told, on=_CONNECTION, how="anti", maintain_order="left")
+        opened = new.filter(is_open)
+        if opened.height:
+            told = pl.concat([told, opened.select(_CONNECTION)])
+        if told.height:
+            over = connections.filter(~is_open)
+            self._told = told.join(over, on=_CONNECTION, how="anti", maintain_order="left").tail(MOST_TOLD)
+        return new["row"].to_numpy().astype(np.int64)
 
 
 class _Facts:
@@ -108,11 +109,13 @@ class _Facts:
         ends = snapshot.endpoints.select("id", "kind", "node").join(
             spans, left_on="id", right_on="endpoint_id", how="left", maintain_order="left"
         )
-        self.is_pod = ends["kind"] == "Pod"
-        self.is_node = ends["kind"] == "Node"
-        self.node = ends["node"]
-        self.since = ends["since"]
-        self.until = ends["until"]
+        self.is_pod = (ends["kind"] == "Pod").to_numpy()
+        self.is_node = (ends["kind"] == "Node").to_numpy()
+        self.node = ends["node"].rank("dense").to_numpy()
+        """A number of the node's name."""
+        self.since = ends["since"].fill_null(END).to_numpy()
+        self.until = ends["until"].fill_null(BEGINNING).to_numpy()
+        """What holds no address is never there."""
 
 
 @lru_cache(maxsize=2)
@@ -120,30 +123,36 @@ def _facts_of(snapshot: Snapshot) -> _Facts:
     return _Facts(snapshot)
 
 
-def _is_suspect() -> pl.Expr:
+def _is_suspect(flows: pl.DataFrame) -> arrays.Mask:
     """Rows that count, with ends that are sure, whose outcome and verdict do not fit."""
-    outcome = pl.col("outcome")
-    is_over = outcome.is_in([OUTCOMES.index("closed"), OUTCOMES.index("reset")])
-    is_established = is_over | ((outcome == OUTCOMES.index("open")) & (pl.col("reply_packets") > 0))
-    is_dropped = (outcome == OUTCOMES.index("no_reply")) & pl.col("protocol").is_in(_SAYS_WHEN_REFUSED)
-    is_odd = ((pl.col("verdict") == "denied") & is_established) | ((pl.col("verdict") == "allowed") & is_dropped)
-    return is_odd & (pl.col("role") == "canonical") & ~pl.col("reason").is_in(_IN_DOUBT)
+    outcome = flows["outcome"].to_numpy()
+    is_over = (outcome == OUTCOMES.index("closed")) | (outcome == OUTCOMES.index("reset"))
+    is_established = is_over | ((outcome == OUTCOMES.index("open")) & (flows["reply_packets"].to_numpy() > 0))
+    protocol = flows["protocol"].to_numpy()
+    says_when_refused = (protocol == _SAYS_WHEN_REFUSED[0]) | (protocol == _SAYS_WHEN_REFUSED[1])
+    is_dropped = (outcome == OUTCOMES.index("no_reply")) & says_when_refused
+    verdict = flows["verdict"]
+    is_odd: arrays.Mask = arrays.is_code(verdict, "denied") & is_established
+    is_odd |= arrays.is_code(verdict, "allowed") & is_dropped
+    if is_odd.any():
+        is_odd &= arrays.is_code(flows["role"], "canonical")
+        is_odd &= arrays.is_there(flows["reason"])
+        is_odd &= ~_IN_DOUBT.take(arrays.numbers(flows["reason"]), mode="clip")
+    return is_odd
 
 
-def _is_sure(facts: _Facts, coverage: pl.Series, grace_ns: int) -> pl.Expr:
+def _is_sure(flows: pl.DataFrame, facts: _Facts, coverage: pl.Series, grace_ns: int) -> arrays.Mask:
     """Denied, and not what a node says to its own pods, which it always may; or allowed, by policies that are all
     understood, to a pod that was there from well before to the end."""
-    source, destination = pl.col("src_id"), pl.col("dst_id")
-    node = pl.lit(facts.node)
-    is_own_node = (pl.lit(facts.is_node).gather(source) | pl.lit(facts.is_node).gather(destination)) & (
-        node.gather(source) == node.gather(destination)
-    )
-    since, until = (pl.lit(series).gather(destination) for series in (facts.since, facts.until))
-    is_there = (
-        pl.lit(facts.is_pod).gather(destination)
-        & ((since == BEGINNING) | (pl.col("start") - since > grace_ns))
-        & (pl.col("time") < until)
-    )
-    of_side = pl.lit(coverage.cast(COVERAGE))
-    is_understood = pl.all_horizontal(of_side.gather(side) != "not_judged" for side in ("egress", "ingress_policy"))
-    return pl.when(pl.col("verdict") == "denied").then(~is_own_node).otherwise(is_there & is_understood)
+    source, destination = flows["src_id"].to_numpy(), flows["dst_id"].to_numpy()
+    is_own_node = facts.is_node.take(source) | facts.is_node.take(destination)
+    is_own_node &= facts.node.take(source) == facts.node.take(destination)
+    since, until = facts.since.take(destination), facts.until.take(destination)
+    start = flows["start"].to_numpy()
+    is_there = facts.is_pod.take(destination) & (flows["time"].to_numpy() < until)
+    is_there &= (since == BEGINNING) | ((start > since) & (start - since > grace_ns))
+    understood = ~arrays.is_code(coverage, "not_judged")
+    for side in ("egress", "ingress_policy"):
+        is_there &= understood.take(flows[side].to_numpy())
+    sure: arrays.Mask = np.where(arrays.is_code(flows["verdict"], "denied"), ~is_own_node, is_there)
+    return sure

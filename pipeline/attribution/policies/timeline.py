@@ -19,6 +19,7 @@ from ...inventory.history import PolicyEpoch
 from ...inventory.models import Resource
 from ...inventory.snapshot import Snapshot
 from ...inventory.spans import BEGINNING
+from .. import arrays
 from .answers import AnswerBook
 from .engine import PAIR, VERDICT, Policies
 from .profiles import Profiles
@@ -91,10 +92,12 @@ class PolicyTimeline:
                 said = self._said(which, flows.select(PAIR))
             else:
                 said.put(places, self._said(which, flows.select(PAIR)[places]))
-        return flows.with_columns(
-            verdict=_without(said.verdict, _NO_VERDICT).cat.to(VERDICT),
-            egress=_without(said.egress, NO_ANSWER),
-            ingress_policy=_without(said.ingress, NO_ANSWER),
+        return flows.hstack(
+            [
+                arrays.enumerated(said.verdict, VERDICT, said.verdict != _NO_VERDICT).alias("verdict"),
+                _without(said.egress, NO_ANSWER).alias("egress"),
+                _without(said.ingress, NO_ANSWER).alias("ingress_policy"),
+            ]
         )
 
     def is_settled(self, flows: pl.DataFrame, grace_ns: int) -> npt.NDArray[np.bool_]:
@@ -208,7 +211,6 @@ def _ends(starts: npt.NDArray[np.int64]) -> tuple[int, int]:
     return int(starts.min()), int(starts.max())
 
 
-def _without(numbers: npt.NDArray[np.uint8] | npt.NDArray[np.uint32], nothing: int) -> pl.Series:
+def _without(numbers: npt.NDArray[np.uint32], nothing: int) -> pl.Series:
     """The numbers, null in place of `nothing`."""
-    series = pl.Series(numbers)
-    return series.to_frame("n").select(pl.when(pl.col("n") != nothing).then(pl.col("n")))["n"]
+    return arrays.nullable(numbers, numbers != nothing)

@@ -54,7 +54,8 @@ class Watched:
         rows = rows.filter(pl.col("service_id").is_not_null())
         if rows.height:
             self.newest.see(rows["start"])
-        self.part.add(rows)
+        rows = rows.with_columns(self.ports.number())
+        self.part.add(rows.filter(pl.Series(self.part.is_sticky(rows["number"].to_numpy()), dtype=pl.Boolean)))
 
     def settle(self, at: float) -> None:
         self.part.settle(NOW + int(at * SECOND))

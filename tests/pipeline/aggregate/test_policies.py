@@ -11,6 +11,7 @@ import polars as pl
 from pipeline.aggregate.policies import PolicyMetrics
 from pipeline.attribution.policies import PolicyTimeline, compile_policies
 from pipeline.attribution.policies.mismatches import MISMATCH
+from pipeline.attribution.roles import ROLES
 from pipeline.catalog import BY_NAME
 from pipeline.inventory import snapshot
 from pipeline.inventory.history import PolicyEpoch
@@ -40,7 +41,7 @@ def seen(flows: pl.DataFrame, seed: int) -> pl.DataFrame:
         bytes=pl.Series(random.integers(0, 2**40, size, dtype=np.uint64)),
         reply_bytes=pl.Series(random.integers(0, 2**40, size, dtype=np.uint64)),
         opened=pl.Series(random.integers(0, 2, size, dtype=np.uint8)),
-        role=pl.Series(random.choice(["canonical", "canonical", "observer"], size)),
+        role=pl.Series(random.choice(["canonical", "canonical", "observer"], size).tolist(), dtype=ROLES),
         mismatch=pl.Series(random.choice([None, None, *MISMATCH.categories.to_list()], size).tolist(), dtype=MISMATCH),
     )
 

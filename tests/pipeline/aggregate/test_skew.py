@@ -40,7 +40,7 @@ class Watched:
     def add(self, calls: list[Call]) -> None:
         rows = attributed(calls, self.snapshot)
         self.newest.see(rows["start"])
-        self.part.add(calls_of(rows, self.ports))
+        self.part.add(calls_of(rows.with_columns(self.ports.number())))
 
 
 def skew(*batches: list[Call], snapshot: Snapshot = SNAPSHOT) -> list[Samples]:

@@ -12,6 +12,7 @@ from collector.schema import OUTCOMES
 from pipeline.attribution.confidence import REASON
 from pipeline.attribution.policies import PolicyTimeline
 from pipeline.attribution.policies.mismatches import MismatchFinder
+from pipeline.attribution.roles import ROLES
 from pipeline.inventory import snapshot
 from pipeline.inventory.addresses import parse
 from pipeline.inventory.history import PolicyEpoch
@@ -72,6 +73,7 @@ DTYPES: dict[str, pl.DataType] = {
     "dst_id": pl.UInt32(),
     **{f"{end}_{half}": pl.UInt64() for end in ("src", "backend") for half in ("hi", "lo")},
     "reason": REASON,
+    "role": ROLES,
     "node": pl.Categorical(),
 }
 
