@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from collector.schema import BatchError
@@ -21,6 +21,7 @@ from .batches import BatchLedger
 from .bus import Message, Partition
 from .decode import Opened, Rows, merged, open_batch
 from .outputs.meters import Meters
+from .room import rows_within
 from .watermarks import Watermarks
 
 log = logging.getLogger(__name__)
@@ -39,11 +40,19 @@ WARNING_SECONDS: Final = 60.0
 class Intake:
     """Decodes messages, refuses what is unsound and passes over what came before."""
 
-    def __init__(self, meters: Meters, lateness_s: float = LATENESS_SECONDS, chunk_rows: int = CHUNK_ROWS) -> None:
+    def __init__(
+        self,
+        meters: Meters,
+        lateness_s: float = LATENESS_SECONDS,
+        chunk_rows: int = CHUNK_ROWS,
+        room: Callable[[int], int] = rows_within,
+    ) -> None:
+        """`room` says of how many rows there is memory for so many."""
         self.refused: deque[tuple[Message, str]] = deque()
         """Messages to quarantine, each with its reason; whoever does takes them out."""
         self._meters = meters
         self._chunk_rows = chunk_rows
+        self._room = room
         self._ledger = BatchLedger()
         self._watermarks = Watermarks(lateness_s)
         self._homes: dict[tuple[str, str], Partition] = {}
@@ -52,7 +61,8 @@ class Intake:
         self._warned_at: dict[str, float] = {}
 
     def take(self, messages: Iterable[Message]) -> Iterator[list[Rows]]:
-        """The batches that are sound and new, those of a table in order, in chunks of about `chunk_rows` rows."""
+        """The batches that are sound and new, those of a table in order, in chunks of about `chunk_rows` rows, or of
+        fewer where memory is short."""
         waiting = deque(messages)
         while waiting:
             with self._meters.stage("decode"):
@@ -111,8 +121,8 @@ class Intake:
     def _chunk(self, messages: deque[Message]) -> list[Rows]:
         """The new batches of the first messages, which are taken out."""
         alike: dict[tuple[str, int], list[tuple[Message, Opened]]] = {}
-        rows = size = 0
-        while messages and rows < self._chunk_rows and size < CHUNK_BYTES:
+        rows, most, size = 0, self._room(self._chunk_rows), 0
+        while messages and rows < most and size < CHUNK_BYTES:
             message = messages.popleft()
             try:
                 opened = open_batch(message)
