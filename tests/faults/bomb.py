@@ -20,7 +20,7 @@ from typing import Any, Final
 import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
-from collector.schema import FLOWS, OUTCOMES, UTF8, Batch, encode
+from collector.schema import FLOWS, MAX_ROWS, OUTCOMES, UTF8, Batch, encode
 from pipeline.config import PipelineConfig
 from pipeline.decode import merged, open_batch
 from pipeline.inventory.addresses import parse
@@ -188,10 +188,14 @@ def main() -> None:
 
     def apply(columns: dict[str, Any]) -> None:
         nonlocal sent, seq
-        size = int(columns["bytes"].sum() + columns["reply_bytes"].sum())
-        batch = Batch(FLOWS.name, NODE, 1, seq, len(columns["flow_id"]), size, encode(FLOWS, columns))
-        stages.apply([merged([open_batch(message(batch))])])
-        sent, seq = sent + size, seq + 1
+        opened = []
+        for at in range(0, len(columns["flow_id"]), MAX_ROWS):
+            part = {name: column[at : at + MAX_ROWS] for name, column in columns.items()}
+            size = int(part["bytes"].sum() + part["reply_bytes"].sum())
+            batch = Batch(FLOWS.name, NODE, 1, seq, len(part["flow_id"]), size, encode(FLOWS, part))
+            opened.append(open_batch(message(batch)))
+            sent, seq = sent + size, seq + 1
+        stages.apply([merged([one]) for one in opened])
 
     def note(at: int) -> None:
         for name, value in measured(publication.text(), at).items():
