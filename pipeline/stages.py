@@ -235,8 +235,8 @@ class Stages:
                 if self._geo is not None:
                     judged = self._geo.with_names(judged)
             with self.meters.stage("output"):
-                categories = self._lake.categories if self._lake is not None else None
-                rows = history_of(judged, snapshot, self._policies.timeline.book, categories)
+                codes = self._lake.codes if self._lake is not None else None
+                rows = history_of(judged, snapshot, self._policies.timeline.book, codes)
                 if self._lake is not None:
                     self._lake.add(rows)
                 if self._live is not None and self._live.is_wanted:

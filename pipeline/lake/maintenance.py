@@ -22,7 +22,7 @@ from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction
 
 from ..errors import TransientError
-from ..outputs.coding import coded_schema
+from ..outputs.coding import Codes, coded_schema
 from .folding import fold, merged
 from .parts import files_of, removal, settle_of, write_parts
 from .store import MAINTENANCE, REFUSALS, Store
@@ -115,7 +115,7 @@ def _in_order(store: Store, table: LakeTable, lot: Sequence[Mapping[str, Any]]) 
     total = sum(file["num_records"] for file in lot)
     size = ceil(total / ceil(total / RUN_ROWS))
     for begin in range(0, total, size):
-        codes = coded_schema(table.stored, pl.Categories.random())  # text takes three times the memory, and time
+        codes = coded_schema(table.stored, Codes())  # text takes three times the memory, and time
         files = (store.scan(table, [unquote(file["path"])]) for file in lot)
         parts = [(rows.slice(begin, size) if len(lot) == 1 else rows).collect().cast(codes) for rows in files]
         yield merged(pl.concat(parts), table).sort(table.order, maintain_order=True)

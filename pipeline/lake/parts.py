@@ -20,12 +20,12 @@ import polars as pl
 from deltalake import DeltaTable
 from deltalake.transaction import AddAction, RemoveAction
 
+from ..outputs.coding import worded
 from .packing import packed
 from .store import Store, now_ms
 from .tables import LakeTable
 
 MAX_FILE_ROWS: Final = 1_000_000
-_ROW_GROUP: Final = 131_072
 _ZSTD_LEVEL: Final = 1
 _SCHEMA_KEY: Final = "ARROW:schema"
 """Where a Parquet file has the types that its writer meant."""
@@ -108,11 +108,11 @@ def files_of(table: DeltaTable) -> pl.DataFrame:
 def _parquet(table: LakeTable, rows: pl.DataFrame) -> memoryview:
     """Quickly; without statistics of row groups, which would be a quarter of the writing and tell but the time."""
     file = io.BytesIO()
-    rows.write_parquet(
+    worded(rows).write_parquet(
         file,
         compression="zstd",
         compression_level=_ZSTD_LEVEL,
-        row_group_size=_ROW_GROUP,
+        row_group_size=max(rows.height, 1),
         statistics=False,
         metadata={_SCHEMA_KEY: _schema_text(table.name)},
     )

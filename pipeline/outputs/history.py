@@ -18,7 +18,7 @@ from ..attribution import with_labels
 from ..attribution.policies.answers import AnswerBook
 from ..attribution.zones import zones_of
 from ..inventory.snapshot import Snapshot
-from .coding import addresses_told, coded_schema, told_of
+from .coding import Codes, addresses_told, coded_schema, told_of
 from .verdicts import VERDICTS, with_verdicts
 
 _TIME: Final = pl.Datetime("ns", "UTC")
@@ -92,27 +92,27 @@ def history_of(
     flows: pl.DataFrame,
     snapshot: Snapshot,
     answers: AnswerBook | None = None,
-    categories: pl.Categories | None = None,
+    codes: Codes | None = None,
 ) -> pl.DataFrame:
     """Flows attributed under `snapshot` as rows of HISTORY, in the same order.
 
     `answers` says what their policy answers mean; without it nothing was judged. What DNS and MaxMind databases said is
-    there where the flows have the columns. With `categories` text is codes of these, as `coding.coded_schema` tells.
+    there where the flows have the columns. With `codes` text is told as these.
     """
-    codes = categories or pl.Categories.random()
+    own = codes or Codes()
     placed = flows.with_columns(zones_of(snapshot).pair())
-    parts = [_plain(placed), addresses_told(placed, ("src", "dst", "backend", "nat_src"), codes)]
+    parts = [_plain(placed), addresses_told(placed, ("src", "dst", "backend", "nat_src"), own)]
     for ids, texts in _TEXTS.items():
-        parts.append(told_of(placed, ids, partial(texts, snapshot), codes))
+        parts.append(told_of(placed, ids, partial(texts, snapshot), own))
     if answers is not None:
-        parts.append(told_of(placed, _JUDGED, partial(_verdicts, answers), codes))
+        parts.append(told_of(placed, _JUDGED, partial(_verdicts, answers), own))
     rows = pl.concat(parts, how="horizontal")
-    wanted = coded_schema(HISTORY, codes)
+    wanted = coded_schema(HISTORY, own)
     absent = [
         _blank(HISTORY[name]).cast(dtype).alias(name) for name, dtype in wanted.items() if name not in rows.columns
     ]
     coded = rows.with_columns(absent).select(HISTORY.names())
-    return coded.cast(wanted if categories is not None else HISTORY)
+    return coded.cast(wanted if codes is not None else HISTORY)
 
 
 def _plain(flows: pl.DataFrame) -> pl.DataFrame:

@@ -21,7 +21,7 @@ import polars as pl
 from ..errors import ConfigError, PermanentError, TransientError
 from ..kept import Frames
 from ..lake.tables import FLOWS, FORMER, SETTLED, TABLES, LakeTable, stored
-from .coding import coded_schema
+from .coding import Codes, coded_schema
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -84,7 +84,7 @@ class Lake:
         return self._at[FLOWS.name].transaction_version(name) if name is not None else None
 
     def add(self, rows: pl.DataFrame, table: str = FLOWS.name) -> None:
-        """Hold rows of a table of SETTLED until the next commit; best with text as codes of `categories`."""
+        """Hold rows of a table of SETTLED until the next commit; best with text as `codes`."""
         wanted = self._schemas[table]
         if rows.schema not in (TABLES[table].columns, wanted):
             raise ValueError(f"{table} has other columns: {rows.schema}")
@@ -139,9 +139,9 @@ class Lake:
 
     def _renew(self) -> None:
         """Begin with no text: addresses and names of the outside are ever new ones."""
-        self.categories = pl.Categories.random()
-        """What `add` best takes text as codes of; other ones after each flush."""
-        self._schemas = {table.name: coded_schema(table.columns, self.categories) for table in SETTLED}
+        self.codes = Codes()
+        """What `add` best takes text as; other ones after each flush."""
+        self._schemas = {table.name: coded_schema(table.columns, self.codes) for table in SETTLED}
 
     def _write(self, table: LakeTable, name: str, numbers: Mapping[str, int], told: Mapping[str, object]) -> None:
         """Write the rows of one table and commit them; they are held no more then."""

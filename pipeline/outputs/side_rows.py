@@ -16,7 +16,7 @@ from ..attribution import with_labels
 from ..inventory.addresses import text_of
 from ..inventory.snapshot import Snapshot
 from ..lake.tables import COUNTERS, DNS
-from .coding import told_of
+from .coding import Codes, told_of
 
 _TIME: Final = pl.from_epoch("time", time_unit="ns").dt.replace_time_zone("UTC")
 _SCOPES: Final = pl.Series(SCOPES, dtype=pl.String)
@@ -34,7 +34,7 @@ def counter_rows(counters: pl.DataFrame) -> pl.DataFrame:
 
 def dns_rows(exchanges: pl.DataFrame, snapshot: Snapshot) -> pl.DataFrame:
     """Rows of DNS from those of `attribution.dnsqueries.attribute_dns`."""
-    codes = pl.Categories.random()
+    codes = Codes()
     names = [told_of(exchanges, (end,), partial(_names, snapshot), codes) for end in ("src_id", "dst_id")]
     addresses = [text_of(exchanges[f"{end}_hi"], exchanges[f"{end}_lo"]).alias(f"{end}_ip") for end in _ENDS]
     plain = exchanges.select(

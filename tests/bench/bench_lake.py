@@ -139,7 +139,7 @@ def _write(root: Path, rows: pl.DataFrame, count: int) -> None:
     for number in range(count):
         part = copy(rows, number)
         for at in range(0, PART, COMMIT):
-            lake.add(part.slice(at, COMMIT).cast(coded_schema(HISTORY, lake.categories)).rechunk())
+            lake.add(part.slice(at, COMMIT).cast(coded_schema(HISTORY, lake.codes)).rechunk())
             version += 1
             began = time.process_time()
             lake.commit(version)

@@ -12,7 +12,7 @@ from polars.testing import assert_frame_equal
 
 from pipeline.lake.packing import packed
 from pipeline.lake.tables import TABLES, LakeTable, stored
-from pipeline.outputs.coding import coded_schema
+from pipeline.outputs.coding import Codes, coded_schema
 from tests.pipeline.lake.histories import flows
 
 ROWS = 20_000
@@ -28,7 +28,7 @@ def in_dictionary(numbers: np.ndarray) -> bool:
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.name)
 def test_types_are_those_of_the_table(table: LakeTable) -> None:
-    coded = table.stored.to_frame().cast(coded_schema(table.stored, pl.Categories.random()))
+    coded = table.stored.to_frame().cast(coded_schema(table.stored, Codes()))
     back = pl.read_parquet(io.BytesIO(packed(coded)))
     assert back.schema == table.stored
     assert pq.read_schema(io.BytesIO(packed(coded))).field("time").type.tz == "UTC"
@@ -36,7 +36,7 @@ def test_types_are_those_of_the_table(table: LakeTable) -> None:
 
 def test_rows_come_back_whether_text_is_codes_or_not() -> None:
     rows = stored(flows(500), TABLES["flows"])
-    coded = rows.cast(coded_schema(rows.schema, pl.Categories.random()))
+    coded = rows.cast(coded_schema(rows.schema, Codes()))
     for given in (rows, coded):
         content = packed(given)
         assert_frame_equal(pl.read_parquet(io.BytesIO(content)), rows)

@@ -79,10 +79,10 @@ def test_a_file_of_codes_is_read_as_text(judged: tuple[pl.DataFrame, Snapshot, A
     flows, cluster, book = judged
     lake = Lake(tmp_path)
     lake.start()
-    lake.add(history_of(flows, cluster, book, lake.categories))
-    before = lake.categories
+    lake.add(history_of(flows, cluster, book, lake.codes))
+    before = lake.codes
     lake.flush()
-    assert lake.categories is not before
+    assert lake.codes is not before
     (file,) = tmp_path.rglob("*.parquet")
     assert pl.scan_parquet(file, hive_partitioning=False).collect_schema() == FLOWS.stored
     assert_frame_equal(
