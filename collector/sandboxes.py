@@ -2,11 +2,14 @@
 
 No namespace is entered. Needs a /proc of the node's PID namespace (hostPID) and the right to see other users'
 namespaces (root, or CAP_SYS_PTRACE). Reads the formats of net/core/net-procfs.c, net/ipv4/fib_trie.c and
-net/ipv6/addrconf.c.
+net/ipv6/addrconf.c. A pod may give its interfaces and control groups names of any bytes: listings are cut into lines
+and words by ASCII's white space alone, which the kernel refuses in names of interfaces, and names are decoded whatever
+they are.
 """
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import os
 import re
@@ -30,7 +33,7 @@ _SOCKET_STATE: Final = re.compile(rb":[0-9A-F]{4} ([0-9A-F]{2}) [0-9A-F]{8}:[0-9
 """Behind the port of a socket's other end, before its queues."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Sandbox:
     """One network namespace: its inode, a process in it, and what it is."""
 
@@ -43,6 +46,16 @@ class Sandbox:
     pod_uid: str
     indexes: dict[str, int] = field(default_factory=dict)
     """ifindex by name, of interfaces that speak IPv4."""
+
+    @functools.cached_property
+    def namespace(self) -> Path:
+        """What is the namespace's own while the process is in it."""
+        return self.folder / "ns" / "net"
+
+    @functools.cached_property
+    def devices(self) -> Path:
+        """Where its interfaces and their counts are listed."""
+        return self.folder / "net" / "dev"
 
 
 def find_sandboxes(proc: Path, own_inode: int) -> list[Sandbox]:
@@ -62,13 +75,13 @@ def find_sandboxes(proc: Path, own_inode: int) -> list[Sandbox]:
 def describe(inode: int, folder: Path) -> Sandbox | None:
     """What a process's /proc folder tells of its namespace; None where it has ended."""
     try:
-        uid = _POD_UID.search((folder / "cgroup").read_text())
+        uid = _POD_UID.search(_text(folder / "cgroup"))
         return Sandbox(
             inode,
             folder,
             _address(folder / "net"),
             str(uid[1]).replace("_", "-") if uid else "",
-            {name: int(index) for index, name in _INDEX.findall((folder / "net" / "igmp").read_text())},
+            {name: int(index) for index, name in _INDEX.findall(_text(folder / "net" / "igmp"))},
         )
     except OSError:
         return None
@@ -76,14 +89,14 @@ def describe(inode: int, folder: Path) -> Sandbox | None:
 
 def interfaces(sandbox: Sandbox) -> Iterator[tuple[str, Counts]]:
     """Name and counts of each interface but `lo`. Raises OSError where the process has ended or left its namespace."""
-    if (sandbox.folder / "ns" / "net").stat().st_ino != sandbox.inode:
+    if sandbox.namespace.stat().st_ino != sandbox.inode:
         raise ProcessLookupError(f"{sandbox.folder} has left its namespace")
-    for line in (sandbox.folder / "net" / "dev").read_text().splitlines()[2:]:
-        name, _, numbers = line.rpartition(":")
+    for line in sandbox.devices.read_bytes().splitlines()[2:]:
+        name, _, numbers = line.rpartition(b":")
         name = name.strip()
-        if name != "lo":
+        if name != b"lo":
             n = [int(number) for number in numbers.split()]
-            yield name, (n[0], n[1], n[2], n[3], n[8], n[9], n[10], n[11])
+            yield name.decode("utf-8", "replace"), (n[0], n[1], n[2], n[3], n[8], n[9], n[10], n[11])
 
 
 def tcp_sockets(sandbox: Sandbox) -> tuple[int, ...]:
@@ -104,7 +117,7 @@ def tcp_sockets(sandbox: Sandbox) -> tuple[int, ...]:
 
 
 def _address(net: Path) -> int:
-    found = dict.fromkeys(map(ipaddress.IPv4Address, _LOCAL.findall((net / "fib_trie").read_text())))
+    found = dict.fromkeys(map(ipaddress.IPv4Address, _LOCAL.findall(_text(net / "fib_trie"))))
     local = [address for address in found if not address.is_loopback and not address.is_link_local]
     if len(local) > 1:
         aside = _networks_aside(net)
@@ -112,11 +125,11 @@ def _address(net: Path) -> int:
     if local:
         return 0xFFFF_0000_0000 | int(local[0])
     try:
-        lines = (net / "if_inet6").read_text().splitlines()
+        lines = (net / "if_inet6").read_bytes().splitlines()
     except FileNotFoundError:  # no IPv6
         return 0
     scoped = (line.split() for line in lines)
-    return next((int(address, 16) for address, _, _, scope, *_ in scoped if scope == "00"), 0)
+    return next((int(address, 16) for address, _, _, scope, *_ in scoped if scope == b"00"), 0)
 
 
 def _networks_aside(net: Path) -> list[ipaddress.IPv4Network]:
@@ -124,9 +137,9 @@ def _networks_aside(net: Path) -> list[ipaddress.IPv4Network]:
 
     The pod's own interface is eth0, as container runtimes name it, else the one of the default route.
     """
-    routes = [line.split() for line in (net / "route").read_text().splitlines()[1:]]
+    routes = [line.split() for line in (net / "route").read_bytes().splitlines()[1:]]
     by_default = {route[0] for route in routes if int(route[1], 16) == int(route[7], 16) == 0}
-    own = {"eth0"} if any(route[0] == "eth0" for route in routes) else by_default
+    own = {b"eth0"} if any(route[0] == b"eth0" for route in routes) else by_default
     return [
         ipaddress.IPv4Network((_host_order(route[1]), _host_order(route[7]).bit_count()), strict=False)
         for route in routes
@@ -134,6 +147,10 @@ def _networks_aside(net: Path) -> list[ipaddress.IPv4Network]:
     ]
 
 
-def _host_order(text: str) -> int:
+def _host_order(text: bytes) -> int:
     """An address as net/ipv4/fib_trie.c prints it: the network's bytes as one number of the machine's."""
     return int.from_bytes(int(text, 16).to_bytes(4, sys.byteorder), "big")
+
+
+def _text(path: Path) -> str:
+    return path.read_bytes().decode("utf-8", "replace")

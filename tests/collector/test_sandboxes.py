@@ -217,3 +217,31 @@ def test_sockets_are_counted_by_family_and_state(tmp_path: Path) -> None:
     six = f"   0: {'0' * 32}:1F90 {'0' * 32}:0000 0A {TCP_REST}\n"
     (tmp_path / "net" / "tcp6").write_text(f"{TCP_HEADINGS}\n{six}")
     assert dict(zip(SOCKET_COLUMNS, tcp_sockets(sandbox), strict=True))["tcp6_listen"] == 1
+
+
+def test_names_of_any_bytes_break_no_reading(tmp_path: Path) -> None:
+    """The kernel takes every byte in a name but NUL, `/`, `:` and white space."""
+    name = b"\xff\x1c\x85\xe2\x80"
+    (tmp_path / "net").mkdir()
+    (tmp_path / "ns").mkdir()
+    (tmp_path / "ns" / "net").touch()
+    (tmp_path / "cgroup").write_bytes(CGROUPFS.encode().replace(b"abcdef", name))
+    (tmp_path / "net" / "dev").write_bytes(DEV.encode().replace(b"net1.10", name))
+    (tmp_path / "net" / "fib_trie").write_text(
+        FIB.replace("10.244.1.255", "10.9.0.1").replace("link BROAD", "host LOCAL")
+    )
+    (tmp_path / "net" / "route").write_bytes(
+        listed([("eth0", "10.244.1.0", 24, False), ("net1.10", "10.9.0.0", 16, False)])
+        .encode()
+        .replace(b"net1.10", name)
+    )
+    (tmp_path / "net" / "if_inet6").write_bytes(INET6.encode().replace(b"      lo", name))
+    (tmp_path / "net" / "igmp").write_bytes(IGMP.encode().replace(b"lo        ", name))
+    sandbox = describe((tmp_path / "ns" / "net").stat().st_ino, tmp_path)
+    assert sandbox is not None
+    assert (sandbox.pod_uid, sandbox.address & 0xFFFF_FFFF) == (UID, int(ipaddress.ip_address("10.244.1.7")))
+    assert [shown for shown, _ in interfaces(sandbox)] == ["eth0", name.decode("utf-8", "replace")]
+    (tmp_path / "net" / "fib_trie").write_text(LOOPBACK)
+    alone = describe(sandbox.inode, tmp_path)
+    assert alone is not None
+    assert alone.address == int(ipaddress.ip_address("fd00:244:1::7"))
