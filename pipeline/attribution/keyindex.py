@@ -128,6 +128,9 @@ class KeyIndex:
 def distinct(columns: Sequence[Column]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """By row the number of its key (unsigned 64-bit parts) in the order of first appearance, and by number the first
     row that has it."""
+    size = int(columns[0].max(initial=0)) + 1
+    if len(columns) == 1 and size <= len(columns[0]):
+        return _ranked(columns[0].astype(np.int64), size)
     numbers = _encoded(columns[0])
     for column in columns[1:]:
         part = _encoded(column)
@@ -135,6 +138,17 @@ def distinct(columns: Sequence[Column]) -> tuple[NDArray[np.int64], NDArray[np.i
     rows = np.empty(numbers.max(initial=-1) + 1, np.int64)
     rows[numbers[::-1]] = np.arange(len(numbers))[::-1]
     return numbers, rows
+
+
+def _ranked(values: NDArray[np.int64], size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """`distinct` of values that are all below `size`: a place for each takes a third of the time of a hash table."""
+    first = np.full(size, -1, np.int64)
+    first[values[::-1]] = np.arange(len(values))[::-1]  # of several writes the last one stays
+    there = np.flatnonzero(first >= 0)
+    in_order = there[np.argsort(first[there])]
+    rank = np.empty(size, np.int64)
+    rank[in_order] = np.arange(len(in_order))
+    return rank.take(values), first[in_order]
 
 
 def _encoded(column: Column) -> NDArray[np.int64]:
