@@ -7,7 +7,6 @@ the log, once, and what was in force stays so.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 import logging
@@ -79,7 +78,7 @@ class WebGuard:
         try:
             name, colon, password = base64.b64decode(encoded.strip(), validate=True).partition(b":")
             user = name.decode()
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # no base64, no ASCII, no UTF-8
             return False
         if scheme.lower() != "basic" or not colon:
             return False

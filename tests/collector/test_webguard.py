@@ -207,6 +207,8 @@ def test_a_wrong_name_takes_as_long_as_a_wrong_password(folder: Path, monkeypatc
     monkeypatch.setattr("collector.webguard._checkpw", check)
     for user in (b"anna:wrong", b"carl:wrong", b"carl:wrong"):
         assert not guard.authorizes("/metrics", f"Basic {base64.b64encode(user).decode()}")
+    for odd in ("\xe9", "YW5uYTp", "="):
+        assert not guard.authorizes("/metrics", f"Basic {odd}")
     assert checked == [b"wrong", b"wrong"]
 
 
