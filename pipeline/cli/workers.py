@@ -33,13 +33,15 @@ STOP_SECONDS: Final = 28.0
 def run_workers(config: PipelineConfig, file: Path | None) -> int:
     """Run `config.workers` pipelines until told to stop. 0, 1 where a worker did not end well, 2 where one finds its
     settings wrong. Raises ConfigError where there is nothing to share."""
+    import polars as pl
+
     from collector.webguard import WebGuard
 
     from ..outputs.prometheus import PrometheusServer
 
     if not config.bus.startswith("kafka://"):
         raise ConfigError(f"pipeline.workers: {config.workers} of them cannot share {config.bus}; kafka:// is wanted")
-    cores = os.cpu_count() or 1
+    cores = pl.thread_pool_size()  # that this process may use, by its affinity and its control group
     os.environ.setdefault("POLARS_MAX_THREADS", str(max(1, cores // config.workers)))
     workers = [Worker(str(i), of, file) for i, of in enumerate(shares_of(config))]
     stop = threading.Event()

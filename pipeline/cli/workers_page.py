@@ -20,6 +20,7 @@ from ..aggregate.samples import samples_of
 from ..catalog import BY_NAME
 from ..outputs.exposition import Format, Renderer
 from ..outputs.merged import merged
+from ..outputs.pages import Page, PageMaker
 from ..outputs.publication import Publication
 from .worker import SCRAPE_SECONDS, End
 
@@ -96,8 +97,8 @@ class WorkersPublication(Publication):
         self._pool = ThreadPoolExecutor(len(workers) * len(formats), "scrape")  # each may hang at once
         self._pages = {form: [LastPage(worker, form, self._pool) for worker in workers] for form in formats}
 
-    def body(self, form: Format = "text", by: str = "") -> bytes:
-        """The exposition text."""
+    def body(self, form: Format = "text", by: str = "") -> Page:
+        """The exposition text, as a page: so many workers' text is never there as a whole once more."""
         began_s = time.monotonic()
         pages = self._pages[form]
         asked = [page.ask() for page in pages]
@@ -114,11 +115,11 @@ class WorkersPublication(Publication):
         }
         own = Renderer().render([samples_of(_AGE, ages), samples_of(_RESTARTS, ends)], form)
         texts = {name: gzip.decompress(answer.page) for name, answer in answers.items() if answer is not None}
-        return merged(texts, own)
+        return PageMaker().page(merged(texts, own))
 
     def gzipped(self, form: Format = "text", by: str = "") -> bytes:
         """The exposition text, compressed."""
-        return gzip.compress(self.body(form), 1, mtime=0)
+        return self.body(form, by).gzipped
 
     def _age(self, answer: Answer | None, began_s: float, now_s: float) -> float:
         """How old numbers are in a scrape that began then: nothing if they came in it; where there are none, how long

@@ -11,7 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families as plain
 from pipeline.aggregate.samples import Samples
 from pipeline.catalog import BY_NAME
 from pipeline.outputs.exposition import Format, Renderer
-from pipeline.outputs.merged import ALIKE, merged
+from pipeline.outputs.merged import ALIKE
+from pipeline.outputs.merged import merged as parts
 from pipeline.outputs.meters import Meters
 
 
@@ -21,6 +22,10 @@ def exposed(table: str, rows: int, form: Format = "text") -> bytes:
     meters.applied(table, 'no"de{1}', rows, None)
     samples: list[Samples] = list(meters.samples(0))
     return Renderer().render(samples, form)
+
+
+def merged(texts: dict[str, bytes], own: bytes = b"") -> bytes:
+    return b"".join(parts(texts, own))
 
 
 @pytest.mark.parametrize("form", ["text", "openmetrics"])
@@ -62,3 +67,16 @@ def test_what_the_parent_itself_tells_comes_last_and_has_no_worker(form: Format,
 
 def test_what_all_know_alike_is_in_the_catalogue_and_counts_nothing() -> None:
     assert {BY_NAME[name].kind for name in ALIKE} == {"gauge"}
+
+
+def test_each_line_of_a_family_has_its_worker_however_it_is_named() -> None:
+    histogram = b'# TYPE h histogram\nh_bucket{le="1"} 1\nh_bucket{le="+Inf"} 2\nh_sum 3\nh_count 2\n'
+    counter = b'# TYPE c counter\nc_total{x="\\nc_total{"} 1\nc_total{x="c_total 1"} 1\n'
+    unknown = b"# TYPE u untyped\nu 1\n"
+    text = merged({"0": histogram + counter + unknown})
+    assert text == (
+        b'# TYPE h histogram\nh_bucket{worker="0",le="1"} 1\nh_bucket{worker="0",le="+Inf"} 2\n'
+        b'h_sum{worker="0"} 3\nh_count{worker="0"} 2\n'
+        b'# TYPE c counter\nc_total{worker="0",x="\\nc_total{"} 1\nc_total{worker="0",x="c_total 1"} 1\n'
+        b'# TYPE u untyped\nu{worker="0"} 1\n'
+    )
