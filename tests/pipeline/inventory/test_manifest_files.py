@@ -85,6 +85,22 @@ def test_a_file_that_is_replaced_by_one_of_the_same_age_and_length_is_seen(files
     assert names(files) == ["b", "z"]
 
 
+def test_a_config_map_that_is_mounted_anew_is_seen(tmp_path: Path) -> None:
+    """The kubelet writes a hidden folder beside the old one, and turns the link that all files lead through."""
+    for version, name in (("..1", "old"), ("..2", "new")):
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "state.yaml").write_text(pod(name))
+    (tmp_path / "..data").symlink_to("..1")
+    (tmp_path / "state.yaml").symlink_to("..data/state.yaml")
+    files = ManifestFiles(tmp_path)
+    files.look()
+    assert names(files) == ["old"]
+    (tmp_path / "..turned").symlink_to("..2")
+    (tmp_path / "..turned").rename(tmp_path / "..data")
+    settle(files)
+    assert names(files) == ["new"]
+
+
 def test_an_object_that_moves_between_files_stays(files: ManifestFiles, folder: Path) -> None:
     (folder / "b.yaml").rename(folder / "c.yaml")
     seen = []
