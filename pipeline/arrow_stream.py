@@ -1,9 +1,11 @@
 """One Arrow IPC stream of one record batch from foreign bytes, or BatchError: the door that hostile bytes come to.
 
-Only pyarrow reads them (Polars' own IPC reader aborts on some), and only after their envelope has been judged: a schema
-message equal to ours, one record batch without Arrow's body compression (which may be a bomb), the end. The invariant:
-memory stays within a small multiple of the bytes given. Where even that is not to be had, MemoryError is raised, though
-it is one of Arrow's exceptions too: the batch is sound for all we know.
+Only what is asked of a stream is looked at, and nothing is believed: its schema message is one that pyarrow has read as
+ours, and behind it are one record batch without Arrow's body compression (which may be a bomb) and the end. The
+invariant: every number that comes out of here is as it came, so `pipeline.columns` bounds each before it is used.
+
+Polars' own IPC reader aborts on some bytes, and pyarrow's costs as much for a batch of few rows as all that is done
+with the rows; so the metadata of a record batch are read here, which Python bounds by itself.
 
 Layout: Arrow's columnar format, "Encapsulated message format", and its FlatBuffers files Message.fbs and Schema.fbs.
 """
@@ -12,7 +14,7 @@ from __future__ import annotations
 
 import functools
 import struct
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import pyarrow as pa
@@ -25,8 +27,14 @@ reading one may take far more than its size: large ones are not looked at."""
 
 _CONTINUATION: Final = b"\xff\xff\xff\xff"
 _END: Final = _CONTINUATION + bytes(4)
-_HEADER_SLOT: Final = 2  # Message.header; slot 1 is its type
-_COMPRESSION_SLOT: Final = 3  # RecordBatch.compression
+_U16, _I32, _U32, _I64 = (struct.Struct(kind) for kind in ("<H", "<i", "<I", "<q"))
+_SLOTS: Final = [struct.Struct(f"<{many}H") for many in range(5)]
+_ABSENT: Final = (0, 0, 0, 0)
+_VERSION_5: Final = 4
+"""Messages of format V4 could say in their custom metadata that they are compressed (Arrow C++ 0.17)."""
+_RECORD_BATCH: Final = 3
+_PAIR_BYTES: Final = 16
+"""Of a FieldNode (length, null count) and of a Buffer (offset, length): two int64 each."""
 _BROKEN: Final = (
     pa.ArrowException, OSError, EOFError, StopIteration, ValueError, TypeError, KeyError, IndexError, struct.error,
 )  # fmt: skip
@@ -49,13 +57,22 @@ SCHEMAS: Final = {
 """The tables as they travel, by name and version: wire columns in order, none nullable, no metadata."""
 
 
-def read_batch(stream: bytes | memoryview, table: str, rows: int, version: int = VERSION) -> pa.RecordBatch:
-    """The one record batch of a stream, of exactly `rows` rows, on the stream's memory; `validated` makes it safe.
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A record batch as its stream tells it. `fields` and `buffers` are pairs of int64, and any number may be a lie."""
 
-    It has the wire columns of the table's `version`. Until it is validated its values must not be looked at: places of
-    text may point anywhere.
+    rows: int
+    fields: bytes
+    """Of each column how many rows it has, and how many nulls."""
+    buffers: bytes
+    """Of each of its buffers where it begins in `body`, and how long it is."""
+    body: memoryview
 
-    Raises BatchError with reason `ipc` (no such stream), `schema` (other columns) or `rows`.
+
+def read_batch(stream: bytes | memoryview, table: str, rows: int, version: int = VERSION) -> Content:
+    """The one record batch of a stream, of the wire columns of the table's `version`, on the stream's memory.
+
+    Raises BatchError with reason `ipc` (no such stream), `schema` (other columns) or `rows` (not that many).
     """
     try:
         _check_length(stream, 0)
@@ -63,40 +80,51 @@ def read_batch(stream: bytes | memoryview, table: str, rows: int, version: int =
         if not _is_schema(bytes(stream[:head]), table, version):
             raise BatchError("schema", f"not the columns of {table}")
         _check_length(stream, head)
-        source = pa.BufferReader(stream)
-        source.seek(head)
-        body = pa.ipc.read_message(source)
-        if body.type != "record batch" or _may_be_compressed(body):
-            raise BatchError("ipc", "the second message is no plain record batch")
-        if stream[source.tell() :] not in (b"", _END):
-            raise BatchError("ipc", "something follows the record batch")
-        batch = pa.ipc.read_record_batch(body, SCHEMAS[table, version])
+        content = _content(memoryview(stream)[head + 8 :], _u32(stream, head + 4))
     except (BatchError, MemoryError):  # that we are short of memory tells nothing of a batch
         raise
     except _BROKEN as error:
-        raise _broken(error) from None
-    if batch.num_rows != rows:
-        raise BatchError("rows", f"{batch.num_rows}, the headers say {rows}")
-    return batch
+        raise BatchError("ipc", f"{type(error).__name__}: {str(error)[:120]}") from None
+    if content.rows != rows:
+        raise BatchError("rows", f"{content.rows}, the headers say {rows}")
+    return content
 
 
-def validated(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
-    """Batches of one schema as one, fully validated and without nulls; one batch stays on its memory.
+def _content(message: memoryview, size: int) -> Content:
+    """The content of a message whose metadata have `size` bytes. Raises BatchError, struct.error."""
+    metadata, rest = message[:size], message[size:]
+    version, kind, header, length = _fields(metadata, _u32(metadata, 0))
+    if not (version and kind and header) or metadata[kind] != _RECORD_BATCH:
+        raise BatchError("ipc", "the second message is no record batch")
+    rows, fields, buffers, compression = _fields(metadata, header + _u32(metadata, header))
+    if _U16.unpack_from(metadata, version)[0] != _VERSION_5 or compression:
+        raise BatchError("ipc", "the second message is no plain record batch")
+    body_size = _i64(metadata, length) if length else 0
+    if not 0 <= body_size <= len(rest) or rest[body_size:] not in (b"", _END):
+        raise BatchError("ipc", f"{len(rest)} bytes follow the metadata of a record batch of {body_size}")
+    return Content(
+        _i64(metadata, rows) if rows else 0, _pairs(metadata, fields), _pairs(metadata, buffers), rest[:body_size]
+    )
 
-    Raises BatchError with reason `ipc` or `values` (nulls) where one of them is at fault.
-    """
-    try:
-        whole = pa.Table.from_batches(batches)
-        whole.validate(full=True)
-        has_nulls = any(column.null_count for column in whole.columns)
-        batch = batches[0] if len(batches) == 1 else pa.concat_batches(batches)
-    except MemoryError:
-        raise
-    except _BROKEN as error:
-        raise _broken(error) from None
-    if has_nulls:
-        raise BatchError("values", "nulls")
-    return batch
+
+def _fields(view: memoryview, table: int) -> list[int]:
+    """The positions of the first four fields of a FlatBuffers table, 0 where one is absent."""
+    vtable = table - int(_I32.unpack_from(view, table)[0])
+    many = min(4, (int(_U16.unpack_from(view, vtable)[0]) - 4) // 2)
+    offsets = _SLOTS[max(0, many)].unpack_from(view, vtable + 4)
+    return [table + offset if offset else 0 for offset in (*offsets, *_ABSENT[len(offsets) :])]
+
+
+def _pairs(metadata: memoryview, field: int) -> bytes:
+    """The structs that the vector at a field holds, as many as it says."""
+    if not field:
+        return b""
+    at = field + _u32(metadata, field)
+    size = _PAIR_BYTES * _u32(metadata, at)
+    pairs = bytes(metadata[at + 4 : at + 4 + size])
+    if len(pairs) != size:
+        raise BatchError("ipc", f"{size} bytes of a vector in {len(metadata)} of metadata")
+    return pairs
 
 
 @functools.lru_cache(maxsize=64)
@@ -108,35 +136,14 @@ def _is_schema(message: bytes, table: str, version: int) -> bool:
     return bool(head.type == "schema" and pa.ipc.read_schema(head).equals(SCHEMAS[table, version], check_metadata=True))
 
 
-def _broken(error: Exception) -> BatchError:
-    return BatchError("ipc", f"{type(error).__name__}: {str(error)[:120]}")
-
-
 def _check_length(stream: bytes | memoryview, at: int) -> None:
     if stream[at : at + 4] != _CONTINUATION or _u32(stream, at + 4) > MAX_METADATA_BYTES:
         raise BatchError("ipc", f"no message of at most {MAX_METADATA_BYTES} bytes of metadata at {at}")
 
 
-def _may_be_compressed(message: pa.Message) -> bool:
-    """Whether a record batch's buffers may be compressed; pyarrow has verified the FlatBuffer's bounds.
-
-    Messages of format V4 could say so in their custom metadata too (Arrow C++ 0.17), so they are not read.
-    """
-    if message.metadata_version != pa.ipc.MetadataVersion.V5:
-        return True
-    view = memoryview(message.metadata)
-    header = _field(view, _u32(view, 0), _HEADER_SLOT)
-    return _field(view, header + _u32(view, header), _COMPRESSION_SLOT) != 0
-
-
-def _field(view: memoryview, table: int, slot: int) -> int:
-    """The position of a FlatBuffers table's field, 0 where it is absent."""
-    vtable = table - struct.unpack_from("<i", view, table)[0]
-    (vtable_size,) = struct.unpack_from("<H", view, vtable)
-    entry = 4 + 2 * slot
-    offset = struct.unpack_from("<H", view, vtable + entry)[0] if entry + 2 <= vtable_size else 0
-    return table + offset if offset else 0
-
-
 def _u32(view: bytes | memoryview, at: int) -> int:
-    return int(struct.unpack_from("<I", view, at)[0])
+    return int(_U32.unpack_from(view, at)[0])
+
+
+def _i64(view: bytes | memoryview, at: int) -> int:
+    return int(_I64.unpack_from(view, at)[0])

@@ -16,8 +16,6 @@ from typing import Final
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
-import pyarrow.compute
 import zstandard
 
 from collector.schema import (
@@ -41,10 +39,14 @@ from collector.schema import (
     parse_headers,
 )
 
-from .arrow_stream import read_batch, validated
+from .arrow_stream import read_batch
 from .bus import Message
-from .rows import restored_numbers, restored_text
+from .columns import Columns, Numbers
+from .rows import Assembly
 
+BLOCK_BYTES: Final = 4 * 1024 * 1024
+"""What is inflated at once of batches that are put together: as a rule it is still in the processor's cache when its
+columns are taken from it, and its memory is taken anew by the next block."""
 MAX_TEXT_BYTES: Final = 128
 """Of one text value: an interface's name has at most 127 bytes, a pod's UID 36."""
 LONGEST: Final = {"name": 253, "question": 4 * 253, "server_name": 253, "api_version": 317, "body": MAX_INFLATED_BYTES}
@@ -59,6 +61,8 @@ LARGEST: Final = {
     "app_protocol": len(APP_PROTOCOLS) - 1,
 }
 """The largest value of columns that have one; in every table where they occur."""
+_SMALL: Final = 2**63 // MAX_ROWS
+"""As many numbers as a batch has rows add up to less than 2**63 where each is less."""
 MISSING: Final = {
     (table.name, version): tuple(
         pl.lit("").alias(name) if kind == UTF8 else pl.lit(0).cast(pl.Series(np.empty(0, kind)).dtype).alias(name)
@@ -91,12 +95,12 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """One batch out of its envelope. Its content has not been looked at: only `merged` may."""
+    """One batch out of its envelope, as a zstd frame. Its content has not been looked at: only `merged` may."""
 
     name: BatchName
-    batch: pa.RecordBatch
+    frame: bytes
     size: int
-    """Bytes of memory that it stands on."""
+    """Bytes of the content, as the frame declares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +153,8 @@ def open_batch(message: Message, tables: Mapping[str, Table] = TABLES) -> Opened
     key = message.key.partition(b"/")[0] if name.table == STATE.name else message.key  # behind it is a slot
     if key != name.node.encode():
         raise BatchError("node", f"{name.node} under the key {message.key[:64]!r}")
-    stream = _inflate(frame_of(message.value, name.schema))
-    return Opened(name, read_batch(stream, name.table, name.rows, name.schema), len(stream))
+    frame = frame_of(message.value, name.schema)
+    return Opened(name, frame, _inflated_size(frame))
 
 
 def merged(opened: Sequence[Opened]) -> Rows:
@@ -159,60 +163,89 @@ def merged(opened: Sequence[Opened]) -> Rows:
     Raises BatchError where one is at fault, without saying which: who wants to know gives them one by one.
     """
     names = [one.name for one in opened]
-    sizes = [name.rows for name in names]
     table, version = KNOWN_TABLES[names[0].table], names[0].schema
-    batch = validated([one.batch for one in opened])
-    text = []
-    if version > 1:
-        text = restored_text(batch, table, sizes)
-        batch = restored_numbers(batch, table, sizes)
-    _check_values(batch, table, version)
-    _check_bytes(batch, table, names)
+    assembly = Assembly(table, version, sum(name.rows for name in names))
+    for block in _blocks(opened):
+        contents = [read_batch(_inflate(one.frame), table.name, one.name.rows, version) for one in block]
+        numbers, longest = assembly.add(Columns(contents, [one.name.rows for one in block], table, version))
+        _check_lengths(longest)
+        _check_values(numbers)
+        _check_bytes(numbers, table, [one.name for one in block])
     nodes = pl.Series("node", [name.node for name in names], dtype=pl.Categorical)
-    node = pl.lit(nodes.gather(np.repeat(np.arange(len(names)), sizes)))
-    return Rows(names, pl.DataFrame(batch).with_columns(*text, *MISSING[table.name, version], node))
+    node = nodes.gather(np.repeat(np.arange(len(names), dtype=np.uint32), [name.rows for name in names]))
+    frame = assembly.frame().with_columns(*MISSING[table.name, version], node)
+    return Rows(names, frame.select(*table.columns, "node"))
+
+
+def _blocks(opened: Sequence[Opened]) -> Iterator[list[Opened]]:
+    """Batches in order, of about BLOCK_BYTES inflated at a time."""
+    block: list[Opened] = []
+    size = 0
+    for one in opened:
+        if block and size + one.size > BLOCK_BYTES:
+            yield block
+            block, size = [], 0
+        block.append(one)
+        size += one.size
+    yield block
+
+
+def _inflated_size(frame: bytes) -> int:
+    """What a zstd frame declares, within the cap."""
+    try:
+        size: int = zstandard.get_frame_parameters(frame).content_size
+    except zstandard.ZstdError as error:
+        raise BatchError("inflate", str(error)[:120]) from None
+    if not 0 < size <= MAX_INFLATED_BYTES:  # an unknown size is the largest number
+        raise BatchError("inflate", f"{size} bytes declared")
+    return size
 
 
 def _inflate(frame: bytes) -> bytes:
-    """The content of exactly one zstd frame that declares its size, within the cap."""
+    """The content of exactly one zstd frame that declares its size."""
     try:
-        parameters = zstandard.get_frame_parameters(frame)
-        if not 0 < parameters.content_size <= MAX_INFLATED_BYTES:  # an unknown size is the largest number
-            raise BatchError("inflate", f"{parameters.content_size} bytes declared")
         return _INFLATER.zstd.decompress(frame, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise BatchError("inflate", str(error)[:120]) from None
 
 
-def _check_values(batch: pa.RecordBatch, table: Table, version: int) -> None:
-    for column, kind in table.columns_of(version).items():
-        if kind == UTF8:
-            longest = pa.compute.max(pa.compute.binary_length(batch.column(column))).as_py()
-            if longest is not None and longest > LONGEST.get(column, MAX_TEXT_BYTES):
-                raise BatchError("values", f"{column} of {longest} bytes")
-        elif kind == "int64":  # all are times
-            if (batch.column(column).to_numpy() < 0).any():
+def _check_lengths(longest: Mapping[str, int]) -> None:
+    for column, size in longest.items():
+        if size > LONGEST.get(column, MAX_TEXT_BYTES):
+            raise BatchError("values", f"{column} of {size} bytes")
+
+
+def _check_values(numbers: Mapping[str, Numbers]) -> None:
+    for column, values in numbers.items():
+        if values.dtype == np.int64:  # all are times
+            if (values < 0).any():
                 raise BatchError("values", f"{column} before 1970")
-        elif column in LARGEST and (batch.column(column).to_numpy() > LARGEST[column]).any():
+        elif column in LARGEST and (values > LARGEST[column]).any():
             raise BatchError("values", f"{column} above {LARGEST[column]}")
 
 
-def _check_bytes(batch: pa.RecordBatch, table: Table, names: Sequence[BatchName]) -> None:
+def _check_bytes(numbers: Mapping[str, Numbers], table: Table, names: Sequence[BatchName]) -> None:
     bounds = np.cumsum([0, *(name.rows for name in names)])
     sums = [0] * len(names)
     for column in table.bytes_columns:
-        more = _exact_sums(batch.column(column).to_numpy(), bounds)
+        more = _exact_sums(numbers[column], bounds)
         sums = [a + b for a, b in zip(sums, more, strict=True)]
     for name, byte_sum in zip(names, sums, strict=True):
         if byte_sum != name.byte_sum:
             raise BatchError("bytes", f"{byte_sum}, the headers say {name.byte_sum}")
 
 
-def _exact_sums(values: np.ndarray, bounds: np.ndarray) -> Iterator[int]:
+def _exact_sums(values: Numbers, bounds: Numbers) -> list[int]:
     """The sums between bounds of less than 2**32 unsigned 64-bit numbers; each sum may exceed 64 bits."""
-    halves = np.bitwise_and(values, np.uint64(0xFFFFFFFF)), np.right_shift(values, np.uint64(32))
-    nought = np.zeros(1, np.uint64)
-    low, high = (
-        np.diff(np.concatenate((nought, np.cumsum(half, dtype=np.uint64)))[bounds]).tolist() for half in halves
-    )
-    return ((above << 32) + below for below, above in zip(low, high, strict=True))
+    if values.max(initial=0) < _SMALL:
+        return _sums(values, bounds)
+    low, high = np.bitwise_and(values, np.uint64(0xFFFFFFFF)), np.right_shift(values, np.uint64(32))
+    return [(above << 32) + below for below, above in zip(_sums(low, bounds), _sums(high, bounds), strict=True)]
+
+
+def _sums(values: Numbers, bounds: Numbers) -> list[int]:
+    """The sums between bounds where each is less than 2**64; what is before may be more."""
+    behind = np.zeros(len(values) + 1, np.uint64)
+    np.cumsum(values, dtype=np.uint64, out=behind[1:])
+    sums: list[int] = np.diff(behind[bounds]).tolist()
+    return sums

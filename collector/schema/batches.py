@@ -94,19 +94,16 @@ def parse_headers(headers: Mapping[str, bytes], tables: Mapping[str, Table] = TA
     `schema_version` for one that this reader does not know.
     """
     try:
-        text = {
-            k: bytes(headers[k]).decode("ascii") for k in ("schema", "table", "node", "epoch", "seq", "rows", "bytes")
-        }
-        numbers = {k: int(text[k]) for k in ("schema", "epoch", "seq", "rows", "bytes")}
-    except (KeyError, TypeError, UnicodeDecodeError, ValueError) as error:
+        node, table = headers["node"].decode("ascii"), headers["table"].decode("ascii")
+        version, *numbers = (int(headers[name]) for name in ("schema", "epoch", "seq", "rows", "bytes"))
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise BatchError("headers", f"{type(error).__name__} {str(error)[:80]}") from None
-    if not NODE_NAME.match(text["node"]) or any(not 0 <= n < 2**63 for n in numbers.values()):
+    if not NODE_NAME.match(node) or min(version, *numbers) < 0 or max(version, *numbers) >= 2**63:
         raise BatchError("headers", "a node's name or a number is out of range")
-    _check_version(numbers["schema"])
-    if text["table"] not in tables:
-        raise BatchError("table", text["table"][:40])
-    byte_sum = numbers.pop("bytes")
-    return BatchName(table=text["table"], node=text["node"], byte_sum=byte_sum, **numbers)
+    _check_version(version)
+    if table not in tables:
+        raise BatchError("table", table[:40])
+    return BatchName(version, table, node, *numbers)
 
 
 def _check_version(version: int) -> None:

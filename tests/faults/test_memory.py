@@ -22,7 +22,6 @@ import pytest
 from deltalake import DeltaTable
 
 from collector.schema import MAX_MESSAGE_BYTES
-from pipeline.arrow_stream import validated
 from pipeline.bus import open_reader
 from pipeline.bus.kafka import PARTITION_FETCH_BYTES
 from pipeline.bus.share import Share
@@ -71,7 +70,7 @@ def of_a_checkpoint(root: Path) -> None:
 @pytest.mark.parametrize(
     ("read", "call"),
     [
-        (of_a_batch, "pyarrow.ipc.read_record_batch"),
+        (of_a_batch, "pyarrow.py_buffer"),
         (of_a_snapshot, "pyarrow.ipc.open_stream"),
         (of_a_checkpoint, "pyarrow.parquet.read_metadata"),
     ],
@@ -87,16 +86,6 @@ def test_what_there_is_no_memory_to_read_is_not_taken_for_damaged(
     monkeypatch.setattr(call, refuse)
     with pytest.raises(MemoryError):
         read(tmp_path)
-
-
-def test_nor_where_batches_are_put_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: Any) -> None:
-        raise pa.ArrowMemoryError("realloc of size 64 failed")
-
-    monkeypatch.setattr(pa, "concat_batches", refuse)
-    one = pa.record_batch({"bytes": [1]})
-    with pytest.raises(MemoryError):
-        validated([one, one])
 
 
 class Load(threading.Thread):
