@@ -18,6 +18,8 @@ from typing import Final
 
 log = logging.getLogger(__name__)
 
+FRUGAL: Final = {"POLARS_MAX_THREADS": "1", "_RJEM_MALLOC_CONF": "dirty_decay_ms:0,muzzy_decay_ms:0"}
+"""The environment of who takes his time: what Polars' allocator has no use for goes back at once."""
 _NICE: Final = 10
 _STOP_SECONDS: Final = 5.0
 _LOOK_SECONDS: Final = 0.5
@@ -71,8 +73,7 @@ class Upkeep:
                 log.warning("lake: care could not be started: %s", error)
 
     def _once(self) -> None:
-        frugal = {"POLARS_MAX_THREADS": "1", "_RJEM_MALLOC_CONF": "dirty_decay_ms:0,muzzy_decay_ms:0"}
-        environment = {**os.environ, **frugal}  # what Polars' allocator has no use for goes back at once
+        environment = {**os.environ, **FRUGAL}
         nowhere = subprocess.DEVNULL
         with subprocess.Popen(self._command, env=environment, stdin=nowhere, stdout=nowhere) as process:
             with suppress(ProcessLookupError):
