@@ -75,6 +75,11 @@ class Affinity:
             timeouts = sticky.select(self._ports.numbered(sticky), timeout_ns=pl.col("affinity_s") * 10**9)
             self._timeouts = timeouts.unique("number", maintain_order=True)
 
+    @property
+    def is_asked_for(self) -> bool:
+        """Whether the clients of any Service stay."""
+        return not self._timeouts.is_empty()
+
     def is_sticky(self, numbers: NDArray[np.uint32]) -> NDArray[np.bool_]:
         """Which numbers are of Service ports whose clients stay."""
         found: NDArray[np.bool_] = np.isin(numbers, self._timeouts["number"].to_numpy())
@@ -82,7 +87,7 @@ class Affinity:
 
     def add(self, dialled: pl.DataFrame) -> None:
         """Take in connections to sticky Service ports, with their `number`, and judge what is settled by now."""
-        if self._timeouts.is_empty():
+        if not self.is_asked_for:
             return
         if dialled.height:
             is_elsewhere = (pl.col("backend_hi") != pl.col("dst_hi")) | (pl.col("backend_lo") != pl.col("dst_lo"))

@@ -48,6 +48,10 @@ class OpenConnections:
     def __init__(self) -> None:
         self._held = pl.DataFrame(schema=_HELD)
         self._bounds = pl.DataFrame()
+        self._is_bounded: arrays.Mask = np.zeros(0, np.bool_)
+        """By service id."""
+        self._mesh: MeshLookups | None = None
+        """What bounds are from."""
         self._restored = pl.DataFrame(schema=_NAMED)
         """What came from a snapshot, until ids are known again."""
         self._endpoints = pl.DataFrame()
@@ -67,14 +71,15 @@ class OpenConnections:
 
     def add(self, flows: pl.DataFrame, mesh: MeshLookups, snapshot: Snapshot) -> None:
         """Add flows attributed under the snapshot, of which the canonical ones count."""
-        bounds = mesh.subset_rows.filter((pl.col("max_connections") > 0) & (pl.col("until") == END))
-        self._bounds = bounds
-        if bounds.is_empty():
+        if mesh is not self._mesh:
+            self._mesh = mesh
+            self._bounds = mesh.subset_rows.filter((pl.col("max_connections") > 0) & (pl.col("until") == END))
+            self._is_bounded = _is_bounded(self._bounds, snapshot.services)
+        if self._bounds.is_empty():
             return
-        bounded = _is_bounded(bounds, snapshot.services)
         services = arrays.ids(flows["service_id"])
         rows = np.flatnonzero((flows["protocol"].to_numpy() == TCP) & (services != arrays.NO_ID))
-        rows = rows[bounded.take(services.take(rows))]
+        rows = rows[self._is_bounded.take(services.take(rows))]
         rows = rows[arrays.is_code(flows["role"], "canonical").take(rows)]
         is_ended = flows["outcome"].to_numpy().take(rows) != _OPEN
         change = flows["opened"].to_numpy().take(rows).astype(np.int64) - is_ended

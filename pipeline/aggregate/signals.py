@@ -92,9 +92,10 @@ class ServiceSignals:
         numbers = self._numbers(dialled["service_id"])
         self._last_call.add(numbers, dialled["start"].to_numpy())
         self._skew.add(calls_of(dialled.hstack([pl.Series("number", numbers)])))
-        sticky = np.flatnonzero(self._affinity.is_sticky(numbers))
-        calls = arrays.taken(flows, rows[sticky], *_CALLS)
-        self._affinity.add(calls.hstack([pl.Series("number", numbers[sticky])]))
+        if self._affinity.is_asked_for:
+            sticky = np.flatnonzero(self._affinity.is_sticky(numbers))
+            calls = arrays.taken(flows, rows[sticky], *_CALLS)
+            self._affinity.add(calls.hstack([pl.Series("number", numbers[sticky])]))
         in_vain = _without_endpoint(flows, rows, _lacking(snapshot))
         told = arrays.taken(flows, in_vain, "service_id", "opened")
         self._lacking.count(told, rollups.of_rows(told, "opened"), self._name)

@@ -117,9 +117,11 @@ class Totals:
     def add_at(self, slots: NDArray[np.int32], measures: Mapping[str, _Sums]) -> None:
         """Add to each measure what it has at slots."""
         for measure, sums in self._sums.items():
-            before = sums[slots]
-            np.add.at(sums, slots, measures[measure])
-            sums[slots[sums[slots] < before]] = _MOST
+            values = measures[measure]
+            if values.any():  # few connections fail
+                before = sums[slots]
+                np.add.at(sums, slots, values)
+                sums[slots[sums[slots] < before]] = _MOST
         self._is_settled = False
 
     def state(self) -> Frames:

@@ -82,23 +82,25 @@ class MismatchFinder:
 
     def _new(self, suspects: pl.DataFrame, snapshot: Snapshot) -> Places:
         """The places of suspects that are marked."""
-        connections = pl.DataFrame([suspects["node"].cast(pl.String), suspects["flow_id"], suspects["outcome"]])
-        connections = connections.with_row_index("row")
         facts = _facts_of(snapshot)
         sure = np.flatnonzero(_is_sure(suspects, facts, self._policies.book.answers["coverage"], self._grace_ns))
         settled = sure[self._policies.is_settled(arrays.taken(suspects, sure, *suspects.columns), self._grace_ns)]
-        new = connections[settled].unique(_CONNECTION, keep="first", maintain_order=True)
-        is_open = pl.col("outcome") == OUTCOMES.index("open")
-        told = self._told
-        if told.height:
-            new = new.join(told, on=_CONNECTION, how="anti", maintain_order="left")
-        opened = new.filter(is_open)
-        if opened.height:
-            told = pl.concat([told, opened.select(_CONNECTION)])
-        if told.height:
-            over = connections.filter(~is_open)
-            self._told = told.join(over, on=_CONNECTION, how="anti", maintain_order="left").tail(MOST_TOLD)
-        return new["row"].to_numpy().astype(np.int64)
+        connections = {"node": suspects["node"].cast(pl.String), "flow_id": suspects["flow_id"]}
+        new = arrays.taken(connections, settled, *_CONNECTION).with_row_index("row")
+        new = new.unique(_CONNECTION, keep="first", maintain_order=True)
+        if self._told.height:
+            new = new.join(self._told, on=_CONNECTION, how="anti", maintain_order="left")
+        rows: Places = settled[new["row"].to_numpy()]
+        is_open = suspects["outcome"].to_numpy() == OUTCOMES.index("open")
+        opened = rows[is_open[rows]]
+        if opened.size:
+            self._told = pl.concat([self._told, arrays.taken(connections, opened, *_CONNECTION)], rechunk=True)
+        over = np.flatnonzero(~is_open)
+        if self._told.height and over.size:
+            gone = arrays.taken(connections, over, *_CONNECTION)
+            self._told = self._told.join(gone, on=_CONNECTION, how="anti", maintain_order="left")
+        self._told = self._told.tail(MOST_TOLD)
+        return rows
 
 
 class _Facts:
