@@ -23,6 +23,7 @@ from tests.pipeline.small_cluster import OBJECTS
 WAIT_SECONDS: Final = 120.0
 SESSION_SECONDS: Final = 2.0
 _RUN: Final = (
+    "import faulthandler, signal; faulthandler.register(signal.SIGUSR1); "
     f"import sys; from pipeline.bus import kafka; kafka.SESSION_SECONDS = {SESSION_SECONDS}; "
     "from pipeline.cli.main import main; sys.exit(main())"
 )
@@ -55,6 +56,16 @@ class Member:
 
     def log(self) -> str:
         return self._log.read_text() if self._log.exists() else ""
+
+    def stuck(self) -> str:
+        """Its log, and at the end of it where each of its threads is, for the message of a failure."""
+        if self.is_running and not self.is_asleep:
+            before = len(self.log())
+            self.send(signal.SIGUSR1)
+            deadline = time.monotonic() + 10
+            while "most recent call first" not in self.log()[before:] and time.monotonic() < deadline:
+                time.sleep(0.1)
+        return self.log()
 
     def start(self) -> None:
         environment = {**os.environ, "FLOWATLAS_PIPELINE_WINDOW_S": "0.2", "FLOWATLAS_PIPELINE_LAKE_FLUSH_S": "0.5"}

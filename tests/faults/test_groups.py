@@ -135,14 +135,14 @@ def reconcile(members: list[Member], shipper: Shipper, lake: Path) -> None:
         if not member.is_running:
             member.start()
 
-    until(lambda: all(member.served() for member in members), lambda: [member.log() for member in members])
+    until(lambda: all(member.served() for member in members), lambda: [member.stuck() for member in members])
 
     def have_all() -> bool:
         for member in members:
             member.look()
         return counted(members)["flowatlas_pipeline_rows_total"] >= shipper.rows
 
-    until(have_all, lambda: (counted(members), shipper.rows, [member.log() for member in members]))
+    until(have_all, lambda: (counted(members), shipper.rows, [member.stuck() for member in members]))
     until(
         lambda: have_all() and counted(members)["flowatlas_pipeline_duplicate_batches_total"] >= shipper.again,
         lambda: (counted(members), shipper.again),
@@ -154,7 +154,7 @@ def reconcile(members: list[Member], shipper: Shipper, lake: Path) -> None:
             member.look()
         return Counter(node for member in members for node in member.read_nodes) == Counter(NODES.keys())
 
-    until(is_told_once, lambda: [(member.read_nodes, member.log()) for member in members])
+    until(is_told_once, lambda: [(member.read_nodes, member.stuck()) for member in members])
     shipper.close()
     logs = [member.log() for member in members]
     for member in members:
@@ -181,7 +181,7 @@ def test_a_storm_of_members_counts_every_batch_once(members: list[Member], shipp
     shipper.start()
     members[0].start()
     members[1].start()
-    until(lambda: all(member.rows() for member in members[:2]), members[0].log)
+    until(lambda: all(member.rows() for member in members[:2]), members[0].stuck)
     for event in range(often(4, 30)):
         member = chance.choice(members) if event else members[2]
         if not member.is_running:
@@ -206,17 +206,17 @@ def test_a_zombie_that_wakes_after_others_went_on_is_refused(
     zombie, successor = members[:2]
     zombie.start()
     shipper.start()
-    until(lambda: zombie.rows() > 0, zombie.log)
+    until(lambda: zombie.rows() > 0, zombie.stuck)
     refused = "going on from the last snapshot"
     for _ in range(10):  # one that sleeps just behind a snapshot has nothing to be refused
         zombie.send(signal.SIGSTOP)
         if not successor.is_running:
             successor.start()
         had, slept = successor.rows(), time.monotonic()
-        until(lambda: time.monotonic() - slept > 2 * SESSION_SECONDS and successor.rows() > had, successor.log)  # noqa: B023
+        until(lambda: time.monotonic() - slept > 2 * SESSION_SECONDS and successor.rows() > had, successor.stuck)  # noqa: B023
         zombie.send(signal.SIGCONT)
         had = zombie.rows()
-        until(lambda: refused in zombie.log() or zombie.rows() > had, zombie.log)  # noqa: B023
+        until(lambda: refused in zombie.log() or zombie.rows() > had, zombie.stuck)  # noqa: B023
         if refused in zombie.log():
             break
     assert refused in zombie.log()
