@@ -57,7 +57,7 @@ CHECKOV := .cache/checkov/bin/checkov
 SBOM := .cache/sbom/bin/cyclonedx-py
 # Between them these have every test once. They are apart by what they wait for: a lab, the processor, a fault, a broker.
 # Each wants the tools that its tests' markers name, and no more, so that the others need not wait for what Go builds.
-PARTS := test-lab test-pipeline test-others test-faults test-kafka test-processes
+PARTS := test-lab test-pipeline test-faults test-kafka test-others test-processes
 .PHONY: $(PARTS)
 
 test: setup apiserver manifest-tools $(CHECKOV) $(SBOM) ## all tests; ARGS='-k name' picks some
