@@ -1,8 +1,10 @@
 """The agent's loop: once an interval, read every source, cut the rows into batches, name them, hand them to the sink.
 
 A batch's name is (node, epoch, table, seq): the epoch is the agent's start in ns, and each table counts its own batches
-from 0. A number is used once, also where the batch is lost, so a reader sees the gap. Nothing but a wrong setting
-stops the loop: what fails for a while is logged and tried again in the next cycle.
+from 0. A number is used once, also where the batch is lost, so a reader sees the gap. What fails for a while is logged,
+counted and tried again in the next cycle. So is what nobody foresaw, where it befalls a source beside that of flows;
+with flows it ends the process, since the journal makes the next one go on exactly where this one was, and nothing else
+does.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from .errors import TransientError
 from .journal import Journal
 from .metrics import Metrics, MetricsServer
 from .progress import PATIENCE_S
-from .schema import MAX_MESSAGE_BYTES, MAX_ROWS, TABLES, Batch, Table, encode, filled, ordered
+from .schema import FLOWS, MAX_MESSAGE_BYTES, MAX_ROWS, TABLES, Batch, Table, encode, filled, ordered
 from .sinks import Settled, Sink
 from .sources import Columns, Source
 from .sources.auto import AutoSource
@@ -54,6 +56,8 @@ class Agent:
         self._journal = journal
         self._epoch = 0
         self._sequence: Counter[str] = Counter()
+        self._failures: dict[str, str] = {}
+        """By table what its source failed with last, so that the same is told in full once."""
 
     def run(self, stop: threading.Event) -> None:
         """Read and ship until `stop` is set, then once more; returns when everything is flushed or counted as lost."""
@@ -104,6 +108,12 @@ class Agent:
                 columns = read(source, time.time_ns())
             except TransientError as error:
                 _log.warning("%s", error)
+                self._metrics.add("failed_reads_total", 1, table=source.table)
+                continue
+            except Exception as error:
+                if source.table == FLOWS.name:
+                    raise
+                self._not_foreseen(source, error)
                 continue
             table = TABLES[source.table]
             batches = list(self._batches(table, filled(table, columns)))
@@ -119,6 +129,14 @@ class Agent:
             for batch in batches:
                 self._sink.send(batch)
             self._journal.shipped()
+
+    def _not_foreseen(self, source: Source, error: Exception) -> None:
+        """Tell of a failure that one of our own mistakes, or a kernel that nobody has seen, must be behind."""
+        self._metrics.add("failed_reads_total", 1, table=source.table)
+        told = f"{type(error).__name__}: {error}"
+        is_new = self._failures.get(source.table) != told
+        self._failures[source.table] = told
+        _log.error("%s: not read, tried again in the next cycle: %s", source.table, told, exc_info=is_new)
 
     def _batches(self, table: Table, columns: Columns) -> Iterator[Batch]:
         rows = len(columns[next(iter(table.columns))])

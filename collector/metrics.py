@@ -56,6 +56,12 @@ FAMILIES: Final = (
         "Flow bytes of the rows that did not reach the bus, by reason.",
     ),
     Family(
+        "failed_reads_total",
+        "counter",
+        ("table",),
+        "Times that the source of a table could not be read; it is asked again in the next cycle.",
+    ),
+    Family(
         "netlink_overruns_total",
         "counter",
         (),

@@ -158,9 +158,14 @@ def missed() -> Section:
             ),
             timeseries(
                 "Kernel messages lost or not understood",
-                "Times a second that conntrack's events overran, and messages that could not be decoded.",
+                "Times a second that conntrack's events overran, messages that could not be decoded, and reads of a "
+                "source that failed.",
                 "ops",
                 Query(events("netlink_overruns"), "overruns"),
+                Query(
+                    zero_while(COLLECTOR, rate("flowatlas_collector_failed_reads_total", by=("table",)), "table"),
+                    "not read: {{table}}",
+                ),
                 Query(reasons("malformed_messages"), "malformed: {{reason}}"),
             ),
             timeseries(

@@ -37,6 +37,14 @@ METRICS: Final = (
         exposer="collector",
     ),
     Metric(
+        "flowatlas_collector_failed_reads_total",
+        "counter",
+        "",
+        ("table",),
+        "Times that the source of a table could not be read; it is asked again in the next cycle.",
+        exposer="collector",
+    ),
+    Metric(
         "flowatlas_collector_netlink_overruns_total",
         "counter",
         "",

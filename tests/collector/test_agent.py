@@ -18,7 +18,7 @@ from collector.agent import Agent
 from collector.config import CollectorConfig
 from collector.errors import TransientError
 from collector.metrics import Metrics
-from collector.schema import FLOWS, MAX_MESSAGE_BYTES, MAX_ROWS, Batch, frame_of, unpack_records
+from collector.schema import COUNTERS, FLOWS, MAX_MESSAGE_BYTES, MAX_ROWS, UTF8, Batch, frame_of, unpack_records
 from collector.sources import Columns
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -86,10 +86,17 @@ class Memory:
         self.stopped = True
 
 
-def play(answers: list[Columns | Exception], last: Columns, sink: Memory) -> Script:
+def play(
+    answers: list[Columns | Exception],
+    last: Columns,
+    sink: Memory,
+    table: str = "flows",
+    metrics: Metrics | None = None,
+) -> Script:
     stop = threading.Event()
     source = Script(stop, answers, last)
-    Agent(CollectorConfig("n1", "file:///unused", interval_s=0.05), Metrics(), [source], sink).run(stop)
+    source.table = table
+    Agent(CollectorConfig("n1", "file:///unused", interval_s=0.05), metrics or Metrics(), [source], sink).run(stop)
     return source
 
 
@@ -126,6 +133,23 @@ def test_a_read_that_fails_for_a_while_does_not_stop_the_loop() -> None:
     source = play([TransientError("no answer"), flows(1)], flows(0), sink)
     assert source.calls.count("read") == 2
     assert [batch.rows for batch in sink.batches] == [1]
+
+
+def test_what_nobody_foresaw_costs_a_source_beside_flows_one_read(caplog: pytest.LogCaptureFixture) -> None:
+    sink, metrics = Memory(), Metrics()
+    kinds = COUNTERS.columns_of(1)
+    whole: Columns = {name: [""] if kind == UTF8 else np.zeros(1, kind) for name, kind in kinds.items()}
+    answers: list[Columns | Exception] = [ZeroDivisionError("odd"), ZeroDivisionError("odd"), whole]
+    play(answers, {name: column[:0] for name, column in whole.items()}, sink, "counters", metrics)
+    assert [batch.rows for batch in sink.batches] == [1]
+    assert metrics.value("failed_reads_total", table="counters") == 2
+    told = [record for record in caplog.records if "odd" in record.getMessage()]
+    assert [bool(record.exc_info) for record in told] == [True, False]
+
+
+def test_what_nobody_foresaw_in_the_source_of_flows_ends_the_process_whose_journal_is_exact() -> None:
+    with pytest.raises(ZeroDivisionError):
+        play([ZeroDivisionError("odd"), flows(1)], flows(0), Memory())
 
 
 def test_a_bus_that_does_not_answer_is_tried_again() -> None:
