@@ -117,6 +117,8 @@ class Engine:
     def run(self, stop: threading.Event) -> int:
         """Work until `stop` is set, then apply what the bus holds. 0, or 1 where that could not be finished in time."""
         try:
+            if not self._retry(self._settling.open, stop):
+                return 0
             if self._lake is not None and not self._retry(self._lake.start, stop):
                 return 0
             if not self._retry(self._take_up, stop) or not self._retry(lambda: self._await_state(stop), stop):

@@ -96,6 +96,11 @@ class Settling:
         waited_s = time.monotonic() - self._settled_at
         return self._stages.held_rows > 0 and self.has_unsettled and waited_s >= self._config.lake_flush_s
 
+    def open(self) -> None:
+        """Wait for who takes snapshots there before us; only then may the history be taken from them."""
+        if self._snapshots is not None:
+            self._snapshots.open()
+
     def take_up(self) -> bool:
         """Go on from the last snapshot; whether there is one."""
         if self._snapshots is None:

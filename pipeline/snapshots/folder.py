@@ -80,6 +80,11 @@ class SnapshotFolder:
         self.bytes = 0
         """The size of the last one that was prepared."""
 
+    @property
+    def is_open(self) -> bool:
+        """Whether we have become the folder's writer."""
+        return self._lock is not None
+
     def open(self) -> None:
         """Become the folder's writer, or become it anew. Raises TransientError while another process is it, ConfigError
         where the folder cannot be used."""

@@ -39,6 +39,12 @@ class Snapshots:
         self._meters = meters
         self._last: dict[str, Any] = {}
 
+    def open(self) -> None:
+        """Be who writes to the folder. Raises TransientError while another process is, ConfigError where it cannot be
+        used."""
+        if not self._folder.is_open:
+            self._folder.open()
+
     def take_up(self, in_history: int | None = None, agreed: Callable[[], int | None] = lambda: None) -> bool:
         """Open the folder and go on from its last snapshot; whether there is one. `agreed` is asked for the last one
         that others go on from, where the folder does not tell.
@@ -46,7 +52,7 @@ class Snapshots:
         Raises TransientError while another process has the folder, ConfigError where it cannot be used.
         """
         began = time.monotonic()
-        self._folder.open()
+        self.open()
         if self._folder.has_prepared() and (last := agreed()) is not None:
             in_history = max(last, in_history or 0)
         content = self._folder.load(in_history)

@@ -146,9 +146,11 @@ def is_away(fake: FakeApi, strike: Callable[[Any], bool]) -> Callable[[Day, Run]
     """The server answers nothing, until rows were counted that the state did not tell of in time."""
 
     def struck(day: Day, run: Run) -> Iterator[None]:
+        asked = run.counts.of("errors_total", "")
         fake.fault(strike, times=ENDLESS)
         fake.cut()
         yield from day.awaited(lambda: run.counts.gauges.get(("current", "Pod")) == 0.0)
+        yield from day.awaited(lambda: run.counts.of("errors_total", "") > asked)
         day.replace()
         before = day.disk.told(LATE)
         day.late += (rows := day.disk.send(0.0))

@@ -13,8 +13,8 @@ import pytest
 from tests.faults.bomb import SERIES, SHAPES
 from tests.faults.counts import IS_ALL, often, tell
 
-ROUNDS = {"everywhere": often(3, 10), "many": 3, "churning": often(4, 60)}
-ROWS = {"everywhere": often(20_000, 200_000), "many": often(4_000, 100_000), "churning": often(4_000, 20_000)}
+ROUNDS = {"everywhere": often(2, 10), "many": 3, "churning": often(3, 60)}
+ROWS = {"everywhere": often(10_000, 200_000), "many": often(3_000, 100_000), "churning": often(3_000, 20_000)}
 
 
 @pytest.mark.parametrize("shape", SHAPES)

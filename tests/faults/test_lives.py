@@ -101,3 +101,27 @@ def test_who_wakes_after_its_successor_began_commits_nothing_any_more(
             break
     print(f"{woken} zombies, {refused} refused; the last:\n{account}")
     assert woken * STEP > 60
+
+
+class _GaveUpError(Exception):
+    """The second has waited long enough."""
+
+
+def test_who_comes_while_another_is_there_waits_and_shuts_nobody_out(tmp_path: Path) -> None:
+    disk = Disk(tmp_path, Ledger(16), left=30)
+    came: list[int] = []
+
+    def wait_in_vain() -> None:
+        came[-1] += 1
+        if came[-1] > 2:
+            raise _GaveUpError
+
+    def turn() -> None:
+        if disk.left == 15 and not came:
+            came.append(0)
+            with pytest.raises(_GaveUpError):
+                live(Disk(tmp_path, Ledger(1), left=0), on_turn=wait_in_vain)
+
+    assert live(disk, on_turn=turn) == 0
+    assert came == [3]
+    assert disk.account().unexplained == {}
