@@ -40,7 +40,7 @@ from tests.kafka_broker import KafkaBroker
 
 PARTITIONS = 12
 POLL_SECONDS = 0.1
-GIVE_UP_SECONDS = 300.0
+GIVE_UP_SECONDS = 600.0
 ROWS = re.compile(rb'^flowatlas_pipeline_rows_total\{[^}]*table="flows"[^}]*\} (\S+)$', re.MULTILINE)
 SERVING = re.compile(r"serving /metrics of \d+ workers on (\S+)|serving /metrics on (\S+)")
 
