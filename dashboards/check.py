@@ -76,17 +76,18 @@ def _read(folder: Path) -> tuple[dict[str, Any], list[Finding]]:
 
 
 def _ask(documents: Mapping[str, Any], url: str) -> list[Finding]:
+    now_s = time.time()  # one instant for all: what has happened just before is not over by the last dashboard
     try:
         server = Prometheus(url)
         interval_s = server.scrape_interval_s()
-        untold = (*_untold(server, time.time()), *_absent(server))
+        untold = (*_untold(server, now_s), *_absent(server))
     except PrometheusError as error:
         return [Finding("Prometheus", "", str(error))]
     return [
         Finding(name, place, problem)
         for name, document in documents.items()
         for place, problem in _empty(
-            document, asking(document, server, interval_s, time.time(), shown_s=_SHOWN_S, points=_POINTS), untold
+            document, asking(document, server, interval_s, now_s, shown_s=_SHOWN_S, points=_POINTS), untold
         )
     ]
 

@@ -14,6 +14,7 @@ from collector.schema import SCOPES, SOCKET_COLUMNS, TABLES, encode
 from collector.sources.counters import SOCKETS_S, CounterSource
 from tests.collector.network import (
     Network,
+    await_closed,
     connected,
     echo_all,
     interface_counts,
@@ -93,6 +94,7 @@ def test_sockets_of_a_pod_are_those_that_it_has(network: Network, proc: Path) ->
         first = sockets(now_ns)
         assert first == sockets(now_ns + 1), "it takes its time"
         during = sockets(now_ns + later_ns)
+    await_closed(network)
     assert len({address for address, _ in first}) < len({address for address, _ in during})
     sockets(now_ns + 2 * later_ns)
     after = sockets(now_ns + 3 * later_ns)
