@@ -32,7 +32,7 @@ from pipeline.snapshots import layout
 from pipeline.snapshots.layout import Content, Encoder
 from tests.faults.counts import often, tell
 from tests.faults.ledger import Ledger, reconcile
-from tests.integration.test_pipeline_killed import START_SECONDS, Watched
+from tests.integration.test_pipeline_killed import Watched
 from tests.pipeline.batches_for_tests import batch, message
 from tests.pipeline.bus.buses import KafkaBus, read
 from tests.pipeline.lake.histories import flows, lake_of
@@ -49,6 +49,8 @@ ANSWER_BYTES: Final = PARTITION_FETCH_BYTES + MAX_MESSAGE_BYTES
 """The most of an answer for one partition, with all that is said beside it."""
 IDLE_SECONDS: Final = 2.0
 """How long a reader is left alone: several times as long as all of the backlog takes."""
+COUNT_SECONDS: Final = 300.0
+"""How long it may take to count what is waited for: on a machine that does much else, what waits on the bus is long."""
 PATIENCE_SECONDS: Final = 30.0
 """How long one may go on that is refused memory and does not end by itself."""
 
@@ -127,7 +129,7 @@ def rows_of(watched: Watched) -> float:
 def await_rows(watched: Watched, least: float) -> float:
     """Look until so many rows are counted; the most bytes of its own that it held meanwhile."""
     most = 0
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + COUNT_SECONDS
     while rows_of(watched) < least:
         assert watched.pid is not None, watched.log()
         assert time.monotonic() < deadline, watched.log()
