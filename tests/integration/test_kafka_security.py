@@ -21,6 +21,7 @@ from collector.errors import TransientError as CollectorTransientError
 from collector.kafka_config import KafkaConfig
 from collector.metrics import Metrics
 from collector.schema import FLOWS
+from collector.sinks import kafka as kafka_sink
 from collector.sinks.kafka import KafkaSink
 from collector.sinks.kafka_client import client_options
 from collector.sinks.spool import SpoolSink
@@ -141,7 +142,10 @@ def read_until_refused(reader: Reader) -> list[Message]:
 
 
 @pytest.mark.parametrize("way", ["mtls", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"])
-def test_every_way_in_ships_and_a_session_that_ends_is_renewed(secured: Secured, node: str, way: str) -> None:
+def test_every_way_in_ships_and_a_session_that_ends_is_renewed(
+    secured: Secured, node: str, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_sink, "BLOCK_S", 60.0)  # how long a busy broker may take to tell of its topics
     config = secured.scram("collector")
     if way == "mtls":
         config = KafkaConfig("SSL", ca_file=secured.authority.ca, cert_file=secured.authority.issue("collector"))
