@@ -188,14 +188,12 @@ def main() -> None:
 
     def apply(columns: dict[str, Any]) -> None:
         nonlocal sent, seq
-        opened = []
         for at in range(0, len(columns["flow_id"]), MAX_ROWS):
             part = {name: column[at : at + MAX_ROWS] for name, column in columns.items()}
             size = int(part["bytes"].sum() + part["reply_bytes"].sum())
             batch = Batch(FLOWS.name, NODE, 1, seq, len(part["flow_id"]), size, encode(FLOWS, part))
-            opened.append(open_batch(message(batch)))
+            stages.apply([merged([open_batch(message(batch))])])
             sent, seq = sent + size, seq + 1
-        stages.apply([merged([one]) for one in opened])
 
     def note(at: int) -> None:
         for name, value in measured(publication.text(), at).items():
