@@ -17,7 +17,7 @@ from tests.faults.counts import IS_ALL, often, tell
 ROUNDS = {"everywhere": often(2, 10), "many": 3, "churning": often(3, 60)}
 ROWS = {"everywhere": often(10_000, 200_000), "many": often(3_000, 100_000), "churning": often(3_000, 20_000)}
 SCANS_BYTES = 2 * 32 * MOST_ROWS
-"""What destinations of the last ten minutes that were tried in vain take: so many at most, and once more to sort them."""
+"""What destinations of ten minutes that were tried in vain take: so many at most, and once more to sort them."""
 
 
 @pytest.mark.parametrize("shape", SHAPES)
