@@ -201,6 +201,7 @@ def _watcher() -> Section:
                             ("Lists", "relists"),
                             ("Errors", "errors"),
                             ("Malformed", "malformed_objects"),
+                            ("Stale", "stale_events"),
                         )
                     ),
                 ],
