@@ -1,6 +1,6 @@
 # The two commands that matter are `make demo` and `make test`; both set up whatever they need first.
 .DEFAULT_GOAL := help
-.PHONY: help setup apiserver manifest-tools manifests deploy-check sbom demo test ci lint format bench fuzz faults soak docs site licences audit lock clean
+.PHONY: help setup apiserver manifest-tools manifests deploy-check sbom demo test lint format bench fuzz faults soak docs site licences audit lock clean
 SHELL := /bin/sh
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):/usr/sbin:/sbin:$(PATH)
@@ -17,7 +17,7 @@ setup: .venv/.ready ## install everything that the other targets need
 	@$(BIN)/python deploy/setup/build_ebpf.py
 
 demo: setup ## the whole path on real traffic: lab, collectors, pipeline, Prometheus, and a check against the truth
-	@$(BIN)/flowatlas demo $(ARGS)
+	@$(BIN)/flowatlas demo $(or $(ARGS),$(DEMO_ARGS))
 
 apiserver: .cache/kube-apiserver ## build the API server that the watcher is tested against (needs Go)
 
@@ -60,14 +60,12 @@ SBOM := .cache/sbom/bin/cyclonedx-py
 PARTS := test-lab test-pipeline test-faults test-kafka test-others test-processes
 .PHONY: $(PARTS)
 
-test: setup apiserver manifest-tools $(CHECKOV) $(SBOM) ## all tests; ARGS='-k name' picks some
 ifeq ($(CI)$(ARGS),true)
-	@$(MAKE) --no-print-directory --jobs=4 --keep-going --output-sync=target $(PARTS)
+test: $(PARTS)  # as many at a time as --jobs says, the longest first
 else
+test: setup apiserver manifest-tools $(CHECKOV) $(SBOM) ## all tests; ARGS='-k name' picks some
 	$(BIN)/pytest $(ARGS)
 endif
-
-ci: $(PARTS) lint demo ## all that .ci/run wants: as many at a time as --jobs says, the longest first
 
 test-pipeline: setup
 	$(BIN)/pytest tests/pipeline
