@@ -66,24 +66,25 @@ class Heads:
             known = self._known.with_columns(before, pl.lit(0, pl.UInt8).alias("closed"))
             told = pl.concat([known.select(told.columns), told], rechunk=True)
         filled = _filled(flows, told)
-        self._remember(told.filter(pl.col("closed") == 0), flows)
+        self._remember(told, flows)
         return filled
 
     def _remember(self, told: pl.DataFrame, flows: pl.DataFrame) -> None:
-        known = told.select(*_CONNECTION, *NAMES)
+        """Keep the heads of connections that none of the flows closes; names are gathered once, when that is known."""
+        ids = told.select(*_CONNECTION)
+        is_open = (told["closed"] == 0).to_numpy().copy()
         closed = flows.lazy().select(*_CONNECTION, "closed").filter(pl.col("closed") == 1).collect()
-        suspects = known.with_row_index("row").filter(_may_be_among(known["flow_id"], closed["flow_id"]))
+        suspects = ids.with_row_index("row").filter(is_open & _may_be_among(ids["flow_id"], closed["flow_id"]))
         closed = closed.filter(_may_be_among(closed["flow_id"], suspects["flow_id"]))
-        over = suspects.join(closed, on=_CONNECTION, how="semi")
-        if over.height:
-            is_open = np.ones(known.height, np.bool_)
-            is_open[over["row"].to_numpy()] = False
-            known = known.filter(pl.Series(is_open))
-        if known.height > self._max_connections:
-            if known["flow_id"].n_unique() < known.height:
-                known = known.unique(_CONNECTION, keep="last", maintain_order=True)
-            known = known.tail(self._max_connections)
-        self._known = known
+        is_open[suspects.join(closed, on=_CONNECTION, how="semi")["row"].to_numpy()] = False
+        rows = np.flatnonzero(is_open)
+        if len(rows) > self._max_connections:
+            kept = ids[rows]
+            if kept["flow_id"].n_unique() < len(rows):
+                newest = kept.with_row_index("row").unique(_CONNECTION, keep="last", maintain_order=True)
+                rows = rows[newest["row"].to_numpy()]
+            rows = rows[-self._max_connections :]
+        self._known = told.select(*_CONNECTION, *NAMES)[rows]
 
 
 def _filled(flows: pl.DataFrame, told: pl.DataFrame) -> pl.DataFrame:
@@ -97,19 +98,15 @@ def _filled(flows: pl.DataFrame, told: pl.DataFrame) -> pl.DataFrame:
         .filter(pl.col("told_row") < pl.col("row").cast(pl.Int64))
         .sort("told_row")
         .unique("row", keep="last", maintain_order=True)
-        .select("row", *(pl.col(name).alias(f"{name}_told") for name in NAMES))
+        .select("row", *NAMES)
         .collect()
     )
     if answers.is_empty():
         return flows
-    return (
-        flows.lazy()
-        .with_row_index("row")
-        .join(answers.lazy(), on="row", how="left", maintain_order="left")
-        .with_columns(pl.coalesce(f"{name}_told", name).alias(name) for name in NAMES)
-        .select(flows.columns)
-        .collect()
-    )
+    numbers = np.full(flows.height, -1, np.int32)
+    numbers[answers["row"].to_numpy()] = np.arange(answers.height)
+    told_by = numbers_of(numbers)
+    return flows.with_columns(pl.coalesce(answers[name].gather(told_by), name).alias(name) for name in NAMES)
 
 
 def _may_be_among(flow_ids: pl.Series, others: pl.Series) -> NDArray[np.bool_]:
