@@ -25,6 +25,7 @@ from collector.schema import MAX_MESSAGE_BYTES
 
 from ..errors import ConfigError, PermanentError, TransientError
 from . import Message, Places
+from .kafka_joining import join_patiently
 from .kafka_quarantine import KafkaQuarantine
 from .kafka_records import HEAD_BYTES, FlawedValue, install
 from .share import Share
@@ -93,6 +94,8 @@ class KafkaReader:
         try:
             self._consumer = self._connected()
             if self._share is None:
+                if self._group is not None:
+                    join_patiently(self._consumer, SESSION_SECONDS)
                 listener = _GivenPartitions(self._go_on, self._let_go, self._lose)
                 self._consumer.subscribe(self._topics, listener=listener)
         except (*_REFUSED, kafka_errors.KafkaConfigurationError) as error:

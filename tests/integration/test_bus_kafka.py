@@ -187,3 +187,16 @@ def test_a_fixed_share_of_topics_that_are_divided_differently_is_refused(bus: Ka
     with pytest.raises(PermanentError, match="different numbers of partitions"):
         read(reader, 1, polls=20)
     reader.stop()
+
+
+def test_a_member_whose_polls_end_before_the_group_has_agreed_joins_it_once(bus: KafkaBus) -> None:
+    """At first it knows no topics, so it parts none and has to part them anew: twice, over several polls each."""
+    put(bus, batch(node="node1"))
+    reader = bus.reader("hasty")
+    reader.start()
+    deadline = time.monotonic() + 60
+    while not reader.poll(0.002):
+        assert time.monotonic() < deadline, "the group gave it nothing"
+        time.sleep(0.02)
+    assert reader._consumer.group_metadata().generation_id <= 3  # type: ignore[attr-defined]
+    reader.stop()
