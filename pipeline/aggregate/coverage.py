@@ -10,7 +10,7 @@ shortest segments of TCP. Larger packets that were missed leave no room for that
 
 Both sides are sums since the same moment: counters come with the time when they were read, flows with the time until
 when they count. The invariant: all flows between the first and the last reading of a window are in its sum, and none
-else, whatever the order in which both come, as long as a pod's first reading is not far behind its node's flows.
+else, whatever the order in which both come, as long as a pod's first reading does not come long after its flows.
 """
 
 from __future__ import annotations
@@ -39,14 +39,15 @@ _FLOWS: Final = pl.Schema(
     {**dict.fromkeys(_POD, pl.String()), "time": pl.Int64(), "bytes": pl.Int64(), "packets": pl.Int64()}
 )
 _READINGS: Final = pl.Schema({**_FLOWS, "netns": pl.UInt64()})
+_FLOORS: Final = pl.Schema({"node": pl.String(), "floor": pl.Int64()})
 _SUMS: Final = ("bytes", "packets")
 
 
 class Coverage:
     """Flows and counters of the last `window_s`; readings are kept about one a `step_s`.
 
-    Flows of a pod of which no reading has come are kept for `wait_s`, and a first reading that is further behind the
-    flows of its node is passed over: else every second of every pod would be kept where there are no counters."""
+    Flows of a pod of which no reading has come are kept for `wait_s`, and a first reading from before those that are
+    kept is passed over: else every second of every pod would be kept where there are no counters."""
 
     def __init__(
         self, window_s: float = 600.0, step_s: float = 60.0, shortest_s: float = 10.0, wait_s: float = 15.0
@@ -58,6 +59,8 @@ class Coverage:
         self._flows = pl.DataFrame(schema=_FLOWS)
         self._readings = pl.DataFrame(schema=_READINGS)
         self._homes = _Homes(pl.DataFrame(schema=dict.fromkeys((*_POD[:2], "name", "kind"), pl.String)))
+        self._floors = pl.DataFrame(schema=_FLOORS)
+        """Until when flows of pods without a reading are forgotten, by node, for clocks differ."""
         self._is_tidy = True
 
     def add_flows(self, flows: pl.DataFrame, snapshot: Snapshot) -> None:
@@ -75,14 +78,11 @@ class Coverage:
             pl.sum_horizontal(f"receive_{what}", f"transmit_{what}").cast(pl.Int64).sum().alias(what) for what in _SUMS
         ]
         read = counters.group_by(*_POD, "time", "netns").agg(*both_ways).select(_READINGS.names())
-        kept = pl.concat([self._flows.select("node", "time"), self._readings.select("node", "time")])
-        newest = kept.group_by("node").agg(newest=pl.col("time").max())  # of each node, for clocks differ
         known = self._readings.select(_POD, is_known=True).unique()
-        is_in_time = pl.col("newest").is_null() | (pl.col("time") > pl.col("newest") - self._wait_ns)
         read = (
             read.join(known, on=_POD, how="left")
-            .join(newest, on="node", how="left")
-            .filter(pl.col("is_known") | is_in_time)
+            .join(self._floors, on="node", how="left")
+            .filter(pl.col("is_known") | pl.col("floor").is_null() | (pl.col("time") >= pl.col("floor")))
             .select(_READINGS.names())
         )
         self._readings = pl.concat([self._readings, read])
@@ -103,6 +103,7 @@ class Coverage:
         if not fits(frames, flows=_FLOWS, readings=_READINGS):
             return rows_of(frames)
         self._flows, self._readings = frames["flows"], frames["readings"]
+        self._raise_floors()
         self._is_tidy = False
         return 0
 
@@ -126,11 +127,13 @@ class Coverage:
         self._readings = readings.filter(is_first_of_step | (pl.col("time") == newest.over(_POD))).unique(
             [*_POD, "time"], keep="any"
         )
+        self._raise_floors()
         since = self._readings.group_by(_POD).agg(since=pl.col("time").min())
         counted = (
             self._flows.filter(pl.col("time") > newest - self._window_ns)
             .join(since, on=_POD, how="left")
-            .filter(pl.col("time") > pl.coalesce("since", newest.over("node") - self._wait_ns))
+            .join(self._floors, on="node", how="left")
+            .filter(pl.col("time") > pl.coalesce("since", "floor"))
             .sort("time")
             .join_asof(
                 self._readings.select(*_POD, "time", read="time").sort("time"),
@@ -143,6 +146,11 @@ class Coverage:
         )
         self._flows = counted.group_by(*_POD, "time").agg(pl.col(_SUMS).sum()).select(_FLOWS.names())
         self._is_tidy = True
+
+    def _raise_floors(self) -> None:
+        newest = self._flows.group_by("node").agg(floor=pl.col("time").max() - self._wait_ns)
+        floors = pl.concat([self._floors, newest]).group_by("node").agg(pl.col("floor").max())
+        self._floors = floors.filter(pl.col("floor") > pl.col("floor").max() - self._window_ns)
 
     def _compared(self) -> pl.DataFrame:
         """`flow_bytes` and `expected_bytes` of each pod whose interface was read for long enough and carried any."""

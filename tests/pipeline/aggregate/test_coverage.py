@@ -177,6 +177,15 @@ def test_a_first_reading_far_behind_the_flows_is_passed_over() -> None:
     assert shares(coverage) == {"a": 1.0}
 
 
+def test_readings_that_come_with_flows_of_a_minute_are_all_taken() -> None:
+    """As where what was recorded is counted anew, or a pipeline catches up: nothing was forgotten yet."""
+    coverage = Coverage(wait_s=15)
+    coverage.add_flows(flows(*(flow("node-1", "a", "outside", second) for second in range(5, 60, 10))), STATE)
+    coverage.add_counters(readings(*(reading("a", 10 * n, 1528 * n, 2 * n) for n in range(7))))
+    assert coverage.state()["readings"]["time"].min() == 0
+    assert shares(coverage) == {"a": 1.0}
+
+
 def test_a_node_whose_clock_is_behind_has_its_share() -> None:
     coverage = Coverage(wait_s=15)
     coverage.add_flows(flows(flow("node-1", "a", "outside", 100)), STATE)
