@@ -184,7 +184,7 @@ def nodes() -> Iterator[Network]:
         made.run("node", "ip", "link", "add", "eth0", "type", "veth", "peer", "eth0", "netns", str(made.pids["far"]))
         for node, pod, own, other in (("node", "client", 1, 2), ("far", "server", 2, 1)):
             on_node = f"""
-                link add cni0 type bridge
+                link add cni0 type bridge mcast_snooping 0
                 link add v1 master cni0 type veth peer eth0 netns {made.pids[pod]}
                 link add flannel.1 address 02:00:00:00:00:0{own} type vxlan id 1 dstport 8472 remote 192.0.2.{other}
                 address add 192.0.2.{own}/24 dev eth0
