@@ -1,6 +1,6 @@
 # The two commands that matter are `make demo` and `make test`; both set up whatever they need first.
 .DEFAULT_GOAL := help
-.PHONY: help setup apiserver manifest-tools manifests deploy-check sbom demo test lint format bench fuzz faults soak docs site licences audit lock clean
+.PHONY: help setup apiserver manifest-tools manifests deploy-check sbom demo tools test lint format bench fuzz faults soak docs site licences audit lock clean
 SHELL := /bin/sh
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):/usr/sbin:/sbin:$(PATH)
@@ -60,10 +60,12 @@ SBOM := .cache/sbom/bin/cyclonedx-py
 PARTS := test-lab test-pipeline test-faults test-kafka test-others test-processes
 .PHONY: $(PARTS)
 
+tools: setup apiserver manifest-tools $(CHECKOV) $(SBOM) ## install and build everything that any test runs
+
 ifeq ($(CI)$(ARGS),true)
 test: $(PARTS)  # as many at a time as --jobs says, the longest first
 else
-test: setup apiserver manifest-tools $(CHECKOV) $(SBOM) ## all tests; ARGS='-k name' picks some
+test: tools ## all tests; ARGS='-k name' picks some
 	$(BIN)/pytest $(ARGS)
 endif
 
