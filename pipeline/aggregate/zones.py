@@ -61,7 +61,8 @@ class ZoneMetrics:
         if self._charges is not None:
             grouped = (
                 sums.lazy()
-                .group_by(*zones.pair(), *_payers(namespace_ids(self._snapshot)))
+                .with_columns(**pairs)
+                .group_by(*pairs, *_payers(namespace_ids(self._snapshot)))
                 .agg(pl.col(_BYTES).sum().cast(pl.UInt64))
                 .collect()
             )

@@ -56,21 +56,11 @@ class Zones:
     def _node_ids(self) -> Ids:
         return arrays.ids(self.node)
 
-    def pair(self) -> list[pl.Expr]:
-        """`src_place`, `dst_place` and `is_same_node` of rows with `src_id` and `dst_id`: all that distance depends on.
+    def pairs(self, src_ids: Ids, dst_ids: Ids) -> dict[str, pl.Series]:
+        """`src_place`, `dst_place` and `is_same_node` of the ids of two ends by row: all that distance depends on.
 
         Cheap to group by; `locality` is computed on what is left.
         """
-        place, node = pl.lit(self.place), pl.lit(self.node)
-        is_same_node = node.gather(pl.col("src_id")) == node.gather(pl.col("dst_id"))
-        return [
-            place.gather(pl.col("src_id")).alias("src_place"),
-            place.gather(pl.col("dst_id")).alias("dst_place"),
-            is_same_node.fill_null(value=False).alias("is_same_node"),
-        ]
-
-    def pairs(self, src_ids: Ids, dst_ids: Ids) -> dict[str, pl.Series]:
-        """The same as columns, of ids by row."""
         place, node = self.place.to_numpy(), self._node_ids
         source, destination = node.take(src_ids), node.take(dst_ids)
         return {
@@ -80,7 +70,7 @@ class Zones:
         }
 
     def locality(self) -> pl.Expr:
-        """One of LOCALITIES, of rows with the columns of `pair`."""
+        """One of LOCALITIES, of rows with the columns of `pairs`."""
 
         def ends(column: str) -> tuple[pl.Expr, pl.Expr]:
             values = pl.lit(self.places[column])
@@ -116,9 +106,8 @@ def zones_of(snapshot: Snapshot) -> Zones:
     return Zones(snapshot)
 
 
-def with_locality(flows: pl.LazyFrame, snapshot: Snapshot) -> pl.LazyFrame:
+def with_locality(flows: pl.DataFrame, snapshot: Snapshot) -> pl.DataFrame:
     """Flows with `src_id` and `dst_id` under `snapshot`, and `locality` (Enum LOCALITIES) added; order is kept."""
     zones = zones_of(snapshot)
-    return (
-        flows.with_columns(zones.pair()).with_columns(zones.locality()).drop("src_place", "dst_place", "is_same_node")
-    )
+    pairs = zones.pairs(flows["src_id"].to_numpy(), flows["dst_id"].to_numpy())
+    return flows.with_columns(**pairs).with_columns(zones.locality()).drop(*pairs)

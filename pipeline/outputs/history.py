@@ -100,7 +100,7 @@ def history_of(
     there where the flows have the columns. With `codes` text is told as these.
     """
     own = codes or Codes()
-    placed = flows.with_columns(zones_of(snapshot).pair())
+    placed = flows.with_columns(**zones_of(snapshot).pairs(flows["src_id"].to_numpy(), flows["dst_id"].to_numpy()))
     parts = [_plain(placed), addresses_told(placed, ("src", "dst", "backend", "nat_src"), own)]
     for ids, texts in _TEXTS.items():
         parts.append(told_of(placed, ids, partial(texts, snapshot), own))

@@ -73,7 +73,7 @@ def test_bytes_and_costs_equal_a_count_by_hand(history: list[tuple[Snapshot, lis
         frame = pl.DataFrame(rows, schema=SCHEMA)
         metrics.add_sums(frame)
         endpoints = snapshot.endpoints.rows(named=True)
-        far = with_locality(frame.lazy(), snapshot).collect()["locality"].to_list()
+        far = with_locality(frame, snapshot)["locality"].to_list()
         for row, locality in zip(rows, far, strict=True):
             if row["role"] != "canonical":
                 continue

@@ -21,7 +21,7 @@ def locality(snapshot: Snapshot, source: str, destination: str) -> str:
     row = pl.DataFrame(
         {"src_id": [known[source]], "dst_id": [known[destination]]}, schema={"src_id": pl.UInt32, "dst_id": pl.UInt32}
     )
-    told = with_locality(row.lazy(), snapshot).collect()
+    told = with_locality(row, snapshot)
     assert told.columns == ["src_id", "dst_id", "locality"]
     return str(told["locality"][0])
 

@@ -53,7 +53,7 @@ def judged() -> tuple[pl.DataFrame, Snapshot, AnswerBook]:
 def row_by_row(flows: pl.DataFrame, cluster: Snapshot, book: AnswerBook) -> pl.DataFrame:
     """The obvious way: text for every row."""
     ends = ("src", "dst", "backend", "nat_src")
-    named = with_verdicts(with_labels(with_locality(flows.lazy(), cluster), cluster), book).with_columns(
+    named = with_verdicts(with_labels(with_locality(flows, cluster).lazy(), cluster), book).with_columns(
         *(addresses.text(f"{end}_hi", f"{end}_lo").alias(f"{end}_ip") for end in ends),
         *(pl.from_epoch(name, time_unit="ns").dt.replace_time_zone("UTC") for name in ("time", "start")),
         pl.col("node", "role", "attribution", "reason", "locality").cast(pl.String),
