@@ -1,11 +1,13 @@
-"""What the integration tests share: runs of the demo."""
+"""What the integration tests share: runs of the demo, and a small network."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 
 import pytest
 
+from tests.collector.network import Network, routed_network
 from tests.integration.demo_runs import DemoRun, DemoRuns, Enforce, Source, run
 
 
@@ -18,3 +20,10 @@ def demo_runs(tmp_path_factory: pytest.TempPathFactory) -> DemoRuns:
         return run(tmp_path_factory.mktemp(f"demo-{enforce}-{source}"), enforce, source)
 
     return ran
+
+
+@pytest.fixture(scope="module")
+def network() -> Iterator[Network]:
+    """Client, node and server, as `routed_network` makes them, for the tests of a module."""
+    with routed_network() as network:
+        yield network

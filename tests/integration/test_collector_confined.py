@@ -28,7 +28,7 @@ from collector.schema import SCOPES, unpack_records
 from deploy.render import objects, template
 from pipeline.bus import Message
 from pipeline.decode import decode
-from tests.collector.network import Network, echo_all, routed_network, serving, transfer
+from tests.collector.network import Network, echo_all, serving, transfer
 from tests.collector.network import connected as connection
 
 pytestmark = [
@@ -41,12 +41,6 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 PORT: Final = 9465
 CAPABILITIES: Final = {"NET_ADMIN": 12, "NET_RAW": 13, "SYS_PTRACE": 19, "PERFMON": 38, "BPF": 39}
 """Their numbers in include/uapi/linux/capability.h."""
-
-
-@pytest.fixture(scope="module")
-def network() -> Iterator[Network]:
-    with routed_network() as network:
-        yield network
 
 
 @dataclass(frozen=True)

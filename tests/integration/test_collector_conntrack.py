@@ -17,18 +17,11 @@ from tests.collector.network import (
     connected,
     echo_all,
     records,
-    routed_network,
     serving,
     transfer,
 )
 
 pytestmark = pytest.mark.root
-
-
-@pytest.fixture(scope="module")
-def network() -> Iterator[Network]:
-    with routed_network() as network:
-        yield network
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,19 +18,12 @@ from tests.collector.network import (
     echo_all,
     interface_counts,
     quiet_counts,
-    routed_network,
     serving,
     text,
     transfer,
 )
 
 pytestmark = pytest.mark.root
-
-
-@pytest.fixture(scope="module")
-def network() -> Iterator[Network]:
-    with routed_network() as network:
-        yield network
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ from tests.collector.network import (
     connected,
     echo_all,
     records,
-    routed_network,
     serving,
     transfer,
 )
@@ -33,12 +32,6 @@ def settle(network: Network) -> None:
     """Wait until all connections have ended and the source has waited for what follows an end."""
     await_closed(network)
     time.sleep(SETTLED_S)
-
-
-@pytest.fixture(scope="module")
-def network() -> Iterator[Network]:
-    with routed_network() as network:
-        yield network
 
 
 @pytest.fixture

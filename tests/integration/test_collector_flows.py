@@ -19,18 +19,11 @@ from tests.collector.network import (
     echo_all,
     quiet_counts,
     records,
-    routed_network,
     serving,
     transfer,
 )
 
 pytestmark = pytest.mark.root
-
-
-@pytest.fixture(scope="module")
-def network() -> Iterator[Network]:
-    with routed_network() as network:
-        yield network
 
 
 @pytest.fixture(params=["conntrack", "ebpf"])
