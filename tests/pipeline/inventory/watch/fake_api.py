@@ -321,3 +321,8 @@ def wait_for(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not come to hold"
         time.sleep(0.01)
+
+
+def pod(fake: FakeApi, name: str, ip: str = "10.0.0.1", **more: Any) -> None:
+    """Put a running Pod."""
+    fake.put("Pod", name, status={"podIP": ip, "phase": "Running"}, **more)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,6 @@ from pipeline.inventory.watch.connection import Place, find
 from pipeline.inventory.watch.credentials import Plugin, PluginAuth
 from tests.pipeline.inventory.watch.fake_api import FakeApi, wait_for
 from tests.pipeline.inventory.watch.runs import watching
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeApi]:
-    with FakeApi() as made:
-        yield made
 
 
 def kubeconfig(folder: Path, server: str, user: dict[str, Any], **cluster: Any) -> Path:

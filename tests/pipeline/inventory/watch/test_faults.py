@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import httpx2
@@ -14,18 +13,8 @@ import pytest
 from pipeline.errors import ConfigError
 from pipeline.inventory.watch import api
 from tests.pipeline.inventory.watch import fake_api
-from tests.pipeline.inventory.watch.fake_api import FakeApi, says, silent, slow, status, truncated, until, wait_for
+from tests.pipeline.inventory.watch.fake_api import FakeApi, pod, says, silent, slow, status, truncated, until, wait_for
 from tests.pipeline.inventory.watch.runs import CONFIG, watching
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeApi]:
-    with FakeApi() as made:
-        yield made
-
-
-def pod(fake: FakeApi, name: str, ip: str = "10.0.0.1", **more: Any) -> None:
-    fake.put("Pod", name, status={"podIP": ip, "phase": "Running"}, **more)
 
 
 def test_all_there_is_then_every_change(fake: FakeApi) -> None:
@@ -313,65 +302,6 @@ def test_a_malformed_object_is_left_out_and_the_others_are_not(fake: FakeApi) ->
         assert [row["op"] for row in log.changes] == ["delete"], "as if it had been listed so"
         pod(fake, "good")
         run.until(lambda log: log.names("Pod") == {"good"})
-
-
-def test_a_kind_that_appears_is_picked_up_and_one_that_goes_is_forgotten(fake: FakeApi) -> None:
-    fake.put("HTTPRoute", "shop")
-    with watching(fake) as run:
-        assert run.settled().names("HTTPRoute") == set()
-        fake.served["HTTPRoute"] = fake_api.ALL["HTTPRoute"]
-        log = run.until(lambda log: log.names("HTTPRoute") == {"shop"})
-        assert len(log.epochs) == 1
-        run.settled()
-        del fake.served["HTTPRoute"]
-        fake.cut()
-        run.until(lambda log: log.names("HTTPRoute") == set())
-        run.settled()
-        fake.served["HTTPRoute"] = fake_api.ALL["HTTPRoute"]
-        run.until(lambda log: log.names("HTTPRoute") == {"shop"})
-
-
-def test_a_kind_in_a_better_version_is_the_same_objects(fake: FakeApi) -> None:
-    kind = fake_api.ALL["HTTPRoute"].kind
-    old = dataclasses.replace(fake_api.ALL["HTTPRoute"], version="v1beta1")
-    fake.objects[old] = {("default", "shop"): fake.put("HTTPRoute", "shop")}
-    fake.served["old"] = old
-    with watching(fake) as run:
-        log = run.settled()
-        assert log.state["HTTPRoute", "default", "shop"]["api_version"].endswith("/v1beta1")
-        fake.served["HTTPRoute"] = fake_api.ALL["HTTPRoute"]
-        log = run.until(lambda log: log.changes)
-        assert [(row["op"], row["api_version"]) for row in log.changes] == [("put", f"{kind.group}/v1")]
-        run.settled()
-
-
-def test_an_optional_kind_that_is_forbidden_or_broken_stops_nothing(fake: FakeApi) -> None:
-    for kind in ("HTTPRoute", "Gateway"):
-        fake.served[kind] = fake_api.ALL[kind]
-    fake.fault(status(403), "/gateways", times=10**6)
-    fake.fault(status(500), "/httproutes", times=10**6)
-    pod(fake, "pod-0")
-    with watching(fake) as run:
-        assert run.settled().names("Pod") == {"pod-0"}
-        fake.put("Gateway", "edge", spec={"gatewayClassName": "any"})
-        fake.faults.clear()
-        run.until(lambda log: log.names("Gateway") == {"edge"})
-
-
-def test_a_kind_that_is_needed_and_forbidden_is_waited_for(fake: FakeApi) -> None:
-    fake.fault(status(403), "/pods", times=10**6)
-    with watching(fake) as run:
-        wait_for(lambda: run.counts.of("errors_total", "Pod", "forbidden") > 2)
-        assert run.kept.batches == []
-        fake.faults.clear()
-        run.settled()
-
-
-def test_discovery_that_fails_is_tried_again(fake: FakeApi) -> None:
-    fake.fault(status(503), "/apis", times=3)
-    with watching(fake) as run:
-        run.settled()
-        assert run.counts.of("errors_total", "", "server") >= 1
 
 
 def test_what_the_bus_lost_is_made_good_by_a_new_epoch(fake: FakeApi) -> None:
