@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ..attribution.services import is_redirected
 from ..catalog import SERVICE
 from ..inventory.snapshot import Snapshot
 from ..inventory.spans import END
@@ -90,8 +91,7 @@ class Affinity:
         if not self.is_asked_for:
             return
         if dialled.height:
-            is_elsewhere = (pl.col("backend_hi") != pl.col("dst_hi")) | (pl.col("backend_lo") != pl.col("dst_lo"))
-            calls = dialled.filter(is_elsewhere, pl.col("start") > self._settled_ns)
+            calls = dialled.filter(is_redirected(), pl.col("start") > self._settled_ns)
             self._waiting.append(
                 calls.select(pl.col("node").cast(pl.String) if name == "node" else name for name in _CALLS)
             )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..attribution import arrays
 from ..attribution.lookups import lookups_of
+from ..attribution.services import redirected
 from ..catalog import SERVICE
 from ..inventory.snapshot import Snapshot
 
@@ -66,9 +67,8 @@ def direct_connections(flows: pl.DataFrame, is_connection: arrays.Mask, snapshot
 
 def _is_undirected(flows: pl.DataFrame, rows: Rows, snapshot: Snapshot) -> arrays.Mask:
     """Which of the rows go from pod to pod with nothing that led them there."""
-    halves = [[flows[f"{end}_{half}"].to_numpy().take(rows) for end in ("dst", "backend")] for half in ("lo", "hi")]
-    found: arrays.Mask = np.logical_and.reduce([dialled == answered for dialled, answered in halves])
-    is_pod = (snapshot.endpoints["kind"] == "Pod").to_numpy()
+    found = ~redirected(flows, rows)
+    is_pod = lookups_of(snapshot).is_pod.to_numpy()
     for end in ("src_id", "dst_id"):
         found &= is_pod.take(flows[end].to_numpy().take(rows))
     for name in ("service_set", *ROUTED):

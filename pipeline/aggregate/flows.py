@@ -124,8 +124,7 @@ class FlowMetrics:
 
     def _add_sums(self, sums: pl.DataFrame) -> None:
         measures = rollups.measures_of(sums, *rollups.CONVERSATION_MEASURES)
-        workloads = self._workloads.to_numpy()
-        ends = {end: pl.Series(workloads.take(sums[end].to_numpy())) for end in ("src_id", "dst_id")}
+        ends = rollups.ends_as(sums, self._workloads)
         ids = {name: sums[name] for name in ("service_id", "protocol")}
         self._conversations.count(ends | ids, measures, self._name)
         dialled = np.flatnonzero(arrays.is_there(sums["service_id"]))

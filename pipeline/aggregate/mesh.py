@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from ..attribution import arrays, with_labels
+from ..attribution.lookups import lookups_of
 from ..attribution.mesh_lookups import MeshLookups, mesh_lookups_of
 from ..catalog import BY_NAME, PAIR, SERVICE, SUBSET
 from ..inventory.snapshot import Snapshot
@@ -69,7 +70,7 @@ class MeshMetrics:
         self._snapshot = snapshot
         self._open.use(snapshot)
         self._workloads = rollups.workload_ids(snapshot)
-        self._is_pod = (snapshot.endpoints["kind"] == "Pod").to_numpy()
+        self._is_pod = lookups_of(snapshot).is_pod.to_numpy()
         self._take_shares(shares_now(mesh_lookups_of(snapshot)))
 
     def add(self, flows: pl.DataFrame) -> None:
@@ -105,9 +106,7 @@ class MeshMetrics:
         is_told = ~np.isin(found["backend_port"].to_numpy(), UNGUARDED_PORTS)
         is_told &= mesh.is_strict(found["dst_id"], found["backend_port"], found["start"]).to_numpy()
         told = arrays.taken(found, np.flatnonzero(is_told), *_PLAINTEXT_IDS, "opened")
-        workloads = self._workloads.to_numpy()
-        ends = {end: pl.Series(workloads.take(told[end].to_numpy())) for end in ("src_id", "dst_id")}
-        ids = ends | {"service_id": told["service_id"]}
+        ids = rollups.ends_as(told, self._workloads) | {"service_id": told["service_id"]}
         self._plaintext.count(ids, rollups.of_rows(told, "opened"), self._named)
 
     def kept(self) -> Mapping[str, Kept]:

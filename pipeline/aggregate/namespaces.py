@@ -47,8 +47,7 @@ class NamespaceMetrics:
     def add_sums(self, sums: pl.DataFrame) -> None:
         """Add `rollups.summed` of flows attributed under the snapshot in use."""
         snapshot = self._require_snapshot()
-        namespaces = _namespace_ids(snapshot).to_numpy()
-        ends = {end: pl.Series(namespaces.take(sums[end].to_numpy())) for end in _ENDS}
+        ends = rollups.ends_as(sums, _namespace_ids(snapshot))
         self._pairs.count(ends, rollups.measures_of(sums, *_MEASURES), self._named)
 
     def kept(self) -> Mapping[str, Kept]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..attribution import arrays, with_labels
 from ..attribution.keyindex import distinct
+from ..attribution.lookups import lookups_of
 from ..attribution.policies import PolicyTimeline
 from ..attribution.policies.answers import COVERAGE, DIRECTION, AnswerBook
 from ..attribution.policies.engine import SIDE_VERDICT
@@ -24,7 +25,7 @@ from ..catalog import COVERED, PAIR, POLICY
 from ..inventory.snapshot import Snapshot
 from ..kept import Kept
 from .policy_state import PolicyState
-from .rollups import Measure, both_ways, canonical, measures_of, workload_ids
+from .rollups import Measure, both_ways, canonical, ends_as, measures_of, workload_ids
 from .samples import Samples
 from .totals import Totals
 from .views import Plain, View
@@ -69,16 +70,15 @@ class PolicyMetrics:
             self._mismatches.forget_ids()
         self._snapshot = snapshot
         self._workloads = workload_ids(snapshot)
-        self._is_pod = (snapshot.endpoints["kind"] == "Pod").to_numpy()
+        self._is_pod = lookups_of(snapshot).is_pod.to_numpy()
 
     def add(self, flows: pl.DataFrame) -> None:
         """Add the mismatches among flows that were judged and marked under the snapshot in use."""
         if flows["mismatch"].null_count() == flows.height:
             return
         rows = np.flatnonzero(arrays.is_there(flows["mismatch"]))
-        workloads = self._workloads.to_numpy()
-        ends = {end: pl.Series(workloads.take(flows[end].to_numpy().take(rows))) for end in ("src_id", "dst_id")}
-        ids = {"mismatch": flows["mismatch"][rows], **ends}
+        marked = arrays.taken(flows, rows, "mismatch", "src_id", "dst_id")
+        ids = {"mismatch": marked["mismatch"], **ends_as(marked, self._workloads)}
         self._mismatches.count(ids, {"connections": np.ones(rows.size, np.uint64)}, self._name_pairs)
 
     def add_sums(self, sums: pl.DataFrame) -> None:
@@ -88,9 +88,9 @@ class PolicyMetrics:
             self._book = self._policies.book
         if "role" in sums.columns:
             sums = canonical(sums)
-        workloads = self._workloads.to_numpy()
+        ends = ends_as(sums, self._workloads)
         answers = np.concatenate([arrays.ids(sums[column]) for _, column in _SIDES.values()])
-        subjects = np.concatenate([workloads.take(sums[end].to_numpy()) for end, _ in _SIDES.values()])
+        subjects = np.concatenate([ends[end].to_numpy() for end, _ in _SIDES.values()])
         bytes_, opened = both_ways(sums), measures_of(sums, "opened")["opened"]
         judged = np.flatnonzero(answers != arrays.NO_ID)
         if judged.size:

@@ -43,6 +43,12 @@ def workload_ids(snapshot: Snapshot) -> pl.Series:
     return _workloads_of(snapshot.numbering).ids(snapshot.endpoints)
 
 
+def ends_as(rows: pl.DataFrame, standing: pl.Series) -> dict[str, pl.Series]:
+    """`src_id` and `dst_id` of rows, as what stands for them: `standing` has it by endpoint id."""
+    table = standing.to_numpy()
+    return {end: pl.Series(table.take(rows[end].to_numpy())) for end in ("src_id", "dst_id")}
+
+
 class _Workloads:
     """Which endpoint stands for each workload under one numbering, whose endpoints only become more."""
 

@@ -15,6 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ..attribution import arrays
+from ..attribution.services import redirected
 from ..attribution.timelines import Timeline
 from ..catalog import BY_NAME, SERVICE
 from ..inventory.readiness import lacking
@@ -200,10 +201,7 @@ def _without_endpoint(flows: pl.DataFrame, rows: Rows, spans: Timeline) -> Rows:
     services = arrays.ids(flows["service_id"])
     rows = rows[spans.is_known.to_numpy().take(services.take(rows))]
     if rows.size:
-        dialled, answered = (
-            [flows[f"{end}_{half}"].to_numpy().take(rows) for half in ("hi", "lo")] for end in ("dst", "backend")
-        )
-        is_answered = np.logical_or.reduce([one != other for one, other in zip(dialled, answered, strict=True)])
+        is_answered = redirected(flows, rows)
         is_answered |= arrays.is_code(flows["via"], "alias").take(rows)  # what has a name only is beyond the cluster
         is_lacking = spans.rows_at(services.take(rows), flows["start"].to_numpy().take(rows)) >= 0
         rows = rows[is_lacking & ~is_answered]

@@ -119,6 +119,11 @@ class Lookups:
         return self._snapshot.endpoints["kind"] == "Node"
 
     @cached_property
+    def is_pod(self) -> pl.Series:
+        """By endpoint id: whether it is a pod."""
+        return self._snapshot.endpoints["kind"] == "Pod"
+
+    @cached_property
     def service_endpoints(self) -> pl.Series:
         """By service id: the Service's endpoint id."""
         return self._snapshot.services["endpoint_id"]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
+from .arrays import Mask
 from .lookups import Lookups, packed, packed_port
 
 
@@ -40,6 +43,15 @@ def join_services(flows: pl.LazyFrame, lookups: Lookups, *, by_backend: bool) ->
         via=pl.coalesce(answers.gather("via", row) for answers, row, _ in kinds),
         service_set=pl.coalesce(sets) if sets else pl.lit(None, pl.UInt32),
     ).drop(row for _, row, _ in kinds)
+
+
+def redirected(flows: pl.DataFrame, rows: NDArray[np.integer]) -> Mask:
+    """Which of the rows `is_redirected` tells."""
+    dialled, answered = (
+        [flows[f"{end}_{half}"].to_numpy().take(rows) for half in ("lo", "hi")] for end in ("dst", "backend")
+    )
+    found: Mask = np.logical_or.reduce([one != other for one, other in zip(dialled, answered, strict=True)])
+    return found
 
 
 def is_redirected() -> pl.Expr:
