@@ -3,8 +3,8 @@
 Whatever bytes come, nothing else is raised, memory is bounded, and no row is handed on that its batch's name, checksum,
 counts and sums do not vouch for. The order of checks is cheap first; see `collector.schema` for the layout.
 
-It goes in two steps, since most of what a batch costs does not depend on its rows: `open_batch` looks at one message
-and its envelope, `merged` at the content of many at once.
+It goes in two steps, since most of what a batch costs does not depend on its rows: `envelope` looks at one message
+without its rows, `merged` at the content of many at once.
 """
 
 from __future__ import annotations
@@ -22,12 +22,10 @@ from collector.schema import (
     APP_PROTOCOLS,
     KNOWN_TABLES,
     MAX_INFLATED_BYTES,
-    MAX_MESSAGE_BYTES,
     MAX_ROWS,
     OLDEST_VERSION,
     OUTCOMES,
     SCOPES,
-    STATE,
     STATE_OPS,
     TABLES,
     UTF8,
@@ -35,13 +33,12 @@ from collector.schema import (
     BatchError,
     BatchName,
     Table,
-    frame_of,
-    parse_headers,
 )
 
 from .arrow_stream import read_batch
 from .bus import Message
 from .columns import Columns, Numbers
+from .envelope import Opened, open_batch
 from .rows import Assembly
 
 BLOCK_BYTES: Final = 4 * 1024 * 1024
@@ -94,16 +91,6 @@ class Decoded:
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """One batch out of its envelope, as a zstd frame. Its content has not been looked at: only `merged` may."""
-
-    name: BatchName
-    frame: bytes
-    size: int
-    """Bytes of the content, as the frame declares."""
-
-
-@dataclass(frozen=True, slots=True)
 class Rows:
     """Sound batches of one table, one behind the other. `frame` has the table's columns and `node` (Categorical)."""
 
@@ -139,24 +126,6 @@ def decode(message: Message, tables: Mapping[str, Table] = TABLES) -> Decoded:
     return Decoded(opened.name, merged([opened]).frame)
 
 
-def open_batch(message: Message, tables: Mapping[str, Table] = TABLES) -> Opened:
-    """Check everything about one message but its rows. Raises BatchError."""
-    if message.flaw:
-        raise BatchError(message.flaw, message.origin)
-    if len(message.value) > MAX_MESSAGE_BYTES:
-        raise BatchError("oversized", f"{len(message.value)} bytes")
-    name = parse_headers(message.headers, tables)
-    if name.rows > MAX_ROWS:
-        raise BatchError("rows", f"the headers say {name.rows}, at most {MAX_ROWS} are allowed")
-    if message.topic != tables[name.table].topic:
-        raise BatchError("table", f"{name.table} in {message.topic}")
-    key = message.key.partition(b"/")[0] if name.table == STATE.name else message.key  # behind it is a slot
-    if key != name.node.encode():
-        raise BatchError("node", f"{name.node} under the key {message.key[:64]!r}")
-    frame = frame_of(message.value, name.schema)
-    return Opened(name, frame, _inflated_size(frame))
-
-
 def merged(opened: Sequence[Opened]) -> Rows:
     """The rows of batches (one at least) of one table and version, in order.
 
@@ -188,17 +157,6 @@ def _blocks(opened: Sequence[Opened]) -> Iterator[list[Opened]]:
         block.append(one)
         size += one.size
     yield block
-
-
-def _inflated_size(frame: bytes) -> int:
-    """What a zstd frame declares, within the cap."""
-    try:
-        size: int = zstandard.get_frame_parameters(frame).content_size
-    except zstandard.ZstdError as error:
-        raise BatchError("inflate", str(error)[:120]) from None
-    if not 0 < size <= MAX_INFLATED_BYTES:  # an unknown size is the largest number
-        raise BatchError("inflate", f"{size} bytes declared")
-    return size
 
 
 def _inflate(frame: bytes) -> bytes:

@@ -19,7 +19,8 @@ from collector.schema import BatchError
 
 from .batches import BatchLedger
 from .bus import Message, Partition
-from .decode import Opened, Rows, merged, open_batch
+from .decode import Rows, merged
+from .envelope import Opened, open_batch
 from .outputs.meters import Meters
 from .room import rows_within
 from .watermarks import Watermarks

@@ -22,7 +22,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from collector.schema import FLOWS, MAX_ROWS, OUTCOMES, UTF8, Batch, encode
 from pipeline.config import PipelineConfig
-from pipeline.decode import merged, open_batch
+from pipeline.decode import merged
+from pipeline.envelope import open_batch
 from pipeline.inventory.addresses import parse
 from pipeline.inventory.history import History
 from pipeline.inventory.models import convert

@@ -12,8 +12,8 @@ import pytest
 from collector.schema import parse_headers
 from pipeline import intake
 from pipeline.bus import Message
-from pipeline.decode import Opened, open_batch
 from pipeline.engine import Engine
+from pipeline.envelope import Opened, open_batch
 from pipeline.outputs.publication import Publication
 from tests.faults.counts import often
 from tests.faults.ledger import Ledger, reconcile, totals

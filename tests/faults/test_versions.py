@@ -20,7 +20,7 @@ from collector.text import Text
 from pipeline import intake
 from pipeline.bus import Message
 from pipeline.cli.main import main
-from pipeline.decode import open_batch
+from pipeline.envelope import open_batch
 from pipeline.errors import ConfigError
 from pipeline.snapshots import layout
 from tests.faults.counts import tell

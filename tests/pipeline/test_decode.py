@@ -20,6 +20,7 @@ import pipeline.bus.kafka
 import pipeline.bus.kafka_records
 import pipeline.columns
 import pipeline.decode
+import pipeline.envelope
 import pipeline.rows
 from collector.schema import (
     COUNTERS,
@@ -251,7 +252,16 @@ def test_the_catalogue_lists_exactly_the_reasons_that_can_be_given() -> None:
     metric = catalog.BY_NAME["flowatlas_pipeline_quarantined_batches_total"]
     listed = set(re.findall(r"[a-z_0-9]+", metric.help.partition("by reason: ")[2]))
     given: set[str] = set()
-    for module in (batches, encoding, records, pipeline.decode, pipeline.rows, pipeline.columns, pipeline.arrow_stream):
+    for module in (
+        batches,
+        encoding,
+        records,
+        pipeline.envelope,
+        pipeline.decode,
+        pipeline.rows,
+        pipeline.columns,
+        pipeline.arrow_stream,
+    ):
         given |= set(re.findall(r'BatchError\(\s*"(\w+)"', inspect.getsource(module)))
     for module in (pipeline.bus.files, pipeline.bus.kafka, pipeline.bus.kafka_records):
         given |= set(re.findall(r'(?:flaw\b[^"\n]*|_flaw = )"(\w+)"', inspect.getsource(module)))
