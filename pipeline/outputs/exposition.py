@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Final, Literal
 
 import polars as pl
@@ -106,34 +107,46 @@ def _with_escapes(labels: pl.DataFrame) -> pl.DataFrame:
 
 def _lines(metric: Metric, labels: pl.DataFrame, values: pl.Series) -> memoryview:
     """The lines of some rows; a histogram has several for each, one after the other: its buckets, sum and count."""
-    pairs = [part for name in labels.columns for part in (f',{name}="', pl.col(name), '"')]
-    pairs = [str(pairs[0]).removeprefix(","), *pairs[1:]] if pairs else []
     if metric.le:
-        texts = [_number(values.struct.field(field)) for field in values.struct.fields]
-        told = [labels.select(_concatenated(pairs).alias(_TEXT)).to_series()] if pairs else []
-        rows = pl.DataFrame([*told, *texts])
-        line = _concatenated(_histogram(metric, [pl.col(_TEXT), ","] if pairs else []))
+        numbers = values.struct.unnest()
+        numbers.columns = [_VALUE + name for name in numbers.columns]
     else:
-        rows = pl.DataFrame([*labels, _number(values.alias(""))])
-        line = _concatenated([metric.name, *_braced(pairs), " ", pl.col(_VALUE), "\n"])
-    array = rows.select(line).to_series().to_arrow(compat_level=_CONTIGUOUS)
+        numbers = values.alias(_VALUE).to_frame()
+    rows = pl.DataFrame([*labels, *numbers])
+    if metric.le:
+        rows = rows.with_columns(_text(metric.labels).alias(_TEXT))
+    array = rows.select(_line(metric, values.dtype.is_float())).to_series().to_arrow(compat_level=_CONTIGUOUS)
     _, offsets, text = array.buffers()
     ends = memoryview(offsets).cast("q")[array.offset : array.offset + len(array) + 1]
     return memoryview(text)[ends[0] : ends[-1]]
 
 
-def _histogram(metric: Metric, pairs: list[str | pl.Expr]) -> list[str | pl.Expr]:
-    """The parts of all lines of a row; `pairs` are its labels, each with a comma after it."""
+@cache
+def _text(labels: tuple[str, ...]) -> pl.Expr:
+    """All labels of a row as they are written, each with a comma after it."""
+    return _concatenated([part for name in labels for part in (f'{name}="', pl.col(name), '",')] or [""])
+
+
+@cache
+def _line(metric: Metric, is_float: bool) -> pl.Expr:
+    """What a row is written as: built once, since that costs as much as to write some hundred rows."""
+    if metric.le:
+        return _concatenated(_histogram(metric))
+    pairs = [part for name in metric.labels for part in (f',{name}="', pl.col(name), '"')]
+    labels: list[str | pl.Expr] = ["{", str(pairs[0]).removeprefix(","), *pairs[1:], "}"] if pairs else []
+    return _concatenated([metric.name, *labels, " ", _number(_VALUE, is_float), "\n"])
+
+
+def _histogram(metric: Metric) -> list[str | pl.Expr]:
+    """The parts of all lines of a row."""
     lines: list[str | pl.Expr] = []
     for bound in metric.le:
-        lines += [f"{metric.name}_bucket{{", *pairs, f'le="{bound}"}} ', pl.col(_VALUE + bound), "\n"]
-    for suffix, field in ((SUM, SUM), ("count", metric.le[-1])):
-        lines += [f"{metric.name}_{suffix}", *_braced(pairs[:-1]), " ", pl.col(_VALUE + field), "\n"]
+        number = _number(_VALUE + bound, is_float=False)
+        lines += [f"{metric.name}_bucket{{", pl.col(_TEXT), f'le="{bound}"}} ', number, "\n"]
+    text: list[str | pl.Expr] = ["{", pl.col(_TEXT).str.head(-1), "}"] if metric.labels else []
+    for suffix, number in ((SUM, _number(_VALUE + SUM, is_float=True)), ("count", _number(_VALUE + metric.le[-1]))):
+        lines += [f"{metric.name}_{suffix}", *text, " ", number, "\n"]
     return lines
-
-
-def _braced(pairs: list[str | pl.Expr]) -> list[str | pl.Expr]:
-    return ["{", *pairs, "}"] if pairs else []
 
 
 def _concatenated(parts: list[str | pl.Expr]) -> pl.Expr:
@@ -147,10 +160,10 @@ def _concatenated(parts: list[str | pl.Expr]) -> pl.Expr:
     return pl.concat_str([pl.lit(part) if isinstance(part, str) else part for part in merged])
 
 
-def _number(values: pl.Series) -> pl.Series:
-    """Numbers as the format writes them: integers exactly, floats so that they read back equal."""
-    text = values.cast(pl.String)
-    return (text.replace(_SPECIAL_FLOATS) if values.dtype.is_float() else text).alias(_VALUE + values.name)
+def _number(name: str, is_float: bool = False) -> pl.Expr:
+    """A column of numbers as the format writes them: integers exactly, floats so that they read back equal."""
+    text = pl.col(name).cast(pl.String)
+    return text.replace(_SPECIAL_FLOATS) if is_float else text
 
 
 def _head(metric: Metric) -> bytes:

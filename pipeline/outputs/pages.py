@@ -18,7 +18,10 @@ from typing import Final
 
 from .exposition import Piece
 
-_LEVEL: Final = 1
+_LEVEL: Final = 2
+"""As fast as 1 on lines that are much alike, and smaller."""
+_MEMORY: Final = 8
+"""More makes tables that the cache of a processor does not hold."""
 _AT_ONCE: Final = 8 * 1024
 """Compressed bytes that are unpacked in one go."""
 _HEADER: Final = struct.pack("<BBBBIBB", 0x1F, 0x8B, 8, 0, 0, 4, 255)  # deflate, no name, no time, fast, any system
@@ -88,7 +91,7 @@ class PageMaker:
 
 
 def _packed(text: bytes | memoryview) -> _Packed:
-    deflate = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS, 9)
+    deflate = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS, _MEMORY)
     blocks = deflate.compress(text) + deflate.flush(zlib.Z_SYNC_FLUSH)
     return _Packed(blocks, zlib.crc32(text), len(text))
 
