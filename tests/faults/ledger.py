@@ -46,6 +46,8 @@ class Ledger:
         self.batches = self.rows = self.bytes = self.refused = 0
         self.again = 0
         """How often a batch was put on the bus that had been there before: whoever does it says so."""
+        self.settled = 0
+        """Identities below it have been found once each; of them a history is held against a digest alone."""
 
     def batch(self, time_ns: int = NOW) -> Batch:
         """The next batch of some node, of connections that began a second before `time_ns`."""
@@ -64,6 +66,11 @@ class Ledger:
     def knows(self, other: Ledger) -> None:
         """Let batches of another ledger be renamed."""
         self._refused_of.update(other._refused_of)
+
+    def settle(self) -> None:
+        """All that was made has been found: forget what it takes to find one of it, so that a ledger may be long."""
+        self.settled = self.rows
+        self._refused_of.clear()
 
     def _name(self, node: str) -> tuple[int, int]:
         if self._chance.random() < self._restarts:
@@ -169,16 +176,28 @@ def reconcile(
             lines.append(("missing batches", 0, 0, told["flowatlas_pipeline_missing_batches_total"]))
     identities = {}
     if lake is not None:
-        history = scan_flows(lake).select("flow_id", size=pl.col("bytes") + pl.col("reply_bytes")).collect()
-        lines.append(("rows of the history", ledger.rows, lost.rows, history.height))
-        lines.append(("bytes of the history", ledger.bytes, lost.bytes, int(history["size"].sum())))
-        known = history["flow_id"].unique()
+        history = scan_flows(lake)
+        told_by_history = history.select(rows=pl.len(), size=pl.sum("bytes") + pl.sum("reply_bytes")).collect()
+        lines.append(("rows of the history", ledger.rows, lost.rows, int(told_by_history["rows"][0])))
+        lines.append(("bytes of the history", ledger.bytes, lost.bytes, int(told_by_history["size"][0])))
+        recent = history.select("flow_id").filter(pl.col("flow_id") >= ledger.settled).collect()["flow_id"]
+        known = recent.unique()
         identities = {
-            "missing": ledger.rows - lost.rows - int((known < ledger.rows).sum()),
-            "doubled": history.height - known.len(),
+            "missing": ledger.rows - ledger.settled - lost.rows - int((known < ledger.rows).sum()),
+            "doubled": recent.len() - known.len(),
             "foreign": int((known >= ledger.rows).sum()),
+            "settled ones that changed": _changed(history, ledger.settled),
         }
     return Account(tuple(lines), identities)
+
+
+def _changed(history: pl.LazyFrame, settled: int) -> int:
+    """0 where the identities below `settled` are there once each, by their number, sum and sum of squares modulo 2**64:
+    what is missing and what is doubled make other sums, unless it is three or more of each that happen to agree."""
+    one = pl.col("flow_id").filter(pl.col("flow_id") < settled)
+    found = history.select(count=one.len(), total=one.sum(), squares=(one * one).sum()).collect().row(0)
+    wanted = settled, settled * (settled - 1) // 2, (settled - 1) * settled * (2 * settled - 1) // 6
+    return sum((int(told) - made) % 2**64 for told, made in zip(found, wanted, strict=True))
 
 
 def totals(page: str) -> Counter[str]:

@@ -1,0 +1,111 @@
+"""What processes hold while they run, seen from outside: memory, files and threads, as the kernel tells them.
+
+What is judged is the least of each minute: a page that is made, a merge of the history and a connection that is dialled
+come and go within one, and what never goes is what grows. The invariant: who is watched does nothing for it.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from tests.faults.slope import LEAST_LEVELS, Slope, slope_of
+
+MOST_MB_AN_HOUR: Final = 1.0
+SLACK_MB: Final = 8.0
+"""What may be more at the end of a run than at its beginning, for all that is known: half an hour cannot tell 1 MB/h
+from none, ten hours can."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """By a process at an instant. MB are 10^6 bytes, resident."""
+
+    mb: float
+    files: int
+    threads: int
+
+    @classmethod
+    def by(cls, pid: int) -> Held:
+        """Raises OSError where there is no such process (proc_pid_status(5))."""
+        status = Path(f"/proc/{pid}/status").read_text()
+        found = dict(re.findall(r"^(VmRSS|Threads):\s+(\d+)", status, re.MULTILINE))
+        files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+        return cls(int(found["VmRSS"]) * 1024 / 1e6, files, int(found["Threads"]))
+
+    def least(self, other: Held) -> Held:
+        """Of two, each by itself."""
+        return Held(min(self.mb, other.mb), min(self.files, other.files), min(self.threads, other.threads))
+
+    def __str__(self) -> str:
+        return f"{self.mb:.1f} MB, {self.files} files, {self.threads} threads"
+
+
+class Watch:
+    """Looks at processes every second, from `with` on."""
+
+    def __init__(self, pids: Mapping[str, int], every_s: float = 1.0, minute_s: float = 60.0) -> None:
+        self._least: dict[str, dict[int, Held]] = {name: {} for name in pids}
+        self._pids = pids
+        self._every_s = every_s
+        self._minute_s = minute_s
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._look, name="watch", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def minutes(self, name: str, warm: int = 0) -> dict[int, Held]:
+        """The least of each minute of a process by the minute's number: of those from `warm` on that are over."""
+        seen = self._least[name]
+        return {minute: seen[minute] for minute in list(seen)[:-1] if minute >= warm}
+
+    def _look(self) -> None:
+        began = time.monotonic()
+        while not self._ended.wait(self._every_s):
+            minute = int((time.monotonic() - began) / self._minute_s)
+            for name, pid in self._pids.items():
+                try:
+                    held = Held.by(pid)
+                except (OSError, KeyError):  # it has ended
+                    continue
+                least = self._least[name]
+                least[minute] = held.least(least.get(minute, held))
+
+
+def is_flat(name: str, minutes: Mapping[int, Held], say: Callable[[str], None], *, is_judged: bool = True) -> bool:
+    """Whether a process holds no more at the end of these minutes than at their beginning; says what was seen.
+
+    Of what is not judged the memory is said alone.
+    """
+    if len(minutes) < LEAST_LEVELS:
+        say(f"{name}: {len(minutes)} minutes are too few to judge by")
+        return True
+    held = list(minutes.values())
+    slope: Slope = slope_of([60.0 * minute for minute in minutes], [one.mb for one in held])
+    flaws = defaultdict(list)
+    if is_judged and not slope.is_flat(MOST_MB_AN_HOUR, SLACK_MB):
+        flaws["memory"].append(str(slope))
+    third = len(held) // 3
+    for what in ("files", "threads"):
+        before = max(getattr(one, what) for one in held[:third])
+        after = min(getattr(one, what) for one in held[-third:])
+        if after > before:
+            flaws[what].append(f"{before} at first, never less than {after} at last")
+    told = f"{name}: memory {slope}; {held[0]} at first, {held[-1]} at last"
+    say(told + "".join(f"; GROWS: {what} ({', '.join(how)})" for what, how in flaws.items()))
+    return not flaws
