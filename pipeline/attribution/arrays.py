@@ -52,7 +52,11 @@ def ids(column: pl.Series) -> NDArray[np.uint32]:
     """Ids (UInt32), NO_ID where they are null."""
     if not column.null_count():
         return column.to_numpy()
-    return np.where(is_there(column), numbers(column), NO_ID)
+    missing = (is_there(column).view(np.int8) - np.int8(1)).astype(np.int32)  # all bits where there is none
+    told: NDArray[np.uint32] = np.bitwise_or(
+        numbers(column), missing.view(np.uint32)
+    )  # np.where takes several times that
+    return told
 
 
 def is_code(column: pl.Series, value: str) -> Mask:
