@@ -30,6 +30,7 @@ from .outputs.lake import Lake
 from .outputs.live import LiveTail
 from .outputs.meters import Meters
 from .outputs.publication import Publication
+from .pacing import Pace
 from .prices import Prices
 from .settling import Settling
 from .snapshots.folder import SnapshotFolder
@@ -56,12 +57,6 @@ HELD_POLL_SECONDS: Final = 0.1
 """How long a poll waits while rows wait for the state."""
 AHEAD_ROWS: Final = 500_000
 """So many rows are put off while a commit is overdue; then the bus keeps the rest until the commit went through."""
-LEAST_BETWEEN: Final = 0.5
-"""Windows that counting gets between two publications, however long they take."""
-FAR_BEHIND: Final = 2_000
-"""Messages waiting on the bus, about a large poll: from so many on, catching up comes before publishing each window."""
-MOST_BETWEEN: Final = 5.0
-"""Windows between two publications while the bus is far ahead; less where a tenth of the time is enough for them."""
 BACK_OFF_SECONDS: Final = (0.1, 10.0)
 """First and longest wait before a failed action is tried again."""
 
@@ -106,8 +101,7 @@ class Engine:
         self._ahead: list[Sequence[Rows]] = []
         """What was polled while a commit was overdue: it is applied after the commit, which ends at `_mark`."""
         self._mark: object = None
-        self._due_at = time.monotonic() + config.window_s
-        """When to publish next."""
+        self._pace = Pace(config.window_s, time.monotonic())
 
     @property
     def is_first(self) -> bool:
@@ -173,6 +167,11 @@ class Engine:
             self._held = held
             self._stages.keep_nodes(self._intake.nodes(COUNTERS.name, held))
 
+    @property
+    def _due_at(self) -> float:
+        """When to publish next."""
+        return self._pace.due_at(sum(self._reader.lag().values()))
+
     def _until_due_s(self) -> float:
         """How long until publishing is due, and so how long a poll may wait."""
         return max(LEAST_POLL_SECONDS, self._due_at - time.monotonic())
@@ -227,16 +226,8 @@ class Engine:
             raise
         self._shown = samples
         self._publication.publish([*samples, *self._settling.failing(is_failing=False)])
-        self._due_at = self._next_due(began_s, time.monotonic())
+        self._pace.published(began_s, time.monotonic(), self._publication.pages_s)
         self._meters.published(time.time_ns())
-
-    def _next_due(self, began_s: float, ended_s: float) -> float:
-        """When to publish after a publication: a window after it began, if that leaves time enough to count."""
-        window_s = self._config.window_s
-        between_s = LEAST_BETWEEN * window_s
-        if sum(self._reader.lag().values()) >= FAR_BEHIND:
-            between_s = max(between_s, min(9 * (ended_s - began_s), MOST_BETWEEN * window_s))
-        return max(began_s + window_s, ended_s + between_s)
 
     def _take_up(self) -> None:
         """Go on from the last snapshot, where there is one, and let readers see it."""

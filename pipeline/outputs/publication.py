@@ -70,6 +70,8 @@ class Publication:
         """By format the publication whose page is to be made, or was."""
         self.is_preparing = False
         """Whether a thread makes pages ahead."""
+        self.pages_s = 0.0
+        """What pages took until now of the processor, which whoever counts has no use of meanwhile."""
 
     def publish(self, metrics: Sequence[Samples]) -> None:
         """Let `metrics` be what readers see from now on; costs nothing until somebody reads, or is expected to."""
@@ -139,8 +141,10 @@ class Publication:
             with self._changed:
                 published, made = self._published, self._made.get(form)
             if made is None or made.of is not published:
+                began_s = time.thread_time()
                 page = self._maker.page(self._renderer.parts(published.metrics, form))
                 made = _Made(published, page, None if published.is_long else page.text())
                 with self._changed:
                     self._made[form] = made
+                    self.pages_s += time.thread_time() - began_s
             return made

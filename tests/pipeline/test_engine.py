@@ -189,22 +189,3 @@ def test_steps_rest_while_the_bus_is_empty_and_never_while_it_holds_more() -> No
     assert all(0 <= waited <= engine_module.REST_SECONDS for waited in stop.waited)
     assert any(waited > 0 for waited in stop.waited[2:])
     assert bench.values("flowatlas_pipeline_rows_total", "table") == {("flows",): 3}
-
-
-@pytest.mark.parametrize(
-    ("waiting", "took_s", "expected"),
-    [
-        (0, 0.3, 11.0),  # a window after it began
-        (0, 0.8, 11.3),  # counting gets half a window
-        (5_000, 0.05, 11.0),
-        (5_000, 0.3, 13.0),  # it takes a tenth of the time
-        (5_000, 3.0, 18.0),  # but five windows are the most
-    ],
-)
-def test_publishing_is_due_each_window_and_less_often_while_the_bus_is_far_ahead(
-    monkeypatch: pytest.MonkeyPatch, waiting: int, took_s: float, expected: float
-) -> None:
-    bench = Bench()
-    bench.engine._config = replace(bench.engine._config, window_s=1.0)
-    monkeypatch.setattr(bench.engine._reader, "lag", lambda: {"flowatlas.flows.v1": waiting})
-    assert bench.engine._next_due(10.0, 10.0 + took_s) == pytest.approx(expected)

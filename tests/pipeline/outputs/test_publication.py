@@ -32,13 +32,18 @@ def value_of(page: bytes) -> int:
 
 
 class Clock:
-    """What time it is."""
+    """What time it is; each look at a thread's processor time says that a second more went by."""
 
     def __init__(self) -> None:
         self.now_s = 1000.0
+        self._used_s = 0.0
 
     def monotonic(self) -> float:
         return self.now_s
+
+    def thread_time(self) -> float:
+        self._used_s += 1.0
+        return self._used_s
 
 
 class Gate:
@@ -182,3 +187,17 @@ def test_a_short_page_is_always_the_newest(clock: Clock) -> None:
             publication.publish(samples(value, rows=3))
             assert value_of(publication.gzipped()) == value
             assert publication.text() == gzip.decompress(publication.gzipped())
+
+
+def test_what_pages_take_is_told_whoever_makes_them(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    gate, publication = Gate(monkeypatch), Publication()
+    with prepared(publication):
+        scraped_each_second(publication, clock, gate)
+        assert publication.pages_s == 2.0
+        clock.now_s += 0.9
+        publication.publish(samples(3))
+        gate.await_made(3, publication)
+        assert publication.pages_s == 3.0
+        publication.gzipped("openmetrics")
+        publication.gzipped("openmetrics")
+        assert publication.pages_s == 4.0
