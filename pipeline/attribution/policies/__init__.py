@@ -5,7 +5,8 @@ Objects become terms (`readers`), terms become tables over identities and classe
 is kept. Nothing here watches traffic being dropped: a verdict is what the objects mean, enforced or not.
 """
 
-from .engine import PAIR, Judgement, Policies, compile_policies
+from .engine import Judgement, Policies, compile_policies
+from .pairs import PAIR
 from .timeline import PolicyTimeline
 
 __all__ = ["PAIR", "Judgement", "Policies", "PolicyTimeline", "compile_policies"]

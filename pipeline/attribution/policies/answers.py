@@ -7,15 +7,18 @@ answer. The invariant: a number never changes its meaning.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from .engine import SIDE_VERDICT, SIDES, Judgement
+from .engine import SIDE_VERDICT, SIDES, Judgement, SideAnswers
 from .evaluation import VERDICTS
+from .lists import Ids
 from .side import REFERENCES
+from .terms import Direction
 
 DIRECTION: Final[pl.Enum] = pl.Enum(list(SIDES))
 COVERAGE: Final[pl.Enum] = pl.Enum(["explicit", "default_allow", "unprotected", "denied", "not_judged"])
@@ -41,78 +44,66 @@ class AnswerBook:
         self.answers = pl.DataFrame(schema=ANSWERS)
         self.references = pl.DataFrame(schema=_NAMED)
         """`direction`, and the columns of `side.REFERENCES`."""
-        self._answers: dict[tuple[str, int, tuple[int, ...]], int] = {}
+        self._answers: dict[tuple[Direction, int, tuple[int, ...]], int] = {}
         self._references: dict[tuple[str | None, ...], int] = {}
+        self._texts: list[str] = []
+        """By reference: `EFFECT KIND/NAMESPACE/NAME/RULE`; whatever does not apply is empty."""
+        self._allows: list[bool] = []
+        """By reference."""
 
-    def numbers(self, judgement: Judgement) -> npt.NDArray[np.uint32]:
-        """The number of each row of the judgement's answers; those that are new are written down."""
-        meant = {
-            direction: self._refer(direction, judgement, judgement.references[direction])
-            for direction in judgement.references
-        }
+    def numbers(self, judgement: Judgement) -> dict[Direction, npt.NDArray[np.uint32]]:
+        """By direction the number of each of the judgement's answers; those that are new are written down."""
         before = len(self._answers)
-        keys = [
-            (direction, verdict, tuple(meant[direction][reference] for reference in references))
-            for direction, verdict, references in judgement.answers.iter_rows()
-        ]
-        numbers = [self._answers.setdefault(key, len(self._answers)) for key in keys]
+        numbers = {
+            direction: self._numbers(direction, answers, judgement.references[direction])
+            for direction, answers in judgement.distinct.items()
+        }
         if len(self._answers) > before:
-            self._write(list(self._answers)[before:])
+            self._write(list(islice(self._answers, before, None)))
+        return numbers
+
+    def _numbers(self, direction: Direction, answers: SideAnswers, references: pl.DataFrame) -> npt.NDArray[np.uint32]:
+        used, places = np.unique(answers.references.items, return_inverse=True)
+        meant = self._refer(direction, references, used)[places].tolist()
+        ends = answers.references.offsets.tolist()
+        keys = zip(answers.verdicts.tolist(), ends, ends[1:], strict=False)
+        known = self._answers
+        numbers = [known.setdefault((direction, verdict, tuple(meant[a:b])), len(known)) for verdict, a, b in keys]
         return np.array(numbers, dtype=np.uint32)
 
-    def _refer(self, direction: str, judgement: Judgement, references: pl.DataFrame) -> dict[int, int]:
-        """The numbers here of the references that the judgement's answers make."""
-        own = judgement.answers.filter(pl.col("direction") == direction)["reference"]
-        used = own.explode().drop_nulls().unique()
+    def _refer(self, direction: Direction, references: pl.DataFrame, used: Ids) -> Ids:
+        """The numbers here of these rows of `references`."""
         before = len(self._references)
-        rows: Iterable[tuple[str | None, ...]] = references[used.to_numpy()].iter_rows()
-        numbers = [self._references.setdefault((direction, *row), len(self._references)) for row in rows]
-        if len(self._references) > before:
-            new = pl.DataFrame(list(self._references)[before:], schema=_NAMED, orient="row")
+        rows: Iterable[tuple[str | None, ...]] = references[used].iter_rows() if used.size else ()
+        known = self._references
+        numbers = [known.setdefault((direction, *row), len(known)) for row in rows]
+        if len(known) > before:
+            new = pl.DataFrame(list(islice(known, before, None)), schema=_NAMED, orient="row")
             self.references = pl.concat([self.references, new], rechunk=True)
-        return dict(zip(used.to_list(), numbers, strict=True))
+            for _, kind, namespace, name, rule, effect, _ in islice(known, before, None):
+                self._texts.append(f"{effect} {'/'.join(part or '' for part in (kind, namespace, name, rule))}")
+                self._allows.append(effect == "allow")
+        return np.array(numbers, dtype=np.uint32)
 
-    def _write(self, keys: list[tuple[str, int, tuple[int, ...]]]) -> None:
-        directions, verdicts, references = zip(*keys, strict=True)
-        rows = pl.DataFrame(
-            {
-                "direction": pl.Series(directions, dtype=DIRECTION),
-                "verdict": pl.Series([VERDICTS[verdict] for verdict in verdicts], dtype=SIDE_VERDICT),
-                "references": pl.Series(list(map(list, references)), dtype=pl.List(pl.UInt32)),
-            }
-        ).with_row_index("row")
-        effects, texts = self.references["effect"], self._texts()
-        named = rows.explode("references").select(
-            "row",
-            effect=pl.lit(effects).gather(pl.col("references")),
-            text=pl.lit(texts).gather(pl.col("references")),
-        )
-        named = named.group_by("row", maintain_order=True).agg(
-            is_explicit=(pl.col("effect") == "allow").any(), texts=pl.col("text").drop_nulls()
-        )
-        answers = rows.join(named, on="row", how="left", maintain_order="left").with_columns(
-            coverage=_coverage(pl.col("verdict"), pl.col("is_explicit").fill_null(value=False)),
-            texts=pl.col("texts").fill_null([]),
-        )
-        self.answers = pl.concat([self.answers, answers.select(ANSWERS.names()).cast(ANSWERS)], rechunk=True)
-
-    def _texts(self) -> pl.Series:
-        """By reference: `EFFECT KIND/NAMESPACE/NAME/RULE`; whatever does not apply is empty."""
-        parts = (pl.col(name).fill_null("") for name in ("kind", "namespace", "name", "rule"))
-        text = pl.concat_str(pl.col("effect"), pl.lit(" "), pl.concat_str(*parts, separator="/"))
-        return self.references.select(text.alias("text"))["text"]
+    def _write(self, keys: list[tuple[Direction, int, tuple[int, ...]]]) -> None:
+        rows = [
+            (
+                direction,
+                VERDICTS[verdict],
+                _coverage(VERDICTS[verdict], is_explicit=any(self._allows[number] for number in references)),
+                list(references),
+                [self._texts[number] for number in references],
+            )
+            for direction, verdict, references in keys
+        ]
+        new = [
+            pl.Series(name, values, dtype=dtype)
+            for (name, dtype), values in zip(ANSWERS.items(), zip(*rows, strict=True), strict=True)
+        ]
+        self.answers = pl.concat([self.answers, pl.DataFrame(new)], rechunk=True)
 
 
-def _coverage(verdict: pl.Expr, is_explicit: pl.Expr) -> pl.Expr:
-    return (
-        pl.when(verdict == "denied")
-        .then(pl.lit("denied"))
-        .when(verdict == "unprotected")
-        .then(pl.lit("unprotected"))
-        .when(verdict == "not judged")
-        .then(pl.lit("not_judged"))
-        .when(is_explicit)
-        .then(pl.lit("explicit"))
-        .otherwise(pl.lit("default_allow"))
-        .cast(COVERAGE)
-    )
+def _coverage(verdict: str, *, is_explicit: bool) -> str:
+    if verdict == "allowed":
+        return "explicit" if is_explicit else "default_allow"
+    return verdict.replace(" ", "_")

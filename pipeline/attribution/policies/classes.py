@@ -29,7 +29,8 @@ class AddressClasses:
     """The line of addresses, cut where a range begins or ends."""
 
     def __init__(self, ranges: Iterable[Addresses]) -> None:
-        cuts = {_V4_FIRST, _V4_END}
+        ranges = list(ranges)
+        cuts = {_V4_FIRST, _V4_END} if ranges else set()
         for term in ranges:
             for network in (term.network, *term.excluded):
                 cuts.update(_ends(network))
@@ -44,6 +45,8 @@ class AddressClasses:
 
         Numbers compare many times faster than bytes, and IPv4 is where the high half is 0.
         """
+        if self.count == 1:
+            return np.zeros(lo.size, dtype=np.int64)
         classes = np.searchsorted(self._low_cuts, lo, side="right")
         high = np.flatnonzero(hi)
         if high.size:

@@ -7,9 +7,9 @@ and a connection is allowed where neither denies it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -17,52 +17,79 @@ import polars as pl
 
 from ...inventory.models import Namespace, Resource, identity_of
 from ...inventory.snapshot import Snapshot
-from .classes import point
-from .evaluation import ALLOWED, VERDICTS, Questions, evaluate
+from .. import arrays
+from ..keyindex import distinct
+from .evaluation import ALLOWED, DENIED, VERDICTS, Questions, evaluate
 from .identities import Identities, identities_of, vocabulary_of
+from .lists import Lists, distinct_lists
 from .matcher import Matcher
+from .pairs import Packing, Pairs, pairs_of
 from .profiles import Profiles
 from .readers import not_judged, read_one
 from .side import REFERENCES, Side, compile_side, ordered
 from .terms import Direction, Policy
 
-PAIR: Final = (
-    "src_id",
-    "dst_id",
-    "src_hi",
-    "src_lo",
-    "backend_hi",
-    "backend_lo",
-    "backend_port",
-    "protocol",
-)
-"""What makes two connections alike: columns as `flows.attribute` and `collector.schema.FLOWS` name them."""
-
 SIDE_VERDICT: Final[pl.Enum] = pl.Enum(VERDICTS)
 VERDICT: Final[pl.Enum] = pl.Enum(["allowed", "denied"])
+NO_VERDICT: Final = np.uint8(255)
+"""In place of a code of VERDICT."""
 POLICIES: Final[pl.List] = pl.List(pl.Struct(REFERENCES))
 SIDES: Final[Mapping[Direction, str]] = {"egress": "egress", "ingress": "ingress_policy"}
 """Direction and the column of its answers."""
 
-QUESTION_WORDS: Final = 3
-"""How many 64-bit numbers decide what policies say of a pair, both directions together."""
-_QUESTION: Final = ("subject", "peer", "peer_class", "port_class", "point", "destination", "exempt")
-
 Reader = Callable[[Resource], Sequence[Policy]]
+
+
+@dataclass(frozen=True)
+class SideAnswers:
+    """Distinct answers of one direction."""
+
+    verdicts: npt.NDArray[np.uint8]
+    """By answer: a number of `VERDICTS`."""
+    references: Lists
+    """By answer: rows of the direction's `references`."""
 
 
 @dataclass(frozen=True)
 class Judgement:
     """What policies say of each row, by number, and what the numbers mean."""
 
-    rows: pl.DataFrame
-    """`verdict` (VERDICT), `egress` and `ingress_policy` (UInt32: rows of `answers` and of `sides`), in the order of
-    the rows judged. All are null where a Service was dialled and the backend that policies are about is not known."""
-    answers: pl.DataFrame
-    """Distinct answers: `direction`, `verdict` (UInt8: a number of `VERDICTS`) and `reference` (List of UInt32: rows
-    of the direction's `references`)."""
+    verdicts: npt.NDArray[np.uint8]
+    """By row: a code of VERDICT, or NO_VERDICT where a Service was dialled and the backend that policies are about is
+    not known."""
+    said: Mapping[Direction, npt.NDArray[np.uint32]]
+    """By direction and row: a row of `distinct`."""
+    distinct: Mapping[Direction, SideAnswers]
     references: Mapping[Direction, pl.DataFrame]
     """By direction, what an answer can name: REFERENCES."""
+
+    def at(self, places: npt.NDArray[np.integer]) -> Judgement:
+        """What is said of rows that are alike those at these places."""
+        said = {direction: numbers[places] for direction, numbers in self.said.items()}
+        return replace(self, verdicts=self.verdicts[places], said=said)
+
+    @cached_property
+    def rows(self) -> pl.DataFrame:
+        """`verdict` (VERDICT), `egress` and `ingress_policy` (UInt32: rows of `answers` and of `sides`), in the order
+        of the rows judged. All are null where there is no verdict."""
+        is_judged = self.verdicts != NO_VERDICT
+        columns = [arrays.enumerated(self.verdicts, VERDICT, is_judged).alias("verdict")]
+        first = 0
+        for direction, column in SIDES.items():
+            columns.append(arrays.nullable(self.said[direction] + np.uint32(first), is_judged).alias(column))
+            first += self.distinct[direction].verdicts.size
+        return pl.DataFrame(columns)
+
+    @cached_property
+    def answers(self) -> pl.DataFrame:
+        """Distinct answers: `direction`, `verdict` (UInt8: a number of `VERDICTS`) and `reference` (List of UInt32:
+        rows of the direction's `references`)."""
+        return pl.concat(
+            pl.DataFrame({"verdict": answers.verdicts, "reference": answers.references.to_series()}).select(
+                pl.lit(direction).alias("direction"), "verdict", "reference"
+            )
+            for direction, answers in self.distinct.items()
+        )
 
     @cached_property
     def sides(self) -> pl.DataFrame:
@@ -127,8 +154,8 @@ class Policies:
             identities = identities_of(profiles, self._identities.vocabulary, self._namespace_labels)
             later._compile(snapshot, identities)
         else:
-            later._identities, later._is_service = identities, _is_service(snapshot)
             later._sides, later._matchers = self._sides, self._matchers
+            later._know(snapshot, identities)
         return later
 
     def judge(self, pairs: pl.DataFrame) -> pl.DataFrame:
@@ -137,34 +164,23 @@ class Policies:
 
     def judgement(self, pairs: pl.DataFrame) -> Judgement:
         """The same by number, for many rows: the structs of 10 million flows are better never made."""
-        distinct = pairs.select(PAIR).unique()
-        judged = self.ask(distinct)
-        known = distinct.hstack(judged.rows)
-        rows = pairs.select(PAIR).join(known, on=PAIR, how="left", maintain_order="left", nulls_equal=True)
-        return Judgement(rows.select(judged.rows.columns), judged.answers, judged.references)
+        asked = pairs_of(pairs)
+        numbers, first = distinct(list(self.packing.words(asked).T))
+        return self.ask(asked.at(first)).at(numbers)
 
-    def ask(self, distinct: pl.DataFrame) -> Judgement:
-        """The same for rows of `PAIR` of which no two are alike."""
-        columns: list[pl.Series] = []
-        parts: list[pl.DataFrame] = []
-        for direction, column in SIDES.items():
-            numbers, answers = self._ask(direction, distinct)
-            columns.append((numbers + sum(part.height for part in parts)).cast(pl.UInt32).alias(column))
-            parts.append(answers)
-        answers = pl.concat(parts)
-        is_denied = pl.lit(answers["verdict"] == VERDICTS.index("denied"))
-        is_any_denied = is_denied.gather("egress") | is_denied.gather("ingress_policy")
-        is_open = pl.lit(self._is_service).gather(distinct["dst_id"]) if distinct.height else pl.lit(value=False)
-        verdict = pl.when(is_any_denied).then(pl.lit("denied")).otherwise(pl.lit("allowed")).cast(VERDICT)
-        rows = pl.DataFrame(columns).select(
-            pl.when(~is_open).then(expression).alias(name)
-            for name, expression in (("verdict", verdict), *((column, pl.col(column)) for column in SIDES.values()))
-        )
-        return Judgement(rows, answers, {direction: side.references for direction, side in self._sides.items()})
+    def ask(self, pairs: Pairs) -> Judgement:
+        """The same, each row evaluated by itself, whether there is one like it or not."""
+        said: dict[Direction, npt.NDArray[np.uint32]] = {}
+        found: dict[Direction, SideAnswers] = {}
+        is_denied = np.zeros(len(pairs), dtype=np.bool_)
+        for direction in SIDES:
+            said[direction], found[direction] = self._ask(direction, pairs)
+            is_denied |= found[direction].verdicts.take(said[direction]) == DENIED
+        verdicts = np.where(self._is_service.take(pairs.dst_id), NO_VERDICT, is_denied.astype(np.uint8))
+        references = {direction: side.references for direction, side in self._sides.items()}
+        return Judgement(verdicts, said, found, references)
 
     def _compile(self, snapshot: Snapshot, identities: Identities) -> None:
-        self._identities = identities
-        self._is_service = _is_service(snapshot)
         self._sides: dict[Direction, Side] = {}
         self._matchers: dict[Direction, Matcher] = {}
         for direction in SIDES:
@@ -172,74 +188,45 @@ class Policies:
             side = compile_side(mine, self.not_judged, identities)
             self._sides[direction] = side
             self._matchers[direction] = Matcher(side.rules, identities)
+        self._know(snapshot, identities)
 
-    def _ask(self, direction: Direction, pairs: pl.DataFrame) -> tuple[pl.Series, pl.DataFrame]:
+    def _know(self, snapshot: Snapshot, identities: Identities) -> None:
+        """Take in the endpoints that there are."""
+        self._identities = identities
+        self._is_pod = identities.is_pod.take(identities.of_endpoint)
+        self._is_service = _is_service(snapshot)
+        addresses = {direction: matcher.addresses for direction, matcher in self._matchers.items()}
+        is_silent = not self.written and not self.not_judged
+        self.packing = Packing(identities, self._is_service, addresses, is_silent=is_silent)
+
+    def _ask(self, direction: Direction, pairs: Pairs) -> tuple[npt.NDArray[np.uint32], SideAnswers]:
         """The number of each pair's answer, and the distinct answers."""
-        questions = self.questions(direction, pairs)
-        distinct = questions.unique(maintain_order=True).with_row_index("question")
-        side, matcher = self._sides[direction], self._matchers[direction]
-        asked = {name: distinct[name].to_numpy() for name in _QUESTION}
-        answers = evaluate(side, matcher, Questions(*(asked[name] for name in _QUESTION[:-1])))
-        exempt = asked["exempt"]
-        verdicts = np.where(exempt, np.uint8(ALLOWED), answers.verdicts)
-        counted = ~exempt[answers.positions]
-        named = pl.DataFrame(
-            {"question": answers.positions[counted].astype(np.uint32), "reference": answers.references[counted]}
-        )
-        lists = named.group_by("question", maintain_order=True).agg("reference")
-        distinct = distinct.with_columns(verdict=pl.Series(verdicts)).join(
-            lists, on="question", how="left", maintain_order="left"
-        )
-        distinct = distinct.with_columns(pl.col("reference").fill_null([]))
-        sides = distinct.select("verdict", "reference").unique(maintain_order=True).with_row_index("answer")
-        distinct = distinct.join(sides, on=["verdict", "reference"], how="left", maintain_order="left")
-        numbers = questions.join(distinct, on=_QUESTION, how="left", maintain_order="left")["answer"]
-        return numbers, sides.select(pl.lit(direction).alias("direction"), "verdict", "reference")
-
-    def words(self, pairs: pl.DataFrame) -> list[npt.NDArray[np.uint64]]:
-        """What decides each pair (columns `PAIR`), as QUESTION_WORDS numbers: pairs alike in them are answered alike.
-
-        The numbers mean something only together with the `numbers` of these `identities`.
-        """
-        of_endpoint = self._identities.of_endpoint
-        sources, destinations = pairs["src_id"].to_numpy(), pairs["dst_id"].to_numpy()
-        src, dst = of_endpoint.take(sources), of_endpoint.take(destinations)
-        halves = {name: pairs[name].to_numpy() for name in ("src_hi", "src_lo", "backend_hi", "backend_lo")}
-        is_itself = (halves["src_hi"] == halves["backend_hi"]) & (halves["src_lo"] == halves["backend_lo"])
-        is_itself |= (sources == destinations) & self._identities.is_pod.take(src)
-        is_service = self._is_service.to_numpy().take(destinations)
-        ports = point(pairs["protocol"].to_numpy().astype(np.uint32), pairs["backend_port"].to_numpy())
-        flags = is_itself.astype(np.uint32) | (is_service.astype(np.uint32) << np.uint32(1))
-        return [
-            _joined(src, dst),
-            _joined(
-                self._matchers["egress"].addresses.of(halves["backend_hi"], halves["backend_lo"]),
-                self._matchers["ingress"].addresses.of(halves["src_hi"], halves["src_lo"]),
-            ),
-            _joined(flags, ports),
-        ]
+        questions, is_exempt = self._questions(direction, pairs)
+        answers = evaluate(self._sides[direction], self._matchers[direction], questions)
+        verdicts = np.where(is_exempt, np.uint8(ALLOWED), answers.verdicts)
+        is_named = ~is_exempt[answers.positions]
+        lengths = np.bincount(answers.positions[is_named], minlength=len(pairs))
+        references = Lists(np.concatenate([[0], np.cumsum(lengths)]), answers.references[is_named].astype(np.uint32))
+        numbers, first = distinct_lists(verdicts, references)
+        return numbers.astype(np.uint32), SideAnswers(verdicts[first], references.at(first))
 
     def questions(self, direction: Direction, pairs: pl.DataFrame) -> pl.DataFrame:
         """What decides each pair in one direction: identities and classes. `exempt` is what never leaves a pod."""
-        matcher = self._matchers[direction]
-        src, dst = (self._identities.of_endpoint[pairs[end].to_numpy()] for end in ("src_id", "dst_id"))
-        peer_side = "backend" if direction == "egress" else "src"
-        subject, peer = (src, dst) if direction == "egress" else (dst, src)
-        points = point(pairs["protocol"].to_numpy().astype(np.uint32), pairs["backend_port"].to_numpy())
-        to_itself = (pairs["src_hi"] == pairs["backend_hi"]) & (pairs["src_lo"] == pairs["backend_lo"])
-        return pl.DataFrame(
-            {
-                "subject": subject,
-                "peer": peer,
-                "peer_class": matcher.addresses.of(
-                    pairs[f"{peer_side}_hi"].to_numpy(), pairs[f"{peer_side}_lo"].to_numpy()
-                ),
-                "port_class": matcher.ports.of(points),
-                "point": points,
-                "destination": dst,
-                "exempt": to_itself | ((pairs["src_id"] == pairs["dst_id"]) & pl.Series(self._identities.is_pod[src])),
-            }
+        questions, is_exempt = self._questions(direction, pairs_of(pairs))
+        names = ("subject", "peer", "peer_class", "port_class", "point", "destination")
+        return pl.DataFrame({**dict(zip(names, vars(questions).values(), strict=True)), "exempt": is_exempt})
+
+    def _questions(self, direction: Direction, pairs: Pairs) -> tuple[Questions, npt.NDArray[np.bool_]]:
+        matcher, of_endpoint = self._matchers[direction], self._identities.of_endpoint
+        src, dst = of_endpoint.take(pairs.src_id), of_endpoint.take(pairs.dst_id)
+        points = pairs.points()
+        subjects, peers, hi, lo = (
+            (src, dst, pairs.backend_hi, pairs.backend_lo)
+            if direction == "egress"
+            else (dst, src, pairs.src_hi, pairs.src_lo)
         )
+        questions = Questions(subjects, peers, matcher.addresses.of(hi, lo), matcher.ports.of(points), points, dst)
+        return questions, pairs.to_themselves(self._is_pod)
 
 
 def compile_policies(objects: Iterable[Resource], snapshot: Snapshot) -> Policies:
@@ -249,15 +236,9 @@ def compile_policies(objects: Iterable[Resource], snapshot: Snapshot) -> Policie
     return Policies(objects, snapshot, profiles)
 
 
-def _joined(high: npt.NDArray[Any], low: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
-    """Two numbers below 2^32 in one."""
-    joined: npt.NDArray[np.uint64] = (high.astype(np.uint64) << np.uint64(32)) | low.astype(np.uint64)
-    return joined
-
-
-def _is_service(snapshot: Snapshot) -> pl.Series:
+def _is_service(snapshot: Snapshot) -> npt.NDArray[np.bool_]:
     """By endpoint id."""
-    return snapshot.endpoints["kind"] == "Service"
+    return (snapshot.endpoints["kind"] == "Service").to_numpy()
 
 
 def _readable(answers: pl.DataFrame, references: pl.DataFrame) -> pl.DataFrame:

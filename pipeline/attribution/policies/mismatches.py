@@ -20,7 +20,7 @@ from ...inventory.spans import BEGINNING, END
 from ...kept import Frames, fits, rows_of
 from .. import arrays
 from ..confidence import REASON
-from .engine import PAIR
+from .pairs import PAIR
 from .timeline import PolicyTimeline
 
 MISMATCH: Final[pl.Enum] = pl.Enum(["established_denied", "dropped_allowed"])

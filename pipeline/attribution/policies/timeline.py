@@ -9,6 +9,7 @@ change counts depends on earlier changes alone, so nothing that was judged is ev
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -20,10 +21,12 @@ from ...inventory.models import Resource
 from ...inventory.snapshot import Snapshot
 from ...inventory.spans import BEGINNING
 from .. import arrays
+from ..keyindex import distinct
 from .answers import AnswerBook
-from .engine import PAIR, VERDICT, Policies
+from .engine import NO_VERDICT, SIDES, VERDICT, Judgement, Policies
+from .pairs import Pairs, pairs_of
 from .profiles import Profiles
-from .questions import QuestionTable, Said, said_of
+from .questions import QuestionTable
 from .readers import read_one
 from .terms import Policy
 
@@ -33,11 +36,39 @@ MOST_COMPILED: Final = 8
 """How many sets of policies are kept compiled; the least lately asked go first."""
 MOST_ANSWERS: Final = 500_000
 """When so many answers are known, all are forgotten."""
-NO_ANSWER: Final = (1 << 32) - 1
-_NO_VERDICT: Final = 255
+_BLOCK: Final = 1 << 14
+"""Rows that are looked up at once: what is made on the way stays in the processor's cache, in memory that is there."""
+_ANSWER_BITS: Final = np.uint64(28)
+"""Room for the number of an answer, of which there are never many more than MOST_ANSWERS."""
+_LOW_BITS: Final = np.uint64((1 << 28) - 1)
 
 Epochs = Sequence[PolicyEpoch]
 _NO_POLICIES: Final = (PolicyEpoch(BEGINNING, ()),)
+
+
+@dataclass(frozen=True)
+class Said:
+    """What was said of flows, in columns: codes of VERDICT or NO_VERDICT, and numbers of answers where there is one."""
+
+    verdict: npt.NDArray[np.uint8]
+    egress: npt.NDArray[np.uint32]
+    ingress: npt.NDArray[np.uint32]
+
+    @classmethod
+    def room(cls, size: int) -> Said:
+        """Of as many flows, not said yet."""
+        return cls(np.empty(size, np.uint8), np.empty(size, np.uint32), np.empty(size, np.uint32))
+
+    def put(self, places: npt.NDArray[np.integer] | slice, said: Said) -> None:
+        """Write into the places."""
+        self.verdict[places], self.egress[places], self.ingress[places] = said.verdict, said.egress, said.ingress
+
+    def unpack(self, places: npt.NDArray[np.integer] | slice, packed: npt.NDArray[np.uint64]) -> None:
+        """Write into the places what `_packed` made one number of."""
+        self.ingress[places] = packed & _LOW_BITS
+        packed = packed >> _ANSWER_BITS
+        self.egress[places] = packed & _LOW_BITS
+        self.verdict[places] = packed >> _ANSWER_BITS
 
 
 class _Compiled:
@@ -45,7 +76,31 @@ class _Compiled:
 
     def __init__(self, policies: Policies) -> None:
         self.policies = policies
+        self.forget()
+
+    def forget(self) -> None:
+        """Take nothing for known of what was said."""
         self.table = QuestionTable()
+
+    def say(self, pairs: Pairs, book: AnswerBook) -> Said:
+        """What the policies say of each pair; those that are new are asked of them, once each."""
+        said = Said.room(len(pairs))
+        waiting = []
+        for first in range(0, len(pairs), _BLOCK):
+            block = slice(first, first + _BLOCK)
+            words = self.policies.packing.words(pairs.at(block))
+            known, packed = self.table.find(words)
+            said.unpack(block, packed)
+            if not known.all():
+                unknown = np.flatnonzero(~known)
+                waiting.append((unknown + first, words[unknown]))
+        if waiting:
+            places, words = (np.concatenate(parts) for parts in zip(*waiting, strict=True))
+            numbers, asked = distinct(list(words.T))
+            packed = _packed(self.policies.ask(pairs.at(places[asked])), book)
+            self.table.add(words[asked], packed)
+            said.unpack(places, packed[numbers])
+        return said
 
 
 class PolicyTimeline:
@@ -86,23 +141,28 @@ class PolicyTimeline:
         `flows` have the columns `PAIR` and `start`. All three are null where a Service was dialled and the backend is
         not known.
         """
-        said = said_of(flows.height)
+        pairs = pairs_of(flows)
+        said = Said.room(flows.height)
         for places, which in self._by_epoch(flows["start"].to_numpy()):
             if places is None:
-                said = self._said(which, flows.select(PAIR))
+                said = self._said(which, pairs)
             else:
-                said.put(places, self._said(which, flows.select(PAIR)[places]))
+                said.put(places, self._said(which, pairs.at(places)))
+        is_judged = said.verdict != NO_VERDICT
         return flows.hstack(
             [
-                arrays.enumerated(said.verdict, VERDICT, said.verdict != _NO_VERDICT).alias("verdict"),
-                _without(said.egress, NO_ANSWER).alias("egress"),
-                _without(said.ingress, NO_ANSWER).alias("ingress_policy"),
+                arrays.enumerated(said.verdict, VERDICT, is_judged).alias("verdict"),
+                arrays.nullable(said.egress, is_judged).alias("egress"),
+                arrays.nullable(said.ingress, is_judged).alias("ingress_policy"),
             ]
         )
 
     def is_settled(self, flows: pl.DataFrame, grace_ns: int) -> npt.NDArray[np.bool_]:
         """Which judged flows have the same verdict under all policies in force within `grace_ns` of their start."""
-        starts, verdicts = flows["start"].to_numpy(), flows["verdict"].to_physical().fill_null(_NO_VERDICT).to_numpy()
+        starts, verdicts = (
+            flows["start"].to_numpy(),
+            flows["verdict"].to_physical().fill_null(int(NO_VERDICT)).to_numpy(),
+        )
         settled = np.ones(flows.height, dtype=np.bool_)
         ends = [*self._sinces[1:], None]
         for which, (since, end) in enumerate(zip(self._sinces, ends, strict=True)):
@@ -111,7 +171,7 @@ class PolicyTimeline:
                 near &= starts < end + grace_ns
             places = np.flatnonzero(near) if len(self._sinces) > 1 else np.array([], dtype=np.int64)
             if places.size:
-                said = self._said(which, flows.select(PAIR)[places])
+                said = self._said(which, pairs_of(flows).at(places))
                 settled[places] &= said.verdict == verdicts[places]
         return settled
 
@@ -161,26 +221,9 @@ class PolicyTimeline:
             if places.size:
                 yield places, number
 
-    def _said(self, which: int, pairs: pl.DataFrame) -> Said:
+    def _said(self, which: int, pairs: Pairs) -> Said:
         """What one set of policies says of each pair."""
-        compiled = self._compile(which)
-        table = compiled.table
-        keys = table.keys(compiled.policies.words(pairs))
-        known, said = table.find(keys)
-        unknown = np.flatnonzero(~known)
-        if unknown.size:
-            alike = pl.DataFrame({"first": keys.first[unknown], "second": keys.second[unknown], "row": unknown})
-            asked = alike.unique(("first", "second"))["row"].to_numpy()
-            judgement = compiled.policies.ask(pairs[asked])
-            numbers = np.append(self.book.numbers(judgement), np.uint32(NO_ANSWER))
-            answers = (
-                numbers[judgement.rows[column].fill_null(numbers.size - 1).to_numpy()]
-                for column in ("egress", "ingress_policy")
-            )
-            verdict = judgement.rows["verdict"].to_physical().fill_null(_NO_VERDICT).to_numpy().astype(np.uint8)
-            table.add(keys.at(asked), Said(verdict, *answers))
-            said.put(unknown, table.find(keys.at(unknown))[1])
-        return said
+        return self._compile(which).say(pairs, self.book)
 
     def _compile(self, which: int) -> _Compiled:
         """A set of policies, compiled for all endpoints that are known."""
@@ -194,7 +237,7 @@ class PolicyTimeline:
             before = compiled.policies
             compiled.policies = before.following(self._snapshot, self._profiles)
             if compiled.policies.identities.numbers is not before.identities.numbers:
-                compiled.table = QuestionTable()
+                compiled.forget()
         self._compiled[id(objects)] = compiled
         while len(self._compiled) > MOST_COMPILED:
             del self._compiled[next(iter(self._compiled))]
@@ -211,6 +254,11 @@ def _ends(starts: npt.NDArray[np.int64]) -> tuple[int, int]:
     return int(starts.min()), int(starts.max())
 
 
-def _without(numbers: npt.NDArray[np.uint32], nothing: int) -> pl.Series:
-    """The numbers, null in place of `nothing`."""
-    return arrays.nullable(numbers, numbers != nothing)
+def _packed(judgement: Judgement, book: AnswerBook) -> npt.NDArray[np.uint64]:
+    """Verdict and both answers, by the book's numbers, as one number a row."""
+    numbers = book.numbers(judgement)
+    packed = judgement.verdicts.astype(np.uint64)
+    for direction in SIDES:
+        packed <<= _ANSWER_BITS
+        packed |= numbers[direction].take(judgement.said[direction])
+    return packed

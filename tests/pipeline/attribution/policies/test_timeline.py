@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from pipeline.attribution.policies import PolicyTimeline, compile_policies, engine, timeline
+from pipeline.attribution.policies.pairs import PAIR, Pairs, pairs_of
 from pipeline.attribution.policies.side import REFERENCES
 from pipeline.inventory import snapshot
 from pipeline.inventory.history import PolicyEpoch
@@ -110,15 +111,15 @@ def test_a_question_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
     ask = engine.Policies.ask
 
-    def counted(self: engine.Policies, distinct: pl.DataFrame) -> engine.Judgement:
-        asked.append(distinct.height)
-        return ask(self, distinct)
+    def counted(self: engine.Policies, pairs: Pairs) -> engine.Judgement:
+        asked.append(len(pairs))
+        return ask(self, pairs)
 
     monkeypatch.setattr(engine.Policies, "ask", counted)
     first, again = policies.judge(flows), policies.judge(flows)
-    words = policies.current().words(flows)
-    assert asked == [len(set(zip(*(word.tolist() for word in words), strict=True)))]
-    assert asked[0] < flows.select(engine.PAIR).n_unique()
+    words = policies.current().packing.words(pairs_of(flows))
+    assert asked == [len(set(map(tuple, words.tolist())))]
+    assert asked[0] < flows.select(PAIR).n_unique()
     assert first.equals(again)
 
 
