@@ -129,8 +129,19 @@ class Ring:
             count, first = int(words[(base + _COUNT) // 4]), int(words[(base + _FIRST) // 4])
             if count:
                 yield self._captured(words, base + first, count)
+            words[(base + _COUNT) // 4] = 0  # so that it is not taken for one that is being filled
             words[(base + _STATUS) // 4] = _STATUS_KERNEL
             self._next = (self._next + 1) % self._blocks
+
+    def until_now(self, patience_s: float) -> Iterator[Captured]:
+        """The blocks with every packet that came before now, also where the kernel still fills the last of them.
+
+        It hands that one over after twice `retire_ms`, for its timer looks whether a block is the one that it has seen
+        before, or when it gets to it: `patience_s` at most is waited. Nothing is waited for where none has a packet.
+        """
+        yield from self.blocks(0.0)
+        if self._has_packets():
+            yield from self.blocks(patience_s)
 
     def drops(self) -> int:
         """Packets that found no room in the ring since the last call."""
@@ -147,6 +158,12 @@ class Ring:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+    def _has_packets(self) -> bool:
+        """Whether the next block has any: the kernel counts them in it as they come, before it hands it over."""
+        if self._map is None:
+            raise OSError("the ring is closed")
+        return bool(np.frombuffer(self._map, np.uint32)[(self._next * self._block_bytes + _COUNT) // 4])
 
     def _is_ready(self, words: npt.NDArray[np.uint32]) -> bool:
         return bool(words[(self._next * self._block_bytes + _STATUS) // 4] & _STATUS_USER)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import struct
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any, Final
@@ -37,6 +36,8 @@ MAX_MESSAGES: Final = 5_000
 """Messages read in one cycle."""
 SNAP_BYTES: Final = 4096
 _RETIRE_MS: Final = 250
+_PATIENCE_S: Final = 2.0
+"""How late the kernel may hand over the last of it, on a node that is very busy."""
 _RING: Final = {"blocks": 32, "block_bytes": 128 * 1024, "retire_ms": _RETIRE_MS}
 """Room for 8 s of little traffic, and for 4 MB of much: a read comes once a second."""
 _TCP, _UDP = 6, 17
@@ -69,27 +70,11 @@ class DnsSource:
 
     def read(self, now_ns: int) -> Columns:
         """Exchanges that have ended since the last call. Raises TransientError where the kernel does not answer."""
-        if self._links is None:
-            return self._exchanges.take(now_ns)
-        counts: Counter[str] = Counter()
-        try:
-            flaws: Counter[str] = Counter()
-            kinds = capture_points(self._links, flaws)
-            pods = points_of({ifindex: kind for ifindex, kind in kinds.items() if kind == "pod"})
-            for captured in self._ring.blocks(0.0):
-                self._read(captured, pods, counts)
-            counts["ring_full"] += self._ring.drops()
-        except OSError as error:
-            raise TransientError(f"dns: {error}") from error
-        for result, count in counts.items():
-            self._metrics.add("dns_messages_total", count, result=result)
-        return self._exchanges.take(now_ns)
+        return self._take(now_ns, 0.0)
 
     def finish(self, now_ns: int) -> Columns:
         """The same, and what lies in a block that is not full yet; questions that still wait are told nowhere."""
-        if self._links is not None:
-            time.sleep(2 * _RETIRE_MS / 1000)
-        return self.read(now_ns)
+        return self._take(now_ns, _PATIENCE_S)
 
     def stop(self) -> None:
         """Close ring and socket; safe to call twice."""
@@ -97,6 +82,23 @@ class DnsSource:
         if self._links is not None:
             self._links.close()
             self._links = None
+
+    def _take(self, now_ns: int, patience_s: float) -> Columns:
+        if self._links is None:
+            return self._exchanges.take(now_ns)
+        counts: Counter[str] = Counter()
+        try:
+            flaws: Counter[str] = Counter()
+            kinds = capture_points(self._links, flaws)
+            pods = points_of({ifindex: kind for ifindex, kind in kinds.items() if kind == "pod"})
+            for captured in self._ring.until_now(patience_s):
+                self._read(captured, pods, counts)
+            counts["ring_full"] += self._ring.drops()
+        except OSError as error:
+            raise TransientError(f"dns: {error}") from error
+        for result, count in counts.items():
+            self._metrics.add("dns_messages_total", count, result=result)
+        return self._exchanges.take(now_ns)
 
     def _read(self, captured: Captured, pods: np.ndarray[Any, Any], counts: Counter[str]) -> None:
         rows = np.flatnonzero(np.isin(captured.ifindex, pods))

@@ -8,7 +8,6 @@ others are counted as skipped. Where the kernel refuses the capture that is said
 from __future__ import annotations
 
 import logging
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any, Final
@@ -35,8 +34,12 @@ MAX_HEADS: Final = 5_000
 """Heads read in one cycle."""
 SNAP_BYTES: Final = 4096
 """Holds a ClientHello with post-quantum keys; a pod's interface carries it whole where it offloads segmentation."""
-_RETIRE_MS: Final = 20
-_RING: Final = {"blocks": 32, "block_bytes": 128 * 1024, "retire_ms": _RETIRE_MS}
+_RETIRE_MS: Final = 40
+_RING: Final = {"blocks": 128, "block_bytes": 32 * 1024, "retire_ms": _RETIRE_MS}
+"""Room for 5 s of few heads, each of which may have a block of its own, and for 4 MB of many: a read comes once a
+second, and later on a busy node."""
+_PATIENCE_S: Final = 1.0
+"""How late the kernel's timer may be, on a node that is very busy."""
 _TCP: Final = 6
 
 
@@ -96,7 +99,6 @@ class HeadSource:
     def _join(self, flows: Columns) -> Columns:
         if self._links is None:
             return flows
-        time.sleep(2 * _RETIRE_MS / 1000)  # a head of these flows may lie in a block that the kernel still fills
         counts: Counter[str] = Counter()
         sightings: list[npt.NDArray[np.void]] = []
         heads: list[Head] = []
@@ -104,7 +106,9 @@ class HeadSource:
             flaws: Counter[str] = Counter()
             kinds = capture_points(self._links, flaws)
             pods = points_of({ifindex: kind for ifindex, kind in kinds.items() if kind == "pod"})
-            sightings.extend(self._read(captured, pods, heads, counts) for captured in self._ring.blocks(0.0))
+            # a head of these flows may lie in a block that the kernel still fills
+            blocks = self._ring.until_now(_PATIENCE_S)
+            sightings.extend(self._read(captured, pods, heads, counts) for captured in blocks)
             counts["ring_full"] += self._ring.drops()
         except OSError as error:
             _log.warning("heads: %s", error)

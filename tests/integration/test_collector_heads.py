@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import ssl
 import subprocess
@@ -26,6 +27,8 @@ from tests.collector.network import Network, connected, echo_all, routed_network
 pytestmark = pytest.mark.root
 
 ROOT = Path(__file__).resolve().parents[2]
+EVENLY_SECONDS = 2.0
+ROOM_SECONDS = 4.0
 ANSWERING = {"10.96.0.10": "10.2.0.2", "fd96::10": "fd02::2"}
 
 
@@ -115,6 +118,23 @@ def test_of_many_heads_some_are_read(network: Network) -> None:
             said(network, "10.96.0.10", f"GET /{number} HTTP/1.1\r\n\r\n".encode())
         heads = told(read_until(flows, lambda rows: sum(row["closed"] for row in rows) == 100))
     assert 10 <= len(heads) < 90  # at either of two interfaces: 44 of 100 are expected
+
+
+def test_heads_that_come_evenly_have_room_until_they_are_read(network: Network) -> None:
+    """A read comes once a second, and later on a busy node; few heads fill as many blocks as many do."""
+    metrics, took_s = Metrics(), math.inf
+    with serving(network, "10.2.0.2", echo_all), capture(network, "ebpf", metrics) as flows:
+        while took_s > ROOM_SECONDS:  # this machine may be busier than a node ever is
+            before = metrics.value("heads_total", result="ring_full")
+            began = time.monotonic()
+            with connected(network, "10.96.0.10", 80) as sock:
+                while time.monotonic() - began < EVENLY_SECONDS:
+                    sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
+                    sock.recv(65536)
+                    time.sleep(0.005)
+            flows.read(time.time_ns())
+            took_s = time.monotonic() - began
+    assert metrics.value("heads_total", result="ring_full") == before
 
 
 CAPTURES = {
