@@ -6,15 +6,15 @@ A reader gives bytes and positions; it judges nothing. `pipeline.settling` is th
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
+
+import msgspec
 
 from ..errors import ConfigError
 from .share import Share
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True):
     """One message as it was found. On file:// the partition is the node's folder and the offset counts up in it."""
 
     topic: str
@@ -25,8 +25,13 @@ class Message:
     value: bytes
     flaw: str = ""
     """A BatchError reason where the bus itself could not read the message (a broken segment, an oversized value)."""
-    origin: str = field(default="", compare=False)
-    """Where to look: the segment's path, or topic/partition/offset. For logs and quarantine."""
+    place: str = ""
+    """Where to look, if elsewhere than at the offset: the segment's path, and what is wrong with it."""
+
+    @property
+    def origin(self) -> str:
+        """Where to look: the segment's path, or topic/partition/offset. For logs and quarantine."""
+        return self.place or f"{self.topic}/{self.partition}/{self.offset}"
 
 
 Partition = tuple[str, str]

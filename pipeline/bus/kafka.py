@@ -27,7 +27,7 @@ from ..errors import ConfigError, PermanentError, TransientError
 from . import Message, Places
 from .kafka_joining import join_patiently
 from .kafka_quarantine import KafkaQuarantine
-from .kafka_records import HEAD_BYTES, FlawedValue, install
+from .kafka_records import read_messages
 from .share import Share
 
 log = logging.getLogger(__name__)
@@ -88,7 +88,6 @@ class KafkaReader:
 
     def start(self, places: Places | None = None) -> None:
         """Connect; `poll` joins the group. Raises TransientError where none answers, ConfigError where one refuses."""
-        install()
         self._told = {p: at for p, at in offsets_of(places or {}).items() if not self._share or self._share.takes(p[1])}
         self._behind = dict(self._told)
         try:
@@ -104,7 +103,7 @@ class KafkaReader:
             raise TransientError(f"bus: no broker answers at {','.join(self._servers)}: {error}") from error
 
     def _connected(self) -> Any:
-        return KafkaConsumer(
+        consumer = KafkaConsumer(
             bootstrap_servers=self._servers,
             group_id=self._group,
             client_id="flowatlas-pipeline",
@@ -124,18 +123,20 @@ class KafkaReader:
             metrics_enabled=False,
             **self._options,
         )
+        read_messages(consumer)
+        return consumer
 
     def poll(self, timeout_s: float) -> list[Message]:
         """New messages of the partitions that the group gave us, about FETCH_BYTES at most."""
         with sorted_errors():
             self._take_share()
-            records = self._polled(timeout_s)
-        self._behind |= {partition: batch[-1].offset + 1 for partition, batch in records.items()}
-        return [_message(record) for batch in records.values() for record in batch]
+            polled = self._polled(timeout_s)
+        self._behind |= {partition: messages[-1].offset + 1 for partition, messages in polled.items()}
+        return [message for messages in polled.values() for message in messages]
 
-    def _polled(self, timeout_s: float) -> Mapping[TopicPartition, list[Any]]:
-        records: Mapping[TopicPartition, list[Any]] = self._consumer.poll(timeout_ms=int(timeout_s * 1000))
-        return records
+    def _polled(self, timeout_s: float) -> Mapping[TopicPartition, list[Message]]:
+        polled: Mapping[TopicPartition, list[Message]] = self._consumer.poll(timeout_ms=int(timeout_s * 1000))
+        return polled
 
     def _take_share(self) -> None:
         """Find the partitions of our share, those that have come since among them."""
@@ -297,23 +298,6 @@ def servers_of(url: str) -> list[str]:
         if not sound:
             raise ConfigError(f"bus: {url!r} is not kafka://HOST:PORT[,HOST:PORT]")
     return servers
-
-
-def _message(record: Any) -> Message:
-    value: bytes = record.value or b""
-    flaw = value.flaw if isinstance(value, FlawedValue) else ""
-    if not flaw and len(value) > MAX_MESSAGE_BYTES:
-        flaw, value = "oversized", value[:HEAD_BYTES]
-    return Message(
-        topic=record.topic,
-        partition=str(record.partition),
-        offset=record.offset,
-        key=record.key or b"",
-        headers={name: content or b"" for name, content in record.headers},
-        value=value,
-        flaw=flaw,
-        origin=f"{record.topic}/{record.partition}/{record.offset}",
-    )
 
 
 @contextmanager

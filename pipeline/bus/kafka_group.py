@@ -19,7 +19,7 @@ from kafka import OffsetAndMetadata, TopicPartition
 from kafka import errors as kafka_errors
 
 from ..errors import OustedError, TransientError
-from . import Holder, Partition, Places
+from . import Holder, Message, Partition, Places
 from .kafka import ANSWER_SECONDS, KafkaReader, sorted_errors
 
 TURN_SECONDS: Final = 0.02
@@ -103,7 +103,7 @@ class KafkaMember(KafkaReader):
             return True
         return self._given is None and super().caught_up()
 
-    def _polled(self, timeout_s: float) -> Mapping[TopicPartition, list[Any]]:
+    def _polled(self, timeout_s: float) -> Mapping[TopicPartition, list[Message]]:
         if self._holder is None:
             return super()._polled(timeout_s)
         deadline = time.monotonic() + timeout_s
@@ -113,13 +113,13 @@ class KafkaMember(KafkaReader):
             self.is_leaving = not is_settled and self._is_rebalancing()
             if self.is_leaving:
                 return {}
-            records = super()._polled(left_s if is_settled else 0.0)
+            polled = super()._polled(left_s if is_settled else 0.0)
             if self._is_ousted:
                 raise OustedError("bus: partitions went before they were settled")
             if self._given is not None:
                 self._take_over(self._given, self._holder)
-            if records or left_s <= 0:
-                return records
+            if polled or left_s <= 0:
+                return polled
             if not is_settled:
                 time.sleep(min(TURN_SECONDS, left_s))
 

@@ -146,8 +146,7 @@ def main() -> None:
 
 def message_of(batch: Batch) -> Message:
     """A batch as the bus has it."""
-    origin = f"{batch.node}/{batch.seq}"
-    return Message(batch.topic, batch.node, batch.seq, batch.key, batch.headers(), batch.value, origin=origin)
+    return Message(batch.topic, batch.node, batch.seq, batch.key, batch.headers(), batch.value)
 
 
 def show_settled(name: str, engine: Engine, reader: MemoryReader, rows: int) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import google_crc32c
 import numpy as np
 import zstandard
+from msgspec.structs import replace
 
 from collector.schema import (
     COUNTERS,

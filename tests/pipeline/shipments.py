@@ -77,7 +77,6 @@ def message(shipped: Batch, **other: Any) -> Message:
         "key": shipped.key,
         "headers": shipped.headers(),
         "value": shipped.value,
-        "origin": f"{shipped.topic}/{shipped.node}/{shipped.seq}",
     }
     return Message(**{**fields, **other})
 

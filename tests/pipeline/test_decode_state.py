@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace as changed_message
 
 from collector.schema import STATE, TABLES, BatchError
 from pipeline.bus import Message
@@ -55,5 +56,5 @@ def test_values_that_cannot_be_are_refused(changed: dict[str, Any], reason: str)
 
 def test_another_watchers_key_is_refused() -> None:
     with pytest.raises(BatchError) as caught:
-        read(replace(carried(), key=b"somebody/17"))
+        read(changed_message(carried(), key=b"somebody/17"))
     assert caught.value.reason == "node"
