@@ -10,11 +10,43 @@ from __future__ import annotations
 import os
 import random
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import pytest
+
+WHOLE: Final = "whole"
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What is left of a file: so many of its first bytes."""
+
+    inode: int
+    content: Path
+    """Where all of it is."""
+    size: int
+    extent: str
+    """`whole`, `torn` or `empty`."""
+
+
+Schedule = Mapping[str, Left]
+"""What is left of a folder, by name."""
+
+
+def kind_of(schedule: Schedule) -> frozenset[tuple[str, int, str]]:
+    """What two schedules have in common that differ in where a file is torn alone: no reader takes any of it."""
+    return frozenset((name, left.inode, left.extent) for name, left in schedule.items())
+
+
+def leave(schedule: Schedule, folder: Path) -> None:
+    """Make the folder that is left."""
+    folder.mkdir()
+    for name, left in schedule.items():
+        (folder / name).write_bytes(left.content.read_bytes()[: left.size])
 
 
 class Power:
@@ -35,23 +67,22 @@ class Power:
             patched.setattr(os, "fsync", self._note)
             yield
 
-    def cut(self, chance: random.Random) -> None:
-        """Leave what may be left."""
+    def cut(self, chance: random.Random) -> Schedule:
+        """What may be left where the power goes now: any of what is possible, by chance. Nothing is changed."""
         now = self._inodes()
         everything = now | self._names
+        left: dict[str, Left] = {}
         for inode in sorted(everything, key=everything.__getitem__):  # so that a seed always makes the same
             name = chance.choice((self._names.get(inode), now.get(inode)))
-            kept = self._aside / str(inode)
-            if inode not in self._names:
-                os.link(self._folder / now[inode], kept)
-            if inode in now:
-                (self._folder / now[inode]).unlink()
             if name is not None:
-                kept.replace(self._folder / name)
-        for path in sorted(self._folder.iterdir()):
-            if path.stat().st_ino not in self._synced:
-                size = path.stat().st_size
-                os.truncate(path, chance.choice((0, size, chance.randint(0, size))))
+                content = self._folder / now[inode] if inode in now else self._aside / str(inode)
+                left[name] = self._torn(inode, content, chance)
+        return left
+
+    def _torn(self, inode: int, content: Path, chance: random.Random) -> Left:
+        whole = content.stat().st_size
+        size = whole if inode in self._synced else chance.choice((0, whole, chance.randint(0, whole)))
+        return Left(inode, content, size, WHOLE if size == whole else "torn" if size else "empty")
 
     def _note(self, opened: int) -> None:
         told = os.fstat(opened)
