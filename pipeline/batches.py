@@ -77,14 +77,17 @@ class BatchLedger:
 
     def accept(self, name: BatchName) -> bool:
         """Whether this batch is new; the answer is given once, so apply it when it is True."""
-        epochs = self._tracks.setdefault((name.node, name.table), OrderedDict())
+        track = name.node, name.table
+        epochs = self._tracks.get(track)
+        if epochs is None:
+            epochs = self._tracks[track] = OrderedDict()
         epoch = epochs.get(name.epoch)
         if epoch is None:
             epoch = epochs[name.epoch] = _Epoch([])
             if len(epochs) > MAX_EPOCHS:
                 _, forgotten = epochs.popitem(last=False)
                 self._settled[name.node] += forgotten.missing()
-        else:
+        elif len(epochs) > 1:
             epochs.move_to_end(name.epoch)
         is_late = bool(epoch.ends) and name.seq < epoch.ends[-1]
         if epoch.add(name.seq):

@@ -7,8 +7,8 @@ BatchError is raised, and what an `Opened` says has been checked, but for what o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+import msgspec
 import zstandard
 
 from collector.schema import (
@@ -27,8 +27,7 @@ from collector.schema import (
 from .bus import Message
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(msgspec.Struct, frozen=True):
     """One batch out of its envelope, as a zstd frame. Its content has not been looked at: only `merged` may."""
 
     name: BatchName
@@ -43,13 +42,14 @@ def open_batch(message: Message, tables: Mapping[str, Table] = TABLES) -> Opened
         raise BatchError(message.flaw, message.origin)
     if len(message.value) > MAX_MESSAGE_BYTES:
         raise BatchError("oversized", f"{len(message.value)} bytes")
-    name = parse_headers(message.headers, tables)
+    headers = message.headers
+    name = parse_headers(headers, tables)
     if name.rows > MAX_ROWS:
         raise BatchError("rows", f"the headers say {name.rows}, at most {MAX_ROWS} are allowed")
     if message.topic != tables[name.table].topic:
         raise BatchError("table", f"{name.table} in {message.topic}")
     key = message.key.partition(b"/")[0] if name.table == STATE.name else message.key  # behind it is a slot
-    if key != name.node.encode():
+    if key != headers["node"]:
         raise BatchError("node", f"{name.node} under the key {message.key[:64]!r}")
     frame = frame_of(message.value, name.schema)
     return Opened(name, frame, _inflated_size(frame))

@@ -13,6 +13,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from itertools import compress, repeat
 from typing import Any, Final
 
 from collector.schema import BatchError
@@ -151,14 +152,16 @@ class Intake:
 
     def _new(self, messages: list[Message], rows: Rows) -> Rows | None:
         """Those of the batches that have not come before."""
-        now_ns = time.time_ns()
         is_new = [self._ledger.accept(name) for name in rows.names]
-        for accepted, message, name, times in zip(is_new, messages, rows.names, rows.times(), strict=True):
-            if accepted:
-                self._homes[name.node, name.table] = message.topic, message.partition
-                arrival = self._watermarks.see((message.topic, message.partition), times, now_ns)
-                self._meters.arrived(name.node, arrival.late_rows, is_ahead=arrival.is_ahead)
-        return rows if all(is_new) else rows.only(is_new)
+        new = rows if all(is_new) else rows.only(is_new)
+        if new is None:
+            return None
+        partitions = [(message.topic, message.partition) for message in compress(messages, is_new)]
+        nodes, sizes = [name.node for name in new.names], [name.rows for name in new.names]
+        self._homes.update(zip(zip(nodes, repeat(new.table)), partitions, strict=True))
+        arrivals = self._watermarks.see(partitions, new.frame["time"].to_numpy(), sizes, time.time_ns())
+        self._meters.arrived(nodes, arrivals.late_rows, arrivals.is_ahead)
+        return new
 
     def _refuse(self, message: Message, error: BatchError) -> None:
         self.refused.append((message, error.reason))

@@ -48,6 +48,7 @@ from .outputs.policy_log import PolicyLog
 from .outputs.side_rows import counter_rows, dns_rows
 from .prices import Prices
 from .state import ClusterState, StateNow
+from .watermarks import bounds
 
 
 class Stages:
@@ -165,8 +166,9 @@ class Stages:
         """Count what is known of by now of the rows of sound and new batches, and hold the rest."""
         state = self.refresh()
         for rows in batches:
-            for name, times in zip(rows.names, rows.times(), strict=True):
-                self.meters.applied(name.table, name.node, name.rows, int(times.max()) if name.rows else None)
+            nodes, sizes = [name.node for name in rows.names], [name.rows for name in rows.names]
+            _, newest_ns = bounds(rows.frame["time"].to_numpy(), sizes)
+            self.meters.applied(rows.table, nodes, sizes, newest_ns)
         answers, flows, counters, drops = (_rows(batches, table) for table in (DNS, FLOWS, COUNTERS, DROPS))
         if answers is not None:
             now_s = time.monotonic()

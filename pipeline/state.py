@@ -218,7 +218,7 @@ class BusState:
                     name = batch.name
                     if self._feed.take(name.node, name.epoch, name.seq, batch.frame):
                         newest_ns = cast("int | None", batch.frame["time"].max())
-                        meters.applied(STATE.name, name.node, name.rows, newest_ns)
+                        meters.applied(STATE.name, [name.node], [name.rows], [newest_ns or 0])
             self._has_caught_up = self._has_caught_up or self._reader.caught_up()
             if not messages:
                 now = time.monotonic()

@@ -3,10 +3,13 @@
 Counters are cumulative, so nothing waits for a watermark: it only tells late rows from others. The clock is a
 parameter. The invariant: a partition's event time never goes back and never goes beyond the clock, so that a node that
 is ahead of time makes no other node's rows late.
+
+A poll brings many batches with few rows each, so they are looked at together, one behind the other.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,13 +26,30 @@ Partition = tuple[str, str]
 """Topic and partition."""
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """What is to say of one batch."""
+Times = npt.NDArray[np.int64]
+"""In ns since 1970."""
 
-    late_rows: int
-    is_ahead: bool
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """What is to say of batches, one by one."""
+
+    late_rows: Sequence[int]
+    is_ahead: Sequence[bool]
     """Whether it has observations of a time that has not come yet."""
+
+
+def bounds(times: Times, sizes: Sequence[int]) -> tuple[list[int], list[int]]:
+    """The oldest and the newest time of each of some batches of so many rows; 0 and 0 of a batch without rows."""
+    rows = np.array(sizes, np.int64)
+    has_rows = rows > 0
+    starts = (np.cumsum(rows) - rows)[has_rows]
+    found = np.zeros((2, len(rows)), np.int64)
+    if len(starts):
+        found[0, has_rows] = np.minimum.reduceat(times, starts)
+        found[1, has_rows] = np.maximum.reduceat(times, starts)
+    oldest, newest = found.tolist()
+    return oldest, newest
 
 
 class Watermarks:
@@ -41,17 +61,26 @@ class Watermarks:
         self._seen_ns: dict[Partition, int] = {}
         """When each partition brought something last, by the clock."""
 
-    def see(self, partition: Partition, times: npt.NDArray[np.int64], now_ns: int) -> Arrival:
-        """Take in a batch's observations (in ns) that came at `now_ns`."""
-        self._seen_ns[partition] = now_ns
-        if not len(times):
-            return Arrival(0, is_ahead=False)
-        newest, oldest = int(times.max()), int(times.min())
-        reached = self._reached.get(partition)
-        watermark = None if reached is None else reached - self._lateness_ns
-        late = 0 if watermark is None or oldest >= watermark else int((times < watermark).sum())
-        self._reached[partition] = max(reached or 0, min(newest, now_ns))
-        return Arrival(late, is_ahead=newest > now_ns + SKEW_SECONDS * _SECOND_NS)
+    def see(self, partitions: Sequence[Partition], times: Times, sizes: Sequence[int], now_ns: int) -> Arrivals:
+        """Take in batches' observations that came at `now_ns`: of each its partition and how many of `times` it has."""
+        self._seen_ns.update(dict.fromkeys(partitions, now_ns))
+        ahead_ns = int(now_ns + SKEW_SECONDS * _SECOND_NS)
+        late_rows = [0] * len(sizes)
+        reached = self._reached
+        batches = zip(partitions, sizes, *bounds(times, sizes), strict=True)
+        start = 0
+        are_ahead = []
+        for place, (partition, size, oldest, newest) in enumerate(batches):
+            are_ahead.append(newest > ahead_ns)
+            if not size:
+                continue
+            before = reached.get(partition)
+            if before is not None and oldest < before - self._lateness_ns:
+                late = times[start : start + size] < before - self._lateness_ns
+                late_rows[place] = int(late.sum())
+            reached[partition] = max(before or 0, min(newest, now_ns))
+            start += size
+        return Arrivals(late_rows, are_ahead)
 
     def watermark(self, now_ns: int) -> int | None:
         """The watermark of all partitions that are not idle, in ns; None where there is none such."""

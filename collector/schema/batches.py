@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from .tables import KNOWN_TABLES, OLDEST_VERSION, TABLES, VERSION, Table
 
@@ -74,8 +74,7 @@ class Batch:
         return {name: str(value).encode() for name, value in fields.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class BatchName:
+class BatchName(NamedTuple):
     """What the headers claim of a batch; `parse_headers` makes it from untrusted bytes."""
 
     schema: int
@@ -94,18 +93,39 @@ def parse_headers(headers: Mapping[str, bytes], tables: Mapping[str, Table] = TA
     `schema_version` for one that this reader does not know.
     """
     try:
-        node, table = headers["node"].decode("ascii"), headers["table"].decode("ascii")
-        version, *numbers = (int(headers[name]) for name in ("schema", "epoch", "seq", "rows", "bytes"))
+        track = headers["schema"], headers["table"], headers["node"], headers["epoch"]
+        version, table, node, epoch = _tracks.get(track) or _read_track(*track)
+        seq, rows, byte_sum = int(headers["seq"]), int(headers["rows"]), int(headers["bytes"])
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise BatchError("headers", f"{type(error).__name__} {str(error)[:80]}") from None
-    if not NODE_NAME.match(node) or min(version, *numbers) < 0 or max(version, *numbers) >= 2**63:
-        raise BatchError("headers", "a node's name or a number is out of range")
-    _check_version(version)
-    if table not in tables:
-        raise BatchError("table", table[:40])
-    return BatchName(version, table, node, *numbers)
-
-
-def _check_version(version: int) -> None:
+    if not (0 <= seq < _LIMIT and 0 <= rows < _LIMIT and 0 <= byte_sum < _LIMIT):
+        raise BatchError("headers", "a number is out of range")
     if not OLDEST_VERSION <= version <= VERSION:
         raise BatchError("schema_version", f"{version}, this reader knows {OLDEST_VERSION} to {VERSION}")
+    if table not in tables:
+        raise BatchError("table", table[:40])
+    return BatchName(version, table, node, epoch, seq, rows, byte_sum)
+
+
+_Track = tuple[int, str, str, int]
+"""Version, table, node and epoch: what all batches of a node's table have in common as long as its collector runs."""
+
+_LIMIT: Final = 2**63
+_MAX_TRACKS: Final = 16_384
+"""So many are remembered; all are forgotten where there are more."""
+_LONGEST_NUMBERS: Final = 2 * 20
+"""Zeros before a number may be many; of such nothing is remembered."""
+_tracks: Final[dict[tuple[bytes, bytes, bytes, bytes], _Track]] = {}
+
+
+def _read_track(schema: bytes, table: bytes, node: bytes, epoch: bytes) -> _Track:
+    """Read the headers that say the same from batch to batch, and remember what they say. Raises as their bytes do."""
+    named, its_node, version, number = table.decode("ascii"), node.decode("ascii"), int(schema), int(epoch)
+    if not NODE_NAME.match(its_node) or not (0 <= version < _LIMIT and 0 <= number < _LIMIT):
+        raise BatchError("headers", "a node's name or a number is out of range")
+    track = version, named, its_node, number
+    if named in KNOWN_TABLES and len(schema) + len(epoch) <= _LONGEST_NUMBERS:  # others are not worth it
+        if len(_tracks) >= _MAX_TRACKS:
+            _tracks.clear()
+        _tracks[schema, table, node, epoch] = track
+    return track

@@ -5,10 +5,10 @@ The clock is a parameter. The invariant: what waits is counted once, at the firs
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from ..aggregate.samples import SUM, Samples
@@ -24,16 +24,17 @@ class Lags:
         self._sum_ns = 0
         self._waiting: list[int] = []
 
-    def wait(self, since_ns: int) -> None:
-        """Something of this instant is under way."""
-        self._waiting.append(since_ns)
+    def wait(self, since_ns: Iterable[int]) -> None:
+        """Something of each of these instants is under way."""
+        self._waiting.extend(since_ns)
 
     def end(self, now_ns: int) -> None:
         """All that is under way has arrived. An instant that is ahead of the clock counts as now."""
-        for since_ns in self._waiting:
-            lag_ns = max(0, now_ns - since_ns)
-            self._counts[bisect_left(self._metric.buckets, lag_ns / 1e9)] += 1
-            self._sum_ns += lag_ns
+        lags_ns = np.maximum(now_ns - np.array(self._waiting, np.int64), 0)
+        buckets = np.searchsorted(np.array(self._metric.buckets), lags_ns / 1e9, side="left")
+        for bucket, count in zip(*np.unique(buckets, return_counts=True), strict=True):
+            self._counts[bucket] += int(count)
+        self._sum_ns += sum(lags_ns.tolist())  # more than an int64 holds where clocks are wrong
         self._waiting = []
 
     def state(self) -> dict[str, Any]:

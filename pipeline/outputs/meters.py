@@ -8,7 +8,7 @@ from __future__ import annotations
 import platform
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from typing import Any, Final
@@ -74,18 +74,31 @@ class Meters:
         finally:
             self._seconds[(name,)] += time.perf_counter() - began
 
-    def applied(self, table: str, node: str, rows: int, newest_ns: int | None) -> None:
-        """A batch was taken; `newest_ns` is the time of its newest observation, None where it has no row."""
-        self._batches[table, node] += 1
-        self._rows[table, node] += rows
-        self._newest_ns[node] = max(self._newest_ns[node], newest_ns or 0)
-        if table == FLOWS.name and newest_ns:
-            self._lags.wait(newest_ns)
+    def applied(self, table: str, nodes: Sequence[str], rows: Sequence[int], newest_ns: Sequence[int]) -> None:
+        """Batches of a table were taken: of each its node, how many rows it has, and the time of its newest
+        observation, 0 where it has no row."""
+        rows_of = dict.fromkeys(nodes, 0)
+        newest_of = rows_of.copy()
+        for node, count, newest in zip(nodes, rows, newest_ns, strict=True):
+            rows_of[node] += count
+            if newest > newest_of[node]:
+                newest_of[node] = newest
+        for node, batches in Counter(nodes).items():
+            self._batches[table, node] += batches
+            self._rows[table, node] += rows_of[node]
+            self._newest_ns[node] = max(self._newest_ns[node], newest_of[node])
+        if table == FLOWS.name:
+            self._lags.wait(filter(None, newest_ns))
 
-    def arrived(self, node: str, late_rows: int, *, is_ahead: bool) -> None:
-        """A new batch has come: so many of its rows are late, and whether it has times that have not come yet."""
-        self._late_rows[(node,)] += late_rows
-        self._skewed[(node,)] += is_ahead
+    def arrived(self, nodes: Sequence[str], late_rows: Sequence[int], is_ahead: Sequence[bool]) -> None:
+        """New batches have come: of each its node, how many of its rows are late, and whether it has times that have
+        not come yet."""
+        for counts, values in ((self._late_rows, late_rows), (self._skewed, is_ahead)):
+            for node in dict.fromkeys(nodes):
+                counts[(node,)] += 0
+            for node, value in zip(nodes, values, strict=True):
+                if value:
+                    counts[(node,)] += value
 
     def published(self, now_ns: int) -> None:
         """Everything that was applied until now can be seen; how long that took is counted from the next time on."""

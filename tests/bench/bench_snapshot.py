@@ -139,7 +139,7 @@ def show_series(root: Path, state: ClusterState) -> None:
     conversations.restore({"labels": labels, "values": pl.DataFrame(values)})
     writes = []
     for number in range(TURNS + 1):
-        meters.applied("flows", "node", number, 0)
+        meters.applied("flows", ["node"], [number], [0])
         began = time.perf_counter()
         snapshots.take({"topic": {"0": number}})
         writes.append(time.perf_counter() - began)

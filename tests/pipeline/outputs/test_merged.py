@@ -19,7 +19,7 @@ from pipeline.outputs.meters import Meters
 def exposed(table: str, rows: int, form: Format = "text") -> bytes:
     meters = Meters()
     meters.objects = {"Pod": 7}
-    meters.applied(table, 'no"de{1}', rows, None)
+    meters.applied(table, ['no"de{1}'], [rows], [0])
     samples: list[Samples] = list(meters.samples(0))
     return Renderer().render(samples, form)
 

@@ -35,12 +35,19 @@ def test_what_was_missing_stays_counted_when_it_comes_late() -> None:
 
 def test_the_newest_observation_stands_and_an_empty_batch_has_none() -> None:
     meters = Meters()
-    meters.applied("flows", "a", 2, 2_500_000_000)
-    meters.applied("flows", "a", 1, 1_000_000_000)
-    meters.applied("flows", "b", 0, None)
+    meters.applied("flows", ["a", "b"], [2, 0], [2_500_000_000, 0])
+    meters.applied("flows", ["a"], [1], [1_000_000_000])
     assert values(meters, "flowatlas_pipeline_last_observation_timestamp_seconds") == {("a",): 2.5}
     assert values(meters, "flowatlas_pipeline_rows_total") == {("flows", "a"): 3, ("flows", "b"): 0}
     assert values(meters, "flowatlas_pipeline_batches_total") == {("flows", "a"): 2, ("flows", "b"): 1}
+
+
+def test_every_node_that_a_batch_came_of_is_shown_whether_or_not_it_was_late() -> None:
+    meters = Meters()
+    meters.arrived(["a", "b", "a", "a"], [0, 3, 2, 0], [False, True, False, True])
+    meters.arrived(["c", "b"], [0, 1], [False, False])
+    assert values(meters, "flowatlas_pipeline_late_rows_total") == {("a",): 2, ("b",): 4, ("c",): 0}
+    assert values(meters, "flowatlas_pipeline_skewed_batches_total") == {("a",): 1, ("b",): 1, ("c",): 0}
 
 
 def test_stages_are_timed_also_when_they_fail() -> None:
