@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -35,6 +36,13 @@ PROGRAMS: Final = {
 settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 if os.environ.get("CI", "").lower() != "true":
     settings.load_profile("steady")
+
+
+def pytest_configure() -> None:
+    """Let SIGINT end a run also where a shell that has no job control began it in the background: such a shell lets its
+    children ignore it, and theirs."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def missing(what: str) -> NoReturn:
