@@ -47,27 +47,27 @@ def grouped(rows: Columns, ids: Sequence[str]) -> Groups:
     for name in ids:
         numbers, size = _numbered(rows[name])
         if size > room:
-            words.append(numbers)
+            words.append(numbers.astype(np.uint64))
             room = (1 << 64) // size
         else:
-            words[-1] = words[-1] * np.uint64(size) + numbers
+            words[-1] *= np.uint64(size)
+            words[-1] += numbers
             room //= size
     of_row, first = distinct(words)
     return Groups(arrays.taken(rows, first, *ids), of_row)
 
 
-def _numbered(ids: pl.Series) -> tuple[NDArray[np.uint64], int]:
-    """Ids as numbers, null the highest, and how many numbers there may be: these rows need no room for others."""
+def _numbered(ids: pl.Series) -> tuple[NDArray[Any], int]:
+    """Ids as numbers, null as 0, and how many numbers there may be: these rows need no room for others."""
     if isinstance(ids.dtype, pl.String):
         ids = ids.cast(pl.Categorical)
+    elif isinstance(ids.dtype, pl.Boolean):
+        ids = ids.cast(pl.UInt8)
     numbers = arrays.numbers(ids)
     _bits_of(ids, numbers)
     if ids.null_count():
-        there = arrays.is_there(ids)
-        null = int(numbers[there].max(initial=0)) + 1
-        return _filled(numbers, there, null), null + 1
-    null = int(numbers.max(initial=0)) + 1
-    return numbers.astype(np.uint64), null + 1
+        numbers = (numbers.astype(np.uint64) + np.uint64(1)) * arrays.is_there(ids)
+    return numbers, int(numbers.max(initial=0)) + 1
 
 
 def _filled(numbers: NDArray[Any], is_there: arrays.Mask, null: int) -> NDArray[np.uint64]:

@@ -111,12 +111,7 @@ class KeyIndex:
         return number[first]
 
     def _hash(self, columns: Sequence[Column]) -> NDArray[np.int64]:
-        mixed = np.zeros(len(columns[0]), np.uint64)
-        for column, multiplier in zip(columns, _MULTIPLIERS, strict=False):
-            mixed ^= column.astype(np.uint64, copy=False)
-            mixed *= multiplier
-        mixed >>= self._shift
-        return mixed.view(np.int64)
+        return _hashed(columns, _MULTIPLIERS, self._shift)
 
     def _differ(self, numbers: NDArray[np.int32], columns: Sequence[Column]) -> NDArray[np.bool_]:
         differs = np.zeros(len(numbers), bool)
@@ -131,13 +126,54 @@ def distinct(columns: Sequence[Column]) -> tuple[NDArray[np.int64], NDArray[np.i
     size = int(columns[0].max(initial=0)) + 1
     if len(columns) == 1 and size <= len(columns[0]):
         return _ranked(columns[0].astype(np.int64), size)
+    first = _first_alike(columns)
+    is_first = first == np.arange(len(first))
+    number = np.cumsum(is_first) - 1
+    return number.take(first), np.flatnonzero(is_first)
+
+
+def _first_alike(columns: Sequence[Column], turn: int = 0) -> NDArray[np.int32]:
+    """By row the first row that has the same key.
+
+    Rows leave their number at the slot of their key, the first one last. Those that find there a row with another key
+    take the next turn with another hash; what is left after a few was made to collide.
+    """
+    rows = len(columns[0])
+    if turn == len(_MULTIPLIERS):
+        return _first_encoded(columns)
+    multipliers = [*_MULTIPLIERS[turn:], *_MULTIPLIERS[:turn]]
+    at = _hashed(columns, multipliers, np.uint64(64 - max(4, rows.bit_length())))
+    slots = np.empty(1 << max(4, rows.bit_length()), np.int32)  # nobody reads a slot that no row has written
+    slots[at[::-1]] = np.arange(rows, dtype=np.int32)[::-1]  # of several writes the last one stays
+    first = slots.take(at)
+    differs = np.zeros(rows, np.bool_)
+    for column in columns:
+        differs |= column.take(first) != column
+    others = np.flatnonzero(differs)
+    if others.size:
+        first[others] = others.take(_first_alike([column.take(others) for column in columns], turn + 1))
+    return first
+
+
+def _hashed(columns: Sequence[Column], multipliers: Sequence[np.uint64], shift: np.uint64) -> NDArray[np.int64]:
+    """Numbers of 64 bits less `shift`, alike where keys are."""
+    mixed = np.zeros(len(columns[0]), np.uint64)
+    for column, multiplier in zip(columns, multipliers, strict=False):
+        mixed ^= column.astype(np.uint64, copy=False)
+        mixed *= multiplier
+    mixed >>= shift
+    return mixed.view(np.int64)
+
+
+def _first_encoded(columns: Sequence[Column]) -> NDArray[np.int32]:
+    """`_first_alike`, for keys with any hash."""
     numbers = _encoded(columns[0])
     for column in columns[1:]:
         part = _encoded(column)
         numbers = _encoded(numbers * (part.max(initial=0) + 1) + part)
-    rows = np.empty(numbers.max(initial=-1) + 1, np.int64)
-    rows[numbers[::-1]] = np.arange(len(numbers))[::-1]
-    return numbers, rows
+    rows = np.empty(numbers.max(initial=-1) + 1, np.int32)
+    rows[numbers[::-1]] = np.arange(len(numbers), dtype=np.int32)[::-1]
+    return rows.take(numbers)
 
 
 def _ranked(values: NDArray[np.int64], size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
