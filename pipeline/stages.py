@@ -207,7 +207,7 @@ class Stages:
         with self.meters.stage("attribute"):
             by = self._config.services_by
             by = services_by(snapshot) if by == "auto" else by
-            attributed = attribute(flows.lazy(), snapshot, by).collect().rechunk()
+            attributed = attribute(flows, snapshot, by)
             if not is_final:
                 is_unknown = (attributed["src_id"] == UNKNOWN) | (attributed["dst_id"] == UNKNOWN)
                 is_told = self._awaiting.doubt(flows, is_unknown, state.known_until, given_s)
@@ -282,7 +282,7 @@ class Stages:
 
     def _apply_drops(self, drops: pl.DataFrame, state: Snapshot) -> None:
         with self.meters.stage("attribute"):
-            attributed = attribute_drops(drops.lazy(), state).collect()
+            attributed = attribute_drops(drops, state)
         with self.meters.stage("aggregate"):
             self._drops.add(attributed, state)
 

@@ -7,13 +7,20 @@ hold agree on it; where they do not, the answer is null and the set names every 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ..inventory.services import VIAS
+from .arrays import is_there, numbers, table
 from .keyindex import KeyIndex
 from .timelines import Timeline
+
+NO_VIA: Final = np.uint8(len(VIAS.categories))
+"""In place of the code of a via."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,22 +35,26 @@ class Answers:
     sets: pl.Series
     """Sorted lists of answers."""
 
-    def join(self, flows: pl.LazyFrame, key: pl.Expr, row: str) -> pl.LazyFrame:
-        """Add the column `row`: the row of the facts that `key` meant when the flow began; null where it meant none."""
-        if not len(self.index):
-            return flows.with_columns(pl.lit(None, pl.UInt32).alias(row))
-        return flows.with_columns(self.index.number(key).alias(row)).with_columns(
-            self.timeline.at(row, "start").alias(row)
-        )
-
     def rows(self, keys: NDArray[np.uint64], starts: NDArray[np.int64]) -> NDArray[np.int32]:
-        """The same of keys as an array: -1 where a key meant none."""
+        """The row of the facts that each key meant when its flow began; -1 where it meant none."""
         found: NDArray[np.int32] = self.timeline.rows_at(self.index.find([keys]), starts)
         return found
 
-    def gather(self, column: str, row: str) -> pl.Expr:
-        """The facts' `column` at the rows that `join` added."""
-        return self.timeline.gather(column, row)
+    @cached_property
+    def answer(self) -> NDArray[np.int32]:
+        """By a row that `rows` gives: the answer; -1 where there is none, or several."""
+        return table(self.timeline.facts["answer"], -1)
+
+    @cached_property
+    def several(self) -> NDArray[np.int32]:
+        """The same: the row of `sets`; -1 where there is none, or one answer alone."""
+        return table(self.timeline.facts["answers"], -1)
+
+    @cached_property
+    def via(self) -> NDArray[np.uint8]:
+        """The same: the code of the via; NO_VIA where there is none, or several."""
+        via = self.timeline.facts["via"]
+        return np.append(np.where(is_there(via), numbers(via), NO_VIA), NO_VIA).astype(np.uint8)
 
 
 def answers_of(claims: pl.DataFrame) -> Answers:
@@ -65,21 +76,21 @@ def answers_of(claims: pl.DataFrame) -> Answers:
         pl.when(is_several).then(is_several.cum_sum() - 1).cast(pl.UInt32).alias("answers"),
     )
     facts = pl.concat([facts.filter(~is_contested), told], rechunk=True)
-    numbers = index.find([facts["key"].to_numpy()])
-    return Answers(index, Timeline(facts, numbers, len(index)), pieces.filter(is_several)["set"])
+    numbered = index.find([facts["key"].to_numpy()])
+    return Answers(index, Timeline(facts, numbered, len(index)), pieces.filter(is_several)["set"])
 
 
 def _is_contested(claims: pl.DataFrame, index: KeyIndex) -> pl.Series:
     """By row, whether its key is claimed more than once at a time: then two claims in a row overlap."""
-    numbers = index.numbers
+    keys = index.numbers
     is_contested = np.zeros(len(index), bool)
-    repeated = np.flatnonzero(np.bincount(numbers, minlength=len(index))[numbers] > 1)
+    repeated = np.flatnonzero(np.bincount(keys, minlength=len(index))[keys] > 1)
     since, until = claims["since"].to_numpy(), claims["until"].to_numpy()
-    ordered = repeated[np.lexsort((since[repeated], numbers[repeated]))]
+    ordered = repeated[np.lexsort((since[repeated], keys[repeated]))]
     before, after = ordered[:-1], ordered[1:]
-    overlap = (numbers[before] == numbers[after]) & (since[after] < until[before])
-    is_contested[numbers[after[overlap]]] = True
-    return pl.Series(is_contested[numbers])
+    overlap = (keys[before] == keys[after]) & (since[after] < until[before])
+    is_contested[keys[after[overlap]]] = True
+    return pl.Series(is_contested[keys])
 
 
 def _pieces(claims: pl.DataFrame) -> pl.DataFrame:

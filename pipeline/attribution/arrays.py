@@ -62,6 +62,13 @@ def filled(column: pl.Series) -> NDArray[Any]:
     return np.bitwise_or(told, missing.astype(f"i{told.itemsize}").view(told.dtype))
 
 
+def table(column: pl.Series, none: int) -> NDArray[np.int32]:
+    """Ids (UInt32) to take by row: `none` where they are null, and at the end, for rows that are -1."""
+    found = np.full(len(column) + 1, none, np.int32)
+    np.copyto(found[:-1], numbers(column).view(np.int32), where=is_there(column))
+    return found
+
+
 def is_code(column: pl.Series, value: str) -> Mask:
     """Which rows of a column of an Enum are `value`; null is none."""
     found: Mask = numbers(column) == _code(column.dtype, value)
@@ -90,7 +97,11 @@ def _words(dtype: pl.Enum) -> pl.Series:
 
 def nullable(values: NDArray[Any], there: Mask) -> pl.Series:
     """The numbers as a column, null where they are not there."""
-    return pl.Series(values) if there.all() else pl.Series(pa.array(values, mask=~there))
+    if there.all():
+        return pl.Series(values)
+    bits = pa.py_buffer(np.packbits(there, bitorder="little"))
+    buffers = [bits, pa.py_buffer(np.ascontiguousarray(values))]
+    return pl.Series(pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), buffers))
 
 
 def _code(dtype: pl.DataType, value: str) -> int:

@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 CERTAINTY: Final[pl.Enum] = pl.Enum(["exact", "inferred", "ambiguous", "unknown"])
 
@@ -83,12 +85,14 @@ REASONS: Final = (
 REASON: Final[pl.Enum] = pl.Enum([EXACT.code, *(reason.code for reason in REASONS)])
 
 _CERTAINTIES: Final = pl.Series([reason.attribution for reason in (EXACT, *REASONS)], dtype=CERTAINTY)
+_PLACES: Final = {reason.code: np.uint8(place) for place, reason in enumerate(REASONS, start=1)}
 
 
-def reason(applies: dict[str, pl.Expr]) -> pl.Expr:
-    """The worst of the reasons that apply (Enum REASON, "" where none does); `applies` names every reason."""
-    told = pl.coalesce(pl.when(applies[item.code]).then(pl.lit(item.code, dtype=REASON)) for item in REASONS)
-    return told.fill_null(pl.lit(EXACT.code, dtype=REASON))
+def worsen(reasons: NDArray[np.uint8], rows: NDArray[np.integer], code: str) -> None:
+    """Give rows the reason `code` where they have none yet that is worse; `reasons` are codes of REASON."""
+    if rows.size:
+        place, told = _PLACES[code], reasons.take(rows)
+        reasons[rows] = np.where((told == 0) | (told > place), place, told)
 
 
 def or_worse(reason_column: str, code: str) -> pl.Expr:
@@ -96,6 +100,11 @@ def or_worse(reason_column: str, code: str) -> pl.Expr:
     told = pl.col(reason_column)
     place = REASON.categories.to_list().index(code)
     return pl.when(told.to_physical().is_between(1, place)).then(told).otherwise(pl.lit(code, dtype=REASON))
+
+
+def certainties(reasons: NDArray[np.uint8]) -> pl.Series:
+    """The certainty (Enum CERTAINTY) that each reason, a code of REASON, stands for."""
+    return _CERTAINTIES[reasons]
 
 
 def attribution(reason_column: str) -> pl.Expr:

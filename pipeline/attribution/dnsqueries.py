@@ -46,13 +46,14 @@ def attribute_dns(asked: pl.DataFrame, snapshot: Snapshot, domain: str = DOMAIN)
     ends = {"src": "client", "nat_src": "client", "dst": "server", "backend": "server"}
     halves = [pl.col(f"{ours}_{half}").alias(f"{end}_{half}") for end, ours in ends.items() for half in ("hi", "lo")]
     ports = {f"{end}_port": 0 if ours == "client" else PORT for end, ours in ends.items()}
-    as_flows = asked.lazy().with_columns(*halves, **{name: pl.lit(port, pl.UInt16) for name, port in ports.items()})
+    as_flows = asked.with_columns(*halves, **{name: pl.lit(port, pl.UInt16) for name, port in ports.items()})
     names = asked["question"].unique(maintain_order=True)
     classes = names.to_frame("question").with_columns(name_class=name_classes(names, snapshot, domain))
     servers = _servers(snapshot)
     is_pod = pl.lit(snapshot.endpoints["kind"].cast(pl.String)).gather(pl.col("src_id")) == "Pod"
     return (
         attribute(as_flows, snapshot)
+        .lazy()
         .select(*asked.columns, "src_id", "dst_id")
         .join(classes.lazy(), on="question", how="left", maintain_order="left")
         .with_columns(

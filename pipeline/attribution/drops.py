@@ -10,19 +10,16 @@ from ..inventory.snapshot import Snapshot
 from .flows import attribute
 
 _ENDS: Final = {"backend": "dst", "nat_src": "src"}
-_REASON: Final = "drop_reason"
 
 
-def attribute_drops(drops: pl.LazyFrame, snapshot: Snapshot) -> pl.LazyFrame:
+def attribute_drops(drops: pl.DataFrame, snapshot: Snapshot) -> pl.DataFrame:
     """Drops with `src_id` and `dst_id` as `attribute` gives them to a flow of the packet's own ends.
 
     A Service's address that was not translated yet is the Service. `drops` have the columns of `collector.schema.DROPS`
     and `node` (Categorical); all of them and the order of rows are kept.
     """
     ends = [
-        pl.col(f"{ours}_{part}").alias(f"{end}_{part}") for end, ours in _ENDS.items() for part in ("hi", "lo", "port")
+        drops[f"{ours}_{part}"].alias(f"{end}_{part}") for end, ours in _ENDS.items() for part in ("hi", "lo", "port")
     ]
-    columns = drops.collect_schema().names()
-    as_flows = drops.with_columns(*ends, start=pl.col("time")).rename({"reason": _REASON})  # a flow has one of its own
-    attributed = attribute(as_flows, snapshot).drop("reason").rename({_REASON: "reason"})
-    return attributed.select(*columns, "src_id", "dst_id")
+    as_flows = drops.drop("reason").hstack([*ends, drops["time"].alias("start")])  # a flow has a reason of its own
+    return drops.hstack(attribute(as_flows, snapshot).select("src_id", "dst_id"))

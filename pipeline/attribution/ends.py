@@ -6,71 +6,89 @@ own, by its ranges or since something of the cluster held it at another time, an
 
 from __future__ import annotations
 
-from functools import reduce
-from operator import or_
+from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from ..inventory.addresses import is_loopback
-from ..inventory.endpoints import OUTSIDE, UNKNOWN
-from .lookups import Lookups
+from ..inventory.addresses import loopbacks
+from ..inventory.endpoints import UNKNOWN
+from . import arrays
+from .blocks import Address, Block, Rows
+from .lookups import Ids, Lookups
 
-SIDES = ("src", "dst", "backend", "nat_src")
-_ASKED_OF_ALL = SIDES[:3]
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """One side of flows, by row."""
+
+    address: Ids
+    """The number of the address."""
+    held: Ids
+    """The row of `lookups.holders`."""
+    holder: Ids
+    """The endpoint that held the address when the flow began."""
 
 
-def join_ends(flows: pl.LazyFrame, lookups: Lookups) -> pl.LazyFrame:
-    """Add `here`, the observing Node's number (null where the cluster has none of the name), and for each side
-    `{side}_address` (number), `{side}_held` (row of `lookups.holders`) and `{side}_end`, the endpoint that held the
-    address when the flow began; null where none did. Of `nat_src` they are null too where src is on a node: who
-    masqueraded it is asked of the others alone. `src_place` and `backend_place` are the numbers of the Nodes that
-    these ends are, or are on; null for what is on none.
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """All sides of a block. Who masqueraded the source is asked only where that is on no node: few rows."""
+
+    src: End
+    dst: End
+    backend: End
+    src_place: Ids
+    """The number of the Node that the end is, or is on."""
+    backend_place: Ids
+    unplaced: Rows
+    """The rows whose source is on no node."""
+    nat_src: End
+    """Of these rows."""
+
+
+def here_of(nodes: pl.Series, lookups: Lookups) -> Ids:
+    """By row the observing Node's number, of its name (Categorical); -1 where the cluster has none of the name.
+
+    Rows of a batch are of one node and stand together, so it is asked once for each run of rows.
     """
-    here = lookups.node_index.number(pl.col("node").to_physical()).alias("here")
-    joined = _joined(flows.with_columns(here), lookups, _ASKED_OF_ALL, is_asked=None)
-    placed = joined.with_columns(
-        pl.lit(lookups.places).gather(f"{side}_end").alias(f"{side}_place") for side in ("src", "backend")
+    codes = arrays.numbers(nodes)
+    if not len(codes):
+        return np.zeros(0, np.int32)
+    firsts = np.append(0, np.flatnonzero(codes[1:] != codes[:-1]) + 1)
+    found = lookups.node_index.find([codes.take(firsts)])
+    here: Ids = np.repeat(found, np.diff(firsts, append=len(codes)))
+    return np.where(arrays.is_there(nodes), here, np.int32(-1)) if nodes.null_count() else here
+
+
+def ends_of(block: Block, lookups: Lookups) -> Ends:
+    """Who held the addresses of a block's flows when they began."""
+    src, dst, backend = (
+        _end(address, block.start, block.here, lookups) for address in (block.src, block.dst, block.backend)
     )
-    return _joined(placed, lookups, SIDES[3:], pl.col("src_place").is_null())
+    src_place, backend_place = lookups.place.take(src.holder), lookups.place.take(backend.holder)
+    unplaced = np.flatnonzero(src_place < 0)
+    nat_src = _end(block.nat_src.of(unplaced), block.start.take(unplaced), block.here.take(unplaced), lookups)
+    return Ends(src, dst, backend, src_place, backend_place, unplaced, nat_src)
 
 
-def _joined(flows: pl.LazyFrame, lookups: Lookups, sides: tuple[str, ...], is_asked: pl.Expr | None) -> pl.LazyFrame:
-    """Add address, held and end of the sides, of rows that are asked of."""
-
-    def half(column: str) -> pl.Expr:
-        return pl.col(column) if is_asked is None else pl.when(is_asked).then(column)
-
-    numbered = flows.with_columns(
-        lookups.index.number(half(f"{side}_hi"), half(f"{side}_lo")).alias(f"{side}_address") for side in sides
-    )
-    held = numbered.with_columns(lookups.holders.at(f"{side}_address", "start").alias(f"{side}_held") for side in sides)
-    return held.with_columns(_end(lookups, side).alias(f"{side}_end") for side in sides)
-
-
-def _end(lookups: Lookups, side: str) -> pl.Expr:
-    is_own = is_loopback(pl.col(f"{side}_hi"), pl.col(f"{side}_lo"))
-    node = pl.lit(lookups.node_names["node_id"]).gather("here")
-    return pl.when(is_own).then(node).otherwise(lookups.holders.gather("endpoint_id", f"{side}_held"))
+def endpoint_ids(end: End, address: Address, lookups: Lookups) -> Ids:
+    """The side's holder, or the unknown, a named range or the outside where nothing held the address."""
+    ids = end.holder.copy()
+    rows = np.flatnonzero(ids < 0)
+    if rows.size:
+        nobodys = address.of(rows)
+        is_ours = lookups.was_held.take(end.address.take(rows))
+        is_ours |= lookups.ranges.up_to(nobodys.hi, nobodys.lo) % 2 == 1
+        ids[rows] = np.where(is_ours, UNKNOWN, lookups.outside.id_of(nobodys.hi, nobodys.lo))
+    return ids
 
 
-def endpoint_id(lookups: Lookups, side: str) -> pl.Expr:
-    """The side's end, or the unknown, a named range or the outside where nothing held the address."""
-    was_held = pl.lit(lookups.is_held).gather(f"{side}_address").fill_null(value=False)
-    is_ours = was_held | _in_ranges(lookups, f"{side}_hi", f"{side}_lo")
-    nobody = pl.when(is_ours).then(pl.lit(UNKNOWN, dtype=pl.UInt32)).otherwise(pl.lit(OUTSIDE, dtype=pl.UInt32))
-    return lookups.outside.named(pl.coalesce(f"{side}_end", nobody), pl.col(f"{side}_hi"), pl.col(f"{side}_lo"))
-
-
-def is_before_status(lookups: Lookups, side: str) -> pl.Expr:
-    """Whether the flow began before the cluster said who holds the address."""
-    return (pl.col("start") < lookups.holders.gather("seen", f"{side}_held")).fill_null(value=False)
-
-
-def _in_ranges(lookups: Lookups, hi_column: str, lo_column: str) -> pl.Expr:
-    """Whether an address lies in a range of the cluster. A range is a prefix, so its ends differ in one half only."""
-    hi, lo = pl.col(hi_column), pl.col(lo_column)
-    tests = [
-        (hi == hi_from) & lo.is_between(lo_from, lo_to) if hi_from == hi_to else hi.is_between(hi_from, hi_to)
-        for hi_from, lo_from, hi_to, lo_to in lookups.ranges
-    ]
-    return reduce(or_, tests, pl.lit(value=False))
+def _end(address: Address, starts: NDArray[np.int64], here: Ids, lookups: Lookups) -> End:
+    numbers = lookups.index.find([address.hi, address.lo])
+    held = lookups.holders.rows_at(numbers, starts)
+    holder = lookups.holder.take(held)
+    own = loopbacks(address.hi, address.lo)
+    if own.size:
+        holder[own] = lookups.node_id.take(here.take(own))
+    return End(numbers, held, holder)

@@ -45,6 +45,9 @@ class KeyIndex:
         self._mask = (1 << bits) - 1
         self._slots = np.full(1 << bits, -1, np.int32)
         self.keys = [np.ascontiguousarray(column, np.uint64) for column in columns]
+        self._constant = [(part, key[0]) for part, key in enumerate(self.keys) if rows and (key == key[0]).all()]
+        """Parts in which all keys are alike: the upper half of an address in a cluster of IPv4 alone."""
+        self._varying = [part for part in range(len(columns)) if part not in dict(self._constant)] or [0]
         self.numbers: NDArray[np.int32] = self._insert(rows)
         """By row, the number of its key."""
 
@@ -64,14 +67,18 @@ class KeyIndex:
         return found
 
     def _found(self, columns: Sequence[Column]) -> NDArray[np.int32]:
-        at = self._hash(columns)
-        found = self._slots.take(at)
+        at = self._hash([columns[part] for part in self._varying])
+        found: NDArray[np.int32] = self._slots.take(at)
         pending = np.flatnonzero((found >= 0) & self._differ(found, columns))
         while pending.size:
-            at[pending] = (at[pending] + 1) & self._mask
-            found[pending] = next_found = self._slots[at[pending]]
-            is_wrong = (next_found >= 0) & self._differ(next_found, [column[pending] for column in columns])
+            at[pending] = beyond = (at.take(pending) + 1) & self._mask
+            found[pending] = next_found = self._slots.take(beyond)
+            is_wrong = (next_found >= 0) & self._differ(next_found, [column.take(pending) for column in columns])
             pending = pending[is_wrong]
+        for part, constant in self._constant:
+            is_other = columns[part] != constant
+            if is_other.any():
+                found[is_other] = -1
         return found
 
     def number(self, *parts: pl.Expr) -> pl.Expr:
@@ -95,7 +102,7 @@ class KeyIndex:
         """Fill the table with the first row of each key, then number these."""
         first = np.empty(rows, np.int32)
         pending = np.arange(rows, dtype=np.int32)
-        at = self._hash(self.keys)
+        at = self._hash([self.keys[part] for part in self._varying])
         while pending.size:
             here = at[pending]
             is_free = self._slots[here] < 0
@@ -114,9 +121,10 @@ class KeyIndex:
         return _hashed(columns, _MULTIPLIERS, self._shift)
 
     def _differ(self, numbers: NDArray[np.int32], columns: Sequence[Column]) -> NDArray[np.bool_]:
+        """Whether a varying part does."""
         differs = np.zeros(len(numbers), bool)
-        for key, column in zip(self.keys, columns, strict=True):
-            differs |= key.take(numbers) != column
+        for part in self._varying:
+            differs |= self.keys[part].take(numbers) != columns[part]
         return differs
 
 

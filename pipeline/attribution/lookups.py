@@ -16,11 +16,18 @@ from numpy.typing import NDArray
 from ..inventory.outside import Outside
 from ..inventory.services import VIAS
 from ..inventory.snapshot import Snapshot
+from ..inventory.spans import BEGINNING
+from ..inventory.steps import Steps
 from .answers import Answers, answers_of
+from .arrays import table
 from .keyindex import KeyIndex
 from .timelines import Timeline
 
 ADDRESS: Final = ("addr_hi", "addr_lo")
+
+Ids = NDArray[np.int32]
+"""Ids or numbers to take by row: the last, for -1, stands for none."""
+Keys = NDArray[np.uint64]
 
 
 def packed(address: pl.Expr, port: pl.Expr, protocol: pl.Expr) -> pl.Expr:
@@ -31,6 +38,22 @@ def packed(address: pl.Expr, port: pl.Expr, protocol: pl.Expr) -> pl.Expr:
 def packed_port(port: pl.Expr, protocol: pl.Expr) -> pl.Expr:
     """Port and protocol in one UInt64."""
     return port.cast(pl.UInt64) * (1 << 8) + protocol.cast(pl.UInt64)
+
+
+def packed_ports(ports: NDArray[np.uint16], protocols: NDArray[np.uint8]) -> Keys:
+    """`packed_port` of arrays."""
+    keys = ports.astype(np.uint64)
+    keys <<= np.uint64(8)
+    keys |= protocols
+    return keys
+
+
+def packed_addresses(addresses: NDArray[np.int32], packed_ports: Keys) -> Keys:
+    """`packed` of arrays; an address without a number (-1) gives what no key is."""
+    keys = addresses.astype(np.uint64)
+    keys <<= np.uint64(24)
+    keys |= packed_ports
+    return keys
 
 
 class Lookups:
@@ -56,9 +79,22 @@ class Lookups:
         return Timeline(self._snapshot.addresses, self._numbers["addresses"], len(self.index))
 
     @cached_property
-    def is_held(self) -> pl.Series:
+    def was_held(self) -> NDArray[np.bool_]:
         """By address number: whether anything of the cluster held it, at any time."""
-        return self.holders.is_known
+        return np.append(self.holders.is_known.to_numpy(), [False])
+
+    @cached_property
+    def holder(self) -> Ids:
+        """By row of `holders`: the endpoint id."""
+        return table(self.holders.facts["endpoint_id"], -1)
+
+    @cached_property
+    def seen(self) -> NDArray[np.int64] | None:
+        """By row of `holders`: when the cluster said so; None where it always had by the beginning of the span."""
+        facts = self.holders.facts
+        if (facts["seen"] <= facts["since"]).all():
+            return None
+        return np.append(facts["seen"].to_numpy(), BEGINNING)
 
     @cached_property
     def dials(self) -> Answers:
@@ -95,7 +131,7 @@ class Lookups:
     @cached_property
     def node_names(self) -> pl.DataFrame:
         """node (String), here (UInt32: its number), node_id (its newest endpoint id)."""
-        nodes = self._snapshot.endpoints.filter(self.is_node).select("node", node_id="id")
+        nodes = self._snapshot.endpoints.filter(self._is_node).select("node", node_id="id")
         return nodes.unique("node", keep="last", maintain_order=True).with_row_index("here")
 
     @cached_property
@@ -109,13 +145,23 @@ class Lookups:
         return self.node_names["node"].cast(pl.Categorical)
 
     @cached_property
-    def places(self) -> pl.Series:
-        """By endpoint id: the number of the Node that it is or is on; null for all that is on none."""
-        return self._snapshot.endpoints.join(self.node_names, on="node", how="left", maintain_order="left")["here"]
+    def node_id(self) -> Ids:
+        """By a Node's number: its newest endpoint id."""
+        return table(self.node_names["node_id"], -1)
 
     @cached_property
-    def is_node(self) -> pl.Series:
+    def place(self) -> Ids:
+        """By endpoint id: the number of the Node that it is or is on; -1 for all that is on none."""
+        named = self._snapshot.endpoints.join(self.node_names, on="node", how="left", maintain_order="left")
+        return table(named["here"], -1)
+
+    @cached_property
+    def is_node(self) -> NDArray[np.bool_]:
         """By endpoint id: whether it is a Node."""
+        return np.append(self._is_node.to_numpy(), [False])
+
+    @cached_property
+    def _is_node(self) -> pl.Series:
         return self._snapshot.endpoints["kind"] == "Node"
 
     @cached_property
@@ -124,14 +170,23 @@ class Lookups:
         return self._snapshot.endpoints["kind"] == "Pod"
 
     @cached_property
-    def service_endpoints(self) -> pl.Series:
+    def service_endpoint(self) -> Ids:
         """By service id: the Service's endpoint id."""
-        return self._snapshot.services["endpoint_id"]
+        return table(self._snapshot.services["endpoint_id"], -1)
 
     @cached_property
-    def ranges(self) -> tuple[tuple[int, int, int, int], ...]:
-        """hi_from, lo_from, hi_to, lo_to of each range of the cluster."""
-        return tuple(self._snapshot.ranges.iter_rows())
+    def ranges(self) -> Steps:
+        """The edges of the cluster's ranges: an address lies in one where an odd number lies at or before it."""
+        edges: list[int] = []
+        rows = sorted(
+            (hi << 64 | lo, (hi_to << 64 | lo_to) + 1) for hi, lo, hi_to, lo_to in self._snapshot.ranges.rows()
+        )
+        for first, end in rows:
+            if edges and first <= edges[-1]:
+                edges[-1] = max(edges[-1], end)
+            else:
+                edges += (first, end)
+        return Steps([edge for edge in edges if edge < 1 << 128])
 
     @property
     def outside(self) -> Outside:

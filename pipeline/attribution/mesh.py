@@ -12,14 +12,15 @@ from __future__ import annotations
 
 from typing import Final
 
-import polars as pl
+import numpy as np
+from numpy.typing import NDArray
 
-from ..inventory.services import VIAS
-from ..inventory.snapshot import Snapshot
-from .lookups import Lookups, packed
-from .mesh_lookups import MESHES, mesh_lookups_of, served
-from .roles import ROLES
-from .services import is_redirected
+from .blocks import Block
+from .ends import Ends
+from .lookups import Ids, Lookups, packed_addresses, packed_ports
+from .mesh_lookups import AMBIENT, NONE, SIDECAR, MeshLookups, served
+from .roles import OBSERVER
+from .services import Dialled
 
 TCP: Final = 6
 SIDECAR_PORTS: Final = (15001, 15006)
@@ -27,66 +28,53 @@ SIDECAR_PORTS: Final = (15001, 15006)
 HBONE_PORT: Final = 15008
 """Where ambient's node proxy takes tunnels, in the pod's own namespace."""
 
-_SCRATCH: Final = ("src_mesh", "dst_mesh", "backend_row")
 
+def through_mesh(
+    block: Block,
+    ends: Ends,
+    ids: tuple[Ids, Ids],
+    dialled: Dialled,
+    roles: NDArray[np.uint8],
+    lookups: Lookups,
+    mesh: MeshLookups,
+) -> NDArray[np.uint8]:
+    """Codes of MESHES: `sidecar` and `ambient` say how the two pods are connected, `none` that one took no part.
 
-def join_mesh(flows: pl.LazyFrame, snapshot: Snapshot, lookups: Lookups) -> pl.LazyFrame:
-    """Add `mesh` (MESHES): `sidecar` and `ambient` say how the two pods are connected, `none` that one took no part.
-
-    Where a pod with a sidecar dialled a pod, `service_id`, `service_set` and `via` become those of the backend. Inner
-    hops get the role `observer`. Needs the ends, the Service and the role, as `flows.attribute` has them.
+    `ids` are the endpoints that opened and answered. Where a pod with a sidecar dialled a pod, `dialled` is told the
+    Service of the backend. Inner hops get the role `observer` in `roles`.
     """
-    members = mesh_lookups_of(snapshot)
-    if not members.has_members:
-        return flows.with_columns(mesh=pl.lit("none", dtype=MESHES))
-    known = _with_members(flows, members.members)
-    return _with_hops(_join_backends(known, lookups)).drop(_SCRATCH)
+    found = np.full(len(block), NONE, np.uint8)
+    if not mesh.has_members:
+        return found
+    src, dst = (mesh.member.take(end) for end in ids)
+    rows = np.flatnonzero((src != NONE) | (dst != NONE))
+    src, dst, protocol = src.take(rows), dst.take(rows), block.protocol.take(rows)
+    is_tunnel = (protocol == TCP) & (block.dst_port.take(rows) == HBONE_PORT) & (dst == AMBIENT)
+    found[rows[(src == SIDECAR) & (dst == SIDECAR)]] = SIDECAR
+    found[rows[is_tunnel]] = AMBIENT
+
+    callers = rows[src == SIDECAR]
+    is_dialled = (dialled.service.take(callers) >= 0) | (dialled.several.take(callers) >= 0)
+    asked = callers[~(is_dialled | block.is_redirected.take(callers))]
+    ports = packed_ports(block.backend_port.take(asked), block.protocol.take(asked))
+    keys = packed_addresses(ends.backend.address.take(asked), ports)
+    dialled.tell_backends(asked, keys, block.start.take(asked), lookups)
+
+    proxys = rows[(protocol == TCP) & np.isin(block.backend_port.take(rows), SIDECAR_PORTS)]
+    is_taken = block.is_redirected.take(proxys) | (block.backend_port.take(proxys) != block.dst_port.take(proxys))
+    is_own = ids[0].take(proxys) == ids[1].take(proxys)
+    # What a meshed pod's proxy takes in its place, or what the pod says to its own proxy, is inside the pod.
+    roles[proxys[is_taken | is_own]] = OBSERVER
+    return found
 
 
-def join_subsets(flows: pl.LazyFrame, snapshot: Snapshot) -> pl.LazyFrame:
-    """Add `subset_id` (UInt32, row of the tracked frame `mesh_subsets`): the subset of the Service that the pod which
-    answered is of; null where it is of none, or of several."""
-    mesh = mesh_lookups_of(snapshot)
+def subsets_of(block: Block, dst_ids: Ids, services: Ids, mesh: MeshLookups) -> Ids:
+    """Rows of the tracked frame `mesh_subsets`: the subset of the Service that the pod which answered is of; -1 where
+    it is of none, or of several."""
+    found = np.full(len(block), -1, np.int32)
     if mesh.subset_rows.is_empty():
-        return flows.with_columns(subset_id=pl.lit(None, pl.UInt32))
-    found = mesh.subsets.join(flows, served(pl.col("service_id"), pl.col("dst_id")), "subset_row")
-    return found.with_columns(subset_id=mesh.subsets.gather("answer", "subset_row")).drop("subset_row")
-
-
-def _with_members(flows: pl.LazyFrame, members: pl.Series) -> pl.LazyFrame:
-    src, dst = pl.col("src_mesh"), pl.col("dst_mesh")
-    is_tunnel = (pl.col("protocol") == TCP) & (pl.col("dst_port") == HBONE_PORT) & (dst == "ambient")
-    return flows.with_columns(
-        src_mesh=pl.lit(members).gather("src_id"), dst_mesh=pl.lit(members).gather("dst_id")
-    ).with_columns(
-        mesh=pl.when(is_tunnel)
-        .then(pl.lit("ambient", dtype=MESHES))
-        .when((src == "sidecar") & (dst == "sidecar"))
-        .then(pl.lit("sidecar", dtype=MESHES))
-        .otherwise(pl.lit("none", dtype=MESHES))
-    )
-
-
-def _join_backends(flows: pl.LazyFrame, lookups: Lookups) -> pl.LazyFrame:
-    """The Services of the backends that meshed pods dialled themselves."""
-    is_dialled = pl.col("service_id").is_not_null() | pl.col("service_set").is_not_null() | is_redirected()
-    key = packed(pl.col("backend_address"), pl.col("backend_port"), pl.col("protocol"))
-    flows = lookups.backends.join(
-        flows, pl.when((pl.col("src_mesh") == "sidecar") & ~is_dialled).then(key), "backend_row"
-    )
-    offset = len(lookups.dials.sets) + len(lookups.node_ports.sets)
-    told = lookups.backends.gather("answer", "backend_row")
-    return flows.with_columns(
-        service_id=pl.coalesce("service_id", told),
-        service_set=pl.coalesce("service_set", lookups.backends.gather("answers", "backend_row") + offset),
-        via=pl.when(told.is_not_null()).then(pl.lit("backend", dtype=VIAS)).otherwise("via"),
-    )
-
-
-def _with_hops(flows: pl.LazyFrame) -> pl.LazyFrame:
-    """What a meshed pod's proxy takes in its place, or what the pod says to its own proxy, is inside the pod."""
-    is_meshed = (pl.col("src_mesh") != "none") | (pl.col("dst_mesh") != "none")
-    is_taken = is_redirected() | (pl.col("backend_port") != pl.col("dst_port"))
-    is_proxys = (pl.col("protocol") == TCP) & pl.col("backend_port").is_in(SIDECAR_PORTS)
-    is_hop = is_meshed & is_proxys & (is_taken | (pl.col("src_id") == pl.col("dst_id")))
-    return flows.with_columns(role=pl.when(is_hop).then(pl.lit("observer", dtype=ROLES)).otherwise("role"))
+        return found
+    rows = np.flatnonzero(mesh.has_subsets.take(services))
+    facts = mesh.subsets.rows(served(services.take(rows), dst_ids.take(rows)), block.start.take(rows))
+    found[rows] = mesh.subsets.answer.take(facts)
+    return found

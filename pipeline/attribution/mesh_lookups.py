@@ -24,6 +24,7 @@ from ..inventory.services import VIAS
 from ..inventory.snapshot import Snapshot
 from ..inventory.spans import BEGINNING
 from .answers import Answers, answers_of
+from .arrays import numbers
 from .labelled import labelled_pods
 
 MESHES: Final[pl.Enum] = pl.Enum(["none", "sidecar", "ambient"])
@@ -61,6 +62,11 @@ class MeshLookups:
         return MESHES.categories.cast(MESHES).gather(pl.Series(codes, dtype=pl.UInt32)).alias("mesh")
 
     @cached_property
+    def member(self) -> NDArray[np.uint8]:
+        """The same as codes."""
+        return numbers(self.members)
+
+    @cached_property
     def has_members(self) -> bool:
         """Whether any pod was in a mesh."""
         return bool((self.members != "none").any())
@@ -90,13 +96,19 @@ class MeshLookups:
         claims = named.join(services, on=["service_namespace", "service"]).join(members, on="subset_id")
         return answers_of(
             claims.select(
-                served(pl.col("service_id"), pl.col("endpoint_id")).alias("key"),
+                pl.Series("key", served(claims["service_id"].to_numpy(), claims["endpoint_id"].to_numpy())),
                 pl.col("subset_id").alias("answer"),
                 pl.lit(None, VIAS).alias("via"),
                 "since",
                 "until",
             )
         )
+
+    @cached_property
+    def has_subsets(self) -> NDArray[np.bool_]:
+        """By service id: whether a pod may be of a subset of it."""
+        services = (self.subsets.index.keys[0] >> np.uint64(32)).astype(np.int64)
+        return np.isin(np.arange(self._snapshot.services.height + 1), services)
 
     def is_strict(self, pods: pl.Series, ports: pl.Series, starts: pl.Series) -> pl.Series:
         """Whether each pod (endpoint id) took nothing but mutual TLS on the port at the instant (ns)."""
@@ -150,9 +162,12 @@ class MeshLookups:
         return strict, exceptions
 
 
-def served(service: pl.Expr, pod: pl.Expr) -> pl.Expr:
-    """A Service's id and a pod's in one UInt64."""
-    return service.cast(pl.UInt64) * (1 << 32) + pod.cast(pl.UInt64)
+def served(services: NDArray[np.integer], pods: NDArray[np.integer]) -> NDArray[np.uint64]:
+    """A Service's id and a pod's in one number."""
+    keys = services.astype(np.uint64)
+    keys <<= np.uint64(32)
+    keys |= pods.astype(np.uint64)
+    return keys
 
 
 @lru_cache(maxsize=2)

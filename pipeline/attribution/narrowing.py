@@ -13,11 +13,15 @@ from __future__ import annotations
 from functools import cached_property, lru_cache
 from typing import Final
 
+import numpy as np
 import polars as pl
 
 from collector.schema import PATH_CUT
 
 from ..inventory.snapshot import Snapshot
+from . import arrays
+from .blocks import Rows
+from .lookups import Ids
 from .route_lookups import route_lookups_of
 
 HOST: Final = "server_name"
@@ -68,35 +72,33 @@ class RouteSets:
         return pl.concat([whole, subsets.filter(is_several)["members"]]), patterns
 
 
-def narrow(flows: pl.LazyFrame, snapshot: Snapshot) -> pl.LazyFrame:
-    """Flows with `route_id` and `route_set` narrowed by what is known of host and path.
+def narrow(flows: pl.DataFrame, route: Ids, several: Ids, snapshot: Snapshot) -> Rows:
+    """Narrow `route` and `several`, ids and sets by row of the flows, by what is known of host and path; the rows where
+    several candidates became one.
 
-    Adds `is_narrowed`: whether several candidates became one. Few rows have both a set and a head, so these alone are
-    judged, each distinct question once.
+    Few rows have both a set and a head, so these alone are judged, each distinct question once.
     """
-    names = flows.collect_schema().names()
-    sets = route_sets_of(snapshot)
-    if HOST not in names or sets.patterns.is_empty():
-        return flows.with_columns(is_narrowed=pl.lit(value=False))
+    rows = np.flatnonzero(several >= 0)
+    if not rows.size or HOST not in flows.columns or (sets := route_sets_of(snapshot)).patterns.is_empty():
+        return rows[:0]
+    heads = arrays.taken(flows, rows, *(name for name in (HOST, PATH) if name in flows.columns))
     host = pl.col(HOST).cast(pl.String).str.to_lowercase().str.replace(r":\d+$", "")
-    path = pl.col(PATH).cast(pl.String) if PATH in names else pl.lit(None, pl.String)
-    flows = flows.with_row_index("flow_row")
+    path = pl.col(PATH).cast(pl.String) if PATH in heads.columns else pl.lit(None, pl.String)
     asking = (
-        flows.filter(pl.col("route_set").is_not_null() & (pl.col(HOST) != ""))
+        heads.lazy()
+        .with_columns(flow_row=pl.Series(rows), route_set=pl.Series(several.take(rows).astype(np.uint32)))
+        .filter(pl.col(HOST) != "")
         .select("flow_row", "route_set", asked_host=host, asked_path=path)
         .with_columns(pl.when(pl.col("asked_path") != "").then("asked_path"))
     )
     asked = ("route_set", "asked_host", "asked_path")
-    answers = asking.select("flow_row", *asked).join(
-        _answers(asking.select(asked).unique(), sets.patterns), on=asked, nulls_equal=True
-    )
-    told = answers.select("flow_row", "left_id", "left_set", has_answer=pl.lit(value=True))
-    joined = flows.join(told, on="flow_row", how="left", maintain_order="left")
-    return joined.with_columns(
-        route_id=pl.coalesce("route_id", "left_id"),
-        route_set=pl.when("has_answer").then("left_set").otherwise("route_set"),
-        is_narrowed=pl.col("left_id").is_not_null(),
-    ).drop("flow_row", "left_id", "left_set", "has_answer")
+    answers = _answers(asking.select(asked).unique(), sets.patterns)
+    told = asking.join(answers, on=asked, nulls_equal=True).select("flow_row", "left_id", "left_set").collect()
+    at, is_one = told["flow_row"].to_numpy(), arrays.is_there(told["left_id"])
+    several[at] = arrays.table(told["left_set"], -1)[:-1]
+    one = at[is_one]
+    route[one] = arrays.numbers(told["left_id"])[is_one]
+    return one
 
 
 def _answers(questions: pl.LazyFrame, patterns: pl.DataFrame) -> pl.LazyFrame:

@@ -41,8 +41,7 @@ def attribute_rows(rows: pl.DataFrame, snapshot: Snapshot, policies: Policies | 
     `policies`, compiled for the snapshot, add `verdict` (`allowed` or `denied`), `egress` and `ingress_policy`, structs
     {verdict, policies}; all are null where a Service was dialled, for policies are about the backend that answers.
     """
-    attributed = attribute(_as_seen(rows).lazy(), snapshot)
-    named = with_structs(attributed, snapshot).collect()
+    named = with_structs(attribute(_as_seen(rows), snapshot).lazy(), snapshot).collect()
     added = named.select(ADDED).get_columns()
     if policies is not None:
         added += policies.judge(named).get_columns()

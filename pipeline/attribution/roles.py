@@ -8,11 +8,16 @@ from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
+from .blocks import Block, Rows
+from .ends import Ends
 from .lookups import Lookups
 
 ROLES: Final[pl.Enum] = pl.Enum(["canonical", "observer", "overlay"])
+CANONICAL, OBSERVER, OVERLAY = range(3)
 
 UDP: Final = 17
 TUNNEL_PORTS: Final = (8472, 4789, 6784, 6081, 8285, 51820, 51821, 51871, 4500)
@@ -21,27 +26,28 @@ Flannel's own, WireGuard as Flannel and Calico, as Calico for IPv6 and as Cilium
 TUNNEL_PROTOCOLS: Final = (4, 41, 47, 50)
 """IANA numbers of what tunnels between nodes without ports: IPv4 and IPv6 in IP, GRE, IPsec's ESP."""
 
+_MAY_TUNNEL: Final = np.isin(np.arange(256), (*TUNNEL_PROTOCOLS, UDP))
+_IS_TUNNEL_PORT: Final = np.isin(np.arange(1 << 16), TUNNEL_PORTS)
 
-def role(lookups: Lookups) -> pl.Expr:
-    """`canonical`, `observer` or `overlay`, of flows as `ends.join_ends` has them."""
 
-    def is_node(side: str) -> pl.Expr:
-        return pl.lit(lookups.is_node).gather(f"{side}_end").fill_null(value=False)
+def roles_of(block: Block, ends: Ends, lookups: Lookups) -> NDArray[np.uint8]:
+    """Codes of ROLES."""
+    counts = ends.src_place == block.here
+    rows = ends.unplaced
+    if rows.size:
+        here, backend_place = block.here.take(rows), ends.backend_place.take(rows)
+        is_known = here >= 0
+        masquerader = ends.nat_src.holder
+        is_entry = lookups.is_node.take(masquerader) & (lookups.place.take(masquerader) == here) & is_known
+        counts[rows] = is_entry | ((backend_place == here) & is_known) | (backend_place < 0)
+    roles = np.where(counts, np.uint8(CANONICAL), np.uint8(OBSERVER))
+    roles[_overlays(block, ends, lookups)] = OVERLAY
+    return roles
 
-    protocol, here = pl.col("protocol"), pl.col("here")
-    is_tunnel = protocol.is_in(TUNNEL_PROTOCOLS) | ((protocol == UDP) & pl.col("dst_port").is_in(TUNNEL_PORTS))
-    is_overlay = is_tunnel & is_node("src") & is_node("dst")
 
-    src_place, backend_place = pl.col("src_place"), pl.col("backend_place")
-    # Read only where src is on no node, so nat_src is another address.
-    nat_place = pl.lit(lookups.places).gather("nat_src_end")
-    is_entry = is_node("nat_src") & (nat_place == here).fill_null(value=False)
-    counts_from_outside = is_entry | (backend_place == here).fill_null(value=False) | backend_place.is_null()
-    counts = pl.when(src_place.is_null()).then(counts_from_outside).otherwise(src_place == here)
-    return (
-        pl.when(is_overlay)
-        .then(pl.lit("overlay", dtype=ROLES))
-        .when(counts)
-        .then(pl.lit("canonical", dtype=ROLES))
-        .otherwise(pl.lit("observer", dtype=ROLES))
-    )
+def _overlays(block: Block, ends: Ends, lookups: Lookups) -> Rows:
+    rows: Rows = np.flatnonzero(_MAY_TUNNEL.take(block.protocol))
+    rows = rows[(block.protocol.take(rows) != UDP) | _IS_TUNNEL_PORT.take(block.dst_port.take(rows))]
+    for end in (ends.src, ends.dst):
+        rows = rows[lookups.is_node.take(end.holder.take(rows))]
+    return rows

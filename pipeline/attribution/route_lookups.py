@@ -9,16 +9,19 @@ from __future__ import annotations
 from functools import cached_property, lru_cache
 from typing import Final
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from ..inventory.controllers import labels_of
 from ..inventory.routing import CONTROLLERS_FRAME, ROUTES_FRAME
 from ..inventory.services import VIAS
 from ..inventory.snapshot import Snapshot
 from .answers import Answers, answers_of
+from .arrays import table
 from .keyindex import KeyIndex
 from .labelled import labelled_pods
-from .lookups import ADDRESS, lookups_of, packed
+from .lookups import ADDRESS, Ids, Keys, lookups_of, packed
 
 TCP: Final = 6
 _NO_ROUTES: Final = pl.DataFrame(schema=ROUTES_FRAME.schema)
@@ -49,6 +52,11 @@ class RouteLookups:
         return everyone.join(numbers, on="endpoint_id", how="left", maintain_order="left")["proxy"]
 
     @cached_property
+    def proxy(self) -> Ids:
+        """The same, -1 for what is none."""
+        return table(self.proxies, -1)
+
+    @cached_property
     def is_idle(self) -> bool:
         """Whether no flow can be a route's."""
         return self.frame.is_empty() or self.served.is_empty()
@@ -70,7 +78,12 @@ class RouteLookups:
         """key (`packed` address, port and protocol of a backend behind a route) and target (UInt32), from the number
         of Services on."""
         keys = self._backends.select("key").unique().sort("key")
-        return keys.with_row_index("target", offset=self._snapshot.services.height).select("key", "target")
+        return keys.with_row_index("target", offset=self.first_target).select("key", "target")
+
+    @property
+    def first_target(self) -> int:
+        """The number of the first target."""
+        return self._snapshot.services.height
 
     @cached_property
     def target_index(self) -> KeyIndex:
@@ -80,8 +93,9 @@ class RouteLookups:
     @cached_property
     def routes(self) -> Answers:
         """By `proxied` proxy and Service id or target: the route."""
-        by_service = self.services.select(
-            proxied(pl.col("proxy"), pl.col("service_id")).alias("key"),
+        services = self.services
+        by_service = services.select(
+            pl.Series("key", proxied(services["proxy"].to_numpy(), services["service_id"].to_numpy())),
             pl.col("route_id").alias("answer"),
             pl.lit(None, VIAS).alias("via"),
             "since",
@@ -144,7 +158,7 @@ class RouteLookups:
     def _by_target(self, answer: str) -> pl.DataFrame:
         claims = self._backends.join(self.targets, on="key")
         return claims.select(
-            proxied(pl.col("proxy"), pl.col("target")).alias("key"),
+            pl.Series("key", proxied(claims["proxy"].to_numpy(), claims["target"].to_numpy())),
             pl.col(answer).alias("answer"),
             pl.lit(None, VIAS).alias("via"),
             "since",
@@ -152,9 +166,12 @@ class RouteLookups:
         ).unique(maintain_order=True)
 
 
-def proxied(proxy: pl.Expr, target: pl.Expr) -> pl.Expr:
-    """A proxy's number and a Service id or target in one UInt64."""
-    return proxy.cast(pl.UInt64) * (1 << 32) + target.cast(pl.UInt64)
+def proxied(proxies: NDArray[np.integer], targets: NDArray[np.integer]) -> Keys:
+    """A proxy's number and a Service id or target in one number; no key has a target of -1."""
+    keys = proxies.astype(np.uint64)
+    keys <<= np.uint64(32)
+    keys |= targets.astype(np.uint32)
+    return keys
 
 
 @lru_cache(maxsize=2)

@@ -8,47 +8,38 @@ The invariant: a row has a `route_id` or a `route_set`, or neither, and never bo
 
 from __future__ import annotations
 
-from typing import Final
+import numpy as np
 
-import polars as pl
-
-from ..inventory.services import VIAS
-from ..inventory.snapshot import Snapshot
-from .lookups import packed
-from .narrowing import narrow
-from .route_lookups import proxied, route_lookups_of
-
-_SCRATCH: Final = ("proxy", "target", "route_row", "dialled_row")
+from .blocks import Block
+from .ends import Ends
+from .lookups import Ids, packed_addresses, packed_ports
+from .route_lookups import RouteLookups, proxied
+from .services import Dialled
 
 
-def join_routes(flows: pl.LazyFrame, snapshot: Snapshot) -> pl.LazyFrame:
-    """Add `route_id` (UInt32, row of the tracked frame `routes`), `route_set` (UInt32) and `is_narrowed`, as
-    `narrowing` tells them.
+def routes_of(block: Block, ends: Ends, src_ids: Ids, dialled: Dialled, routes: RouteLookups) -> tuple[Ids, Ids]:
+    """Rows of the tracked frame `routes`, and of the sets of routes, that the flows may be of; -1 where there is none.
 
-    Where a proxy dialled a backend of its routes and no Service address, `service_id` becomes their Service, where they
-    have one alone, and `via` becomes `backend`. Needs `src_id`, `service_id`, `service_set`, `via` and
-    `backend_address`, all as `flows.attribute` has them.
+    Where a proxy dialled a backend of its routes and no Service address, `dialled` is told their Service, where they
+    have one alone.
     """
-    lookups = route_lookups_of(snapshot)
-    if lookups.is_idle:
-        return flows.with_columns(
-            route_id=pl.lit(None, pl.UInt32), route_set=pl.lit(None, pl.UInt32), is_narrowed=pl.lit(value=False)
-        )
-    proxy = pl.lit(lookups.proxies).gather("src_id")
-    is_direct = pl.col("proxy").is_not_null() & pl.col("service_id").is_null()
-    backend = packed(pl.col("backend_address"), pl.col("backend_port"), pl.col("protocol"))
-    row = lookups.target_index.number(pl.when(is_direct).then(backend))
-    target = pl.lit(lookups.targets["target"]).gather(row)
-    joined = flows.with_columns(proxy=proxy).with_columns(target=target)
-    leg = proxied(pl.col("proxy"), pl.coalesce("service_id", "target"))
-    joined = lookups.routes.join(joined, leg, "route_row")
-    joined = lookups.dialled_services.join(joined, proxied(pl.col("proxy"), pl.col("target")), "dialled_row")
-    told = lookups.dialled_services.gather("answer", "dialled_row")
-    found = joined.with_columns(
-        route_id=lookups.routes.gather("answer", "route_row"),
-        route_set=lookups.routes.gather("answers", "route_row"),
-        service_id=pl.coalesce("service_id", told),
-        service_set=pl.when(told.is_null()).then("service_set"),
-        via=pl.when(told.is_not_null()).then(pl.lit("backend", dtype=VIAS)).otherwise("via"),
-    )
-    return narrow(found.drop(_SCRATCH), snapshot)
+    route, several = (np.full(len(block), -1, np.int32) for _ in range(2))
+    if routes.is_idle:
+        return route, several
+    rows = np.flatnonzero(routes.proxy.take(src_ids) >= 0)
+    proxy, service, starts = routes.proxy.take(src_ids.take(rows)), dialled.service.take(rows), block.start.take(rows)
+    ports = packed_ports(block.backend_port.take(rows), block.protocol.take(rows))
+    target = routes.target_index.find([packed_addresses(ends.backend.address.take(rows), ports)])
+    is_direct = (service < 0) & (target >= 0)
+    target += np.int32(routes.first_target)
+
+    facts = routes.routes.rows(proxied(proxy, np.where(is_direct, target, service)), starts)
+    route[rows], several[rows] = routes.routes.answer.take(facts), routes.routes.several.take(facts)
+
+    direct = np.flatnonzero(is_direct)
+    told = routes.dialled_services
+    facts = told.rows(proxied(proxy.take(direct), target.take(direct)), starts.take(direct))
+    services = told.answer.take(facts)
+    is_told = services >= 0
+    dialled.tell_one(rows.take(direct[is_told]), services[is_told])
+    return route, several

@@ -2,47 +2,83 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Final
+
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ..inventory.services import VIAS
+from .answers import Answers
 from .arrays import Mask
-from .lookups import Lookups, packed, packed_port
+from .blocks import Block, Rows
+from .ends import Ends
+from .lookups import Ids, Keys, Lookups, packed_addresses, packed_ports
+
+BACKEND: Final = np.uint8(VIAS.categories.to_list().index("backend"))
 
 
-def join_services(flows: pl.LazyFrame, lookups: Lookups, *, by_backend: bool) -> pl.LazyFrame:
-    """Add `service_id`, `via` and `service_set`, by the address, port and protocol dialled.
+@dataclass(frozen=True, slots=True)
+class Dialled:
+    """The Service ports of a block: a row has one, several or none. What finds more of them later writes it here."""
+
+    service: Ids
+    via: NDArray[np.uint8]
+    """Code of VIAS; NO_VIA where there is no one Service."""
+    several: Ids
+    """The row of `lookups.service_sets`."""
+
+    def tell(self, rows: Rows, answers: Answers, facts: Ids, first_set: int) -> None:
+        """Write what the facts say of rows that have no Service yet; `first_set` is where the answers' sets begin."""
+        sets = answers.several.take(facts)
+        self.service[rows] = answers.answer.take(facts)
+        self.via[rows] = answers.via.take(facts)
+        self.several[rows] = np.where(sets >= 0, sets + np.int32(first_set), sets)
+
+    def tell_one(self, rows: Rows, services: Ids) -> None:
+        """Write the one Service of rows that were told by the backend, in place of several."""
+        self.service[rows] = services
+        self.via[rows] = BACKEND
+        self.several[rows] = -1
+
+    def tell_backends(self, rows: Rows, keys: Keys, starts: NDArray[np.int64], lookups: Lookups) -> None:
+        """Write the Services of backends, by address, port and protocol, to rows that have none yet."""
+        first_set = len(lookups.dials.sets) + len(lookups.node_ports.sets)
+        self.tell(rows, lookups.backends, lookups.backends.rows(keys, starts), first_set)
+
+
+def dialled_of(block: Block, ends: Ends, lookups: Lookups, *, by_backend: bool) -> Dialled:
+    """The Service ports by the address, port and protocol dialled.
 
     A Service's own address comes first. Then node ports, which answer on every address of a node, also on those that
     the Node object does not list: an address that nothing holds, but whose packets were redirected to a backend, was
     such a one. Last, `by_backend`, the backends of Services, where nothing was redirected.
     """
-    port, protocol = pl.col("dst_port"), pl.col("protocol")
-    own = packed(pl.col("dst_address"), port, protocol)
-    is_on_node = pl.lit(lookups.is_node).gather("dst_end") | (pl.col("dst_end").is_null() & is_redirected())
-    kinds = [
-        (lookups.dials, "dial_row", own),
-        (
-            lookups.node_ports,
-            "node_port_row",
-            pl.when(pl.col("dial_row").is_null() & is_on_node).then(packed_port(port, protocol)),
-        ),
-    ]
+    ports = packed_ports(block.dst_port, block.protocol)
+    own = packed_addresses(ends.dst.address, ports)
+    dials = lookups.dials
+    facts = dials.rows(own, block.start)
+    dialled = Dialled(dials.answer.take(facts), dials.via.take(facts), dials.several.take(facts))
+
+    asked = np.flatnonzero(facts < 0)
+    holder, is_redirected = ends.dst.holder.take(asked), block.is_redirected.take(asked)
+    on_node = asked[lookups.is_node.take(holder) | ((holder < 0) & is_redirected)]
+    if on_node.size and len(lookups.node_ports.index):
+        facts[on_node] = found = lookups.node_ports.rows(ports.take(on_node), block.start.take(on_node))
+        dialled.tell(on_node, lookups.node_ports, found, len(dials.sets))
     if by_backend:
-        is_plain = pl.col("dial_row").is_null() & pl.col("node_port_row").is_null() & ~is_redirected()
-        kinds.append((lookups.backends, "backend_row", pl.when(is_plain).then(own)))
-    offset = 0
-    sets: list[pl.Expr] = []
-    for answers, row, key in kinds:
-        flows = answers.join(flows, key, row)
-        if len(answers.sets):
-            sets.append(answers.gather("answers", row) + offset)
-        offset += len(answers.sets)
-    return flows.with_columns(
-        service_id=pl.coalesce(answers.gather("answer", row) for answers, row, _ in kinds),
-        via=pl.coalesce(answers.gather("via", row) for answers, row, _ in kinds),
-        service_set=pl.coalesce(sets) if sets else pl.lit(None, pl.UInt32),
-    ).drop(row for _, row, _ in kinds)
+        plain = np.flatnonzero((facts < 0) & ~block.is_redirected)
+        dialled.tell_backends(plain, own.take(plain), block.start.take(plain), lookups)
+    return dialled
+
+
+def unanswered(block: Block, dialled: Dialled) -> Rows:
+    """Rows where a Service's address was dialled and went nowhere else, as far as the row shows."""
+    is_open: Mask = dialled.service >= 0
+    is_open &= ~block.is_redirected
+    is_open &= dialled.via != BACKEND
+    return np.flatnonzero(is_open)
 
 
 def redirected(flows: pl.DataFrame, rows: NDArray[np.integer]) -> Mask:

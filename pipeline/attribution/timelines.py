@@ -64,13 +64,18 @@ class Timeline:
 
     def rows_at(self, numbers: _Column, instants: _Column) -> _Column:
         """The same of arrays: -1 in place of null, of what is asked too."""
-        rows = self._newest[numbers]
+        rows = self._newest.take(numbers)
         if self._is_timeless or self.facts.is_empty():
             return rows
-        early = np.flatnonzero((instants < self._since[rows]) & (rows >= 0))
-        rows[early] = self._earlier(rows[early], instants[early])
-        rows[instants >= self._until[rows]] = -1
+        open_ = np.flatnonzero(instants < self._lasts_from.take(numbers))
+        if open_.size:
+            rows[open_] = self._rows_then(rows.take(open_), instants.take(open_))
         return rows
+
+    def _rows_then(self, newest: _Column, when: _Column) -> _Column:
+        """Of keys whose newest span need not be the one."""
+        rows = np.where(newest >= 0, self._earlier(newest, when), -1)
+        return np.where(when < self._until.take(rows), rows, -1)
 
     def _earlier(self, newest: _Column, when: _Column) -> _Column:
         """Of each key the last row that began by then, -1 where none did; binary search over all keys at once."""
@@ -86,6 +91,13 @@ class Timeline:
     def _rows(self) -> pl.Series:
         """By the number of a key, the row of its newest fact."""
         return numbers_of(self._newest[:-1])
+
+    @cached_property
+    def _lasts_from(self) -> _Column:
+        """By the number of a key, the instant from which on its newest span holds for good; END where that has ended,
+        and BEGINNING where the key has no span: one comparison a row tells that most need no other."""
+        lasts_from = np.where(self._until == END, self._since, END)
+        return np.append(lasts_from, BEGINNING).take(self._newest)
 
     @cached_property
     def _since(self) -> _Column:

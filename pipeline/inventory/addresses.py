@@ -9,7 +9,9 @@ from __future__ import annotations
 import ipaddress
 from typing import Final, NamedTuple
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 _LOW: Final = (1 << 64) - 1
 _MAPPED: Final = 0xFFFF << 32
@@ -28,6 +30,8 @@ class Address(NamedTuple):
 
 
 NO_ADDRESS: Final = Address(0, 0)
+
+Half = NDArray[np.uint64]
 
 
 def parse(text: str) -> Address:
@@ -48,9 +52,12 @@ def is_v4(hi: pl.Expr, lo: pl.Expr) -> pl.Expr:
     return (hi == 0) & lo.is_between(_MAPPED, _MAPPED | 0xFFFFFFFF)
 
 
-def is_loopback(hi: pl.Expr, lo: pl.Expr) -> pl.Expr:
-    """Whether the halves hold an address of 127.0.0.0/8 or `::1`."""
-    return (hi == 0) & (lo.is_between(_MAPPED | 0x7F000000, _MAPPED | 0x7FFFFFFF) | (lo == 1))
+def loopbacks(hi: Half, lo: Half) -> NDArray[np.int64]:
+    """The rows of addresses of 127.0.0.0/8 and of `::1`."""
+    may_be = lo - np.uint64(_MAPPED | 0x7F000000) <= np.uint64(0xFFFFFF)  # what is below wraps round
+    may_be |= lo == np.uint64(1)
+    rows = np.flatnonzero(may_be)
+    return rows[hi.take(rows) == 0] if rows.size else rows
 
 
 def text(hi: str, lo: str) -> pl.Expr:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from .addresses import of
 from .endpoints import ENDPOINTS, OUTSIDE
 from .parts import Network
+from .steps import Steps
 
 
 class Place(NamedTuple):
@@ -72,31 +73,14 @@ class Outside:
     """`ENDPOINTS`, one row a place, with ids that follow one another."""
     own_ids: tuple[int, ...]
     """Ids of the places whose traffic never crosses the internet."""
-    _firsts: NDArray[Any]
-    """First address of each flat interval, ascending, as `_key` makes it; an interval ends where the next begins."""
+    _firsts: Steps
+    """First address of each flat interval; an interval ends where the next begins."""
     _ids: NDArray[np.uint32]
     """Endpoint id of each interval, OUTSIDE where no range holds it, and before them OUTSIDE."""
 
-    def named(self, endpoint: pl.Expr, hi: pl.Expr, lo: pl.Expr) -> pl.Expr:
-        """`endpoint` (UInt32 ids) with the row of a named range in place of OUTSIDE, by the address halves."""
-        if self.endpoints.is_empty():
-            return endpoint
-        triple = pl.struct(endpoint.alias("endpoint"), hi.alias("hi"), lo.alias("lo"))
-        return triple.map_batches(self._name, return_dtype=pl.UInt32, is_elementwise=True)
-
-    def id_of(self, hi: pl.Series, lo: pl.Series) -> NDArray[np.uint32]:
-        """The endpoint of each address (UInt64 halves without nulls)."""
-        found = np.searchsorted(self._firsts, _key(hi.to_numpy(), lo.to_numpy()), side="right")
-        return self._ids[found]
-
-    def _name(self, triples: pl.Series) -> pl.Series:
-        frame = triples.struct.unnest()
-        beyond = frame.with_row_index("row").filter(pl.col("endpoint") == OUTSIDE)
-        if beyond.is_empty():
-            return frame["endpoint"]
-        ids = frame["endpoint"].to_numpy(writable=True)
-        ids[beyond["row"].to_numpy()] = self.id_of(beyond["hi"], beyond["lo"])
-        return pl.Series("endpoint", ids)
+    def id_of(self, hi: NDArray[np.uint64], lo: NDArray[np.uint64]) -> NDArray[np.uint32]:
+        """The endpoint of each address, OUTSIDE where no range holds it."""
+        return self._ids.take(self._firsts.up_to(hi, lo))
 
 
 def outside_of(ranges: Iterable[NamedRange], first_id: int) -> Outside:
@@ -111,7 +95,7 @@ def outside_of(ranges: Iterable[NamedRange], first_id: int) -> Outside:
     return Outside(
         endpoints=pl.DataFrame(rows, schema=ENDPOINTS, orient="row"),
         own_ids=tuple(number for place, number in ids.items() if place.is_own),
-        _firsts=_key(*(np.array([first >> shift & 2**64 - 1 for first, _ in flat], np.uint64) for shift in (64, 0))),
+        _firsts=Steps([first for first, _ in flat]),
         _ids=np.array([OUTSIDE, *(number for _, number in flat)], np.uint32),
     )
 
@@ -143,10 +127,3 @@ def _flatten(ranges: Sequence[tuple[Network, int]]) -> Iterator[tuple[int, int]]
 def _bounds(network: Network) -> tuple[int, int]:
     first, last = of(network[0]), of(network[-1])
     return first.hi << 64 | first.lo, last.hi << 64 | last.lo
-
-
-def _key(hi: NDArray[np.uint64], lo: NDArray[np.uint64]) -> NDArray[Any]:
-    """Addresses as 16 bytes in network order, which sort as the numbers do."""
-    halves = np.empty((len(hi), 2), ">u8")
-    halves[:, 0], halves[:, 1] = hi, lo
-    return halves.view("S16").ravel()

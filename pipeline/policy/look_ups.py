@@ -82,8 +82,8 @@ class LookUps:
                 pl.Series("path", [self._dialled.path] * size, dtype=pl.String),
             ]
         )
-        attributed = attribute(rows.lazy(), self._snapshot)
-        return with_structs(attributed, self._snapshot).collect().to_dicts()
+        attributed = attribute(rows, self._snapshot)
+        return with_structs(attributed.lazy(), self._snapshot).collect().to_dicts()
 
     def service_ids(self, row: Mapping[str, Any]) -> list[int]:
         """The Service ports that may have been dialled: one, several where that is ambiguous, or none."""

@@ -106,7 +106,7 @@ def watched() -> Snapshot:
 def attributed(flows: pl.DataFrame, cluster: Snapshot) -> float:
     """How long it takes to attribute flows."""
     began = time.perf_counter()
-    attribute(flows.lazy(), cluster).collect()
+    attribute(flows, cluster)
     return time.perf_counter() - began
 
 
@@ -117,9 +117,9 @@ def measure(cluster: Snapshot, rows: int, prefix: str) -> None:
         times = [time.perf_counter()]
         flows = pl.concat([decoded(batch) for batch in batches])
         times.append(time.perf_counter())
-        pl.collect_all(rollups(attribute(flows.lazy(), cluster)))
+        pl.collect_all(rollups(attribute(flows, cluster).lazy()))
         times.append(time.perf_counter())
-        attribute(flows.lazy(), cluster).collect()
+        attribute(flows, cluster)
         times.append(time.perf_counter())
         decode_s, rollup_s, attribute_s = (after - before for before, after in pairwise(times))
         decode_rates.append(flows.height / decode_s)

@@ -137,7 +137,7 @@ def main() -> None:
     engine = Engine(config, reader, lambda _: state, publication)
     rates, _, _ = measured(engine, reader, rows // PART)
     few = pl.concat(decode(message_of(batch)).frame for batch in history.batches(POLL_BATCHES * 20_000, seed=2))
-    shares = touched(attribute(few.lazy(), state.snapshot).collect())
+    shares = touched(attribute(few, state.snapshot))
     against = {"policies": len(epochs[0].objects), "share_of_flows": shares}
     show("pipeline_governed_flows_per_second", median(rates), "flows/s", against)
     show_settled("pipeline_governed", engine, reader, rows // PART)

@@ -103,7 +103,7 @@ def live_path(rows: int) -> None:
         )
 
         def without(flows: pl.DataFrame = chunk) -> pl.DataFrame:
-            attributed = attribute(flows.lazy(), picture).collect()
+            attributed = attribute(flows, picture)
             flow_metrics.add(attributed)
             return attributed
 

@@ -44,7 +44,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Samples], l
     signals.use(cluster)
     while messages := reader.poll(0.0):
         flows = pl.concat(decode(message).frame for message in messages)
-        signals.add(attribute(flows.lazy(), cluster).collect())
+        signals.add(attribute(flows, cluster))
     signals.settle()
     truth = [json.loads(line) for line in (folder / "lab" / "truth.jsonl").read_text().splitlines()]
     return signals.samples(), truth

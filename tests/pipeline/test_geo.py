@@ -94,7 +94,7 @@ def test_only_ends_beyond_the_cluster_are_asked_for() -> None:
         Flow("node-a", SITE, FRONT, FRONT, SITE, 80, 6, 80, 1),
         Flow("node-a", FRONT, "10.0.2.5", "10.0.2.5", FRONT, 80, 6, 80, 1),
     ]
-    flows = attribute(frame_of(rows).lazy(), snapshot).collect()
+    flows = attribute(frame_of(rows), snapshot)
     joined = geo.join(flows, snapshot)
     assert joined.drop("src_network", "dst_network").equals(flows)
     assert joined.select(pl.col("src_network", "dst_network").is_not_null()).rows() == [

@@ -104,7 +104,7 @@ def attributed(calls: Iterable[Call], snapshot: Snapshot) -> pl.DataFrame:
         "protocol": pl.UInt8,
         "opened": pl.UInt8,
     }
-    return attribute(pl.DataFrame(rows, schema=schema).lazy(), snapshot).collect()
+    return attribute(pl.DataFrame(rows, schema=schema), snapshot)
 
 
 def with_span(snapshot: Snapshot, ip: str, since: float, until: float) -> Snapshot:

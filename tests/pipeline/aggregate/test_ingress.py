@@ -53,7 +53,7 @@ def measured(metrics: IngressMetrics, snapshot: Snapshot, flows: list[Flow], out
         pl.lit(1000, pl.UInt64).alias("reply_bytes"),
     )
     metrics.use(snapshot)
-    metrics.add(attribute(frame.lazy(), snapshot).collect())
+    metrics.add(attribute(frame, snapshot))
     return exposed(metrics)
 
 

@@ -44,7 +44,7 @@ def add(metrics: MeshMetrics, snapshot: Snapshot, *flows: Flow, opened: int = 1,
         pl.lit(1000, pl.UInt64).alias("reply_bytes"),
     )
     metrics.use(snapshot)
-    metrics.add(attribute(frame.lazy(), snapshot).collect())
+    metrics.add(attribute(frame, snapshot))
 
 
 def values(metrics: MeshMetrics, name: str) -> Values:

@@ -40,8 +40,8 @@ def frame_of(flows: Sequence[Flow]) -> pl.DataFrame:
 
 def answers(flows: Sequence[Flow], snapshot: Snapshot, services_by: ServicesBy = "dialled") -> list[Answer]:
     """What the code under test says of each flow, in the oracle's words."""
-    attributed = attribute(frame_of(flows).lazy(), snapshot, services_by)
-    rows = with_structs(attributed, snapshot).collect().to_dicts()
+    attributed = attribute(frame_of(flows), snapshot, services_by)
+    rows = with_structs(attributed.lazy(), snapshot).collect().to_dicts()
     assert [row["row"] for row in rows] == list(range(len(flows)))
     return [
         Answer(

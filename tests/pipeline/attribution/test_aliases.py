@@ -37,7 +37,7 @@ def flow(port: int = 25, protocol: int = 6, src: str = FRONT, dst: str = SITE, a
 def told(snapshot: Snapshot, *named: tuple[Flow, str | None]) -> list[tuple[Any, ...]]:
     """The Service, `via`, `attribution` and `reason` of flows with these names."""
     names = pl.Series("dns_name", [name for _, name in named], dtype=pl.String)
-    flows = attribute(frame_of([one for one, _ in named]).lazy(), snapshot).collect().with_columns(names)
+    flows = attribute(frame_of([one for one, _ in named]), snapshot).with_columns(names)
     joined = join_aliases(flows.lazy(), snapshot).collect()
     assert joined.schema == flows.schema
     assert joined["row"].to_list() == flows["row"].to_list()
@@ -94,7 +94,7 @@ def test_an_alias_counts_while_it_is_declared() -> None:
 def test_a_name_is_expected_soon_after_a_connection_beyond_the_cluster_to_an_aliass_port() -> None:
     snapshot = small_cluster(external("mail"))
     flows = [flow(), flow(), flow(26), flow(protocol=17), flow(dst=SECOND_FRONT)]
-    named = attribute(frame_of(flows).lazy(), snapshot).collect()
+    named = attribute(frame_of(flows), snapshot)
     seen_s = pl.Series("time", [2, 4, 2, 2, 2], dtype=pl.Int64)
     assert may_be_alias(named.with_columns(seen_s * SECOND), snapshot).to_list() == [True, False, False, False, False]
 
@@ -107,6 +107,6 @@ def test_without_ports_there_is_no_service_port_to_tell() -> None:
 def test_another_domain() -> None:
     snapshot = small_cluster(external("mail"))
     name = pl.Series("dns_name", ["mail.shop.svc.k8s.corp"])
-    flows = attribute(frame_of([flow()]).lazy(), snapshot).collect().with_columns(name)
+    flows = attribute(frame_of([flow()]), snapshot).with_columns(name)
     joined = join_aliases(flows.lazy(), snapshot, "k8s.corp").collect()
     assert service_of(joined["service_id"][0], snapshot) == ("mail", "25")

@@ -45,6 +45,12 @@ def test_an_id_that_is_null_is_none_that_a_frame_has(column: pl.Series) -> None:
 
 
 @settings(deadline=None)
+@given(columns(pl.UInt32()).map(lambda column: column % 2**31))
+def test_a_table_of_ids_has_what_none_means_at_its_end(column: pl.Series) -> None:
+    assert arrays.table(column, -1).tolist() == [*column.fill_null(2**32 - 1).cast(pl.Int64).replace(2**32 - 1, -1), -1]
+
+
+@settings(deadline=None)
 @given(columns(WORDS), st.sampled_from(WORDS.categories.to_list()))
 def test_a_code_is_one_word(column: pl.Series, word: str) -> None:
     assert arrays.is_code(column, word).tolist() == [value == word for value in column.to_list()]

@@ -113,7 +113,7 @@ def judged(life: Churn, flows: pl.DataFrame) -> list[pl.DataFrame]:
 
 
 def named(flows: pl.DataFrame, snapshot: Snapshot) -> pl.DataFrame:
-    told = attribute(flows.lazy(), snapshot).collect()
+    told = attribute(flows, snapshot)
     return told.select(
         "start",
         "attribution",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
-from pipeline.attribution.confidence import CERTAINTY, EXACT, REASON, REASONS, attribution, reason
+from pipeline.attribution import arrays
+from pipeline.attribution.confidence import CERTAINTY, EXACT, REASON, REASONS, attribution, certainties, worsen
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "explanation" / "attribution.md"
 
@@ -24,15 +26,16 @@ def test_the_worst_come_first() -> None:
 
 
 def test_of_several_reasons_the_worst_is_given_and_tells_the_certainty() -> None:
+    """One row for each reason alone, one for none, and one for all; whichever is told first."""
     codes = [item.code for item in REASONS]
-    rows: list[dict[str, bool | None]] = []
-    rows += [{code: code == own for code in codes} for own in codes]
-    rows += [dict.fromkeys(codes, False), dict.fromkeys(codes, True), dict.fromkeys(codes)]
-    frame = pl.DataFrame(rows, schema=dict.fromkeys(codes, pl.Boolean))
-    told = frame.select(reason({code: pl.col(code) for code in codes}).alias("reason")).with_columns(
-        attribution=attribution("reason")
-    )
-    assert told.schema == {"reason": REASON, "attribution": CERTAINTY}
     by_code = {item.code: item.attribution for item in (EXACT, *REASONS)}
-    assert told["reason"].to_list() == [*codes, "", codes[0], ""]
-    assert told["attribution"].to_list() == [by_code[code] for code in told["reason"]]
+    for order in (codes, codes[::-1]):
+        reasons = np.zeros(len(codes) + 2, np.uint8)
+        for code in order:
+            worsen(reasons, np.array([codes.index(code), len(codes) + 1]), code)
+        told = pl.DataFrame({"reason": arrays.enumerated(reasons, REASON)})
+        assert told["reason"].to_list() == [*codes, "", codes[0]]
+        certainty = told.select(attribution("reason")).to_series()
+        assert certainty.dtype == CERTAINTY
+        assert certainty.to_list() == [by_code[code] for code in told["reason"]]
+        assert certainty.equals(certainties(reasons))

@@ -50,7 +50,7 @@ def test_ends_are_pods_services_and_the_outside() -> None:
         ("203.0.113.9", "192.0.2.10", "no_socket", 1, 60),
         ("10.0.1.200", "10.0.2.7", "no_socket", 1, 60),
     )
-    attributed = attribute_drops(given.lazy(), snapshot).collect()
+    attributed = attribute_drops(given, snapshot)
     assert attributed.select(given.columns).equals(given)
     names = snapshot.endpoints.select("kind", "name").rows()
     assert [tuple(names[row[end]] for end in ("src_id", "dst_id")) for row in attributed.rows(named=True)] == [
@@ -70,7 +70,7 @@ def test_packets_and_bytes_are_summed_by_workload_and_reason_over_snapshots() ->
             ("10.0.2.5", "10.0.2.7", "netfilter_drop", 3, 180),
             ("10.0.1.5", "10.0.2.7", "tcp_csum", 1, 40),
         )
-        metrics.add(attribute_drops(given.lazy(), snapshot).collect(), snapshot)
+        metrics.add(attribute_drops(given, snapshot), snapshot)
     packets, size = metrics.samples()
     pair = ("shop", "front", "Deployment", "shop", "database", "StatefulSet")
     expected = {(*pair, "netfilter_drop"): (10, 600), (*pair, "tcp_csum"): (2, 80)}

@@ -34,7 +34,7 @@ SNAPSHOT = build([*CLUSTER, destination_rule()])
 
 
 def judged(*flows: Flow, snapshot: Snapshot = SNAPSHOT) -> list[dict[str, Any]]:
-    return with_structs(attribute(frame_of(flows).lazy(), snapshot), snapshot).collect().to_dicts()
+    return with_structs(attribute(frame_of(flows), snapshot).lazy(), snapshot).collect().to_dicts()
 
 
 def test_a_pair_of_sidecars_is_one_and_the_backend_tells_the_service_and_the_subset() -> None:

@@ -39,7 +39,7 @@ def judged(snapshot: Snapshot, *flows: Flow, **columns: list[str | None]) -> lis
     frame = frame_of(flows).with_columns(
         **{name: pl.Series(values, dtype=pl.String) for name, values in columns.items()}
     )
-    return with_structs(attribute(frame.lazy(), snapshot), snapshot).collect().to_dicts()
+    return with_structs(attribute(frame, snapshot).lazy(), snapshot).collect().to_dicts()
 
 
 def leg(source: str, service_ip: str, backend: str) -> Flow:
@@ -172,8 +172,8 @@ def test_a_host_alone_leaves_its_paths_and_an_unknown_one_leaves_everything() ->
 
 def test_labels_tell_what_candidates_agree_on() -> None:
     snapshot = build([*CLUSTER, TWO_HOSTS])
-    flows = frame_of([leg(PROXY, WEB_IP, WEB), leg(STRANGER, WEB_IP, WEB)]).lazy()
-    labels = with_labels(attribute(flows, snapshot), snapshot).select(*ROUTE_LABELS).collect().rows()
+    flows = frame_of([leg(PROXY, WEB_IP, WEB), leg(STRANGER, WEB_IP, WEB)])
+    labels = with_labels(attribute(flows, snapshot).lazy(), snapshot).select(*ROUTE_LABELS).collect().rows()
     assert labels == [("Ingress", "shop", "two", SEVERAL, SEVERAL, "false"), ("", "", "", "", "", "")]
 
 

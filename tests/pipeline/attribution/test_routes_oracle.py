@@ -134,7 +134,7 @@ def test_candidates_are_those_of_a_reading_row_by_row(known: list[Rule], asked: 
         path=pl.Series([item.path for item in asked], dtype=pl.String),
     )
     for item, row in zip(
-        asked, with_structs(attribute(frame.lazy(), snapshot), snapshot).collect().to_dicts(), strict=True
+        asked, with_structs(attribute(frame, snapshot).lazy(), snapshot).collect().to_dicts(), strict=True
     ):
         alone, several = row["ingress"], row["ingress_candidates"]
         assert alone is None or several is None

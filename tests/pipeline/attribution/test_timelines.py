@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.attribution.answers import answers_of
+from pipeline.attribution.answers import NO_VIA, answers_of
 from pipeline.attribution.keyindex import KeyIndex
 from pipeline.attribution.timelines import Timeline
 from pipeline.inventory.services import VIAS
@@ -26,6 +26,17 @@ def test_a_key_has_the_number_of_its_first_row(keys: list[tuple[int, int]], aske
     queries = [*keys, *asked]
     found = index.find([np.array([key[part] for key in queries], np.uint64) for part in (0, 1)])
     assert found.tolist() == [numbers.get(key, -1) for key in queries]
+
+
+@pytest.mark.parametrize("upper", [0, 7])
+def test_a_part_in_which_all_keys_are_alike_tells_others_apart(upper: int) -> None:
+    lower = np.arange(50, dtype=np.uint64)
+    alike = np.full(50, upper, np.uint64)
+    index = KeyIndex([alike, lower])
+    assert index.find([alike, lower]).tolist() == list(range(50))
+    assert index.find([alike + np.uint64(1), lower]).tolist() == [-1] * 50
+    alone = KeyIndex([alike[:1], lower[:1]])
+    assert alone.find([alike, lower]).tolist() == [0, *[-1] * 49]
 
 
 def test_keys_that_meet_in_the_table_are_told_apart() -> None:
@@ -87,14 +98,12 @@ def test_an_answer_stands_where_all_claims_agree(claims: list[tuple[int, int, in
     schema = {"key": pl.UInt64(), "answer": pl.UInt32(), "via": VIAS, "since": pl.Int64(), "until": pl.Int64()}
     answers = answers_of(pl.DataFrame(rows, schema=schema, orient="row"))
     asked = [(key, start) for key in range(4) for start in range(-1, 15)]
-    frame = pl.DataFrame(asked, schema={"asked": pl.UInt64(), "start": pl.Int64()}, orient="row").lazy()
-    told = answers.join(frame, pl.col("asked"), "row").select(
-        answer=answers.gather("answer", "row"),
-        via=answers.gather("via", "row"),
-        several=pl.lit(answers.sets).gather(answers.gather("answers", "row")),
-    )
-    for (key, start), row in zip(asked, told.collect().to_dicts(), strict=True):
+    facts = answers.rows(np.array([key for key, _ in asked], np.uint64), np.array([start for _, start in asked]))
+    for (key, start), fact in zip(asked, facts, strict=True):
         held = {answer for own, answer, since, length in claims if own == key and since <= start < since + length}
-        assert row["answer"] == (min(held) if len(held) == 1 else None)
-        assert row["via"] == ("backend" if len(held) == 1 else None)
-        assert row["several"] == (sorted(held) if len(held) > 1 else None)
+        several = answers.several[fact]
+        assert answers.answer[fact] == (min(held) if len(held) == 1 else -1)
+        assert answers.via[fact] == (VIAS.categories.to_list().index("backend") if len(held) == 1 else NO_VIA)
+        assert (answers.sets[int(several)].to_list() if several >= 0 else None) == (
+            sorted(held) if len(held) > 1 else None
+        )

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import polars as pl
+import numpy as np
 import pytest
 
 from pipeline.errors import ConfigError
@@ -60,7 +60,7 @@ AZURE: dict[str, Any] = {
 def name_and_region(ranges: list[NamedRange], address: str) -> tuple[str, str]:
     outside = outside_of(ranges, 2)
     hi, lo = parse(address)
-    number = int(outside.id_of(pl.Series([hi], dtype=pl.UInt64), pl.Series([lo], dtype=pl.UInt64))[0])
+    number = int(outside.id_of(np.array([hi], np.uint64), np.array([lo], np.uint64))[0])
     found = outside.endpoints.filter(id=number).select("name", "region").rows()
     return found[0] if found else ("outside", "")
 

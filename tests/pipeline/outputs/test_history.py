@@ -47,7 +47,7 @@ def judged() -> tuple[pl.DataFrame, Snapshot, AnswerBook]:
     )
     policies = LivePolicies()
     epochs = [PolicyEpoch(BEGINNING, (convert("networking.k8s.io/v1", "NetworkPolicy", POLICY),))]
-    return policies.judge(attribute(flows.lazy(), cluster).collect(), cluster, epochs), cluster, policies.timeline.book
+    return policies.judge(attribute(flows, cluster), cluster, epochs), cluster, policies.timeline.book
 
 
 def row_by_row(flows: pl.DataFrame, cluster: Snapshot, book: AnswerBook) -> pl.DataFrame:

@@ -28,15 +28,11 @@ def policy(labels: dict[str, str]) -> Resource:
 def verdicts(policies: LivePolicies, history: History, *starts: int) -> list[str]:
     flows = [Flow("", A, B, B, A, 8080, 6, start=T0 + start * SECOND) for start in starts]
     snapshot = history.snapshot()
-    frame = (
-        attribute(frame_of(flows).lazy(), snapshot)
-        .collect()
-        .with_columns(
-            time=pl.col("start") + SECOND,
-            flow_id=pl.int_range(pl.len(), dtype=pl.UInt64),
-            outcome=pl.lit(0, pl.UInt8),
-            reply_packets=pl.lit(0, pl.UInt64),
-        )
+    frame = attribute(frame_of(flows), snapshot).with_columns(
+        time=pl.col("start") + SECOND,
+        flow_id=pl.int_range(pl.len(), dtype=pl.UInt64),
+        outcome=pl.lit(0, pl.UInt8),
+        reply_packets=pl.lit(0, pl.UInt64),
     )
     judged = policies.judge(frame, snapshot, history.policy_epochs())
     assert all(judged.schema[name] == dtype for name, dtype in ADDED.items())
