@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.planted import MISTAKES
-from tests.faults.trials import TRIALS
+from tests.faults import answers, planted, shortcuts, trials
+
+MISTAKES = {**planted.MISTAKES, **shortcuts.MISTAKES}
+TRIALS = {**trials.TRIALS, **answers.TRIALS}
 
 
 @pytest.mark.parametrize("name", TRIALS)
