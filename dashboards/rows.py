@@ -176,13 +176,21 @@ def pipeline(title: str) -> Section:
             timeseries(
                 "Series exposed",
                 "Series of flow and counter metrics on the pipeline's /metrics; label sets that had no room of their "
-                "own and are counted under `other`, by family, and such as went for being idle; cluster objects that "
-                "could not be understood.",
+                "own and are counted under `other`, by family and by namespace, and such as went for being idle; "
+                "cluster objects that could not be understood.",
                 "short",
                 Query(total("flowatlas_pipeline_series"), "series"),
                 Query(
                     zero_while(_PIPELINE, increase("flowatlas_series_folded_total", by=("family",)), "family"),
                     "folded: {{family}}",
+                ),
+                Query(
+                    zero_while(
+                        _PIPELINE,
+                        increase("flowatlas_series_folded_by_namespace_total", by=("namespace",)),
+                        "namespace",
+                    ),
+                    "folded of {{namespace}}",
                 ),
                 Query(increase("flowatlas_series_expired_total"), "gone idle"),
                 Query(

@@ -86,6 +86,9 @@ class PipelineConfig:
     """Series of flow metrics at most, all together; what is beyond is folded into `other`, and sums stay exact."""
     series_max_per_family: int = 100_000
     """Label sets of one family of metrics at most."""
+    series_namespace_share: float = 0.5
+    """Of what others leave of both, one namespace has this share at most, so that there is room for who comes later;
+    1: there are no quotas."""
     series_fold: tuple[Literal["pod", "workload", "namespace"], ...] = ("pod", "workload", "namespace")
     """What is folded first where there are more: labels of pods, of workloads, of namespaces, in this order."""
     series_idle_s: float = 86_400.0
@@ -124,6 +127,10 @@ class PipelineConfig:
         for key, least in (("series_max", 1_000), ("series_max_per_family", 10)):
             if not least <= getattr(self, key) <= 100_000_000:
                 raise ConfigError(f"pipeline.{key}: {getattr(self, key)} is not within {least:,} and 100,000,000")
+        if not 0.01 <= self.series_namespace_share <= 1.0:
+            raise ConfigError(
+                f"pipeline.series_namespace_share: {self.series_namespace_share} is not within 0.01 and 1"
+            )
         if self.series_idle_s and not 60.0 <= self.series_idle_s <= 366 * 86_400.0:
             raise ConfigError(f"pipeline.series_idle_s: {self.series_idle_s} is neither 0 nor a minute to a year")
         if not 1 <= self.lake_flush_rows <= 50_000_000:

@@ -84,7 +84,10 @@ class Stages:
         self._drops = DropMetrics()
         self._dns = DnsMetrics()
         self._budget = SeriesBudget(
-            config.series_max, limit_of(config.series_max_per_family, config.series_fold), config.series_idle_s
+            config.series_max,
+            limit_of(config.series_max_per_family, config.series_fold),
+            config.series_idle_s,
+            config.series_namespace_share,
         )
         self.missing: Mapping[str, int] = {}
         """Batches of the state that never came, by the watcher's name."""

@@ -1,8 +1,9 @@
 """How many series there may be: heavy ones are kept, what is beyond is folded into `other`, and no sum changes. Pure.
 
-A label set that is known stays what it is. New ones are let in while there is room, the heaviest first; of those that
-are not, labels are replaced by `other`, the finest first, until what is left fits. The invariant: label sets never
-number more than `Limit.most`, and each new one is counted under exactly one.
+A label set that is known stays what it is. New ones are let in while there is room, and with a quota, for what is of
+their namespace, the heaviest first; of those that are not, labels are replaced by `other`, the finest first, until
+what is left fits. The invariant: label sets never number more than `Limit.most`, and each new one is counted under
+exactly one.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Final
 import polars as pl
 
 from ..errors import ConfigError
+from .quota import KEPT_FOR_FOLDED, OWNERS, Detail, Grants, Quota, counted, owner_of
 
 OTHER: Final = "other"
 LEVELS: Final = {
@@ -31,19 +33,22 @@ CLOSED: Final = frozenset(
 """Labels of few values, all known beforehand: they are folded last of all."""
 _WEIGHT: Final = "__weight"
 _ROW: Final = "__row"
+_OWNER: Final = "__owner"
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """At most `most` label sets; `folds` lists labels that become `other`, one step after the other."""
+    """At most `most` label sets, and of a namespace what `quota` leaves it; `folds` lists labels that become `other`,
+    one step after the other."""
 
     most: int
     folds: tuple[tuple[str, ...], ...] = ()
+    quota: Quota | None = None
 
     @property
     def detail(self) -> int:
         """How many may be there before anything is folded: the rest is for what is folded."""
-        return max(0, self.most - 1 - self.most // 10)
+        return max(0, self.most - 1 - self.most // KEPT_FOR_FOLDED)
 
 
 def limit_of(most: int, order: Sequence[str]) -> Limit:
@@ -60,42 +65,78 @@ def fitted(known: pl.DataFrame, new: pl.DataFrame, weights: pl.Series, limit: Li
     `new` and `known` have the same columns of text, and no row twice or in both; `weights` tell which are heavy.
     """
     names = new.columns
-    room = max(0, limit.detail - known.height)
-    if new.height <= room:
+    if limit.quota is None and known.height + new.height <= limit.detail:
         return new
-    rows = (
-        new.with_row_index(_ROW)
-        .with_columns(weights.alias(_WEIGHT))
-        .sort(_WEIGHT, *names, descending=[True, *[False] * len(names)])
-    )
-    done = [rows.head(room)]
-    rest = rows.slice(room)
-    taken = pl.concat([known, done[0].select(names)])
-    for fold in _steps(names, limit):
-        rest = rest.with_columns(pl.lit(OTHER).alias(name) for name in fold)
-        candidates = (
-            rest.group_by(names)
-            .agg(pl.col(_WEIGHT).sum())
-            .join(taken, on=names, how="anti")
-            .sort(_WEIGHT, *names, descending=[True, *[False] * len(names)])
-            .select(names)
-        )
-        is_last = fold == tuple(names)
-        taken = pl.concat([taken, candidates if is_last else candidates.head(max(0, limit.most - 1 - taken.height))])
-        done.append(rest.join(taken, on=names, how="semi"))
+    room = _Room(limit, known)
+    rows = new.with_row_index(_ROW).with_columns(weights.alias(_WEIGHT), owner_of(names).alias(_OWNER))
+    fitting = room.first(_heaviest_first(rows, names), "whole")
+    if fitting.height == new.height:
+        return new
+    done = [fitting.select(_ROW, *names)]
+    rest = rows.join(fitting, on=_ROW, how="anti")
+    taken = pl.concat([known, fitting.select(names)])
+    for fold, detail in _steps(names, limit):
+        rest = rest.with_columns(_folded(name, is_own=detail is not None) for name in fold)
+        distinct = rest.group_by(names).agg(pl.col(_WEIGHT).sum(), pl.col(_OWNER).first())
+        candidates = _heaviest_first(distinct.join(taken, on=names, how="anti"), names)
+        if fold != tuple(names):
+            candidates = room.first(candidates, detail)
+        taken = pl.concat([taken, candidates.select(names)])
+        done.append(rest.join(taken, on=names, how="semi").select(_ROW, *names))
         rest = rest.join(taken, on=names, how="anti")
         if rest.is_empty():
             break
     return pl.concat(done).sort(_ROW).select(names)
 
 
-def _steps(names: Sequence[str], limit: Limit) -> list[tuple[str, ...]]:
-    """The labels that are `other` at each step: those of the steps before and more, at last all of them."""
-    steps: list[tuple[str, ...]] = []
+class _Room:
+    """How many label sets still have room, in all and, where there is a quota, of each namespace."""
+
+    def __init__(self, limit: Limit, known: pl.DataFrame) -> None:
+        self._limit = limit
+        self._used = known.height
+        self._grants: Grants | None = None
+        if limit.quota is not None:
+            are_of_namespaces = not set(OWNERS).isdisjoint(known.columns)
+            self._grants = Grants(limit.quota, limit.most - 1, counted(known), are_of_namespaces=are_of_namespaces)
+
+    def first(self, rows: pl.DataFrame, detail: Detail | None) -> pl.DataFrame:
+        """The first rows that there is room for; of each namespace, unless they have lost its name."""
+        if self._grants is not None and detail is not None:
+            granted = self._grants.grant(dict(rows.group_by(_OWNER).len().iter_rows()), detail)
+            most = pl.col(_OWNER).replace_strict(granted, default=0, return_dtype=pl.Int64)
+            fitting = rows.filter(pl.int_range(pl.len()).over(_OWNER) < most)
+        else:
+            most_of_all = self._limit.detail if detail == "whole" else self._limit.most - 1
+            fitting = rows.head(max(0, most_of_all - self._used))
+        self._used += fitting.height
+        return fitting
+
+
+def _heaviest_first(rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    return rows.sort(_WEIGHT, *names, descending=[True, *[False] * len(names)])
+
+
+def _folded(name: str, *, is_own: bool) -> pl.Expr:
+    """A label as `other`; of what is still a namespace's own, its name stays."""
+    if is_own and name in OWNERS:
+        return pl.when(pl.col(name) == pl.col(_OWNER)).then(pl.col(name)).otherwise(pl.lit(OTHER)).alias(name)
+    return pl.lit(OTHER).alias(name)
+
+
+def _steps(names: Sequence[str], limit: Limit) -> list[tuple[tuple[str, ...], Detail | None]]:
+    """The labels that are `other` at each step, those of the steps before and more, at last all of them; and what
+    detail that leaves, None where the namespace is gone. Where namespaces have quotas, each has an `other` of its own
+    before its name goes too, unless that is to go before others."""
+    steps: list[tuple[tuple[str, ...], Detail | None]] = []
     folded: list[str] = []
-    for labels in (*limit.folds, [name for name in names if name not in CLOSED], names):
+    is_open = tuple(name for name in names if name not in CLOSED)
+    for at, labels in enumerate((*limit.folds, is_open, names)):
         folded += [name for name in names if name in labels and name not in folded]
         step = tuple(name for name in names if name in folded)
-        if step and step not in steps:
-            steps.append(step)
+        is_own = limit.quota is not None and set(step).isdisjoint(OWNERS)
+        more: list[tuple[tuple[str, ...], Detail | None]] = [(step, "folded" if is_own else None)]
+        if limit.quota is not None and not is_own and at >= len(limit.folds) - 1:
+            more.insert(0, (is_open, "other"))
+        steps += [one for one in more if one[0] and one not in steps]
     return steps

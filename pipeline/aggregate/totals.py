@@ -7,6 +7,7 @@ keeps its row, and its totals never fall.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -19,6 +20,7 @@ from ..attribution.keyindex import GrowingIndex
 from ..kept import Frames
 from .budget import Limit, fitted
 from .idwords import Columns, IdWords
+from .quota import counted
 
 Name = Callable[[pl.DataFrame], pl.DataFrame]
 """Turns rows of ids into rows of label text, in the same order."""
@@ -46,15 +48,27 @@ class Totals:
         """What label sets that are new have to fit into."""
         self.folded = 0
         """Label sets that were counted under another when they were named, since the start."""
+        self._folded_of: Counter[str] = Counter()
+        """The same by namespace, since somebody took it."""
         self._forget()
 
     def __len__(self) -> int:
         return self.labels.height
 
     @property
+    def named(self) -> pl.DataFrame:
+        """The label sets without those that have no name yet."""
+        return self._labels
+
+    @property
     def settled(self) -> int:
-        """How many label sets there are without those that have no name yet."""
+        """How many these are."""
         return self._labels.height
+
+    @property
+    def unnamed(self) -> int:
+        """How many may come to them at most when `labels` are asked for next."""
+        return len(self._index) - len(self._series)
 
     @property
     def width(self) -> int:
@@ -71,6 +85,11 @@ class Totals:
         """The totals of one measure as they are now; later additions do not change them."""
         self._settle()
         return pl.Series(name, self._values[name], dtype=pl.UInt64)
+
+    def take_folded(self) -> Mapping[str, int]:
+        """By namespace the label sets that were counted under another since this was last asked."""
+        taken, self._folded_of = self._folded_of, Counter()
+        return taken
 
     def expire(self, now_ns: int, idle_ns: int) -> int:
         """Drop the series that have not grown for `idle_ns`, as far as calls of this tell; returns how many.
@@ -220,6 +239,7 @@ class Totals:
         changed = pl.concat([wanted, given.rename({name: _GIVEN + name for name in names})], how="horizontal")
         changed = changed.filter(pl.any_horizontal(pl.col(name) != pl.col(_GIVEN + name) for name in names))
         self.folded += changed.height
+        self._folded_of.update(counted(changed.select(names)))
         renamed = labelled.join(changed, on=names, how="left", maintain_order="left").select(
             pl.coalesce(_GIVEN + name, name).alias(name) for name in names
         )

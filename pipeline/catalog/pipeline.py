@@ -81,6 +81,13 @@ METRICS: Final = (
         "Label sets that were counted under `other` when they were named, since there was no room for series of their "
         "own; one that is named again is counted again.",
     ),
+    Metric(
+        "flowatlas_series_folded_by_namespace_total",
+        "counter",
+        "",
+        ("namespace",),
+        "The same by the namespace that they are of, empty where of none: of a thousand by name, the rest as `other`.",
+    ),
     Metric("flowatlas_series_expired_total", "counter", "", (), "Label sets that went for not having grown for long."),
     Metric("flowatlas_pipeline_series", "gauge", "", (), "Series of flow and counter metrics exposed."),
     Metric(

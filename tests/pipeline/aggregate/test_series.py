@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import polars as pl
 
 from pipeline.aggregate.budget import LEVELS, Limit, limit_of
 from pipeline.aggregate.histogram import Histogram
-from pipeline.aggregate.series import SeriesBudget
+from pipeline.aggregate.series import MOST_NAMESPACES, SeriesBudget
 from pipeline.aggregate.totals import Totals
 from pipeline.catalog import BY_NAME
 from pipeline.kept import Kept
@@ -50,7 +50,7 @@ class Families:
 
 
 def folded(budget: SeriesBudget) -> dict[str, int]:
-    samples, _ = budget.samples()
+    samples, *_ = budget.samples()
     return dict(zip(samples.labels["family"], samples.values, strict=True))
 
 
@@ -92,7 +92,7 @@ def test_the_idle_go_after_their_time() -> None:
     budget.enforce(it.parts, 1050 * second)
     budget.enforce(it.parts, 1101 * second)
     assert len(it.nodes) == 5
-    _, expired = budget.samples()
+    _, expired, _ = budget.samples()
     assert expired.values.to_list() == [3 * 15]
 
 
@@ -107,3 +107,146 @@ def test_counts_outlive_the_process() -> None:
     again.enforce(more.parts, 1)
     assert folded(again) == {name: 2 * count for name, count in folded(budget).items()}
     assert again.restore({"counts": pl.DataFrame({"family": ["a"]})}) == 1
+
+
+class Tenants:
+    """Two families and a histogram, all of which say whose a label set is."""
+
+    def __init__(self) -> None:
+        self.pairs = Totals(("id",), ("source_namespace", "source_workload", "destination_namespace"), ("bytes",))
+        self.endpoints = Totals(("id",), ("service_namespace", "service", "endpoint"), ("bytes", "packets"))
+        self.latency = Histogram(DNS.name, ("id",), "latency_ns", 10**9)
+        self.nodes = Totals(("id",), ("name",), ("bytes",))
+        self.parts: Mapping[str, Kept] = {
+            "pairs": self.pairs,
+            "endpoints": self.endpoints,
+            "latency": self.latency,
+            "nodes": self.nodes,
+        }
+
+    def add(self, tenant: int, number: int, first: int = 0) -> None:
+        """So many of everything in one namespace, and of none."""
+        self.add_ids(range(tenant * 1_000_000 + first, tenant * 1_000_000 + first + number))
+
+    def add_ids(self, ids: Iterable[int]) -> None:
+        """One of everything for each."""
+        rows = pl.DataFrame({"id": pl.Series(list(ids), dtype=pl.UInt32)}).with_columns(
+            pl.lit(1, pl.UInt64).alias(name) for name in ("bytes", "packets", "latency_ns")
+        )
+        self.pairs.add(rows, _pairs)
+        self.endpoints.add(rows, _endpoints)
+        self.latency.add(rows, _clients)
+        self.nodes.add(rows, one_label)
+
+    @property
+    def series(self) -> int:
+        return len(self.pairs) + 2 * len(self.endpoints) + self.latency.samples().series + len(self.nodes)
+
+    def own(self, tenant: int) -> dict[tuple[str, ...], int]:
+        """What is shown of a namespace."""
+        found: dict[tuple[str, ...], int] = {}
+        for totals, measure in ((self.pairs, "bytes"), (self.endpoints, "bytes"), (self.latency.totals, "+Inf")):
+            rows = zip(totals.labels.rows(), totals.measure(measure), strict=True)
+            found |= {labels: value for labels, value in rows if f"ns-{tenant}" in labels}
+        return found
+
+
+_TENANT = pl.format("ns-{}", pl.col("id") // 1_000_000)
+
+
+def _pairs(ids: pl.DataFrame) -> pl.DataFrame:
+    return ids.select(
+        source_namespace=_TENANT, source_workload=pl.format("app-{}", "id"), destination_namespace=pl.lit("ns-0")
+    )
+
+
+def _endpoints(ids: pl.DataFrame) -> pl.DataFrame:
+    return ids.select(service_namespace=_TENANT, service=pl.lit("web"), endpoint=pl.format("pod-{}", "id"))
+
+
+def _clients(ids: pl.DataFrame) -> pl.DataFrame:
+    return clients(ids).with_columns(ids.select(source_namespace=_TENANT).to_series())
+
+
+def of_namespaces(budget: SeriesBudget) -> dict[str, int]:
+    *_, samples = budget.samples()
+    return dict(zip(samples.labels["namespace"], samples.values, strict=True))
+
+
+SHARED = limit_of(2_000, tuple(LEVELS))
+
+
+def test_who_comes_after_a_bomb_of_series_has_all_of_its_own() -> None:
+    budget, it = SeriesBudget(60_000, SHARED, 0, share=0.5), Tenants()
+    alone, calm = SeriesBudget(60_000, SHARED, 0, share=0.5), Tenants()
+    for at in range(5):
+        it.add(9, 3_000, first=3_000 * at)
+        budget.enforce(it.parts, at)
+    for tenant in (1, 2, 3):
+        it.add(tenant, 100)
+        calm.add(tenant, 100)
+        it.add(9, 3_000, first=15_000)
+        budget.enforce(it.parts, 10 + tenant)
+        alone.enforce(calm.parts, 10 + tenant)
+        assert it.series <= 60_000
+    for tenant in (1, 2, 3):
+        assert len(it.own(tenant)) == 300
+        assert it.own(tenant) == calm.own(tenant)
+    assert it.pairs.measure("bytes").sum() == 18_000 + 6_000 + 300
+    told = of_namespaces(budget)
+    assert told.keys() == {"ns-9", ""}
+    assert told[""] == folded(budget)["nodes"]
+    assert sum(told.values()) == sum(folded(budget).values())
+    assert ("ns-9", "other", "other") in it.own(9) or ("ns-9", "other", "ns-0") in it.own(9)
+
+
+def test_who_comes_with_a_bomb_of_series_has_all_of_its_own() -> None:
+    budget, it = SeriesBudget(60_000, SHARED, 0, share=0.5), Tenants()
+    for tenant, number in ((7, 20_000), (8, 10_000), (1, 100), (9, 5_000)):
+        it.add(tenant, number)
+    budget.enforce(it.parts, 1)
+    assert len(it.own(1)) == 300
+    assert set(it.own(1).values()) == {1}
+
+
+def test_one_namespace_has_no_more_than_its_share_of_all_families_together() -> None:
+    """Limits of families are far off here: what binds is the budget."""
+    budget, it = SeriesBudget(10_000, limit_of(100_000, tuple(LEVELS)), 0, share=0.5), Tenants()
+    for at in range(20):
+        it.add(1, 200, first=200 * at)
+        budget.enforce(it.parts, at)
+    buckets = len(DNS.le) + 2
+    owned = len([labels for labels in it.pairs.labels.rows() if labels[0] == "ns-1"])
+    owned += 2 * it.endpoints.labels.filter(service_namespace="ns-1").height
+    owned += buckets * it.latency.totals.labels.filter(source_namespace="ns-1").height
+    assert 3_000 < owned <= 5_000
+    it.add(2, 20)
+    budget.enforce(it.parts, 100)
+    assert len(it.own(2)) == 60
+
+
+def test_quotas_ask_nobody_whose_what_is_while_all_is_within_one_share() -> None:
+    budget, it = SeriesBudget(1_000_000, limit_of(10_000, tuple(LEVELS)), 0, share=0.5), Tenants()
+    it.add(1, 4_000)
+    budget.enforce(it.parts, 1)
+    assert not budget._counted
+    assert it.pairs.limit is not None
+    assert it.pairs.limit.quota is None
+    it.add(1, 4_000, first=4_000)
+    budget.enforce(it.parts, 2)
+    assert budget._counted
+    assert len(it.pairs) < 5_000
+
+
+def test_what_was_folded_is_told_of_so_many_namespaces_and_outlives_the_process() -> None:
+    budget, it = SeriesBudget(10**6, Limit(10), 0, share=0.5), Tenants()
+    it.add_ids(tenant * 1_000_000 + pod for tenant in range(MOST_NAMESPACES + 100) for pod in (0, 1))
+    budget.enforce(it.parts, 1)
+    told = of_namespaces(budget)
+    assert len(told) == MOST_NAMESPACES + 1
+    assert told["other"] > 0
+    again = SeriesBudget(10**6, Limit(10), 0, share=0.5)
+    assert again.restore(budget.state()) == 0
+    assert of_namespaces(again) == told
+    old = {"counts": budget.state()["counts"]}  # as written before there were quotas
+    assert SeriesBudget(10**6, Limit(10), 0).restore(old) == 0
