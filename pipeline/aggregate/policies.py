@@ -19,7 +19,6 @@ from ..attribution.lookups import lookups_of
 from ..attribution.policies import PolicyTimeline
 from ..attribution.policies.answers import COVERAGE, DIRECTION, AnswerBook
 from ..attribution.policies.engine import SIDE_VERDICT
-from ..attribution.policies.lists import Lists, lists_of
 from ..attribution.policies.mismatches import MISMATCH
 from ..catalog import COVERED, PAIR, POLICY
 from ..inventory.snapshot import Snapshot
@@ -54,9 +53,6 @@ class PolicyMetrics:
         )
         self._snapshot: Snapshot | None = None
         self._book: AnswerBook | None = None
-        self._listed: pl.DataFrame | None = None
-        """The answers that `_lists` is of."""
-        self._lists = lists_of(np.zeros(0, np.uint32), np.zeros(0, np.uint32), 0)
         self._workloads = pl.Series()
         self._is_pod = np.zeros(0, np.bool_)
         """By endpoint id."""
@@ -105,32 +101,23 @@ class PolicyMetrics:
         sums = {measure: np.zeros(first.size, np.uint64) for measure in measures}
         for measure, values in measures.items():
             np.add.at(sums[measure], numbers, values)
-        rows, references = self._references().expand(answers.take(first))
+        book, answers = self._policies.book, answers.take(first)
+        rows, references = book.responsible.expand(answers)
         if rows.size:
-            verdicts = self._policies.book.answers["verdict"][answers.take(first).take(rows)]
+            verdicts = arrays.enumerated(book.verdicts.take(answers.take(rows)), SIDE_VERDICT)
             ids = {"reference": pl.Series(references), "verdict": verdicts}
             self._by_policy.count(
                 ids, {measure: values.take(rows) for measure, values in sums.items()}, self._name_policies
             )
 
-    def _references(self) -> Lists:
-        """What is responsible, by answer."""
-        answers = self._policies.book.answers
-        if answers is not self._listed:
-            self._listed = answers
-            counts = answers["references"].list.len()
-            items = answers["references"].filter(counts > 0).explode().to_numpy()
-            self._lists = Lists(np.concatenate([[0], counts.to_numpy().cumsum(dtype=np.int64)]), items)
-        return self._lists
-
     def _count_coverage(self, answers: Numbers, subjects: Numbers, bytes_: Measure) -> None:
         pods = np.flatnonzero(self._is_pod.take(subjects))
         if pods.size:
-            told = arrays.taken(self._policies.book.answers, answers.take(pods), "direction", "coverage")
+            book, answers = self._policies.book, answers.take(pods)
             ids = {
                 "src_id": pl.Series(subjects.take(pods)),
-                "direction": told["direction"],
-                "coverage": told["coverage"],
+                "direction": arrays.enumerated(book.directions.take(answers), DIRECTION),
+                "coverage": arrays.enumerated(book.coverages.take(answers), COVERAGE),
             }
             self._coverage.count(ids, {"bytes": bytes_.take(pods)}, self._name_workloads)
 

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from ..aggregate.rollups import workload_ids
+from ..aggregate.rollups import ends_as, workload_ids
 from ..attribution import arrays, with_labels
 from ..attribution.policies import PolicyTimeline
 from ..attribution.policies.answers import AnswerBook
@@ -27,6 +27,8 @@ PERIOD_SECONDS: Final = 60.0
 MAX_LINES: Final = 10
 MAX_HELD: Final = 50_000
 """So many rows of ids are held at most before they are named."""
+MAX_FRAMES: Final = 1_000
+"""In so many frames."""
 MAX_KEPT: Final = 1_000
 """So many different mismatches are kept for the next lines."""
 _ALIKE: Final = ("mismatch", "backend_port", "verdict", "egress", "ingress_policy")
@@ -44,6 +46,7 @@ class PolicyLog:
     def __init__(self) -> None:
         self._held: list[pl.DataFrame] = []
         """Mismatches by ids and their number, until there is something to tell: names are for few rows."""
+        self._held_rows = 0
         self._meant: tuple[Snapshot, AnswerBook] | None = None
         """What the ids of what is held mean."""
         self._seen: Counter[Key] = Counter()
@@ -82,12 +85,14 @@ class PolicyLog:
         if self._meant and (self._meant[0].numbering is not snapshot.numbering or self._meant[1] is not book):
             self._remember()
         self._meant = snapshot, book
-        workload = pl.lit(workload_ids(snapshot))
-        ends = [workload.gather(pl.col(end)).alias(end) for end in ("src_id", "dst_id")]
-        self._held.append(marked.group_by(*ends, *_ALIKE).len())
-        if sum(frame.height for frame in self._held) > MAX_HELD:
+        ends = ends_as(marked, workload_ids(snapshot))
+        alike = {name: marked[name] for name in _ALIKE}
+        self._held.append(pl.DataFrame({**ends, **alike, "len": np.ones(marked.height, np.uint32)}))
+        self._held_rows += marked.height
+        if self._held_rows > MAX_HELD or len(self._held) > MAX_FRAMES:
             self._held = [pl.concat(self._held).group_by("src_id", "dst_id", *_ALIKE).agg(pl.col("len").sum())]
-            if self._held[0].height > MAX_HELD // 2:
+            self._held_rows = self._held[0].height
+            if self._held_rows > MAX_HELD // 2:
                 self._remember()
 
     def _remember(self) -> None:
@@ -96,7 +101,7 @@ class PolicyLog:
             return
         snapshot, book = self._meant
         counted = pl.concat(self._held).lazy().group_by("src_id", "dst_id", *_ALIKE).agg(pl.col("len").sum())
-        self._held = []
+        self._held, self._held_rows = [], 0
         named = with_labels(with_verdicts(counted, book), snapshot)
         key = (
             "mismatch",

@@ -6,8 +6,9 @@ connection leaves no doubt. The invariant: a connection is marked on one of its 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import polars as pl
@@ -20,7 +21,9 @@ from ...inventory.spans import BEGINNING, END
 from ...kept import Frames, fits, rows_of
 from .. import arrays
 from ..confidence import REASON
-from .pairs import PAIR
+from ..keyindex import distinct
+from .answers import COVERAGE
+from .pairs import Pairs, pairs_of
 from .timeline import PolicyTimeline
 
 MISMATCH: Final[pl.Enum] = pl.Enum(["established_denied", "dropped_allowed"])
@@ -38,8 +41,11 @@ _IN_DOUBT: Final = np.isin(
 _SAYS_WHEN_REFUSED: Final = (6, 132)
 """TCP and SCTP: silence is no answer. Of UDP, silence tells nothing."""
 _CONNECTION: Final = ("node", "flow_id")
-_ASKED: Final = (*PAIR, "start", "time", "verdict", "egress", "ingress_policy", "outcome", *_CONNECTION)
 _MARKS: Final = MISMATCH.categories.to_list()
+_NO_MARK: Final = pl.Series("mismatch", [None], dtype=MISMATCH)
+_ALLOWED, _DENIED = range(2)
+"""Codes of VERDICT."""
+_NOT_JUDGED: Final = COVERAGE.categories.to_list().index("not_judged")
 
 Places = NDArray[np.int64]
 
@@ -67,40 +73,85 @@ class MismatchFinder:
         """Add `mismatch` (MISMATCH, null on all rows that are none) to what `PolicyTimeline.judge` gave."""
         places = np.flatnonzero(_is_suspect(flows))
         if places.size:
-            places = places[self._new(arrays.taken(flows, places, *_ASKED), snapshot)]
+            places = places[self._new(_suspects_of(flows, places), snapshot)]
         if not places.size:
-            return flows.hstack([pl.Series("mismatch", dtype=MISMATCH).extend_constant(None, flows.height)])
+            return flows.hstack([_NO_MARK.new_from_index(0, flows.height)])
         marks = np.zeros(flows.height, np.uint8)
         is_marked = np.zeros(flows.height, np.bool_)
         is_marked[places] = True
-        marks[places] = np.where(
-            arrays.is_code(flows["verdict"], "denied")[places],
-            _MARKS.index("established_denied"),
-            _MARKS.index("dropped_allowed"),
-        )
+        is_denied = arrays.numbers(flows["verdict"])[places] == _DENIED
+        marks[places] = np.where(is_denied, _MARKS.index("established_denied"), _MARKS.index("dropped_allowed"))
         return flows.hstack([arrays.enumerated(marks, MISMATCH, is_marked).alias("mismatch")])
 
-    def _new(self, suspects: pl.DataFrame, snapshot: Snapshot) -> Places:
+    def _new(self, suspects: _Suspects, snapshot: Snapshot) -> Places:
         """The places of suspects that are marked."""
         facts = _facts_of(snapshot)
-        sure = np.flatnonzero(_is_sure(suspects, facts, self._policies.book.answers["coverage"], self._grace_ns))
-        settled = sure[self._policies.is_settled(arrays.taken(suspects, sure, *suspects.columns), self._grace_ns)]
-        connections = {"node": suspects["node"].cast(pl.String), "flow_id": suspects["flow_id"]}
-        new = arrays.taken(connections, settled, *_CONNECTION).with_row_index("row")
-        new = new.unique(_CONNECTION, keep="first", maintain_order=True)
-        if self._told.height:
-            new = new.join(self._told, on=_CONNECTION, how="anti", maintain_order="left")
-        rows: Places = settled[new["row"].to_numpy()]
-        is_open = suspects["outcome"].to_numpy() == OUTCOMES.index("open")
+        rows = np.flatnonzero(_is_sure(suspects, facts, self._policies.book.coverages, self._grace_ns))
+        is_settled = self._policies.is_settled(
+            suspects.pairs.at(rows), suspects.start[rows], suspects.verdict[rows], self._grace_ns
+        )
+        rows = rows[is_settled]
+        if rows.size:
+            rows = rows[suspects.firsts(rows)]
+            if self._told.height:
+                rows = rows[_are_among(suspects.connections(rows), self._told, how="anti")]
+        is_open = suspects.outcome == OUTCOMES.index("open")
         opened = rows[is_open[rows]]
         if opened.size:
-            self._told = pl.concat([self._told, arrays.taken(connections, opened, *_CONNECTION)], rechunk=True)
+            self._told = pl.concat([self._told, suspects.connections(opened)], rechunk=True)
         over = np.flatnonzero(~is_open)
         if self._told.height and over.size:
-            gone = arrays.taken(connections, over, *_CONNECTION)
-            self._told = self._told.join(gone, on=_CONNECTION, how="anti", maintain_order="left")
-        self._told = self._told.tail(MOST_TOLD)
+            left = _are_among(self._told, suspects.connections(over), how="anti")
+            if left.size < self._told.height:
+                self._told = self._told[left]
+        if self._told.height > MOST_TOLD:
+            self._told = self._told.tail(MOST_TOLD)
         return rows
+
+
+@dataclass(frozen=True)
+class _Suspects:
+    """What is asked of the rows that may be mismatches, in columns."""
+
+    pairs: Pairs
+    start: NDArray[np.int64]
+    time: NDArray[np.int64]
+    verdict: NDArray[np.uint8]
+    answers: tuple[NDArray[np.uint32], ...]
+    """Of both directions."""
+    outcome: NDArray[np.uint8]
+    node: pl.Series
+    flow_id: NDArray[np.uint64]
+
+    def firsts(self, rows: Places) -> Places:
+        """Of these rows, the first of each connection."""
+        flow_id = self.flow_id[rows]
+        if np.unique(flow_id).size == rows.size:
+            return np.arange(rows.size)
+        return distinct([flow_id, self.node[rows].to_physical().to_numpy()])[1]
+
+    def connections(self, rows: Places) -> pl.DataFrame:
+        """What names the connections of these rows."""
+        return pl.DataFrame({"node": self.node[rows].cast(pl.String), "flow_id": self.flow_id[rows]})
+
+
+def _suspects_of(flows: pl.DataFrame, places: Places) -> _Suspects:
+    return _Suspects(
+        pairs=pairs_of(flows).at(places),
+        start=flows["start"].to_numpy()[places],
+        time=flows["time"].to_numpy()[places],
+        verdict=arrays.numbers(flows["verdict"])[places],
+        answers=tuple(arrays.numbers(flows[name])[places] for name in ("egress", "ingress_policy")),
+        outcome=flows["outcome"].to_numpy()[places],
+        node=flows["node"][places],
+        flow_id=flows["flow_id"].to_numpy()[places],
+    )
+
+
+def _are_among(connections: pl.DataFrame, others: pl.DataFrame, how: Literal["semi", "anti"]) -> Places:
+    """The rows of connections that are among the others, or are not."""
+    rows = connections.with_row_index("row")
+    return rows.join(others, on=_CONNECTION, how=how, maintain_order="left")["row"].to_numpy()
 
 
 class _Facts:
@@ -127,34 +178,35 @@ def _facts_of(snapshot: Snapshot) -> _Facts:
 
 def _is_suspect(flows: pl.DataFrame) -> arrays.Mask:
     """Rows that count, with ends that are sure, whose outcome and verdict do not fit."""
-    outcome = flows["outcome"].to_numpy()
-    is_over = (outcome == OUTCOMES.index("closed")) | (outcome == OUTCOMES.index("reset"))
-    is_established = is_over | ((outcome == OUTCOMES.index("open")) & (flows["reply_packets"].to_numpy() > 0))
-    protocol = flows["protocol"].to_numpy()
-    says_when_refused = (protocol == _SAYS_WHEN_REFUSED[0]) | (protocol == _SAYS_WHEN_REFUSED[1])
-    is_dropped = (outcome == OUTCOMES.index("no_reply")) & says_when_refused
-    verdict = flows["verdict"]
-    is_odd: arrays.Mask = arrays.is_code(verdict, "denied") & is_established
-    is_odd |= arrays.is_code(verdict, "allowed") & is_dropped
+    outcome, verdict = flows["outcome"].to_numpy(), arrays.numbers(flows["verdict"])
+    is_dropped = outcome == OUTCOMES.index("no_reply")
+    is_odd: arrays.Mask = (verdict == _DENIED) & ~is_dropped
+    if is_odd.any():
+        is_over = (outcome == OUTCOMES.index("closed")) | (outcome == OUTCOMES.index("reset"))
+        is_over |= (outcome == OUTCOMES.index("open")) & (flows["reply_packets"].to_numpy() > 0)
+        is_odd &= is_over
+    if is_dropped.any():
+        protocol = flows["protocol"].to_numpy()
+        is_dropped &= (protocol == _SAYS_WHEN_REFUSED[0]) | (protocol == _SAYS_WHEN_REFUSED[1])
+        is_odd |= is_dropped & (verdict == _ALLOWED)
     if is_odd.any():
         is_odd &= arrays.is_code(flows["role"], "canonical")
-        is_odd &= arrays.is_there(flows["reason"])
+        is_odd &= arrays.is_there(flows["verdict"]) & arrays.is_there(flows["reason"])
         is_odd &= ~_IN_DOUBT.take(arrays.numbers(flows["reason"]), mode="clip")
     return is_odd
 
 
-def _is_sure(flows: pl.DataFrame, facts: _Facts, coverage: pl.Series, grace_ns: int) -> arrays.Mask:
+def _is_sure(suspects: _Suspects, facts: _Facts, coverages: NDArray[np.uint8], grace_ns: int) -> arrays.Mask:
     """Denied, and not what a node says to its own pods, which it always may; or allowed, by policies that are all
     understood, to a pod that was there from well before to the end."""
-    source, destination = flows["src_id"].to_numpy(), flows["dst_id"].to_numpy()
+    source, destination, start = suspects.pairs.src_id, suspects.pairs.dst_id, suspects.start
     is_own_node = facts.is_node.take(source) | facts.is_node.take(destination)
     is_own_node &= facts.node.take(source) == facts.node.take(destination)
     since, until = facts.since.take(destination), facts.until.take(destination)
-    start = flows["start"].to_numpy()
-    is_there = facts.is_pod.take(destination) & (flows["time"].to_numpy() < until)
+    is_there = facts.is_pod.take(destination) & (suspects.time < until)
     is_there &= (since == BEGINNING) | ((start > since) & (start - since > grace_ns))
-    understood = ~arrays.is_code(coverage, "not_judged")
-    for side in ("egress", "ingress_policy"):
-        is_there &= understood.take(flows[side].to_numpy())
-    sure: arrays.Mask = np.where(arrays.is_code(flows["verdict"], "denied"), ~is_own_node, is_there)
+    understood = coverages != _NOT_JUDGED
+    for answers in suspects.answers:
+        is_there &= understood.take(answers)
+    sure: arrays.Mask = np.where(suspects.verdict == _DENIED, ~is_own_node, is_there)
     return sure

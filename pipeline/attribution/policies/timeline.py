@@ -131,7 +131,7 @@ class PolicyTimeline:
                 self._compiled.clear()
         if tuple(map(id, epochs)) != tuple(map(id, self._listed)):
             self._list(epochs)
-        if self.book.answers.height > MOST_ANSWERS:
+        if len(self.book) > MOST_ANSWERS:
             self.book = AnswerBook()
             self._compiled.clear()
 
@@ -157,22 +157,22 @@ class PolicyTimeline:
             ]
         )
 
-    def is_settled(self, flows: pl.DataFrame, grace_ns: int) -> npt.NDArray[np.bool_]:
-        """Which judged flows have the same verdict under all policies in force within `grace_ns` of their start."""
-        starts, verdicts = (
-            flows["start"].to_numpy(),
-            flows["verdict"].to_physical().fill_null(int(NO_VERDICT)).to_numpy(),
-        )
-        settled = np.ones(flows.height, dtype=np.bool_)
-        ends = [*self._sinces[1:], None]
-        for which, (since, end) in enumerate(zip(self._sinces, ends, strict=True)):
-            near = starts >= since - grace_ns if since > BEGINNING else np.ones(flows.height, dtype=np.bool_)
+    def is_settled(
+        self, pairs: Pairs, starts: npt.NDArray[np.int64], verdicts: npt.NDArray[np.uint8], grace_ns: int
+    ) -> npt.NDArray[np.bool_]:
+        """Which connections have these verdicts (codes of VERDICT) under all policies in force within `grace_ns` of
+        their start too."""
+        settled = np.ones(starts.size, dtype=np.bool_)
+        if len(self._sinces) == 1 or not starts.size:
+            return settled
+        sinces = [None, *self._sinces[1:]]
+        for which, (since, end) in enumerate(zip(sinces, [*self._sinces[1:], None], strict=True)):
+            near = np.ones(starts.size, dtype=np.bool_) if since is None else starts >= since - grace_ns
             if end is not None:
                 near &= starts < end + grace_ns
-            places = np.flatnonzero(near) if len(self._sinces) > 1 else np.array([], dtype=np.int64)
+            places = np.flatnonzero(near)
             if places.size:
-                said = self._said(which, pairs_of(flows).at(places))
-                settled[places] &= said.verdict == verdicts[places]
+                settled[places] &= self._said(which, pairs.at(places)).verdict == verdicts[places]
         return settled
 
     def current(self) -> Policies:

@@ -158,7 +158,8 @@ def test_near_a_change_both_sets_must_agree() -> None:
     flows = pl.concat([pair.head(1).with_columns(start=pl.lit(start, pl.Int64)) for start in starts])
     judged = policies.judge(flows)
     assert judged["verdict"].to_list() == ["allowed"] * 3 + ["denied"] * 5
-    settled = policies.is_settled(judged, 10 * SECOND)
+    verdicts = judged["verdict"].to_physical().to_numpy()
+    settled = policies.is_settled(pairs_of(judged), judged["start"].to_numpy(), verdicts, 10 * SECOND)
     assert settled.tolist() == [True, False, False, False, False, False, True, True]
 
 
