@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,14 +27,14 @@ MAX_METADATA_BYTES: Final = 16 * 1024
 reading one may take far more than its size: large ones are not looked at."""
 
 _CONTINUATION: Final = b"\xff\xff\xff\xff"
-_END: Final = _CONTINUATION + bytes(4)
+END: Final = _CONTINUATION + bytes(4)
 _U16, _I32, _U32, _I64 = (struct.Struct(kind) for kind in ("<H", "<i", "<I", "<q"))
 _SLOTS: Final = [struct.Struct(f"<{many}H") for many in range(5)]
 _ABSENT: Final = (0, 0, 0, 0)
 _VERSION_5: Final = 4
 """Messages of format V4 could say in their custom metadata that they are compressed (Arrow C++ 0.17)."""
 _RECORD_BATCH: Final = 3
-_PAIR_BYTES: Final = 16
+PAIR_BYTES: Final = 16
 """Of a FieldNode (length, null count) and of a Buffer (offset, length): two int64 each."""
 _BROKEN: Final = (
     pa.ArrowException, OSError, EOFError, StopIteration, ValueError, TypeError, KeyError, IndexError, struct.error,
@@ -57,74 +58,126 @@ SCHEMAS: Final = {
 """The tables as they travel, by name and version: wire columns in order, none nullable, no metadata."""
 
 
+def _parts(table: Table, version: int) -> tuple[int, int]:
+    kinds = table.wire_columns(version).values()
+    return len(kinds), sum(3 if kind == UTF8 else 2 for kind in kinds)
+
+
+PARTS: Final = {
+    (name, version): _parts(table, version)
+    for name, table in KNOWN_TABLES.items()
+    for version in range(OLDEST_VERSION, VERSION + 1)
+}
+"""How many fields and buffers a record batch of a table has, by name and version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where the metadata of a stream tell what, in bytes from its beginning; 0 is nowhere, as of what is 0."""
+
+    size: int
+    """Of everything before the body."""
+    rows: int
+    body_size: int
+    fields: int
+    """Of each column how many rows it has, and how many nulls: pairs of int64, as all pairs are."""
+    many_fields: int
+    buffers: int
+    """Of each buffer where it begins in the body, and how long it is."""
+    many_buffers: int
+    structure: Sequence[tuple[int, int]]
+    """The bytes that say so, as ranges: whatever the others are, a stream that has the same ones has the same head."""
+
+
 @dataclass(frozen=True, slots=True)
 class Content:
     """A record batch as its stream tells it. `fields` and `buffers` are pairs of int64, and any number may be a lie."""
 
-    rows: int
+    head: Head
     fields: bytes
-    """Of each column how many rows it has, and how many nulls."""
     buffers: bytes
-    """Of each of its buffers where it begins in `body`, and how long it is."""
-    body: memoryview
+    body: tuple[int, int]
+    """Where it begins and ends in the stream."""
 
 
 def read_batch(stream: bytes | memoryview, table: str, rows: int, version: int = VERSION) -> Content:
-    """The one record batch of a stream, of the wire columns of the table's `version`, on the stream's memory.
+    """The one record batch of a stream, of the wire columns of the table's `version`.
 
-    Raises BatchError with reason `ipc` (no such stream), `schema` (other columns) or `rows` (not that many).
+    Raises BatchError with reason `ipc` (no such stream, or other buffers than its columns have), `schema` (other
+    columns) or `rows` (not that many).
     """
     try:
         _check_length(stream, 0)
-        head = 8 + _u32(stream, 4)
-        if not _is_schema(bytes(stream[:head]), table, version):
+        schema = 8 + _u32(stream, 4)
+        if not _is_schema(bytes(stream[:schema]), table, version):
             raise BatchError("schema", f"not the columns of {table}")
-        _check_length(stream, head)
-        content = _content(memoryview(stream)[head + 8 :], _u32(stream, head + 4))
+        _check_length(stream, schema)
+        head = _head(stream, schema + 8, schema + 8 + _u32(stream, schema + 4))
+        metadata = memoryview(stream)[: head.size]
+        told = _i64(metadata, head.rows) if head.rows else 0
+        body = _body(stream, head.size, _i64(metadata, head.body_size) if head.body_size else 0)
     except (BatchError, MemoryError):  # that we are short of memory tells nothing of a batch
         raise
     except _BROKEN as error:
         raise BatchError("ipc", f"{type(error).__name__}: {str(error)[:120]}") from None
-    if content.rows != rows:
-        raise BatchError("rows", f"{content.rows}, the headers say {rows}")
-    return content
+    if told != rows:
+        raise BatchError("rows", f"{told}, the headers say {rows}")
+    if (head.many_fields, head.many_buffers) != PARTS[table, version]:
+        raise BatchError("ipc", f"metadata of other columns or buffers than {PARTS[table, version]}")
+    fields = _pairs(metadata, head.fields, head.many_fields)
+    return Content(head, fields, _pairs(metadata, head.buffers, head.many_buffers), body)
 
 
-def _content(message: memoryview, size: int) -> Content:
-    """The content of a message whose metadata have `size` bytes. Raises BatchError, struct.error."""
-    metadata, rest = message[:size], message[size:]
-    version, kind, header, length = _fields(metadata, _u32(metadata, 0))
+def _head(stream: bytes | memoryview, start: int, end: int) -> Head:
+    """The head of a stream whose second message has its metadata between `start` and `end`.
+
+    Raises BatchError, struct.error."""
+    metadata = memoryview(stream)[:end]  # so that nothing behind them is taken for a part of them
+    structure: list[tuple[int, int]] = [(0, start + 4)]
+    version, kind, header, body_size = _fields(metadata, start + _u32(metadata, start), structure)
     if not (version and kind and header) or metadata[kind] != _RECORD_BATCH:
         raise BatchError("ipc", "the second message is no record batch")
-    rows, fields, buffers, compression = _fields(metadata, header + _u32(metadata, header))
+    structure += [(version, version + 2), (kind, kind + 1), (header, header + 4)]
+    rows, fields, buffers, compression = _fields(metadata, header + _u32(metadata, header), structure)
     if _U16.unpack_from(metadata, version)[0] != _VERSION_5 or compression:
         raise BatchError("ipc", "the second message is no plain record batch")
-    body_size = _i64(metadata, length) if length else 0
-    if not 0 <= body_size <= len(rest) or rest[body_size:] not in (b"", _END):
-        raise BatchError("ipc", f"{len(rest)} bytes follow the metadata of a record batch of {body_size}")
-    return Content(
-        _i64(metadata, rows) if rows else 0, _pairs(metadata, fields), _pairs(metadata, buffers), rest[:body_size]
-    )
+    vectors = _vector(metadata, fields, structure), _vector(metadata, buffers, structure)
+    if min(first for first, _ in structure[1:]) < start:
+        raise BatchError("ipc", "metadata that begin before themselves")
+    return Head(end, rows, body_size, *vectors[0], *vectors[1], structure)
 
 
-def _fields(view: memoryview, table: int) -> list[int]:
+def _body(stream: bytes | memoryview, start: int, size: int) -> tuple[int, int]:
+    """Where a body of such a size begins and ends, which only the end of the stream may follow."""
+    behind = len(stream) - start
+    if not 0 <= size <= behind or stream[start + size :] not in (b"", END):
+        raise BatchError("ipc", f"{behind} bytes follow the metadata of a record batch of {size}")
+    return start, start + size
+
+
+def _fields(view: memoryview, table: int, structure: list[tuple[int, int]]) -> list[int]:
     """The positions of the first four fields of a FlatBuffers table, 0 where one is absent."""
     vtable = table - int(_I32.unpack_from(view, table)[0])
-    many = min(4, (int(_U16.unpack_from(view, vtable)[0]) - 4) // 2)
-    offsets = _SLOTS[max(0, many)].unpack_from(view, vtable + 4)
-    return [table + offset if offset else 0 for offset in (*offsets, *_ABSENT[len(offsets) :])]
+    many = max(0, min(4, (int(_U16.unpack_from(view, vtable)[0]) - 4) // 2))
+    offsets = _SLOTS[many].unpack_from(view, vtable + 4)
+    structure += [(table, table + 4), (vtable, vtable + 4 + 2 * many)]
+    return [table + offset if offset else 0 for offset in (*offsets, *_ABSENT[many:])]
 
 
-def _pairs(metadata: memoryview, field: int) -> bytes:
-    """The structs that the vector at a field holds, as many as it says."""
+def _vector(metadata: memoryview, field: int, structure: list[tuple[int, int]]) -> tuple[int, int]:
+    """Where the structs lie of the vector at a field, and how many it says that it has."""
     if not field:
-        return b""
+        return 0, 0
     at = field + _u32(metadata, field)
-    size = _PAIR_BYTES * _u32(metadata, at)
-    pairs = bytes(metadata[at + 4 : at + 4 + size])
-    if len(pairs) != size:
-        raise BatchError("ipc", f"{size} bytes of a vector in {len(metadata)} of metadata")
-    return pairs
+    structure += [(field, field + 4), (at, at + 4)]
+    many = _u32(metadata, at)
+    if at + 4 + PAIR_BYTES * many > len(metadata):
+        raise BatchError("ipc", f"{many} structs of a vector in {len(metadata)} bytes of metadata")
+    return at + 4, many
+
+
+def _pairs(metadata: memoryview, at: int, many: int) -> bytes:
+    return bytes(metadata[at : at + PAIR_BYTES * many])
 
 
 @functools.lru_cache(maxsize=64)

@@ -9,15 +9,16 @@ Layout: Arrow's columnar format, "Fixed-size Primitive Layout" and "Variable-siz
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
 
 from collector.schema import KNOWN_TABLES, OLDEST_VERSION, UTF8, VERSION, BatchError, Table
 
-from .arrow_stream import Content
+from .arrow_streams import Contents
+from .pieces import Octets, Places, joined
 
 Numbers = np.ndarray[Any, Any]
 
@@ -38,25 +39,40 @@ class Texts:
 
 
 class _Layout:
-    """Which buffers the columns of a table have, and how long they must be."""
+    """Which buffers the columns of a table have, how long they must be, and what is taken from them.
+
+    A part is what has so many bytes a row: a column of numbers, one of its planes, where text begins or where it ends.
+    """
 
     def __init__(self, table: Table, version: int) -> None:
         columns = table.wire_columns(version)
         self.kinds = {name: _OFFSET if kind == UTF8 else np.dtype(kind) for name, kind in columns.items()}
-        self.fields = len(columns)
         self.places: dict[str, int] = {}
         """The buffer of a column's numbers, or of the places of its text, behind which is the one of its bytes."""
-        widths: list[int] = []
+        buffers = 0
         for name, kind in columns.items():
-            self.places[name] = len(widths) + 1  # the first is of nulls
-            widths += [0, self.kinds[name].itemsize, *([0] if kind == UTF8 else [])]
-        self.buffers = len(widths)
-        texts = [self.places[name] for name, kind in columns.items() if kind == UTF8]
-        self.used = np.array([*self.places.values(), *(place + 1 for place in texts)])
+            self.places[name] = buffers + 1  # the first is of nulls
+            buffers += 3 if kind == UTF8 else 2
+        texts = [name for name, kind in columns.items() if kind == UTF8]
+        self.used = np.array([*self.places.values(), *(self.places[name] + 1 for name in texts)])
         """The buffers that are looked at: all but those of nulls."""
-        self.widths = np.array(widths)[self.used]
-        self.ends = np.isin(self.used, texts) * _OFFSET.itemsize
+        self.widths = np.array([*(kind.itemsize for kind in self.kinds.values()), *(0 for _ in texts)])
+        self.ends = np.isin(self.used, [self.places[name] for name in texts]) * _OFFSET.itemsize
         """Bytes that are wanted beyond those of each row, where there is a row."""
+        planes = set(table.planes) if version > 1 else set()
+        self.parts: dict[str, int] = {}
+        """The first part of a column; the others are behind it."""
+        parts: list[tuple[int, int, int, int]] = []
+        for name in sorted(columns, key=lambda name: 1 if name in planes else self.kinds[name].itemsize, reverse=True):
+            place, width = self.places[name], self.kinds[name].itemsize
+            self.parts[name] = len(parts)
+            if name in planes:
+                parts += [(place, 1, plane, 0) for plane in range(width)]
+            else:
+                parts += [(place, width, 0, skipped) for skipped in ([0, width] if name in texts else [0])]
+        self.part_place, self.part_width, self.part_rows, self.part_skip = np.array(parts).T
+        """Of each part, wide ones first: its buffer, its bytes a row, and behind how many rows of them and bytes it
+        begins there."""
 
 
 _LAYOUTS: Final = {
@@ -67,85 +83,73 @@ _LAYOUTS: Final = {
 
 
 class Columns:
-    """The wire columns of batches (one at least) that have `sizes` rows.
+    """The wire columns of batches (one at least).
 
     Raises BatchError with reason `ipc` or `values` (nulls) where one of them is at fault, as do its methods.
     """
 
-    def __init__(self, contents: Sequence[Content], sizes: Sequence[int], table: Table, version: int) -> None:
+    def __init__(self, contents: Contents, table: Table, version: int) -> None:
         self._layout = layout = _LAYOUTS[table.name, version]
-        self.sizes = sizes
-        self._bodies = [content.body for content in contents]
-        rows = np.array(sizes, np.int64)[:, None]
-        fields = _pairs([content.fields for content in contents], layout.fields)
-        if (fields[:, :, 0] != rows).any():
+        self.sizes = contents.rows
+        self._memory = contents.memory
+        rows = contents.rows[:, None]
+        if (contents.fields[:, :, 0] != rows).any():
             raise BatchError("ipc", "columns of different lengths")
-        if fields[:, :, 1].any():
+        if contents.fields[:, :, 1].any():
             raise BatchError("values", "nulls")
-        buffers = _pairs([content.buffers for content in contents], layout.buffers)
-        starts, lengths = buffers[:, layout.used, 0], buffers[:, layout.used, 1]
-        ends = np.array([len(body) for body in self._bodies])[:, None]
+        starts, self._lengths = contents.buffers[:, :, 0], contents.buffers[:, :, 1]
+        used, lengths, ends = starts[:, layout.used], self._lengths[:, layout.used], contents.sizes[:, None]
         least = rows * layout.widths + (rows > 0) * layout.ends
-        is_inside = (starts >= 0) & (starts <= ends) & (lengths <= ends - starts) & (starts % _ALIGNMENT == 0)
+        is_inside = (used >= 0) & (used <= ends) & (lengths <= ends - used) & (used % _ALIGNMENT == 0)
         if not ((is_inside | (lengths == 0)) & (lengths >= least)).all():
             raise BatchError("ipc", "columns that are not in the body")
-        self._starts: list[list[int]] = buffers[:, :, 0].T.tolist()
-        self._lengths = buffers[:, :, 1]
+        self._starts = contents.starts[:, None] + starts
+        begins = self._starts[:, layout.part_place] + layout.part_rows * rows + layout.part_skip
+        many = layout.part_width * self.sizes.sum()
+        if len(rows) == 1:
+            self._parts, self._begins = self._memory, np.where(rows[0] > 0, begins[0], 0)
+        else:
+            self._parts = joined(self._memory, begins.T.ravel(), (layout.part_width * rows).T.ravel())
+            self._begins = np.cumsum(many) - many
+        self._ends = self._begins + many
 
-    def octets(self, name: str) -> list[Numbers]:
-        """The bytes of a column of numbers, batch by batch."""
-        starts, width = self._starts[self._layout.places[name]], self._layout.kinds[name].itemsize
-        return [
-            np.frombuffer(body[start : start + rows * width], np.uint8)
-            for body, start, rows in zip(self._bodies, starts, self.sizes, strict=True)
-        ]
+    @cached_property
+    def last_rows(self) -> Places:
+        """By batch the number of rows of it and of all before it."""
+        return np.cumsum(self.sizes)
+
+    def planes(self, name: str) -> Octets:
+        """The bytes of a column of numbers whose bytes travel apart: by place in the number, lowest first, and row."""
+        first, width = self._layout.parts[name], self._layout.kinds[name].itemsize
+        return self._parts[self._begins[first] : self._ends[first + width - 1]].reshape(width, -1)
 
     def numbers(self, name: str) -> Numbers:
         """A column of numbers."""
-        return self._joined(self._layout.places[name], self._layout.kinds[name])
+        return self._part(self._layout.parts[name], self._layout.kinds[name])
 
     def text(self, name: str, first: int = 1) -> Texts:
         """A column of text, its values counted from `first` on."""
-        place = self._layout.places[name]
-        begins, ends = self._joined(place, _OFFSET), self._joined(place, _OFFSET, skipped=1)
+        place, part = self._layout.places[name], self._layout.parts[name]
+        begins, ends = self._part(part, _OFFSET), self._part(part + 1, _OFFSET)
         firsts, lasts = self._outer(begins, ends)
         lengths = ends - begins
         if begins.min(initial=0) < 0 or lengths.min(initial=0) < 0 or (lasts > self._lengths[:, place + 1]).any():
             raise BatchError("ipc", f"{name} goes back or beyond its bytes")
         numbers = np.zeros(len(lengths), np.uint32)
-        used = np.flatnonzero(lengths)
+        used = np.flatnonzero(lengths != 0)
         if not used.size:
             return Texts(b"", lengths[used], numbers)
         numbers[used] = np.arange(first, first + len(used))
-        pieces = [
-            body[start + first : start + last]
-            for body, start, first, last in zip(
-                self._bodies, self._starts[place + 1], firsts.tolist(), lasts.tolist(), strict=True
-            )
-        ]
-        return Texts(b"".join(pieces), lengths[used], numbers)
+        data = joined(self._memory, self._starts[:, place + 1] + firsts, lasts - firsts)
+        return Texts(data.tobytes(), lengths[used], numbers)
 
-    def _joined(self, place: int, kind: np.dtype[Any], skipped: int = 0) -> Numbers:
-        """One number a row out of the buffers at a place, from the one behind `skipped` others on."""
-        width, skip = kind.itemsize, skipped * kind.itemsize
-        pieces = [
-            body[start + skip : start + skip + rows * width]
-            for body, start, rows in zip(self._bodies, self._starts[place], self.sizes, strict=True)
-        ]
-        return np.frombuffer(pieces[0] if len(pieces) == 1 else b"".join(pieces), kind)
+    def _part(self, number: int, kind: np.dtype[Any]) -> Numbers:
+        return self._parts[self._begins[number] : self._ends[number]].view(kind)
 
-    def _outer(self, begins: Numbers, ends: Numbers) -> tuple[Numbers, Numbers]:
+    def _outer(self, begins: Numbers, ends: Numbers) -> tuple[Places, Places]:
         """Where the text of each batch begins and ends."""
-        sizes = np.array(self.sizes, np.int64)
-        behind, has_rows = np.cumsum(sizes), sizes > 0
-        firsts, lasts = np.zeros((2, len(sizes)), np.int64)
-        firsts[has_rows] = begins[(behind - sizes)[has_rows]]
-        lasts[has_rows] = ends[(behind - 1)[has_rows]]
+        has_rows = self.sizes > 0
+        firsts, lasts = np.zeros((2, len(self.sizes)), np.int64)
+        firsts[has_rows] = begins[(self.last_rows - self.sizes)[has_rows]]
+        lasts[has_rows] = ends[(self.last_rows - 1)[has_rows]]
         return firsts, lasts
-
-
-def _pairs(parts: Sequence[bytes], many: int) -> Numbers:
-    """By batch the pairs of numbers that its metadata have, which must be so many."""
-    if any(len(part) != 16 * many for part in parts):
-        raise BatchError("ipc", f"metadata of other than {many} columns or buffers")
-    return np.frombuffer(b"".join(parts), np.int64).reshape(len(parts), many, 2)

@@ -9,14 +9,12 @@ without its rows, `merged` at the content of many at once.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import polars as pl
-import zstandard
 
 from collector.schema import (
     APP_PROTOCOLS,
@@ -35,15 +33,13 @@ from collector.schema import (
     Table,
 )
 
-from .arrow_stream import read_batch
+from .arrow_streams import read_batches
+from .blocks import inflated
 from .bus import Message
 from .columns import Columns, Numbers
 from .envelope import Opened, open_batch
 from .rows import Assembly
 
-BLOCK_BYTES: Final = 4 * 1024 * 1024
-"""What is inflated at once of batches that are put together: as a rule it is still in the processor's cache when its
-columns are taken from it, and its memory is taken anew by the next block."""
 MAX_TEXT_BYTES: Final = 128
 """Of one text value: an interface's name has at most 127 bytes, a pod's UID 36."""
 LONGEST: Final = {"name": 253, "question": 4 * 253, "server_name": 253, "api_version": 317, "body": MAX_INFLATED_BYTES}
@@ -70,16 +66,6 @@ MISSING: Final = {
     for version in range(OLDEST_VERSION, VERSION + 1)
 }
 """What a reader sees of columns that a batch of an older version lacks, by table and version."""
-
-
-class _Inflater(threading.local):
-    """A decompressor of each thread's own; making one takes half as long as what it does with a small batch."""
-
-    def __init__(self) -> None:
-        self.zstd = zstandard.ZstdDecompressor()
-
-
-_INFLATER: Final = _Inflater()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,37 +120,15 @@ def merged(opened: Sequence[Opened]) -> Rows:
     names = [one.name for one in opened]
     table, version = KNOWN_TABLES[names[0].table], names[0].schema
     assembly = Assembly(table, version, sum(name.rows for name in names))
-    for block in _blocks(opened):
-        contents = [read_batch(_inflate(one.frame), table.name, one.name.rows, version) for one in block]
-        numbers, longest = assembly.add(Columns(contents, [one.name.rows for one in block], table, version))
+    for block in inflated(opened):
+        numbers, longest = assembly.add(Columns(read_batches(block, table.name, version), table, version))
         _check_lengths(longest)
         _check_values(numbers)
-        _check_bytes(numbers, table, [one.name for one in block])
+        _check_bytes(numbers, table, [batch.name for batch in block.batches])
     nodes = pl.Series("node", [name.node for name in names], dtype=pl.Categorical)
-    node = nodes.gather(np.repeat(np.arange(len(names), dtype=np.uint32), [name.rows for name in names]))
-    frame = assembly.frame().with_columns(*MISSING[table.name, version], node)
+    places = pl.Series(np.repeat(np.arange(len(names), dtype=np.uint32), [name.rows for name in names]))
+    frame = assembly.frame().with_columns(*MISSING[table.name, version], nodes[places])
     return Rows(names, frame.select(*table.columns, "node"))
-
-
-def _blocks(opened: Sequence[Opened]) -> Iterator[list[Opened]]:
-    """Batches in order, of about BLOCK_BYTES inflated at a time."""
-    block: list[Opened] = []
-    size = 0
-    for one in opened:
-        if block and size + one.size > BLOCK_BYTES:
-            yield block
-            block, size = [], 0
-        block.append(one)
-        size += one.size
-    yield block
-
-
-def _inflate(frame: bytes) -> bytes:
-    """The content of exactly one zstd frame that declares its size."""
-    try:
-        return _INFLATER.zstd.decompress(frame, allow_extra_data=False)
-    except zstandard.ZstdError as error:
-        raise BatchError("inflate", str(error)[:120]) from None
 
 
 def _check_lengths(longest: Mapping[str, int]) -> None:
@@ -176,9 +140,9 @@ def _check_lengths(longest: Mapping[str, int]) -> None:
 def _check_values(numbers: Mapping[str, Numbers]) -> None:
     for column, values in numbers.items():
         if values.dtype == np.int64:  # all are times
-            if (values < 0).any():
+            if values.min(initial=0) < 0:
                 raise BatchError("values", f"{column} before 1970")
-        elif column in LARGEST and (values > LARGEST[column]).any():
+        elif column in LARGEST and values.max(initial=0) > LARGEST[column]:
             raise BatchError("values", f"{column} above {LARGEST[column]}")
 
 
@@ -202,8 +166,10 @@ def _exact_sums(values: Numbers, bounds: Numbers) -> list[int]:
 
 
 def _sums(values: Numbers, bounds: Numbers) -> list[int]:
-    """The sums between bounds where each is less than 2**64; what is before may be more."""
-    behind = np.zeros(len(values) + 1, np.uint64)
-    np.cumsum(values, dtype=np.uint64, out=behind[1:])
-    sums: list[int] = np.diff(behind[bounds]).tolist()
-    return sums
+    """The sums between bounds where each is less than 2**64."""
+    sums = np.zeros(len(bounds) - 1, np.uint64)
+    has_rows = np.flatnonzero(bounds[1:] > bounds[:-1])  # where there are none, `reduceat` takes the next row
+    if has_rows.size:
+        sums[has_rows] = np.add.reduceat(values, bounds[has_rows])
+    told: list[int] = sums.tolist()
+    return told

@@ -15,10 +15,9 @@ import pyarrow as pa
 
 from collector.schema import TIME_UNIT_NS, UTF8, BatchError, Table
 
-from .columns import Columns, Numbers, Texts
+from .columns import Columns, Numbers
+from .pieces import Octets
 
-MANY_ROWS: Final = 2_000
-"""From so many rows on it pays to look for planes that are 0 on every row, as the high bytes of most numbers are."""
 LATEST_US: Final = np.iinfo(np.int64).max // TIME_UNIT_NS
 _ALIGNMENT: Final = 64
 
@@ -38,26 +37,28 @@ class Assembly:
         )
         self._numbers = dict(zip(kinds, _spaces(list(kinds.values()), rows), strict=True))
         self._texts = {name: np.empty(rows, np.uint32) for name, kind in columns.items() if kind == UTF8}
-        self._values: dict[str, list[Texts]] = {name: [] for name in self._texts}
+        self._values: dict[str, list[tuple[bytes, Numbers]]] = {name: [] for name in self._texts}
+        """By column of text its values so far: some at a time, their bytes, and of each how many."""
+        self._next = dict.fromkeys(self._texts, 1)
+        """The number of the next value; 0 is the empty one."""
         self._filled = 0
 
     def add(self, columns: Columns) -> tuple[Mapping[str, Numbers], Mapping[str, int]]:
         """Add the rows of some batches; returns their numbers, and by column of text the bytes of the longest value.
 
         Raises BatchError with reason `ipc` or `values`."""
-        rows = slice(self._filled, self._filled + sum(columns.sizes))
-        for name, space in self._texts.items():
-            self._add_text(name, columns, space[rows])
+        rows = slice(self._filled, self._filled + int(columns.sizes.sum()))
+        longest = self._add_texts(columns, rows)
         added = {name: space[rows] for name, space in self._numbers.items()}
         for name, space in added.items():
             if name in self._planes:
-                _from_planes(columns.octets(name), columns.sizes, space)
-            else:
+                _from_planes(columns.planes(name), space)
+            elif name not in self._relative:
                 space[:] = columns.numbers(name)
         for name, near in self._relative.items():
-            _from_distance(name, added[near], added[name])
+            space = added[name]
+            _from_distance(name, added[near], space if name in self._planes else columns.numbers(name), space)
         self._filled = rows.stop
-        longest = {name: int(values[-1].lengths.max(initial=0)) for name, values in self._values.items()}
         return added, longest
 
     def frame(self) -> pl.DataFrame:
@@ -65,31 +66,37 @@ class Assembly:
         numbers = {name: pl.Series(name, space) for name, space in self._numbers.items()}
         return pl.DataFrame([*numbers.values(), *(self._text(name) for name in self._texts)])
 
-    def _add_text(self, name: str, columns: Columns, space: Numbers) -> None:
-        text = columns.text(name, 1 + sum(len(before.lengths) for before in self._values[name]))
-        if name not in self._repeated:
-            space[:] = text.numbers
-        else:
-            places = _whole_places(name, columns)
-            space[:] = text.numbers.take(places) if len(text.lengths) else 0
-        self._values[name].append(text)
+    def _add_texts(self, columns: Columns, rows: slice) -> dict[str, int]:
+        """Add the columns of text; returns by column the bytes of the longest value."""
+        longest: dict[str, int] = {}
+        within = _Within(columns) if self._repeated else None
+        for name, space in self._texts.items():
+            text = columns.text(name, self._next[name])
+            longest[name] = int(text.lengths.max(initial=0))
+            self._next[name] += len(text.lengths)
+            if within is None or name not in self._repeated:
+                space[rows] = text.numbers
+            else:
+                places = within.whole(name, columns.numbers(f"{name}_row"))
+                space[rows] = text.numbers.take(places) if len(text.lengths) else 0
+            if len(text.lengths):
+                self._values[name].append((text.data, text.lengths))
+        return longest
 
     def _text(self, name: str) -> pl.Series:
         """A column of text. Raises BatchError where it is not UTF-8."""
-        data, lengths = (
-            b"".join([text.data for text in self._values[name]]),
-            np.concatenate([text.lengths for text in self._values[name]]),
-        )
-        if not len(lengths):
+        values = self._values[name]
+        if not values:
             return pl.Series(name, [""]).new_from_index(0, self._filled)
+        data, lengths = b"".join([data for data, _ in values]), np.concatenate([lengths for _, lengths in values])
         bounds = np.zeros(len(lengths) + 2, np.int64)
         np.cumsum(lengths, out=bounds[2:])
-        values = pa.LargeStringArray.from_buffers(len(bounds) - 1, pa.py_buffer(bounds), pa.py_buffer(data))
+        texts = pa.LargeStringArray.from_buffers(len(bounds) - 1, pa.py_buffer(bounds), pa.py_buffer(data))
         try:
-            values.validate(full=True)
+            texts.validate(full=True)
         except pa.ArrowInvalid as error:
             raise BatchError("ipc", f"{name}: {str(error)[:120]}") from None
-        return pl.Series(name, values).gather(pl.Series(self._texts[name]))
+        return pl.Series(name, texts)[pl.Series(self._texts[name])]
 
 
 def _spaces(kinds: Sequence[np.dtype[Any]], rows: int) -> Iterator[Numbers]:
@@ -102,38 +109,35 @@ def _spaces(kinds: Sequence[np.dtype[Any]], rows: int) -> Iterator[Numbers]:
         start += size
 
 
-def _whole_places(name: str, columns: Columns) -> Numbers:
-    """On which of all rows the value of each row is, from where in its batch it is."""
-    sizes = np.array(columns.sizes, np.uint32)
-    places, own = columns.numbers(f"{name}_row"), np.repeat(sizes, sizes)
-    if (places >= own).any():
-        raise BatchError("values", f"{name} on row {places.max()} of {own.max()}")
-    whole: Numbers = places + np.repeat(np.cumsum(sizes, dtype=np.uint32) - sizes, sizes)
-    return whole
+class _Within:
+    """On which of all rows a row of its batch is."""
+
+    def __init__(self, columns: Columns) -> None:
+        sizes = columns.sizes.astype(np.uint32)
+        self._own = np.repeat(sizes, sizes)
+        self._before = np.repeat(columns.last_rows.astype(np.uint32) - sizes, sizes)
+
+    def whole(self, name: str, places: Numbers) -> Numbers:
+        """Where each value is, from where it is in the batch of its row. Raises BatchError with reason `values`."""
+        if (places >= self._own).any():
+            raise BatchError("values", f"{name} on row {places.max()} of {self._own.max()}")
+        whole: Numbers = places + self._before
+        return whole
 
 
-def _from_planes(octets: Sequence[Numbers], sizes: Sequence[int], space: Numbers) -> None:
-    width = space.itemsize
-    planes = [batch.reshape(width, rows) for batch, rows in zip(octets, sizes, strict=True)]
-    rows_of = space.view(np.uint8).reshape(len(space), width)
-    if len(space) < MANY_ROWS * len(sizes):
-        np.concatenate([batch.T for batch in planes], out=rows_of)
-        return
+def _from_planes(planes: Octets, space: Numbers) -> None:
+    octets = space.view(np.uint8).reshape(len(space), space.itemsize)
     space[:] = 0
-    start = 0
-    for rows, batch in zip(sizes, planes, strict=True):
-        for place, plane in enumerate(batch):
-            if plane.max(initial=0):
-                rows_of[start : start + rows, place] = plane
-        start += rows
+    for place in np.flatnonzero(planes.max(axis=1, initial=0)):  # the high bytes of most numbers are 0
+        octets[:, place] = planes[place]
 
 
-def _from_distance(name: str, near: Numbers, distance: Numbers) -> None:
-    """Put what is so far from `near` into the place of the distance."""
+def _from_distance(name: str, near: Numbers, distance: Numbers, space: Numbers) -> None:
+    """Put what is so far from `near` into a space, which may be the distance's own."""
     if distance.dtype != np.int64:
-        np.subtract(near, distance, out=distance)
+        np.subtract(near, distance, out=space)
         return
     moment_us = near // TIME_UNIT_NS - distance
-    if ((moment_us < 0) | (moment_us > LATEST_US)).any():
+    if moment_us.min(initial=0) < 0 or moment_us.max(initial=0) > LATEST_US:
         raise BatchError("values", f"{name} before 1970 or after 2262")
-    np.multiply(moment_us, TIME_UNIT_NS, out=distance)
+    np.multiply(moment_us, TIME_UNIT_NS, out=space)

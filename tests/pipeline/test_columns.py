@@ -7,41 +7,51 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from collector.schema import COUNTERS, VERSION, BatchError
-from pipeline.arrow_stream import Content, read_batch
+from collector.schema import COUNTERS, VERSION, Batch, BatchError
+from pipeline.arrow_streams import Contents, read_batches
+from pipeline.blocks import inflated
 from pipeline.columns import Columns
-from tests.pipeline.batches_for_tests import counters, stream_of
+from pipeline.envelope import open_batch
+from tests.pipeline.batches_for_tests import counters, message
 
 NAMES = ["eth0", "", "lo", "é", "eth0"]
-CONTENT = read_batch(stream_of(counters(rows=5, interface=NAMES)), "counters", 5)
+GOOD = counters(rows=5, interface=NAMES)
 PLACE = 2 * list(COUNTERS.columns).index("interface") + 1
 """The buffer of the places of the first column of text: before it are numbers alone, of two buffers each."""
 
 
-def columns(*contents: Content) -> Columns:
-    return Columns(contents, [content.rows for content in contents], COUNTERS, VERSION)
+def contents(*batches: Batch) -> Contents:
+    """What the streams of batches say, in memory of its own."""
+    (block,) = inflated([open_batch(message(source)) for source in batches])
+    return read_batches(block, COUNTERS.name)
 
 
-def pairs(content: Content) -> np.ndarray:
-    return np.frombuffer(content.buffers, np.int64).reshape(-1, 2).copy()
+def columns(told: Contents) -> Columns:
+    return Columns(told, COUNTERS, VERSION)
 
 
-def with_buffer(at: int, start: int, length: int) -> Content:
-    changed = pairs(CONTENT)
-    changed[at] = start, length
-    return replace(CONTENT, buffers=changed.tobytes())
+def with_buffer(told: Contents, at: int, start: int, length: int) -> Contents:
+    """The last batch lies about a buffer."""
+    buffers = told.buffers.copy()
+    buffers[-1, at] = start, length
+    return replace(told, buffers=buffers)
 
 
-def with_places(*places: int) -> Content:
-    body = bytearray(CONTENT.body)
-    start = int(pairs(CONTENT)[PLACE, 0])
-    body[start : start + 24] = np.array(places, np.int32).tobytes()
-    return replace(CONTENT, body=memoryview(bytes(body)))
+def with_places(told: Contents, places: tuple[int, ...]) -> Contents:
+    """The last batch lies about where its text begins."""
+    memory = told.memory.copy()
+    start = int(told.starts[-1] + told.buffers[-1, PLACE, 0])
+    memory[start : start + 24] = np.array(places, np.int32).view(np.uint8)
+    return replace(told, memory=memory)
+
+
+ALONE, BEHIND_OTHERS = (GOOD,), (GOOD, counters(rows=0), GOOD)
+both = pytest.mark.parametrize("batches", [ALONE, BEHIND_OTHERS])
 
 
 def test_text_of_many_batches_is_one_column() -> None:
-    empty = read_batch(stream_of(counters(rows=0)), "counters", 0)
-    text = columns(empty, CONTENT, empty, CONTENT).text("interface")
+    empty = counters(rows=0)
+    text = columns(contents(empty, GOOD, empty, GOOD)).text("interface")
     ends = np.cumsum(text.lengths).tolist()
     values = ["", *(text.data[end - size : end].decode() for end, size in zip(ends, text.lengths, strict=True))]
     assert [values[number] for number in text.numbers] == NAMES * 2
@@ -57,8 +67,9 @@ def test_text_of_many_batches_is_one_column() -> None:
         (2**31 - 1, -(2**31), 4, 6, 8, 12),
     ],
 )
-def test_places_of_text_that_lie_are_refused(places: tuple[int, ...]) -> None:
-    lying = columns(CONTENT, with_places(*places), CONTENT)
+@both
+def test_places_of_text_that_lie_are_refused(places: tuple[int, ...], batches: tuple[Batch, ...]) -> None:
+    lying = columns(with_places(contents(*batches), places))
     with pytest.raises(BatchError, match="ipc"):
         lying.text("interface")
 
@@ -67,17 +78,29 @@ def test_places_of_text_that_lie_are_refused(places: tuple[int, ...]) -> None:
 @pytest.mark.parametrize(
     ("start", "length"), [(-8, 64), (0, -1), (0, 1 << 62), (1 << 62, 64), (2**63 - 8, 64), (4, 64), (0, 1)]
 )
-def test_columns_outside_of_the_body_are_refused(at: int, start: int, length: int) -> None:
-    lying = with_buffer(at, start, length)
+@both
+def test_columns_outside_of_the_body_are_refused(at: int, start: int, length: int, batches: tuple[Batch, ...]) -> None:
+    lying = with_buffer(contents(*batches), at, start, length)
     with pytest.raises(BatchError, match="ipc"):
-        columns(CONTENT, lying).text("interface")
+        columns(lying).text("interface")
 
 
-def test_what_pretends_to_have_nulls_or_fewer_columns_is_refused() -> None:
-    fields = np.frombuffer(CONTENT.fields, np.int64).copy()
-    fields[1] = 1
-    with pytest.raises(BatchError, match="nulls"):
-        columns(CONTENT, replace(CONTENT, fields=fields.tobytes()))
-    for fewer in (replace(CONTENT, fields=CONTENT.fields[16:]), replace(CONTENT, buffers=CONTENT.buffers[:-16])):
-        with pytest.raises(BatchError, match="ipc"):
-            columns(CONTENT, fewer)
+@both
+def test_the_body_of_another_is_no_part_of_its_own(batches: tuple[Batch, ...]) -> None:
+    told = contents(*batches, GOOD)
+    bodies = told.starts
+    behind = int(bodies[-1] - bodies[-2])
+    buffers = told.buffers.copy()
+    buffers[-2, 1] = behind, 64
+    with pytest.raises(BatchError, match="ipc"):
+        columns(replace(told, buffers=buffers))
+
+
+@both
+def test_what_pretends_to_have_nulls_or_other_rows_is_refused(batches: tuple[Batch, ...]) -> None:
+    told = contents(*batches)
+    for at, reason in ((1, "nulls"), (0, "ipc")):
+        fields = told.fields.copy()
+        fields[-1, 3, at] += 1
+        with pytest.raises(BatchError, match=reason):
+            columns(replace(told, fields=fields))

@@ -15,6 +15,8 @@ import pytest
 import zstandard
 
 import pipeline.arrow_stream
+import pipeline.arrow_streams
+import pipeline.blocks
 import pipeline.bus.files
 import pipeline.bus.kafka
 import pipeline.bus.kafka_records
@@ -257,6 +259,8 @@ def test_the_catalogue_lists_exactly_the_reasons_that_can_be_given() -> None:
         encoding,
         records,
         pipeline.envelope,
+        pipeline.blocks,
+        pipeline.arrow_streams,
         pipeline.decode,
         pipeline.rows,
         pipeline.columns,
