@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from msgspec.structs import replace
 
 from collector.schema import BatchError
 from pipeline import arrow_streams
@@ -21,7 +21,7 @@ OPENED = open_batch(message(batch(rows=5)))
 
 
 def named(rows: int) -> Opened:
-    return replace(OPENED, name=replace(OPENED.name, rows=rows))
+    return replace(OPENED, name=OPENED.name._replace(rows=rows))
 
 
 def block_of(streams: Sequence[tuple[int, bytes]]) -> Block:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import zstandard
+from msgspec.structs import replace
 
 from collector.schema import BatchError
 from pipeline import blocks
