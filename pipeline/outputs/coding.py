@@ -7,17 +7,21 @@ something among frames of the same `Codes` alone, and these are forgotten when n
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, cast
 from uuid import uuid4
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from ..aggregate.idwords import grouped
 from ..attribution.keyindex import distinct
 from ..inventory.addresses import text_of
+
+Halves = NDArray[np.uint64]
 
 _ADDRESS: Final = "_ip"
 _FEW: Final = 1 / 16
@@ -51,18 +55,61 @@ def told_of(
 
     `texts` gives a row for each that it is given, in order, and no column of the flows.
     """
-    groups = grouped(flows, ids)
-    told = texts(groups.ids.lazy()).collect()
-    return told.cast(coded_schema(told.schema, codes))[groups.numbers]
+    is_one = all(flows[name].null_count() == flows.height > 0 for name in ids)
+    groups = None if is_one else grouped(flows, ids)
+    told = texts((flows[:1].select(ids) if groups is None else groups.ids).lazy()).collect()
+    told = told.cast(coded_schema(told.schema, codes))
+    if groups is None:
+        ones = [pl.lit(column).first() for column in told]  # a value is no column until it is written
+        return flows.with_columns(ones).select(told.columns)
+    return told[pl.Series(groups.numbers.astype(np.uint32))]
 
 
-def addresses_told(flows: pl.DataFrame, ends: tuple[str, ...], codes: Codes) -> pl.DataFrame:
-    """`{end}_ip` of each end, as codes, from the halves of its address."""
-    halves = [pl.concat([flows[f"{end}_{half}"] for end in ends]) for half in ("hi", "lo")]
-    numbers, first = distinct([half.to_numpy() for half in halves if (half != 0).any()] or [halves[1].to_numpy()])
-    texts = text_of(*(half.gather(first) for half in halves)).cast(codes.of(_ADDRESS))
-    parts = np.split(numbers, len(ends))
-    return pl.DataFrame([texts.gather(part).alias(f"{end}_ip") for end, part in zip(ends, parts, strict=True)])
+def thinly_told(texts: pl.Series, codes: Codes) -> pl.Series:
+    """Text that most rows lack, as codes: rows where it is empty or null are told as empty without a look at them."""
+    kind = codes.of(texts.name)
+    rows = (texts.str.len_bytes() > 0).arg_true()
+    if 2 * len(rows) > len(texts):
+        return texts.fill_null("").cast(kind)
+    words = pl.concat([pl.Series([""]), texts.gather(rows)]).cast(kind)
+    places = np.zeros(len(texts), np.uint32)
+    places[rows.to_numpy()] = np.arange(1, len(words), dtype=np.uint32)
+    return words.gather(pl.Series(places)).alias(texts.name)
+
+
+def addresses_told(flows: pl.DataFrame, ends: Mapping[str, str | None], codes: Codes) -> pl.DataFrame:
+    """`{end}_ip` of each end, as codes, from the halves of its address; of each is told with which one before it it
+    often shares that, for then only the others are looked up."""
+    halves = {end: (flows[f"{end}_hi"].to_numpy(), flows[f"{end}_lo"].to_numpy()) for end in ends}
+    rows: dict[str, NDArray[np.int64] | slice] = {
+        end: slice(None) if other is None else _unlike(halves[end], halves[other]) for end, other in ends.items()
+    }
+    asked = [[half[rows[end]] for half in halves[end]] for end in ends]
+    numbers, hi, lo = _distinct(*(np.concatenate(parts) for parts in zip(*asked, strict=True)))
+    texts = text_of(pl.Series(hi), pl.Series(lo)).cast(codes.of(_ADDRESS))
+    parts = np.split(numbers, np.cumsum([len(part) for _, part in asked[:-1]]))
+    of_end: dict[str, NDArray[np.uint32]] = {}
+    for (end, other), part in zip(ends.items(), parts, strict=True):
+        of_end[end] = part
+        if other is not None:
+            of_end[end] = of_end[other].copy()
+            of_end[end][rows[end]] = part
+    return pl.DataFrame([texts.gather(pl.Series(part)).alias(f"{end}_ip") for end, part in of_end.items()])
+
+
+def _unlike(one: tuple[Halves, Halves], other: tuple[Halves, Halves]) -> NDArray[np.int64]:
+    """The rows of which two ends have not the same address."""
+    return np.flatnonzero((one[0] != other[0]) | (one[1] != other[1]))
+
+
+def _distinct(hi: Halves, lo: Halves) -> tuple[NDArray[np.uint32], Halves, Halves]:
+    """By row the number of its address, and by number its halves."""
+    if hi.any():
+        numbers, first = distinct([hi, lo])
+        return numbers.astype(np.uint32), hi[first], lo[first]
+    told = pa.array(lo).dictionary_encode()
+    known = told.dictionary.to_numpy()
+    return told.indices.to_numpy().view(np.uint32), np.zeros(len(known), np.uint64), known
 
 
 def worded(rows: pl.DataFrame) -> pl.DataFrame:

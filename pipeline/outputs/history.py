@@ -6,7 +6,7 @@ of any version sees the columns of `HISTORY`; columns may be added at its end an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Final
 
@@ -18,7 +18,7 @@ from ..attribution import with_labels
 from ..attribution.policies.answers import AnswerBook
 from ..attribution.zones import zones_of
 from ..inventory.snapshot import Snapshot
-from .coding import Codes, addresses_told, coded_schema, told_of
+from .coding import Codes, addresses_told, coded_schema, thinly_told, told_of
 from .verdicts import VERDICTS, with_verdicts
 
 _TIME: Final = pl.Datetime("ns", "UTC")
@@ -101,12 +101,15 @@ def history_of(
     """
     own = codes or Codes()
     placed = flows.with_columns(**zones_of(snapshot).pairs(flows["src_id"].to_numpy(), flows["dst_id"].to_numpy()))
-    parts = [_plain(placed), addresses_told(placed, ("src", "dst", "backend", "nat_src"), own)]
-    for ids, texts in _TEXTS.items():
-        parts.append(told_of(placed, ids, partial(texts, snapshot), own))
-    if answers is not None:
-        parts.append(told_of(placed, _JUDGED, partial(_verdicts, answers), own))
-    rows = pl.concat(parts, how="horizontal")
+    words = tuple(name for name in _WORDS if name in placed.columns)
+    parts = [
+        pl.DataFrame(list(_plain(placed, own))),
+        addresses_told(placed, _ADDRESSES, own),
+        *(told_of(placed, ids, partial(texts, snapshot), own) for ids, texts in _TEXTS.items()),
+        told_of(placed, words, partial(_words, snapshot), own),
+        *((told_of(placed, _JUDGED, partial(_verdicts, answers), own),) if answers is not None else ()),
+    ]
+    rows: pl.DataFrame = pl.concat(parts, how="horizontal")
     wanted = coded_schema(HISTORY, own)
     absent = [
         _blank(HISTORY[name]).cast(dtype).alias(name) for name, dtype in wanted.items() if name not in rows.columns
@@ -115,15 +118,19 @@ def history_of(
     return coded.cast(wanted if codes is not None else HISTORY)
 
 
-def _plain(flows: pl.DataFrame) -> pl.DataFrame:
+def _plain(flows: pl.DataFrame, codes: Codes) -> Iterator[pl.Series]:
     """The columns that flows have as the history has them, or nearly so."""
     coded = {*_WORDS, *_JUDGED}
-    known = [name for name in flows.columns if name in HISTORY and name not in coded]
-    known = [name for name in known if flows[name].null_count() < flows.height or flows.is_empty()]
-    return flows.select(known).with_columns(
-        *(pl.from_epoch(name, time_unit="ns").dt.replace_time_zone("UTC") for name in ("time", "start")),
-        *(pl.col(name).cast(pl.String).fill_null("") for name in known if HISTORY[name] == pl.String),
-    )
+    for column in flows:
+        name = column.name
+        if name not in HISTORY or name in coded or column.null_count() == len(column) > 0:
+            continue
+        if HISTORY[name] == _TIME:
+            yield column.cast(_TIME)
+        elif HISTORY[name] == pl.String:
+            yield thinly_told(column.cast(pl.String), codes)
+        else:
+            yield column
 
 
 def _verdicts(answers: AnswerBook, ids: pl.LazyFrame) -> pl.LazyFrame:
@@ -138,11 +145,12 @@ def _labels(snapshot: Snapshot, ids: pl.LazyFrame) -> pl.LazyFrame:
 
 def _words(snapshot: Snapshot, ids: pl.LazyFrame) -> pl.LazyFrame:
     """Text in place of what has a few values."""
+    given = {"dns_given"}.intersection(ids.collect_schema().names())
     return ids.select(
         pl.col("node", "role", "attribution", "reason").cast(pl.String),
         zones_of(snapshot).locality().cast(pl.String),
         pl.col("mesh").cast(pl.String).replace("none", ""),
-        pl.col("via").cast(pl.String).fill_null(""),
+        pl.col("via", *given).cast(pl.String).fill_null(""),
         outcome=pl.lit(_OUTCOME_TEXT).gather(pl.col("outcome")),
         app_protocol=pl.lit(_APP_PROTOCOL_TEXT).gather(pl.col("app_protocol")),
     )
@@ -150,8 +158,9 @@ def _words(snapshot: Snapshot, ids: pl.LazyFrame) -> pl.LazyFrame:
 
 _WORDS: Final = (
     *("node", "role", "attribution", "reason", "mesh", "via", "outcome", "app_protocol"),
-    *("src_place", "dst_place", "is_same_node"),
+    *("src_place", "dst_place", "is_same_node", "dns_given"),
 )
+_ADDRESSES: Final = {"src": None, "dst": None, "backend": "dst", "nat_src": "src"}
 _JUDGED: Final = ("verdict", "egress", "ingress_policy", "mismatch")
 _TEXTS: Final[Mapping[tuple[str, ...], Callable[[Snapshot, pl.LazyFrame], pl.LazyFrame]]] = {
     ("src_id",): _labels,
@@ -159,7 +168,6 @@ _TEXTS: Final[Mapping[tuple[str, ...], Callable[[Snapshot, pl.LazyFrame], pl.Laz
     ("service_id",): _labels,
     ("route_id", "route_set"): _labels,
     ("subset_id",): _labels,
-    _WORDS: _words,
 }
 """What text depends on, and how it is made of that."""
 

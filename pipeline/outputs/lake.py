@@ -156,10 +156,8 @@ class Lake:
         actions: list[AddAction] = []
         try:
             if held := self._held[table.name]:
-                rows = pl.concat(held)
-                if not rows["time"].is_sorted():
-                    rows = rows.sort("time", maintain_order=True)
-                actions = write_parts(self._store, table, stored(rows, table), name, max_rows=self._max_file_rows)
+                rows = stored(pl.concat(held), table)
+                actions = write_parts(self._store, table, rows, name, max_rows=self._max_file_rows)
             self._store.commit(table, at, actions, numbers, told)
         except REFUSALS as error:
             if not self._is_there(table, [action.path for action in actions], numbers):
