@@ -1,7 +1,8 @@
 """Tenants of a cluster of which one is a bomb of series: `python -m tests.faults.bomb SHAPE ROUNDS ROWS`.
 
-Two tenants do the same in every round. From some round on a third does what would make a series of everything. Prints
-as JSON what was counted before and after, and what it took in memory and time. In a process of its own, for memory.
+Two tenants do the same in every round. From some round on a third does what would make a series of everything, and at
+last, while it goes on, two come that were not there before. Prints as JSON what was counted before and after, what
+those have that came late, and what it took in memory and time. In a process of its own, for memory.
 """
 
 from __future__ import annotations
@@ -37,12 +38,16 @@ from tests.pipeline.small_cluster import node
 
 STEADY_ROUNDS: Final = 4
 TENANTS: Final = ("shop", "bank")
+LATE: Final = ("late", "later")
+LATE_ROUNDS: Final = 2
 BOMB: Final = "bomb"
 PEERS: Final = often(50, 400)
 """Pods of each tenant, each a workload of its own, that talk to some others each."""
+LATE_PEERS: Final = PEERS // 5
 TALKS_TO: Final = 10
-SERIES: Final = 11 * len(TENANTS) * PEERS * TALKS_TO
-"""The budget: half as much again as the tenants make."""
+SERIES: Final = 18 * len(TENANTS) * PEERS * TALKS_TO
+"""The budget: a bit more than twice what the tenants may make at most, were conversations to fail in all ways. Each of
+them, and of the late ones, is within the share that the others leave it."""
 NODE: Final = "node-a"
 _REFUSED: Final = OUTCOMES.index("refused")
 _OPEN: Final = OUTCOMES.index("open")
@@ -56,9 +61,10 @@ class Cluster:
         self._history.begin()
         self._now_ns = NOW
         self._history.put(NOW, convert("v1", "Node", node(NODE, "192.0.2.10", "10.0.0.0/8")))
-        for at, tenant in enumerate(TENANTS):
-            for number in range(PEERS):
-                self.put(tenant, f"{tenant}-{number}", address(at, number))
+        for tenants, peers in ((TENANTS, PEERS), (LATE, LATE_PEERS)):
+            for tenant in tenants:
+                for number in range(peers):
+                    self.put(tenant, f"{tenant}-{number}", address(PLACES.index(tenant), number))
 
     def put(self, namespace: str, name: str, ip: int) -> None:
         """A pod that is a workload of its own."""
@@ -90,8 +96,11 @@ class Cluster:
         return ClusterState(self._history.snapshot(), {}, epochs=self._history.policy_epochs())
 
 
+PLACES: Final = (*TENANTS, BOMB, *LATE)
+
+
 def address(of: int, number: int) -> int:
-    """The last 24 bits of a pod's address."""
+    """The last 24 bits of a pod's address; `of` is the place of its tenant."""
     return (of + 1 << 17) + number
 
 
@@ -119,12 +128,12 @@ def flows(src: Any, dst: Any, port: Any, outcome: int, now_ns: int) -> dict[str,
 TEN: Final = 10 << 24
 
 
-def steady(now_ns: int) -> dict[str, Any]:
-    """What the tenants do in every round."""
+def steady(now_ns: int, tenants: tuple[str, ...] = TENANTS, peers: int = PEERS) -> dict[str, Any]:
+    """What tenants do in every round."""
     pairs = [
-        (TEN + address(at, number), TEN + address(at, (number * 7 + step) % PEERS))
-        for at in range(len(TENANTS))
-        for number in range(PEERS)
+        (TEN + address(PLACES.index(tenant), number), TEN + address(PLACES.index(tenant), (number * 7 + step) % peers))
+        for tenant in tenants
+        for number in range(peers)
         for step in range(TALKS_TO)
     ]
     src, dst = (np.array(ends) for ends in zip(*pairs, strict=True))
@@ -152,14 +161,25 @@ CHURNING: Final = 200
 
 def churning(cluster: Cluster, rows: int, chance: np.random.Generator) -> Iterator[dict[str, Any]]:
     """Pods give way to others in other namespaces with every round, a quarter of an hour apart."""
+    return _generations(cluster, rows, chance, lambda generation: f"{BOMB}-{generation}")
+
+
+def renaming(cluster: Cluster, rows: int, chance: np.random.Generator) -> Iterator[dict[str, Any]]:
+    """The same in one namespace."""
+    return _generations(cluster, rows, chance, lambda _: BOMB)
+
+
+def _generations(
+    cluster: Cluster, rows: int, chance: np.random.Generator, namespace: Callable[[int], str]
+) -> Iterator[dict[str, Any]]:
     generation = 0
     while True:
         generation += 1
         cluster.advance(1_000)
         for number in range(CHURNING):
             if generation > 1:
-                cluster.delete(f"{BOMB}-{generation - 1}", f"churn-{generation - 1}-{number}")
-            cluster.put(f"{BOMB}-{generation}", f"churn-{generation}-{number}", address(2, number))
+                cluster.delete(namespace(generation - 1), f"churn-{generation - 1}-{number}")
+            cluster.put(namespace(generation), f"churn-{generation}-{number}", address(2, number))
         cluster.advance(2)
         ends = TEN + address(2, 0) + chance.integers(0, CHURNING, (2, rows))
         yield flows(ends[0], ends[1], np.full(rows, 80), _OPEN, cluster.now_ns)
@@ -169,7 +189,10 @@ SHAPES: Final[dict[str, Callable[[Cluster, int, np.random.Generator], Iterator[d
     "everywhere": everywhere,
     "many": many,
     "churning": churning,
+    "renaming": renaming,
 }
+CALM: Final = "calm"
+"""No bomb at all."""
 
 
 def main() -> None:
@@ -183,7 +206,7 @@ def main() -> None:
         bus="file:///unused", state=Path("unused"), series_max=SERIES, series_max_per_family=SERIES // 5
     )
     stages, publication = Stages(config, cluster.state, Meters()), Publication()
-    made = SHAPES[shape](cluster, rows, np.random.default_rng(17))
+    made = SHAPES[shape](cluster, rows, np.random.default_rng(17)) if shape != CALM else None
     told: dict[str, list[Any]] = {}
     sent, seq = 0, 0
 
@@ -204,10 +227,12 @@ def main() -> None:
         told.setdefault("rss", []).append(rss())
 
     peak, scraped = 0, {True: 0.0, False: 0.0}
-    for at in range(STEADY_ROUNDS + rounds):
-        if at >= STEADY_ROUNDS:
+    for at in range(STEADY_ROUNDS + rounds + LATE_ROUNDS):
+        if at >= STEADY_ROUNDS and made is not None:
             for _ in range(2 if shape == "everywhere" else 1):
                 apply(next(made))
+        if at >= STEADY_ROUNDS + rounds:
+            apply(steady(cluster.now_ns, LATE, LATE_PEERS))
         apply(steady(cluster.now_ns))
         publication.publish(stages.samples())
         began_s = time.process_time()
@@ -215,15 +240,17 @@ def main() -> None:
         if at:
             scraped[at >= STEADY_ROUNDS] += time.process_time() - began_s
         peak = max(peak, rss())
-        if at in {STEADY_ROUNDS - 1, STEADY_ROUNDS + rounds - 1}:
+        if at in {STEADY_ROUNDS - 1, STEADY_ROUNDS + rounds + LATE_ROUNDS - 1}:
             note(at + 1)
-    print(json.dumps({**told, "peak": peak, "scraped": [scraped[False] / (STEADY_ROUNDS - 1), scraped[True] / rounds]}))
+    scrapes = [scraped[False] / (STEADY_ROUNDS - 1), scraped[True] / (rounds + LATE_ROUNDS)]
+    print(json.dumps({**told, "peak": peak, "scraped": scrapes}))
 
 
 def measured(page: bytes, rounds: int) -> dict[str, Any]:
-    """What a page has: series of traffic, its size, the flow bytes of all, and a digest of each tenant's own series and
-    what they grow by in each of `rounds`."""
+    """What a page has: series of traffic, its size, the flow bytes of all, a digest of each tenant's own series and
+    what they grow by in each of `rounds`, and a digest of the late ones' own."""
     own: Counter[str] = Counter()
+    late: Counter[str] = Counter()
     series, total, folded = 0, 0, 0
     for family in text_string_to_metric_families(page.decode()):
         for sample in family.samples:
@@ -231,11 +258,14 @@ def measured(page: bytes, rounds: int) -> dict[str, Any]:
             series += not is_own
             total += int(sample.value) * (sample.name == "flowatlas_flow_bytes_total")
             folded += int(sample.value) * (sample.name == "flowatlas_series_folded_total")
-            if {"source_namespace", "destination_namespace", "namespace"} & sample.labels.keys():
+            if not is_own and {"source_namespace", "destination_namespace", "namespace"} & sample.labels.keys():
                 names = [sample.labels.get(f"{side}namespace") for side in ("source_", "destination_", "")]
-                if all(name in (*TENANTS, None) for name in names) and sample.name.endswith("_total"):
+                if sample.name.endswith("_total") and set(names) & set(LATE):
+                    late[json.dumps([sample.name, sorted(sample.labels.items())])] += int(sample.value)
+                elif sample.name.endswith("_total") and all(name in (*TENANTS, None) for name in names):
                     own[json.dumps([sample.name, sorted(sample.labels.items())])] += int(sample.value)
-    assert all(value % rounds == 0 for value in own.values()), "each round is alike"
+    uneven = {name: value for name, value in own.items() if value % rounds}
+    assert not uneven, "each round is alike"
     grown = sorted((name, value // rounds) for name, value in own.items())
     return {
         "series": series,
@@ -244,6 +274,8 @@ def measured(page: bytes, rounds: int) -> dict[str, Any]:
         "folded": folded,
         "own": hashlib.sha256(json.dumps(grown).encode()).hexdigest(),
         "own_series": len(own),
+        "late": hashlib.sha256(json.dumps(sorted(late.items())).encode()).hexdigest(),
+        "late_series": len(late),
     }
 
 
