@@ -7,6 +7,7 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -86,21 +87,29 @@ class RecordReader(LogReader):
 
 
 def in_records(root: Path) -> Unexplained:
-    """Through a broker's answers, some of the batches twice, over two lives."""
+    """Through a broker's answers, some of the batches twice, some after one that lies in their name, over two lives."""
     disk, chance = Disk(root, Ledger(8, rows=6, restarts=0.1), left=0, flush_rows=15), random.Random(8)
     broker = Broker(chance)
     of_nodes: dict[str, list[Batch]] = defaultdict(list)
     for batch in disordered((disk.ledger.batch() for _ in range(60)), chance, again=0.3, apart=8, delayed=16):
         of_nodes[batch.node].append(batch)
     disk.ledger.again = sum(map(len, of_nodes.values())) - 60
+    lies = 0
+    for batches in of_nodes.values():
+        for place in range(len(batches) - 1, -1, -6):
+            batches.insert(place, replace(batches[place], byte_sum=batches[place].byte_sum + 1))
+            lies += 1
     for batches in of_nodes.values():
         while batches:
             count = chance.randint(1, RECORDS)
             broker.put(batches[:count])
             del batches[:count]
-    live(disk, reader=RecordReader(broker, until=lambda end: end // 2))
-    live(disk, reader=RecordReader(broker))
-    return disk.account(is_ordered=False).unexplained
+    first = RecordReader(broker, until=lambda end: end // 2)
+    live(disk, reader=first)
+    second = RecordReader(broker)
+    live(disk, reader=second)
+    found = {"lies": lies - len(first.refused + second.refused)}
+    return {**disk.account(is_ordered=False).unexplained, **{what: count for what, count in found.items() if count}}
 
 
 def late(root: Path) -> Unexplained:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,9 +48,9 @@ class Held:
 
 
 class Watch:
-    """Looks at processes every second, from `with` on."""
+    """Looks at processes four times a second, from `with` on."""
 
-    def __init__(self, pids: Mapping[str, int], every_s: float = 1.0, minute_s: float = 60.0) -> None:
+    def __init__(self, pids: Mapping[str, int], every_s: float = 0.25, minute_s: float = 60.0) -> None:
         self._least: dict[str, dict[int, Held]] = {name: {} for name in pids}
         self._pids = pids
         self._every_s = every_s
@@ -97,15 +96,15 @@ def is_flat(name: str, minutes: Mapping[int, Held], say: Callable[[str], None], 
         return True
     held = list(minutes.values())
     slope: Slope = slope_of([60.0 * minute for minute in minutes], [one.mb for one in held])
-    flaws = defaultdict(list)
+    flaws = []
     if is_judged and not slope.is_flat(MOST_MB_AN_HOUR, SLACK_MB):
-        flaws["memory"].append(str(slope))
+        flaws.append("memory GROWS" if slope.low > MOST_MB_AN_HOUR else "memory IS NOT KNOWN to be level")
     third = len(held) // 3
     for what in ("files", "threads"):
         before = max(getattr(one, what) for one in held[:third])
         after = min(getattr(one, what) for one in held[-third:])
         if after > before:
-            flaws[what].append(f"{before} at first, never less than {after} at last")
+            flaws.append(f"{what} GROW from {before} at most to {after} at least")
     told = f"{name}: memory {slope}; {held[0]} at first, {held[-1]} at last"
-    say(told + "".join(f"; GROWS: {what} ({', '.join(how)})" for what, how in flaws.items()))
+    say("; ".join([told, *flaws]))
     return not flaws

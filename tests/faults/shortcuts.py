@@ -9,9 +9,11 @@ from typing import Any, Final
 
 import pytest
 
+from collector.schema import BatchError
 from pipeline.batches import BatchLedger
 from pipeline.bus import kafka_records
 from pipeline.bus.kafka_records import MessageRecords
+from pipeline.decode import merged
 from pipeline.intake import Intake
 from pipeline.pacing import FAR_BEHIND, Pace
 from pipeline.watermarks import Arrivals, Watermarks
@@ -54,6 +56,17 @@ def asks_the_ledger_once_a_poll(take: Any, intake: Intake, messages: Any, rows: 
         return take(intake, messages, rows)
 
 
+def refuses_all_with_one(sound: Any, intake: Intake, group: Any) -> Iterator[Any]:
+    """Where one batch of a poll lies, none of them is looked at by itself."""
+    try:
+        rows = merged([opened for _, opened in group])
+    except BatchError as error:
+        for message, _ in group:
+            intake._refuse(message, error)
+    else:
+        yield [message for message, _ in group], rows
+
+
 def judges_by_the_poll_before(see: Any, marks: Watermarks, partitions: Any, times: Any, sizes: Any, now_ns: int) -> Any:
     """Rows are late by what was known before their poll."""
     before, start, late = dict(marks._reached), 0, []
@@ -76,6 +89,7 @@ MISTAKES: Final[Mapping[str, tuple[str, Plant]]] = {
         puts(MessageRecords, "_unpack_records", skips_what_was_cut),
     ),
     "of records that came together the first is cut out": ("in records", puts(kafka_records, "_cut", cuts_the_first)),
+    "where one batch lies its poll is refused": ("in records", puts(Intake, "_sound", refuses_all_with_one)),
     "what comes twice in a poll is new twice": ("disorder", puts(Intake, "_new", asks_the_ledger_once_a_poll)),
     "late is what was late before a poll": ("late", puts(Watermarks, "see", judges_by_the_poll_before)),
     "nothing is shown while the bus is far ahead": ("far behind", puts(Pace, "due_at", never_while_behind)),

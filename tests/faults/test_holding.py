@@ -63,14 +63,21 @@ def test_the_least_of_each_minute_is_kept() -> None:
 def test_what_grows_is_named(minutes: list[Held], what: str) -> None:
     said: list[str] = []
     assert not is_flat("one", dict(enumerate(minutes)), said.append)
-    assert f"GROWS: {what}" in said[0]
+    assert f"{what} GROW" in said[0]
 
 
 def test_what_comes_and_goes_does_not_grow() -> None:
     said: list[str] = []
     minutes = [Held(300.0 + minute % 3, 20 + minute % 2, 5) for minute in range(12)]
     assert is_flat("one", dict(enumerate(minutes)), said.append)
-    assert "GROWS" not in said[0]
+    assert "GROW" not in said[0]
+
+
+def test_what_cannot_be_told_is_not_taken_for_level() -> None:
+    said: list[str] = []
+    minutes = [Held(300.0 + 40 * (minute * 7 % 5), 20, 5) for minute in range(12)]
+    assert not is_flat("one", dict(enumerate(minutes)), said.append)
+    assert "memory IS NOT KNOWN to be level" in said[0]
 
 
 def test_of_who_is_not_judged_the_memory_is_told_alone() -> None:
