@@ -106,7 +106,7 @@ fuzz: .venv/.ready ## what foreign bytes come to, a minute a target; ARGS='600 c
 faults: setup ## the faults of docs/explanation/faults.md and what came of each; ARGS='2 7' picks rows
 	@$(BIN)/python -m tests.faults $(ARGS)
 
-soak: .venv/.ready ## random faults one after the other for half an hour; ARGS='SECONDS SEED' says otherwise
+soak: setup ## random faults for half an hour, and whether anything grows; ARGS='SECONDS SEED RATE' says otherwise
 	@$(BIN)/python -m tests.faults.soak $(ARGS)
 
 docs: .venv/.ready ## write what is generated: dashboards, rules, reference pages, notebooks

@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+import pyarrow as pa
+import zstandard
 from kafka import TopicPartition
 from kafka.record import MemoryRecords
 from kafka.record.default_records import DefaultRecordBatchBuilder
@@ -23,6 +25,7 @@ from pipeline.pacing import FAR_BEHIND
 from tests.faults.ledger import Ledger, totals
 from tests.faults.lives import Disk, live
 from tests.faults.stream import Log, LogReader, disordered
+from tests.pipeline.batches_for_tests import sealed, stream_of
 from tests.pipeline.shipments import NOW, SECOND
 
 RECORDS: Final = 4
@@ -86,12 +89,24 @@ class RecordReader(LogReader):
         return all(self._next.get(partition, 0) >= end for partition, end in self._ends.items())
 
 
+def rewritten(batch: Batch) -> Batch:
+    """The same rows as pyarrow writes them: with other metadata, in front of them."""
+    one = pa.ipc.open_stream(stream_of(batch)).read_next_batch()
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, one.schema) as writer:
+        writer.write_batch(one)
+    return replace(batch, value=sealed(zstandard.ZstdCompressor().compress(bytes(sink.getvalue()))))
+
+
 def in_records(root: Path) -> Unexplained:
-    """Through a broker's answers, some of the batches twice, some after one that lies in their name, over two lives."""
+    """Through a broker's answers, over two lives: some batches are there twice, some after one that lies in its name,
+    some as another encoder writes them."""
     disk, chance = Disk(root, Ledger(8, rows=6, restarts=0.1), left=0, flush_rows=15), random.Random(8)
     broker = Broker(chance)
     of_nodes: dict[str, list[Batch]] = defaultdict(list)
     for batch in disordered((disk.ledger.batch() for _ in range(60)), chance, again=0.3, apart=8, delayed=16):
+        if chance.random() < 0.3:
+            batch = rewritten(batch)
         of_nodes[batch.node].append(batch)
     disk.ledger.again = sum(map(len, of_nodes.values())) - 60
     lies = 0

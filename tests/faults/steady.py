@@ -158,7 +158,10 @@ class Steady:
 
     def unexplained(self) -> dict[str, int]:
         """What the collector counted, held against metrics and history once all has come and the pipeline has ended."""
-        told: dict[str, Any] = json.loads(self._collector.communicate()[0])
+        said = self._collector.communicate()[0]
+        if not said:
+            raise AssertionError((self._folder / "collector.log").read_text()[-2000:])
+        told: dict[str, Any] = json.loads(said)
         until = time.monotonic() + END_SECONDS
         while not self._has_all(told) and time.monotonic() < until:
             time.sleep(1.0)
