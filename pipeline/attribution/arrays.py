@@ -59,7 +59,8 @@ def filled(column: pl.Series) -> NDArray[Any]:
     if not column.null_count():
         return told
     missing = is_there(column).view(np.int8) - np.int8(1)  # all bits too; to choose by row takes several times as long
-    return np.bitwise_or(told, missing.astype(f"i{told.itemsize}").view(told.dtype))
+    found: NDArray[Any] = np.bitwise_or(told, missing.astype(f"i{told.itemsize}").view(told.dtype))
+    return found
 
 
 def table(column: pl.Series, none: int) -> NDArray[np.int32]:

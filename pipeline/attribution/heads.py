@@ -11,118 +11,124 @@ from typing import Final
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from ..inventory.snapshot import Snapshot
 from ..kept import Frames, rows_of
-from .dnsnames import GIVEN
-from .keyindex import numbers_of
+from . import arrays
+from .connections import Connections, Rows, among, connections_of, newest
 
 MAX_CONNECTIONS: Final = 100_000
-"""Connections whose heads are remembered, some 10 MB; those whose head came first are forgotten first."""
+"""Connections whose heads are remembered, a quarter more between two clearings, some 10 to 30 MB; those whose head came
+first are forgotten first."""
 
 NAMES: Final = ("server_name", "method", "path")
 _CONNECTION: Final = ("node", "flow_id")
-_PLACE_BITS: Final = 20
-_SPREAD: Final = np.uint64(0x9E3779B97F4A7C15)
-"""An odd number near the golden ratio of 2**64: the high bits of multiples tell ids apart that differ little."""
+_SPARSENESS: Final = 4
+"""What is of no use may be one in so many before it is cleared away, and a copy must spare as much."""
+_MAX_TOLD: Final = 3
+"""Rows to a connection that may be remembered, of which most are then no heads."""
+_MAX_CHUNKS: Final = 64
+"""Polls whose rows are remembered apart before they are put together."""
 _ADDRESS: Final = r"^[0-9.]+$|:"
 """What is no name: a host that was asked for by its address."""
 _EXTERNAL: Final = "External"
 
 
 class Heads:
-    """The heads of connections that are open, in columns: one row a connection, the newest last."""
+    """The heads of connections that are open, in columns: one row a head, the newest last."""
 
     def __init__(self, max_connections: int = MAX_CONNECTIONS) -> None:
         self._max_connections = max_connections
-        self._known: pl.DataFrame | None = None
+        self._told = pl.DataFrame()
+        """_CONNECTION and NAMES as they came, also of rows that are no head, or none any more."""
+        self._rows = np.zeros(0, np.int64)
+        """The rows of `_told` that are heads."""
+        self._is_open = np.zeros(0, np.bool_)
+        """Which of them count still; the others go when they are many."""
+        self._known = connections_of(pl.DataFrame(schema={"node": pl.Categorical, "flow_id": pl.UInt64}))
+        """Their connections."""
 
     def __len__(self) -> int:
-        return 0 if self._known is None else self._known.height
+        return int(np.count_nonzero(self._is_open))
 
     def state(self) -> Frames:
         """The heads that are known."""
-        return {} if self._known is None else {"known": self._known}
+        if not len(self):
+            return {}
+        self._keep(np.flatnonzero(self._is_open))
+        self._tidy()
+        return {"known": self._told}
 
     def restore(self, frames: Frames) -> int:
         """Take up heads."""
         known = frames.get("known")
         if known is None or known.columns != [*_CONNECTION, *NAMES]:
             return rows_of(frames)
-        self._known = known
+        self._told, self._known = known, connections_of(known)
+        self._rows, self._is_open = np.arange(known.height), np.ones(known.height, np.bool_)
         return 0
 
     def fill(self, flows: pl.DataFrame) -> pl.DataFrame:
         """Rows of `collector.schema.FLOWS` with `node`, in the order in which they came, with NAMES on every row of a
         connection from its head on; heads are remembered until the connection closes."""
-        is_head = (flows["app_protocol"] != 0) & (flows["server_name"] != "")
-        if not len(self) and not is_head.any():
+        is_named = arrays.numbers(flows["server_name"].str.len_bytes()) != 0
+        heads = np.flatnonzero(is_named & (flows["app_protocol"].to_numpy() != 0))
+        if not len(self._rows) and not heads.size:
             return flows
-        columns = [pl.int_range(pl.len(), dtype=pl.Int64).alias("told_row"), *_CONNECTION, *NAMES, "closed"]
-        told = flows.lazy().select(columns).filter(is_head).collect()
-        if self._known is not None:
-            before = pl.Series("told_row", np.arange(-len(self), 0))  # in the order in which they came
-            known = self._known.with_columns(before, pl.lit(0, pl.UInt8).alias("closed"))
-            told = pl.concat([known.select(told.columns), told], rechunk=True)
-        filled = _filled(flows, told)
-        self._remember(told, flows)
+        came = connections_of(flows)
+        before = len(self._rows)
+        self._add(flows, came, heads)
+        asking = np.flatnonzero(~is_named & (flows["opened"].to_numpy() == 0))
+        order = np.append(np.zeros(before, np.int64), heads + 1)  # those of before come first
+        told_by = newest(self._known, self._is_open, order, came.of(asking), asking + 1)
+        is_told = told_by >= 0
+        filled = self._filled(flows, asking[is_told], self._rows.take(told_by[is_told]))
+        self._close(before, heads, came, flows["closed"].to_numpy() == 1)
         return filled
 
-    def _remember(self, told: pl.DataFrame, flows: pl.DataFrame) -> None:
-        """Keep the heads of connections that none of the flows closes; names are gathered once, when that is known."""
-        ids = told.select(*_CONNECTION)
-        is_open = (told["closed"] == 0).to_numpy().copy()
-        closed = flows.lazy().select(*_CONNECTION, "closed").filter(pl.col("closed") == 1).collect()
-        suspects = ids.with_row_index("row").filter(is_open & _may_be_among(ids["flow_id"], closed["flow_id"]))
-        closed = closed.filter(_may_be_among(closed["flow_id"], suspects["flow_id"]))
-        is_open[suspects.join(closed, on=_CONNECTION, how="semi")["row"].to_numpy()] = False
-        rows = np.flatnonzero(is_open)
-        if len(rows) > self._max_connections:
-            kept = ids[rows]
-            if kept["flow_id"].n_unique() < len(rows):
-                newest = kept.with_row_index("row").unique(_CONNECTION, keep="last", maintain_order=True)
-                rows = rows[newest["row"].to_numpy()]
-            rows = rows[-self._max_connections :]
-        self._known = told.select(*_CONNECTION, *NAMES)[rows]
+    def _add(self, flows: pl.DataFrame, came: Connections, heads: Rows) -> None:
+        """Remember rows of the flows. Where many are heads all are taken as they are, which copies none."""
+        if not heads.size:
+            return
+        told = flows.select(*_CONNECTION, *NAMES)
+        is_dense = _SPARSENESS * heads.size > flows.height
+        rows = self._told.height + (heads if is_dense else np.arange(heads.size))
+        parts = [self._told, told if is_dense else arrays.taken(told, heads, *told.columns)]
+        self._told = pl.concat([part for part in parts if not part.is_empty()], rechunk=False)
+        self._rows, self._known = np.append(self._rows, rows), self._known.followed_by(came.of(heads))
+        self._is_open = np.append(self._is_open, np.ones(heads.size, np.bool_))
 
+    def _close(self, before: int, heads: Rows, came: Connections, is_closed: arrays.Mask) -> None:
+        """Forget the heads of what closed among the flows whose heads were added to those of before, and what is too
+        much: of several heads of a connection all but the newest, and then the oldest."""
+        self._is_open[before:] = ~is_closed.take(heads)
+        self._is_open[among(self._known, self._is_open, came.of(np.flatnonzero(is_closed)))] = False
+        size = len(self)
+        if size > self._max_connections + self._max_connections // _SPARSENESS:
+            kept = np.flatnonzero(self._is_open)
+            self._keep(kept[self._known.of(kept).newest()][-self._max_connections :])
+        elif _SPARSENESS * size < (_SPARSENESS - 1) * len(self._rows):
+            self._keep(np.flatnonzero(self._is_open))
+        if self._told.height > _MAX_TOLD * self._max_connections or self._told.n_chunks() > _MAX_CHUNKS:
+            self._tidy()
 
-def _filled(flows: pl.DataFrame, told: pl.DataFrame) -> pl.DataFrame:
-    may_be_told = pl.Series(_may_be_among(flows["flow_id"], told["flow_id"]))
-    is_asking = (pl.col("opened") == 0) & (pl.col("server_name") == "") & may_be_told
-    columns = flows.lazy().select(*_CONNECTION, "opened", "server_name").with_row_index("row")
-    asking = columns.filter(is_asking).select("row", *_CONNECTION).collect()
-    answers = (
-        asking.lazy()
-        .join(told.filter(_may_be_among(told["flow_id"], asking["flow_id"])).lazy(), on=_CONNECTION)
-        .filter(pl.col("told_row") < pl.col("row").cast(pl.Int64))
-        .sort("told_row")
-        .unique("row", keep="last", maintain_order=True)
-        .select("row", *NAMES)
-        .collect()
-    )
-    if answers.is_empty():
-        return flows
-    numbers = np.full(flows.height, -1, np.int32)
-    numbers[answers["row"].to_numpy()] = np.arange(answers.height)
-    told_by = numbers_of(numbers)
-    return flows.with_columns(pl.coalesce(answers[name].gather(told_by), name).alias(name) for name in NAMES)
+    def _keep(self, kept: Rows) -> None:
+        if len(kept) < len(self._rows):
+            self._rows, self._known = self._rows.take(kept), self._known.of(kept)
+            self._is_open = np.ones(len(kept), np.bool_)
 
+    def _filled(self, flows: pl.DataFrame, rows: Rows, told_by: Rows) -> pl.DataFrame:
+        """The flows with the names of some rows of `_told`."""
+        if not rows.size:
+            return flows
+        names = arrays.taken(self._told, told_by, *NAMES)
+        return flows.with_columns(flows[name].clone().scatter(rows, names[name]) for name in NAMES)
 
-def _may_be_among(flow_ids: pl.Series, others: pl.Series) -> NDArray[np.bool_]:
-    """By row, whether the id may be among the others: most that are not are told, and none that is.
-
-    A join of all rows with all heads would cost more than everything else that a flow goes through.
-    """
-    is_there = np.zeros(1 << _PLACE_BITS, np.bool_)
-    is_there[_places(others)] = True
-    return is_there.take(_places(flow_ids))
-
-
-def _places(flow_ids: pl.Series) -> NDArray[np.int64]:
-    spread = flow_ids.to_numpy() * _SPREAD
-    spread >>= np.uint64(64 - _PLACE_BITS)
-    return spread.view(np.int64)
+    def _tidy(self) -> None:
+        """Forget the texts of what is no head any more."""
+        if len(self._rows) < self._told.height or self._told.n_chunks() > 1:
+            self._told = arrays.taken(self._told, self._rows, *self._told.columns)
+            self._rows = np.arange(len(self._rows))
 
 
 def with_said_names(flows: pl.DataFrame, snapshot: Snapshot) -> pl.DataFrame:
@@ -138,10 +144,7 @@ def with_said_names(flows: pl.DataFrame, snapshot: Snapshot) -> pl.DataFrame:
     is_name = ~asked.str.contains(_ADDRESS)
     if not is_name.any():
         return flows
-    numbers = np.full(flows.height, -1, np.int32)
-    numbers[rows.to_numpy()] = np.where(is_name.to_numpy(), np.arange(len(rows)), -1)
-    said = asked.gather(numbers_of(numbers))
+    rows, said = rows.filter(is_name), asked.filter(is_name)
     return flows.with_columns(
-        dns_name=pl.coalesce(said, "dns_name"),
-        dns_given=pl.when(said.is_not_null()).then(pl.lit("sni", GIVEN)).otherwise("dns_given"),
+        flows["dns_name"].clone().scatter(rows, said), flows["dns_given"].clone().scatter(rows, "sni")
     )

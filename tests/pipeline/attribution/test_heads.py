@@ -48,7 +48,9 @@ def test_later_rows_of_a_connection_have_its_head() -> None:
 def test_within_a_batch_the_newest_head_before_a_row_counts() -> None:
     rows = (row(1, opened=1), row(1), row(1, "a"), row(1), row(1, "b"), row(1))
     heads = Heads()
-    assert names(heads.fill(frame(*rows))) == ["", "", "a", "a", "b", "b"]
+    given = frame(*rows)
+    assert names(heads.fill(given)) == ["", "", "a", "a", "b", "b"]
+    assert given.equals(frame(*rows)), "what came is left as it was"
     assert names(heads.fill(frame(row(1)))) == ["b"]
 
 
@@ -73,6 +75,28 @@ def test_beyond_the_bound_the_oldest_heads_are_forgotten() -> None:
     heads.fill(frame(row(1, "c"), row(3, "d")))
     assert len(heads) == 2
     assert names(heads.fill(frame(row(1), row(2), row(3)))) == ["c", "", "d"]
+
+
+def test_of_a_connection_with_several_heads_the_newest_alone_counts_against_the_bound() -> None:
+    heads = Heads(max_connections=2)
+    heads.fill(frame(row(1, "a"), row(2, "b"), row(2, "c"), row(2, "d")))
+    assert names(heads.fill(frame(row(1), row(2)))) == ["a", "d"]
+
+
+def test_many_polls_leave_what_is_open_and_no_more() -> None:
+    """Most of what comes closes again, or tells nothing; what stays is told after a restart as well."""
+    heads = Heads(max_connections=40)
+    for number in range(100, 300):
+        tells_nothing = [row(10_000 + 100 * number + place) for place in range(50 * (number % 2))]
+        heads.fill(frame(row(number, f"n{number}", opened=1), row(number - 30, closed=1), *tells_nothing))
+    assert len(heads) == 30
+    again = Heads(max_connections=40)
+    assert again.restore(heads.state()) == 0
+    asked = frame(*(row(number) for number in range(260, 301)))
+    wanted = [f"n{number}" if 270 <= number < 300 else "" for number in range(260, 301)]
+    assert names(heads.fill(asked)) == wanted
+    assert names(again.fill(asked)) == wanted
+    assert heads.state()["known"].height == 30
 
 
 def test_where_no_head_is_known_the_rows_are_left_alone() -> None:
