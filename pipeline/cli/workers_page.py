@@ -7,7 +7,6 @@ ANSWER_SECONDS whatever the workers do, once each has answered one; and a worker
 
 from __future__ import annotations
 
-import gzip
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -48,9 +47,9 @@ class Asked(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A compressed page and when it came."""
+    """A page and when it came."""
 
-    page: bytes
+    page: Page
     at_s: float
 
 
@@ -83,7 +82,7 @@ class LastPage:
         page = self._worker.page(self._form)
         if page is not None:
             with self._lock:
-                self._last = Answer(page, time.monotonic())
+                self._last = Answer(Page.of(page), time.monotonic())
 
 
 class WorkersPublication(Publication):
@@ -95,6 +94,8 @@ class WorkersPublication(Publication):
         self._began_s = time.monotonic()
         formats: tuple[Format, ...] = ("text", "openmetrics")
         self._pool = ThreadPoolExecutor(len(workers) * len(formats), "scrape")  # each may hang at once
+        self._merging = threading.Lock()
+        """One page is made at a time, however many ask."""
         self._pages = {form: [LastPage(worker, form, self._pool) for worker in workers] for form in formats}
 
     def body(self, form: Format = "text", by: str = "") -> Page:
@@ -114,8 +115,9 @@ class WorkersPublication(Publication):
             (worker.name, why): count for worker in self._workers for why, count in worker.ends.items()
         }
         own = Renderer().render([samples_of(_AGE, ages), samples_of(_RESTARTS, ends)], form)
-        texts = {name: gzip.decompress(answer.page) for name, answer in answers.items() if answer is not None}
-        return PageMaker().page(merged(texts, own))
+        given = {name: answer.page for name, answer in answers.items() if answer is not None}
+        with self._merging:
+            return PageMaker().page(merged(given, own))
 
     def gzipped(self, form: Format = "text", by: str = "") -> bytes:
         """The exposition text, compressed."""

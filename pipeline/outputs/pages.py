@@ -41,6 +41,11 @@ class Page:
     length: int
     """Of the text, in bytes."""
 
+    @classmethod
+    def of(cls, gzipped: bytes) -> Page:
+        """The page of one gzip member of less than 4 GiB of text, which ends with how long that is."""
+        return cls(gzipped, int.from_bytes(gzipped[-4:], "little"))
+
     def text(self) -> bytes:
         """The text of it."""
         return gzip.decompress(self.gzipped)

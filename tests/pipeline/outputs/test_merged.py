@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -11,9 +13,10 @@ from prometheus_client.parser import text_string_to_metric_families as plain
 from pipeline.aggregate.samples import Samples
 from pipeline.catalog import BY_NAME
 from pipeline.outputs.exposition import Format, Renderer
-from pipeline.outputs.merged import ALIKE
+from pipeline.outputs.merged import ALIKE, AT_ONCE
 from pipeline.outputs.merged import merged as parts
 from pipeline.outputs.meters import Meters
+from pipeline.outputs.pages import Page
 
 
 def exposed(table: str, rows: int, form: Format = "text") -> bytes:
@@ -25,7 +28,7 @@ def exposed(table: str, rows: int, form: Format = "text") -> bytes:
 
 
 def merged(texts: dict[str, bytes], own: bytes = b"") -> bytes:
-    return b"".join(parts(texts, own))
+    return b"".join(parts({worker: Page.of(gzip.compress(text)) for worker, text in texts.items()}, own))
 
 
 @pytest.mark.parametrize("form", ["text", "openmetrics"])
@@ -80,3 +83,39 @@ def test_each_line_of_a_family_has_its_worker_however_it_is_named() -> None:
         b'# TYPE c counter\nc_total{worker="0",x="\\nc_total{"} 1\nc_total{worker="0",x="c_total 1"} 1\n'
         b'# TYPE u untyped\nu{worker="0"} 1\n'
     )
+
+
+def lines_of(name: str, rows: int) -> bytes:
+    return b"".join(f'{name}{{node="n{row}"}} {row}\n'.encode() for row in range(rows))
+
+
+def family(name: str, rows: int) -> bytes:
+    return f"# TYPE {name} gauge\n".encode() + lines_of(name, rows)
+
+
+def test_long_pages_whose_families_are_not_the_same_ones_are_merged_line_by_line() -> None:
+    """Longer than what is unpacked in one go; what only the second has lies behind where that is by then."""
+    first = family("a", 9_000) + family("c", 9_000)
+    second = family("a", 1) + family("b", 9_000) + family("c", 9_000) + family("d", 9_000)
+    text = merged({"0": first, "1": second})
+    lines = text.splitlines()
+    assert [line for line in lines if line.startswith(b"#")] == [
+        f"# TYPE {name} gauge".encode() for name in ("a", "c", "b", "d")
+    ]
+    for worker, given in (("0", first), ("1", second)):
+        mark = f'worker="{worker}",'.encode()
+        own = [line.replace(mark, b"") for line in lines if mark in line]
+        assert sorted(own) == sorted(line for line in given.splitlines() if not line.startswith(b"#"))
+
+
+def test_no_more_than_some_lines_of_any_page_are_held_at_a_time() -> None:
+    page = Page.of(gzip.compress(family("a", 300_000)))
+    sizes = [len(part) for part in parts({str(worker): page for worker in range(2)})]
+    assert max(sizes) < 2 * AT_ONCE
+    assert sum(sizes) > 20 * AT_ONCE
+    tracemalloc.start()
+    try:
+        assert sum(len(part) for part in parts({str(worker): page for worker in range(2)})) == sum(sizes)
+        assert tracemalloc.get_traced_memory()[1] < page.length / 2
+    finally:
+        tracemalloc.stop()
