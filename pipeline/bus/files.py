@@ -22,7 +22,7 @@ from collector.schema import MAX_MESSAGE_BYTES, NODE_NAME, BatchError, unpack_re
 from ..errors import ConfigError
 from . import Message, Places
 from .positions import Position, PositionFile, Positions, positions_of
-from .quarantine import QuarantineFolder
+from .quarantine import FOLDER, QuarantineFolder
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class FileReader:
         self._root = Path(path)
         self._topics = tuple(topics)
         self._file = PositionFile(self._root, group) if group is not None else None
-        self._quarantine = QuarantineFolder(self._root / ".quarantine")
+        self._quarantine = QuarantineFolder(self._root / FOLDER)
         self._folders: dict[tuple[str, str], _NodeFolder] = {}
         self._turns: deque[_NodeFolder] = deque()
         self._saved: Positions = {}

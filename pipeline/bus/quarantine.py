@@ -1,4 +1,4 @@
-"""A bounded folder of messages that could not be read, for a person to look at.
+"""A bounded folder of messages that could not be read, for a person to look at, or for a later pipeline to read.
 
 Each is two files: `NAME.value`, the bytes as they came, and `NAME.json`, which says why and where from. The name is
 made of topic, partition and offset, so a message that is delivered again replaces itself. The oldest go first.
@@ -7,14 +7,38 @@ made of topic, partition and offset, so a message that is delivered again replac
 from __future__ import annotations
 
 import json
+import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from . import Message
 
+FOLDER: Final = ".quarantine"
+"""In the folder of the bus."""
 LIMIT_BYTES: Final = 64 * 1024 * 1024
 LIMIT_MESSAGES: Final = 4096
+_LONGEST_TEXT: Final = 1024
+
+
+class Note(msgspec.Struct, frozen=True):
+    """What is noted of a message beside its value. Text that is not ASCII, or too long, is told and not kept."""
+
+    reason: str
+    origin: str
+    topic: str
+    partition: str
+    offset: int
+    key: str
+    headers: Mapping[str, str]
+    value: str
+    """The name of the file with the value."""
+    at_ns: int = 0
+    is_whole: bool = False
+    """Whether key, headers and value are all as they came."""
 
 
 class QuarantineFolder:
@@ -31,18 +55,20 @@ class QuarantineFolder:
         """Put one message aside. Raises OSError where the disk refuses."""
         sizes = self._load()
         name = f"{message.topic}.{message.partition}.{message.offset}"
-        note = {
-            "reason": reason,
-            "origin": message.origin,
-            "topic": message.topic,
-            "partition": message.partition,
-            "offset": message.offset,
-            "key": _text(message.key),
-            "headers": {key: _text(value) for key, value in message.headers.items()},
-            "value": f"{name}.value",
-        }
+        note = Note(
+            reason=reason,
+            origin=message.origin,
+            topic=message.topic,
+            partition=message.partition,
+            offset=message.offset,
+            key=_text(message.key),
+            headers={key: _text(value) for key, value in message.headers.items()},
+            value=f"{name}.value",
+            at_ns=time.time_ns(),
+            is_whole=not message.flaw and all(map(_is_kept, (message.key, *message.headers.values()))),
+        )
         (self._path / f"{name}.value").write_bytes(message.value)
-        (self._path / f"{name}.json").write_text(json.dumps(note, indent=1) + "\n")
+        (self._path / f"{name}.json").write_text(json.dumps(msgspec.to_builtins(note), indent=1) + "\n")
         self._total += len(message.value) - sizes.pop(name, 0)
         sizes[name] = len(message.value)
         while len(sizes) > 1 and (self._total > self._limit_bytes or len(sizes) > self._limit_messages):
@@ -63,4 +89,9 @@ class QuarantineFolder:
 
 
 def _text(value: bytes) -> str:
-    return value[:1024].decode("ascii", "backslashreplace")
+    return value[:_LONGEST_TEXT].decode("ascii", "backslashreplace")
+
+
+def _is_kept(value: bytes) -> bool:
+    """Whether its text says all of it."""
+    return value.isascii() and len(value) <= _LONGEST_TEXT

@@ -28,6 +28,7 @@ from . import (
     metrics,
     observe,
     policy,
+    quarantine,
     rules,
     serve,
     status,
@@ -87,6 +88,7 @@ def parser() -> argparse.ArgumentParser:
         rules,
         configuration,
         topics,
+        quarantine,
         demo,
         completion,
     ):
