@@ -6,6 +6,7 @@ A commit names the version that it builds on, so that of two for one version one
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import time
@@ -36,8 +37,9 @@ MAINTENANCE: Final = "flowatlas#maintenance"
 """The transaction of whoever takes files out of a table: there is one such commit at a time."""
 _LOG: Final = "_delta_log"
 _WRITING: Final = {"timeout": "10s", "max_retries": "2", "retry_timeout": "10s"}
-"""While a file goes out no other thread of Python runs, so a store that hangs must not be waited for; options may say
-otherwise. Who writes tries again."""
+"""A store that hangs is not waited for while a file goes out; options may say otherwise. Who writes tries again."""
+_NUMBERS: Final = ("max_retries",)
+"""Options that Polars takes as numbers alone, and `deltalake` as text."""
 
 
 def is_url(root: str) -> bool:
@@ -112,8 +114,22 @@ class Store:
             raise TransientError(f"lake: {self.location(table)}: {error}") from error
         return found
 
+    def write_rows(self, table: LakeTable, path: str, rows: pl.DataFrame, form: Mapping[str, Any]) -> int:
+        """Write rows as a Parquet file of a table, whole, in the `form` that Polars is told; how many bytes it has.
+
+        What was written by half is in nobody's way: no log names it. Other threads go on meanwhile.
+        """
+        if self.folder(table) is None:
+            rows.write_parquet(f"{self.location(table)}/{path}", storage_options=self._of_polars(_WRITING), **form)
+            (told,) = self._files(table, _WRITING).get_file_info([path])
+            return int(told.size)
+        file = io.BytesIO()
+        rows.write_parquet(file, **form)
+        self.write(table, path, file.getbuffer())
+        return file.tell()
+
     def write(self, table: LakeTable, path: str, content: bytes | memoryview) -> None:
-        """Write a file of a table, whole. What was written by half is in nobody's way: no log names it."""
+        """Write a file of a table, as `write_rows` does; but to an object store no other thread of Python runs then."""
         folder = self.folder(table)
         if folder is None:
             # what is public hands it pyarrow's buffers, which it does not take
@@ -203,8 +219,13 @@ class Store:
             missing_columns="insert",
             extra_columns="ignore",
             hive_partitioning=False,
-            storage_options=dict(self.options) or None,
+            storage_options=self._of_polars({}),
         )
+
+    def _of_polars(self, defaults: Mapping[str, str]) -> dict[str, Any] | None:
+        """The options as Polars takes them."""
+        options: dict[str, Any] = {**defaults, **self.options}
+        return {name: int(value) if name in _NUMBERS else value for name, value in options.items()} or None
 
     def _files(self, table: LakeTable, defaults: Mapping[str, str]) -> DeltaStorageHandler:
         """The same client that writes the log."""
