@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import polars as pl
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline.aggregate.budget import LEVELS, Limit, limit_of
 from pipeline.aggregate.histogram import Histogram
@@ -250,3 +252,46 @@ def test_what_was_folded_is_told_of_so_many_namespaces_and_outlives_the_process(
     assert of_namespaces(again) == told
     old = {"counts": budget.state()["counts"]}  # as written before there were quotas
     assert SeriesBudget(10**6, Limit(10), 0).restore(old) == 0
+
+
+tenants = st.lists(st.tuples(st.integers(0, 4), st.integers(1, 150)), min_size=1, max_size=4)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(tenants, min_size=2, max_size=6), st.integers(1_000, 6_000), st.sampled_from([0.1, 0.5, 0.9]))
+def test_with_quotas_sums_are_exact_and_a_series_stays_and_never_falls(
+    rounds: list[list[tuple[int, int]]], most: int, share: float
+) -> None:
+    """Also where all that was folded is named anew, as after each change of the cluster."""
+    budget, it, sent = SeriesBudget(most, limit_of(200, tuple(LEVELS)), 0, share), Tenants(), 0
+    before: dict[tuple[str, ...], int] = {}
+    for at, wanted in enumerate(rounds):
+        for tenant, number in wanted:
+            it.add(tenant, number)
+            sent += number
+        budget.enforce(it.parts, at)
+        assert it.series <= most
+        now = dict(zip(it.pairs.labels.rows(), it.pairs.measure("bytes"), strict=True))
+        assert sum(now.values()) == sent
+        assert all(now[labels] >= value for labels, value in before.items())
+        before = now
+        for totals in (it.pairs, it.endpoints, it.latency.totals, it.nodes):
+            totals.forget_ids()
+
+
+def test_what_a_bomb_leaves_behind_goes_and_makes_room() -> None:
+    second = 10**9
+    budget, it = SeriesBudget(20_000, SHARED, idle_s=100, share=0.5), Tenants()
+    it.add(9, 3_000)
+    budget.enforce(it.parts, 1_000 * second)
+    it.add(1, 700)  # more than half of what is left
+    budget.enforce(it.parts, 1_010 * second)
+    assert len(it.own(1)) < 2_100
+    for at in range(1_020, 1_300, 10):
+        it.add(1, 700)
+        budget.enforce(it.parts, at * second)
+    assert len(it.own(9)) == 0
+    it.pairs.forget_ids()
+    it.add(1, 700)
+    budget.enforce(it.parts, 1_300 * second)
+    assert len([labels for labels in it.pairs.labels.rows() if "ns-1" in labels and "other" not in labels]) == 700
