@@ -14,6 +14,8 @@ from typing import Final
 
 import numpy as np
 import zstandard
+from kafka import TopicPartition
+from kafka.record import MemoryRecords
 
 from collector import connections
 from collector.dns import messages
@@ -25,9 +27,12 @@ from collector.packets.kinds import LINK_TYPES, Kind
 from collector.packets.octets import Octets
 from collector.schema import APP_PROTOCOLS, TABLES, BatchError, frame_of
 from collector.sources import pcap
+from pipeline.bus.kafka_records import MessageRecords
 from pipeline.decode import decode as decode_batch
 from tests.collector.packets import captures, frames
 from tests.pipeline.batches_for_tests import batch, message, sealed
+from tests.pipeline.bus.record_batches import FOREIGN, OURS, by_the_client, two
+from tests.pipeline.bus.record_batches import sealed as sealed_records
 
 LINKS: Final = sorted({int(number) for number in np.flatnonzero(LINK_TYPES != Kind.UNKNOWN_LINK)})
 
@@ -102,6 +107,17 @@ def stream(data: bytes) -> None:
 BATCHES: Final = [batch(table, rows=4) for table in TABLES]
 
 
+def records(data: bytes) -> None:
+    """The records of a batch of Kafka, as a broker takes them: read as kafka-python reads them, and passed."""
+    content = sealed_records(bytes(two(OURS)[:61]) + data)
+    part = MessageRecords(0, TopicPartition("topic", 3), MemoryRecords(content))
+    found = part.take(1_000)
+    expected, flaw = by_the_client(content)
+    assert not part
+    assert found[: len(expected)] == expected
+    assert [message.flaw for message in found[len(expected) :]] == ([flaw] if flaw else [])
+
+
 def _packets() -> Iterable[bytes]:
     for case in frames.CASES:
         yield bytes([LINKS.index(case.link_type)]) + case.frame
@@ -159,6 +175,10 @@ def _streams() -> Iterable[bytes]:
         yield zstandard.ZstdDecompressor().decompress(frame_of(source.value))
 
 
+def _records() -> Iterable[bytes]:
+    return [bytes(two(headers)[61:]) for headers in (OURS, FOREIGN, [])]
+
+
 TARGETS: Final[Mapping[str, Target]] = {
     "packet": Target(packet, _packets),
     "capture": Target(capture, _captures),
@@ -166,4 +186,5 @@ TARGETS: Final[Mapping[str, Target]] = {
     "head": Target(head, _heads),
     "netlink": Target(netlink, _netlink),
     "stream": Target(stream, _streams),
+    "records": Target(records, _records),
 }

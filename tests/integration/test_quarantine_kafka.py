@@ -17,8 +17,7 @@ from pipeline.bus.aside import open_quarantine
 from pipeline.bus.kafka_quarantine import CUT_BYTES
 from pipeline.bus.topics import MAX_BYTES, QUARANTINE_TOPIC
 from pipeline.cli.main import main
-from tests.pipeline.batches_for_tests import batch, message
-from tests.pipeline.cli.test_quarantine import of_version_after
+from tests.pipeline.batches_for_tests import batch, message, of_version_after
 
 pytestmark = pytest.mark.kafka
 

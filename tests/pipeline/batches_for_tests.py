@@ -55,6 +55,13 @@ def message(source: Batch, **changed: Any) -> Message:
     return replace(plain, **changed)
 
 
+def of_version_after(source: Batch) -> Message:
+    """A batch as a collector of the next version may ship it."""
+    newer = str(VERSION + 1).encode()
+    value = PREFIX.pack(MAGIC, VERSION + 1, 0, 0) + source.value[PREFIX.size :]
+    return message(source, headers={**source.headers(), "schema": newer}, value=value)
+
+
 def counters(**changed: Any) -> Batch:
     """A batch of interface counters."""
     return batch(COUNTERS.name, **changed)

@@ -8,21 +8,14 @@ from typing import Any
 
 import pytest
 
-from collector.schema import MAGIC, PREFIX, VERSION, Batch
+from collector.schema import VERSION
 from pipeline.bus import Message, open_reader
 from pipeline.bus.quarantine import QuarantineFolder
 from pipeline.cli.main import main
 from pipeline.intake import Intake
 from pipeline.outputs.meters import Meters
-from tests.pipeline.batches_for_tests import batch, counters, message
+from tests.pipeline.batches_for_tests import batch, counters, message, of_version_after
 from tests.pipeline.state_batches import state
-
-
-def of_version_after(source: Batch) -> Message:
-    """A batch as a collector of the next version may ship it."""
-    newer = str(VERSION + 1).encode()
-    value = PREFIX.pack(MAGIC, VERSION + 1, 0, 0) + source.value[PREFIX.size :]
-    return message(source, headers={**source.headers(), "schema": newer}, value=value)
 
 
 @pytest.fixture
