@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import unquote
 
 import polars as pl
 
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
 FORMER_FOLDERS: Final = (FORMER, FLOWS.name)
 """Where versions before Delta have left their Parquet: moved aside by a writer of this version, or not yet."""
 _HOUR: Final = timedelta(hours=1)
-_STATED_TO: Final = timedelta(milliseconds=1)
-"""How exactly a log may tell the last time of a file."""
 _SIDES: Final = ("source", "destination", "service")
 _ENDS: Final = ("source", "destination")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -166,23 +163,14 @@ def _scan(
     from .lake.known import files_now
 
     files = files_now(store, table)
-    if files is None or files.is_empty():
+    if files is None or files.frame.is_empty():
         return pl.LazyFrame(schema=table.columns)
-    first, last = pl.col("min.time"), pl.col("max.time") + _STATED_TO  # of what others have written, say
-    is_within, may_hold = pl.lit(value=True), pl.lit(value=True)
-    if since is not None:
-        is_within &= (first >= _instant(since)).fill_null(value=False)
-        may_hold &= (last >= _instant(since)).fill_null(value=True)
-    if until is not None:
-        is_within &= (last < _instant(until)).fill_null(value=False)
-        may_hold &= (first < _instant(until)).fill_null(value=True)
-    found = files.lazy().filter(may_hold).sort("min.time", "path").select("path", is_within=is_within).collect()
-    if found.is_empty():
+    paths, is_within = files.of(*(None if time is None else _microseconds(time) for time in (since, until)))
+    if not paths:
         return pl.LazyFrame(schema=table.columns)
-    rows = store.scan(table, [unquote(path) for path in found["path"]])
-    if found["is_within"].all():  # then nobody needs to read the times
+    if is_within:  # then nobody needs to read the times
         since = until = None
-    return told(_between(rows, since, until, wanted, pod), table)
+    return told(_between(store.scan(table, paths), since, until, wanted, pod), table)
 
 
 def _between(
@@ -204,7 +192,11 @@ def _between(
 
 def _instant(time: datetime) -> pl.Expr:
     """A time as a literal; of a `datetime` with a zone Polars makes one by way of three queries."""
-    return pl.lit((time - _EPOCH) // timedelta(microseconds=1)).cast(pl.Datetime("us", "UTC"))
+    return pl.lit(_microseconds(time)).cast(pl.Datetime("us", "UTC"))
+
+
+def _microseconds(time: datetime) -> int:
+    return (time - _EPOCH) // timedelta(microseconds=1)
 
 
 def _former(
@@ -236,7 +228,7 @@ def _hours_of(store: Store, since: datetime | None, until: datetime | None) -> l
     hours = {hour for root in _former_roots(store) for hour, _ in _hours(root, since, until)}
     files = files_now(store, FLOWS)
     if files is not None:
-        for day, number in files.select("partition.date", "partition.hour").unique().iter_rows():
+        for day, number in files.frame.select("partition.date", "partition.hour").unique().iter_rows():
             hour = _begin(day, number)
             if (since is None or hour + _HOUR > since) and (until is None or hour < until):
                 hours.add(hour)

@@ -219,6 +219,7 @@ class Store:
             missing_columns="insert",
             extra_columns="ignore",
             hive_partitioning=False,
+            glob=False,
             storage_options=self._of_polars({}),
         )
 

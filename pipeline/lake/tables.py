@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import Final
 
 import polars as pl
@@ -31,7 +32,7 @@ _STORED: Final[Mapping[pl.DataType, pl.DataType]] = {
 _ENDS: Final = ("source", "destination")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LakeTable:
     """One table."""
 
@@ -47,12 +48,12 @@ class LakeTable:
     order: tuple[str, ...] = ("time",)
     """By what the rows of a merged file are sorted: what is alike together costs least, and time comes late."""
 
-    @property
+    @cached_property
     def stored(self) -> pl.Schema:
         """The columns as files have them, without those of the folders."""
         return pl.Schema({name: _STORED.get(dtype, dtype) for name, dtype in self.columns.items()})
 
-    @property
+    @cached_property
     def whole(self) -> pl.Schema:
         """The columns as the table's log has them."""
         return pl.Schema({**self.stored, **{name: PARTITIONS[name] for name in self.partitions}})
@@ -179,11 +180,19 @@ def stored(rows: pl.DataFrame, table: LakeTable) -> pl.DataFrame:
 
 def told(rows: pl.LazyFrame, table: LakeTable) -> pl.LazyFrame:
     """Rows as files have them, as `table.columns`. Text and lists are passed on as they are."""
-    if "nat_src_ip" in table.columns:
-        same = (pl.col(f"nat_src_{part}").fill_null(pl.col(f"src_{part}")) for part in ("ip", "port"))
-        rows = rows.with_columns(*same)
-    changed = [_to_tell(name, dtype) for name, dtype in table.columns.items() if dtype in _STORED]
-    return rows.select(table.stored.names()).with_columns(changed)
+    return rows.select(table.columns.names()).with_columns(_changed(table.name))
+
+
+@cache
+def _changed(name: str) -> list[pl.Expr]:
+    """What of a table is stored otherwise than it is told, as it is told."""
+    columns = TABLES[name].columns
+    changed = {name: _to_tell(name, dtype) for name, dtype in columns.items() if dtype in _STORED}
+    for part in ("ip", "port"):
+        if (name := f"nat_src_{part}") in columns:
+            as_before = pl.col(name).fill_null(pl.col(f"src_{part}"))
+            changed[name] = as_before.cast(columns[name])
+    return list(changed.values())
 
 
 def _to_store(name: str, dtype: pl.DataType, table: LakeTable) -> pl.Expr:
