@@ -1,4 +1,4 @@
-"""The flow metrics of the catalogue: roll-ups of each window, added to totals, seen through views.
+"""The flow metrics of the catalogue: sums of flows, added to totals when they are asked for, seen through views.
 
 The invariant: every canonical flow is in each metric family once, whatever happened to the snapshot in between.
 """
@@ -18,6 +18,7 @@ from ..kept import Kept, nested
 from . import rollups
 from .families import Family
 from .samples import Samples
+from .tallies import MOST, Tallies
 from .totals import Totals
 from .views import BothWays, Nonzero, Plain, Share, View
 
@@ -35,15 +36,27 @@ class OfSums(Protocol):
         """Add `rollups.summed` of the flows that come next."""
 
 
+@runtime_checkable
+class OfWorkloads(Protocol):
+    """What a family has besides where sums between workloads do for it: it is told these before it is asked."""
+
+    def add_workloads(self, sums: pl.DataFrame) -> None:
+        """Add `Tallies.taken` of flows attributed under the snapshot in use."""
+
+
 class FlowMetrics:
     """Totals of all flow metrics. `use` a snapshot first, then `add` flows attributed under it.
 
     `families` are further metrics of the same flows: they are told all that this is told, and asked with it.
     """
 
-    def __init__(self, families: Sequence[Family] = ()) -> None:
+    def __init__(self, families: Sequence[Family] = (), most: int = MOST) -> None:
         self._families = tuple(families)
         self._of_sums = [family for family in self._families if isinstance(family, OfSums)]
+        self._of_workloads = [family for family in self._families if isinstance(family, OfWorkloads)]
+        self._tallies = Tallies()
+        self._most = most
+        """Combinations of workloads that are remembered."""
         service = (*SERVICE, "service_type", "protocol")
         self._conversations = Totals(
             ("src_id", "dst_id", "service_id", "protocol"), (*PAIR, *SERVICE, "protocol"), rollups.CONVERSATION_MEASURES
@@ -83,6 +96,8 @@ class FlowMetrics:
         if before is None or snapshot.endpoints is not before.endpoints:
             self._workloads = rollups.workload_ids(snapshot)
         if before is None or snapshot.numbering is not before.numbering:
+            self._settle()
+            self._tallies.forget()
             for totals in (self._conversations, self._services, self._dials, self._endpoints):
                 totals.forget_ids()
         self._snapshot = snapshot
@@ -104,6 +119,7 @@ class FlowMetrics:
 
     def kept(self) -> Mapping[str, Kept]:
         """The totals, and what the families keep."""
+        self._settle()
         own: dict[str, Kept] = {
             "conversations": self._conversations,
             "services": self._services,
@@ -119,20 +135,35 @@ class FlowMetrics:
 
     def samples(self) -> list[Samples]:
         """Every flow metric with its values as they are now."""
+        self._settle()
         own = [view.samples() for view in self._views]
         return own + [samples for family in self._families for samples in family.samples()]
 
     def _add_sums(self, sums: pl.DataFrame) -> None:
         measures = rollups.measures_of(sums, *rollups.CONVERSATION_MEASURES)
-        ends = rollups.ends_as(sums, self._workloads)
-        ids = {name: sums[name] for name in ("service_id", "protocol")}
-        self._conversations.count(ends | ids, measures, self._name)
+        ids = {name: sums[name] for name in ("service_id", "via", "protocol")}
+        self._tallies.add(rollups.ends_as(sums, self._workloads) | ids, measures)
         dialled = np.flatnonzero(arrays.is_there(sums["service_id"]))
-        if dialled.size:
-            of_service = arrays.taken(sums, dialled, "service_id", "protocol", "via", "dst_id")
-            measures = {measure: values.take(dialled) for measure, values in measures.items()}
-            for totals in (self._services, self._dials, self._endpoints):
-                totals.count(of_service, measures, self._name)
+        of_service = arrays.taken(sums, dialled, "service_id", "dst_id")
+        self._endpoints.count(of_service, {"opened": measures["opened"].take(dialled)}, self._name)
+        if len(self._tallies) > self._most:
+            self._settle()
+            self._tallies.forget()
+
+    def _settle(self) -> None:
+        """Bring to the totals what workloads exchanged since the last time."""
+        sums = self._tallies.taken()
+        if sums.is_empty():
+            return
+        measures = rollups.measures_of(sums, *rollups.CONVERSATION_MEASURES)
+        self._conversations.count(sums, measures, self._name)
+        dialled = np.flatnonzero(arrays.is_there(sums["service_id"]))
+        of_service = arrays.taken(sums, dialled, "service_id", "protocol", "via")
+        measures = {measure: values.take(dialled) for measure, values in measures.items()}
+        for totals in (self._services, self._dials):
+            totals.count(of_service, measures, self._name)
+        for family in self._of_workloads:
+            family.add_workloads(sums)
 
     def _name(self, ids: pl.DataFrame) -> pl.DataFrame:
         named = with_labels(ids.lazy(), self._require_snapshot()).collect()

@@ -42,23 +42,34 @@ def grouped(rows: Columns, ids: Sequence[str]) -> Groups:
 
     Ids are of the types that `IdWords` packs, and categories.
     """
-    words = [np.zeros(len(rows[ids[0]]), np.uint64)]
+    of_row, first = distinct(packed(rows, ids))
+    return Groups(arrays.taken(rows, first, *ids), of_row)
+
+
+def packed(rows: Columns, ids: Sequence[str]) -> Words:
+    """The ids of each row as `joined` has them: numbers that tell these rows apart and are nobody else's."""
+    return joined([_numbered(rows[name]) for name in ids])
+
+
+def joined(columns: Sequence[NDArray[Any]]) -> Words:
+    """Columns of whole numbers, none below 0, as few columns of 64 bits that are alike where all of them are: each
+    column takes the room that its highest number needs. A first column without 0 gives no 0."""
+    words = [np.zeros(len(columns[0]), np.uint64)]
     room = 1 << 64
-    for name in ids:
-        numbers, size = _numbered(rows[name])
+    for numbers in columns:
+        size = int(numbers.max(initial=0)) + 1
         if size > room:
             words.append(numbers.astype(np.uint64))
             room = (1 << 64) // size
         else:
-            words[-1] *= np.uint64(size)
-            words[-1] += numbers
+            words[-1] *= np.uint64(min(size, (1 << 64) - 1))  # no room for it but in a word that is empty
+            words[-1] += numbers.astype(np.uint64, copy=False)
             room //= size
-    of_row, first = distinct(words)
-    return Groups(arrays.taken(rows, first, *ids), of_row)
+    return words
 
 
-def _numbered(ids: pl.Series) -> tuple[NDArray[Any], int]:
-    """Ids as numbers, null as 0, and how many numbers there may be: these rows need no room for others."""
+def _numbered(ids: pl.Series) -> NDArray[Any]:
+    """Ids as numbers, null as 0."""
     if isinstance(ids.dtype, pl.String):
         ids = ids.cast(pl.Categorical)
     elif isinstance(ids.dtype, pl.Boolean):
@@ -67,7 +78,7 @@ def _numbered(ids: pl.Series) -> tuple[NDArray[Any], int]:
     _bits_of(ids, numbers)
     if ids.null_count():
         numbers = (numbers.astype(np.uint64) + np.uint64(1)) * arrays.is_there(ids)
-    return numbers, int(numbers.max(initial=0)) + 1
+    return numbers
 
 
 def _filled(numbers: NDArray[Any], is_there: arrays.Mask, null: int) -> NDArray[np.uint64]:

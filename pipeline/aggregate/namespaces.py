@@ -24,7 +24,7 @@ _ENDS: Final = {"src_id": "source_namespace", "dst_id": "destination_namespace"}
 
 
 class NamespaceMetrics:
-    """Metrics by pair of namespaces. `use` a snapshot first, then `add_sums` of flows attributed under it."""
+    """Metrics by pair of namespaces. `use` a snapshot first, then `add_workloads` of flows attributed under it."""
 
     def __init__(self) -> None:
         self._pairs = Totals(tuple(_ENDS), tuple(_ENDS.values()), _MEASURES)
@@ -44,8 +44,8 @@ class NamespaceMetrics:
     def add(self, flows: pl.DataFrame) -> None:
         """Nothing here depends on one flow alone."""
 
-    def add_sums(self, sums: pl.DataFrame) -> None:
-        """Add `rollups.summed` of flows attributed under the snapshot in use."""
+    def add_workloads(self, sums: pl.DataFrame) -> None:
+        """Add what workloads exchanged in flows attributed under the snapshot in use."""
         snapshot = self._require_snapshot()
         ends = rollups.ends_as(sums, _namespace_ids(snapshot))
         self._pairs.count(ends, rollups.measures_of(sums, *_MEASURES), self._named)
@@ -64,7 +64,7 @@ class NamespaceMetrics:
 
     def _require_snapshot(self) -> Snapshot:
         if self._snapshot is None:
-            raise RuntimeError("use(snapshot) comes before add_sums(sums)")
+            raise RuntimeError("use(snapshot) comes before add_workloads(sums)")
         return self._snapshot
 
 

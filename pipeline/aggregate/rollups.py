@@ -7,6 +7,7 @@ The invariant: what a metric sums, it sums once: canonical, observer and overlay
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
@@ -18,18 +19,20 @@ from collector.schema import OUTCOMES
 
 from ..attribution import arrays
 from ..attribution.confidence import REASON
+from ..attribution.keyindex import distinct
 from ..inventory.snapshot import Snapshot
-from .idwords import grouped
+from .idwords import Words, grouped, packed
 
 FAILURES: Final = ("refused", "reset", "no_reply")
 """Outcomes that are failures. A collector reports one on exactly one row of a connection, so rows are connections."""
 
+_SITE: Final = ("kind", "namespace", "workload", "workload_kind", "node", "zone", "region")
+_FAILED: Final = {name: OUTCOMES.index(name) for name in FAILURES}
 _COUNTED: Final = ("bytes", "reply_bytes", "packets", "reply_packets", "opened")
 CONVERSATION_MEASURES: Final = (*_COUNTED, *FAILURES)
 
 _SUMMED_BY: Final = ("dst_id", "service_id", "via", "protocol")
 _ANSWERS: Final = ("egress", "ingress_policy")
-_SITE: Final = ("kind", "namespace", "workload", "workload_kind", "node", "zone", "region")
 
 Measure = NDArray[np.uint64]
 
@@ -76,20 +79,30 @@ def _workloads_of(numbering: object) -> _Workloads:
 def summed(flows: pl.DataFrame, snapshot: Snapshot) -> pl.DataFrame:
     """CONVERSATION_MEASURES of canonical flows, by src_id (standing for its workload on its node), dst_id, service_id,
     via, protocol and, where flows have them, their policies' answers: all that sums depend on."""
-    ids = ["src_id", *_SUMMED_BY, *(name for name in _ANSWERS if name in flows.columns)]
+    sites = pl.Series(site_ids(snapshot).take(flows["src_id"].to_numpy()))
+    ids: dict[str, pl.Series] = {"src_id": sites, **{name: flows[name] for name in _SUMMED_BY}}
+    ids |= {name: flows[name] for name in _ANSWERS if name in flows.columns}
     is_counted = arrays.is_code(flows["role"], "canonical")
-    counted = arrays.taken(flows, np.flatnonzero(is_counted), *ids, *_COUNTED, "outcome")
-    sites = site_ids(snapshot).to_numpy().take(counted["src_id"].to_numpy())
-    counted.replace_column(0, pl.Series("src_id", sites))
-    groups = grouped(counted, ids)
-    sums = {measure: np.zeros(groups.ids.height, np.uint64) for measure in CONVERSATION_MEASURES}
-    for measure in _COUNTED:
-        np.add.at(sums[measure], groups.numbers, measures_of(counted, measure)[measure])
-    outcomes = arrays.numbers(counted["outcome"])
-    for failure in FAILURES:
-        failed = groups.numbers[outcomes == OUTCOMES.index(failure)]
-        sums[failure] = np.bincount(failed, minlength=groups.ids.height).astype(np.uint64)
-    return groups.ids.hstack([pl.Series(name, values) for name, values in sums.items()])
+    numbers, first = distinct(_words(ids, is_counted))
+    sums = {measure: np.zeros(first.size, np.uint64) for measure in CONVERSATION_MEASURES}
+    for measure, values in measures_of(flows, *_COUNTED).items():
+        np.add.at(sums[measure], numbers, values)
+    outcomes = arrays.numbers(flows["outcome"])
+    failed = np.flatnonzero(outcomes >= min(_FAILED.values()))
+    for failure, code in _FAILED.items():
+        of_failure = numbers.take(failed[outcomes.take(failed) == code])
+        sums[failure] = np.bincount(of_failure, minlength=first.size).astype(np.uint64)
+    counted = np.flatnonzero(is_counted.take(first))
+    told = arrays.taken(ids, first.take(counted), *ids)
+    return told.hstack([pl.Series(name, values.take(counted)) for name, values in sums.items()])
+
+
+def _words(ids: Mapping[str, pl.Series], is_counted: arrays.Mask) -> Words:
+    """The ids of each row as `idwords.packed` has them; those of rows that do not count are all alike."""
+    if is_counted.all():
+        return packed(ids, list(ids))
+    words = packed({"is_counted": pl.Series(is_counted), **ids}, ["is_counted", *ids])
+    return [word * is_counted for word in words]
 
 
 def canonical(flows: pl.DataFrame) -> pl.DataFrame:
@@ -104,9 +117,9 @@ def measures_of(frame: pl.DataFrame, *measures: str) -> dict[str, Measure]:
 
 
 @lru_cache(maxsize=2)
-def site_ids(snapshot: Snapshot) -> pl.Series:
+def site_ids(snapshot: Snapshot) -> NDArray[np.uint32]:
     """By endpoint id, the least id of an endpoint of the same workload in the same place."""
-    return snapshot.endpoints.select(pl.col("id").min().over(_SITE))["id"]
+    return snapshot.endpoints.select(pl.col("id").min().over(_SITE))["id"].to_numpy()
 
 
 def both_ways(flows: pl.DataFrame) -> Measure:

@@ -18,6 +18,7 @@ from ..inventory.addresses import is_v4
 from ..inventory.snapshot import Snapshot
 from ..kept import Frames, fits, rows_of
 from .event_time import Newest
+from .idwords import joined
 from .samples import Samples
 from .service_ports import ServicePorts
 
@@ -40,9 +41,8 @@ def calls_of(dialled: pl.DataFrame) -> pl.DataFrame:
     """
     buckets = dialled["start"].to_numpy() // BUCKET_NS
     halves = [dialled[f"backend_{half}"].to_numpy() for half in ("lo", "hi")]
-    ports = dialled["number"].to_numpy().astype(np.uint64) << np.uint64(32)
-    words = [ports | (buckets - buckets.min()).astype(np.uint64), *(half for half in halves if half.any())]
-    numbers, first = distinct(words)
+    told = [buckets - buckets.min(), dialled["number"].to_numpy(), *(half for half in halves if half.any())]
+    numbers, first = distinct(joined(told))
     return pl.DataFrame(
         {
             "number": dialled["number"].to_numpy().take(first),

@@ -105,6 +105,7 @@ def live_path(rows: int) -> None:
         def without(flows: pl.DataFrame = chunk) -> pl.DataFrame:
             attributed = attribute(flows, picture)
             flow_metrics.add(attributed)
+            flow_metrics.kept()  # what is put off until somebody asks is paid for too
             return attributed
 
         def judged_of(flows: pl.DataFrame) -> pl.DataFrame:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.aggregate.idwords import IdWords, grouped
+from pipeline.aggregate.idwords import IdWords, grouped, joined
 from pipeline.attribution.keyindex import GrowingIndex
 
 KINDS = pl.Enum(["request", "reply"])
@@ -70,3 +70,20 @@ def test_what_has_no_width_is_refused() -> None:
         IdWords(["share"]).of(pl.DataFrame({"share": [0.5]}))
     with pytest.raises(TypeError, match="share"):
         grouped(pl.DataFrame({"share": [0.5]}), ["share"])
+
+
+NUMBERS = st.integers(0, 2**64 - 1) | st.integers(0, 3) | st.sampled_from([2**32 - 1, 2**63, 2**64 - 1])
+
+
+@settings(deadline=None)
+@given(st.integers(1, 4).flatmap(lambda width: st.lists(st.tuples(*[NUMBERS] * width), min_size=1, max_size=30)))
+def test_columns_are_joined_without_mixing_rows_up(rows: list[tuple[int, ...]]) -> None:
+    words = joined([np.array(column, np.uint64) for column in zip(*rows, strict=True)])
+    keys = list(zip(*(word.tolist() for word in words), strict=True))
+    assert len(set(zip(rows, keys, strict=True))) == len(set(rows)) == len(set(keys))
+
+
+def test_narrow_columns_are_one_word() -> None:
+    rows = np.arange(5)
+    words = joined([rows.astype(np.uint8), rows.astype(np.uint32), rows.astype(np.int64)])
+    assert [word.tolist() for word in words] == [[31 * row for row in range(5)]]

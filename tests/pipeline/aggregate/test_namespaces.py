@@ -32,9 +32,9 @@ def by(samples: Samples, labels: tuple[str, ...]) -> Counter[tuple[str, ...]]:
 
 @settings(deadline=None, max_examples=60)
 @given(windows())
-def test_sums_over_workloads_are_the_namespaces_own(history: list[tuple[Snapshot, list[dict[str, Any]]]]) -> None:
+def test_sums_over_workloads_are_the_namespaces_own(history: list[tuple[Snapshot, list[dict[str, Any]], bool]]) -> None:
     metrics = FlowMetrics((NamespaceMetrics(),))
-    for snapshot, rows in history:
+    for snapshot, rows, _ in history:
         metrics.use(snapshot)
         metrics.add(pl.DataFrame(rows, schema=ATTRIBUTED))
     found = {samples.metric.name: samples for samples in metrics.samples()}
@@ -48,4 +48,4 @@ def test_sums_over_workloads_are_the_namespaces_own(history: list[tuple[Snapshot
 
 def test_flows_need_a_snapshot() -> None:
     with pytest.raises(RuntimeError, match="use"):
-        NamespaceMetrics().add_sums(pl.DataFrame(schema=ATTRIBUTED))
+        NamespaceMetrics().add_workloads(pl.DataFrame(schema=ATTRIBUTED))
