@@ -21,6 +21,7 @@ from .. import arrays
 from ..keyindex import distinct
 from .evaluation import ALLOWED, DENIED, VERDICTS, Questions, evaluate
 from .identities import Identities, identities_of, vocabulary_of
+from .likeness import likeness_of
 from .lists import Lists, distinct_lists
 from .matcher import Matcher
 from .pairs import Packing, Pairs, pairs_of
@@ -154,7 +155,7 @@ class Policies:
             identities = identities_of(profiles, self._identities.vocabulary, self._namespace_labels)
             later._compile(snapshot, identities)
         else:
-            later._sides, later._matchers = self._sides, self._matchers
+            later._sides, later._matchers, later.likeness = self._sides, self._matchers, self.likeness
             later._know(snapshot, identities)
         return later
 
@@ -188,6 +189,7 @@ class Policies:
             side = compile_side(mine, self.not_judged, identities)
             self._sides[direction] = side
             self._matchers[direction] = Matcher(side.rules, identities)
+        self.likeness = likeness_of(identities, self._sides, self._matchers)
         self._know(snapshot, identities)
 
     def _know(self, snapshot: Snapshot, identities: Identities) -> None:
@@ -196,8 +198,7 @@ class Policies:
         self._is_pod = identities.is_pod.take(identities.of_endpoint)
         self._is_service = _is_service(snapshot)
         addresses = {direction: matcher.addresses for direction, matcher in self._matchers.items()}
-        is_silent = not self.written and not self.not_judged
-        self.packing = Packing(identities, self._is_service, addresses, is_silent=is_silent)
+        self.packing = Packing(identities, self.likeness, self._is_service, addresses)
 
     def _ask(self, direction: Direction, pairs: Pairs) -> tuple[npt.NDArray[np.uint32], SideAnswers]:
         """The number of each pair's answer, and the distinct answers."""

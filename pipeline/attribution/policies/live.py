@@ -32,4 +32,5 @@ class LivePolicies:
     def judge(self, flows: pl.DataFrame, snapshot: Snapshot, epochs: Sequence[PolicyEpoch]) -> pl.DataFrame:
         """Add the columns `ADDED` to flows attributed under `snapshot`; `epochs` are the policies that are kept."""
         self.timeline.use(snapshot, epochs)
-        return self.mismatches.mark(self.timeline.judge(flows), snapshot)
+        said = self.timeline.say(flows)
+        return flows.hstack([*said.columns(), self.mismatches.marks(flows, said, snapshot)])

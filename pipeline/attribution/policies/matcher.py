@@ -32,7 +32,8 @@ class Matcher:
         self.peers_of_rule = np.array([peer_rows.setdefault(rule.peers, len(peer_rows)) for rule in rules], np.uint32)
         self.ports_of_rule = np.array([port_rows.setdefault(rule.ports, len(port_rows)) for rule in rules], np.uint32)
         self.addresses = AddressClasses(term for peers in peer_rows for term in _addresses(peers))
-        self.ports = PortClasses(term for ports in port_rows for term in _ranges(ports))
+        self.port_ranges = [term for ports in port_rows for term in _ranges(ports)]
+        self.ports = PortClasses(self.port_ranges)
         self._identity_count = len(identities.named_ports)
         self._by_identity, self._by_address = _peer_tables(peer_rows, identities, self.addresses)
         self._by_port = np.zeros((len(port_rows), self.ports.count), dtype=np.bool_)
@@ -49,6 +50,14 @@ class Matcher:
         rows = self.peers_of_rule[rules]
         matched: Mask = self._by_identity[rows, identities] | self._by_address[rows, address_classes]
         return matched
+
+    def peers_alike(self) -> npt.NDArray[np.int64]:
+        """By identity: a number that it shares with those that no rule tells from it as a peer."""
+        if not self._by_identity.size:
+            return np.zeros(self._identity_count, dtype=np.int64)
+        columns = np.ascontiguousarray(np.packbits(self._by_identity, axis=0).T)
+        alike: npt.NDArray[np.int64] = np.unique(columns.view(f"V{columns.shape[1]}").ravel(), return_inverse=True)[1]
+        return alike
 
     def match_ranges(self, rules: Ids, address_classes: Classes) -> Mask:
         """Row by row: whether the rule means this address class, whoever holds its addresses."""

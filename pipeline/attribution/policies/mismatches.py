@@ -22,9 +22,10 @@ from ...kept import Frames, fits, rows_of
 from .. import arrays
 from ..confidence import REASON
 from ..keyindex import distinct
+from ..roles import CANONICAL
 from .answers import COVERAGE
 from .pairs import Pairs, pairs_of
-from .timeline import PolicyTimeline
+from .timeline import PolicyTimeline, Said
 
 MISMATCH: Final[pl.Enum] = pl.Enum(["established_denied", "dropped_allowed"])
 
@@ -69,26 +70,26 @@ class MismatchFinder:
         self._told = frames["told"]
         return 0
 
-    def mark(self, flows: pl.DataFrame, snapshot: Snapshot) -> pl.DataFrame:
-        """Add `mismatch` (MISMATCH, null on all rows that are none) to what `PolicyTimeline.judge` gave."""
-        places = np.flatnonzero(_is_suspect(flows))
+    def marks(self, flows: pl.DataFrame, said: Said, snapshot: Snapshot) -> pl.Series:
+        """By row of attributed flows, of which that was `said`: MISMATCH, null on all rows that are none."""
+        places = _suspects(flows, said.verdict)
         if places.size:
-            places = places[self._new(_suspects_of(flows, places), snapshot)]
+            places = places[self._new(_suspects_of(flows, said, places), snapshot)]
         if not places.size:
-            return flows.hstack([_NO_MARK.new_from_index(0, flows.height)])
+            return _NO_MARK.new_from_index(0, flows.height)
         marks = np.zeros(flows.height, np.uint8)
         is_marked = np.zeros(flows.height, np.bool_)
         is_marked[places] = True
-        is_denied = arrays.numbers(flows["verdict"])[places] == _DENIED
+        is_denied = said.verdict[places] == _DENIED
         marks[places] = np.where(is_denied, _MARKS.index("established_denied"), _MARKS.index("dropped_allowed"))
-        return flows.hstack([arrays.enumerated(marks, MISMATCH, is_marked).alias("mismatch")])
+        return arrays.enumerated(marks, MISMATCH, is_marked).alias("mismatch")
 
     def _new(self, suspects: _Suspects, snapshot: Snapshot) -> Places:
         """The places of suspects that are marked."""
         facts = _facts_of(snapshot)
         rows = np.flatnonzero(_is_sure(suspects, facts, self._policies.book.coverages, self._grace_ns))
         is_settled = self._policies.is_settled(
-            suspects.pairs.at(rows), suspects.start[rows], suspects.verdict[rows], self._grace_ns
+            suspects.pairs.at(rows), suspects.start[rows], suspects.said.verdict[rows], self._grace_ns
         )
         rows = rows[is_settled]
         if rows.size:
@@ -116,11 +117,11 @@ class _Suspects:
     pairs: Pairs
     start: NDArray[np.int64]
     time: NDArray[np.int64]
-    verdict: NDArray[np.uint8]
-    answers: tuple[NDArray[np.uint32], ...]
-    """Of both directions."""
+    said: Said
     outcome: NDArray[np.uint8]
-    node: pl.Series
+    flows: pl.DataFrame
+    places: Places
+    """Where they are among flows."""
     flow_id: NDArray[np.uint64]
 
     def firsts(self, rows: Places) -> Places:
@@ -128,22 +129,25 @@ class _Suspects:
         flow_id = self.flow_id[rows]
         if np.unique(flow_id).size == rows.size:
             return np.arange(rows.size)
-        return distinct([flow_id, self.node[rows].to_physical().to_numpy()])[1]
+        return distinct([flow_id, self._nodes(rows).to_physical().to_numpy()])[1]
 
     def connections(self, rows: Places) -> pl.DataFrame:
         """What names the connections of these rows."""
-        return pl.DataFrame({"node": self.node[rows].cast(pl.String), "flow_id": self.flow_id[rows]})
+        return pl.DataFrame({"node": self._nodes(rows).cast(pl.String), "flow_id": self.flow_id[rows]})
+
+    def _nodes(self, rows: Places) -> pl.Series:
+        return self.flows["node"][self.places[rows]]
 
 
-def _suspects_of(flows: pl.DataFrame, places: Places) -> _Suspects:
+def _suspects_of(flows: pl.DataFrame, said: Said, places: Places) -> _Suspects:
     return _Suspects(
         pairs=pairs_of(flows).at(places),
         start=flows["start"].to_numpy()[places],
         time=flows["time"].to_numpy()[places],
-        verdict=arrays.numbers(flows["verdict"])[places],
-        answers=tuple(arrays.numbers(flows[name])[places] for name in ("egress", "ingress_policy")),
+        said=said.at(places),
         outcome=flows["outcome"].to_numpy()[places],
-        node=flows["node"][places],
+        flows=flows,
+        places=places,
         flow_id=flows["flow_id"].to_numpy()[places],
     )
 
@@ -176,9 +180,9 @@ def _facts_of(snapshot: Snapshot) -> _Facts:
     return _Facts(snapshot)
 
 
-def _is_suspect(flows: pl.DataFrame) -> arrays.Mask:
+def _suspects(flows: pl.DataFrame, verdict: NDArray[np.uint8]) -> Places:
     """Rows that count, with ends that are sure, whose outcome and verdict do not fit."""
-    outcome, verdict = flows["outcome"].to_numpy(), arrays.numbers(flows["verdict"])
+    outcome = flows["outcome"].to_numpy()
     is_dropped = outcome == OUTCOMES.index("no_reply")
     is_odd: arrays.Mask = (verdict == _DENIED) & ~is_dropped
     if is_odd.any():
@@ -189,11 +193,14 @@ def _is_suspect(flows: pl.DataFrame) -> arrays.Mask:
         protocol = flows["protocol"].to_numpy()
         is_dropped &= (protocol == _SAYS_WHEN_REFUSED[0]) | (protocol == _SAYS_WHEN_REFUSED[1])
         is_odd |= is_dropped & (verdict == _ALLOWED)
-    if is_odd.any():
-        is_odd &= arrays.is_code(flows["role"], "canonical")
-        is_odd &= arrays.is_there(flows["verdict"]) & arrays.is_there(flows["reason"])
-        is_odd &= ~_IN_DOUBT.take(arrays.numbers(flows["reason"]), mode="clip")
-    return is_odd
+    places = np.flatnonzero(is_odd)
+    if not places.size:
+        return places
+    is_meant: arrays.Mask = arrays.numbers(flows["role"])[places] == CANONICAL
+    is_meant &= ~_IN_DOUBT.take(arrays.numbers(flows["reason"])[places], mode="clip")
+    is_meant &= arrays.is_there(flows["reason"])[places]
+    meant: Places = places[is_meant]
+    return meant
 
 
 def _is_sure(suspects: _Suspects, facts: _Facts, coverages: NDArray[np.uint8], grace_ns: int) -> arrays.Mask:
@@ -206,7 +213,7 @@ def _is_sure(suspects: _Suspects, facts: _Facts, coverages: NDArray[np.uint8], g
     is_there = facts.is_pod.take(destination) & (suspects.time < until)
     is_there &= (since == BEGINNING) | ((start > since) & (start - since > grace_ns))
     understood = coverages != _NOT_JUDGED
-    for answers in suspects.answers:
+    for answers in (suspects.said.egress, suspects.said.ingress):
         is_there &= understood.take(answers)
-    sure: arrays.Mask = np.where(suspects.verdict == _DENIED, ~is_own_node, is_there)
+    sure: arrays.Mask = np.where(suspects.said.verdict == _DENIED, ~is_own_node, is_there)
     return sure

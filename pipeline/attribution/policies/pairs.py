@@ -1,7 +1,7 @@
 """What policies are asked of connections: both ends and the port, in columns, and two numbers that decide the answer.
 
-The two numbers say who the ends are to policies, in which ranges of addresses they lie, and the port. The invariant:
-connections alike in both are answered alike, in both directions, by the policies that the numbers were made for.
+The two numbers say what kinds of ends these are to policies, in which ranges of addresses and ports they lie. The
+invariant: connections alike in both are answered alike, in both directions, by the policies they were made for.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import polars as pl
 
 from .classes import AddressClasses, point
 from .identities import Identities
+from .likeness import Likeness
 from .terms import Direction
 
 PAIR: Final = (
@@ -37,12 +38,9 @@ Mask = npt.NDArray[np.bool_]
 NO_WORD: Final = np.uint64(2**64 - 1)
 """What the first of the two never is."""
 
-_IDENTITY_BITS: Final = 24
-_CLASS_BITS: Final = 15 + 39  # what is left of both words, for both classes together
-_SOURCE: Final = np.uint64(64 - _IDENTITY_BITS)
-_DESTINATION: Final = np.uint64(15)
-_CLASSES: Final = np.uint64(25)
-_CLASSES_OVER: Final = np.uint64(39)
+_KINDS: Final = 1 << 31
+_CLASSES: Final = 1 << 62
+"""More would fit no memory."""
 
 
 @dataclass(frozen=True)
@@ -86,45 +84,44 @@ def pairs_of(frame: pl.DataFrame) -> Pairs:
 
 
 class Packing:
-    """Makes the numbers for the endpoints of one snapshot. They mean something only to one numbering of identities."""
+    """Makes the numbers for the endpoints of one snapshot. They mean something only to one compilation of policies."""
 
     def __init__(
         self,
         identities: Identities,
+        likeness: Likeness,
         is_service: Mask,
         addresses: Mapping[Direction, AddressClasses],
-        *,
-        is_silent: bool = False,
     ) -> None:
-        """`is_service` is by endpoint id; `addresses` are the classes that each direction's peers are in. Where there
-        is no policy all is answered alike, but for what is to a Service and what is to itself."""
-        self._is_silent = is_silent
-        self._is_service = is_service
-        of_endpoint = identities.of_endpoint.astype(np.uint64)
-        self._sources = of_endpoint << _SOURCE
-        self._destinations = ((of_endpoint << np.uint64(1)) | is_service) << _DESTINATION
+        """`is_service` is by endpoint id; `addresses` are the classes that each direction's peers are in."""
+        sources, destinations = (
+            kinds.take(identities.of_endpoint).astype(np.uint64) for kinds in (likeness.sources, likeness.destinations)
+        )
+        self._sources = sources << np.uint64(32) if likeness.sources.any() else None
+        self._destinations = (destinations << np.uint64(1)) | is_service
         self._is_pod = identities.is_pod.take(identities.of_endpoint)
-        self._egress, self._ingress = addresses["egress"], addresses["ingress"]
-        self._classes = self._egress.count * self._ingress.count
-        if identities.is_pod.size >= 1 << _IDENTITY_BITS or self._classes > 1 << _CLASS_BITS:
-            raise OverflowError("policies tell more apart than two numbers hold; their tables would fit no memory")
+        self._ports, self._egress, self._ingress = likeness.ports, addresses["egress"], addresses["ingress"]
+        classes = self._ports.count * self._egress.count * self._ingress.count
+        if classes > _CLASSES or identities.is_pod.size >= _KINDS:
+            raise OverflowError("policies tell more apart than two numbers hold")
 
     def words(self, pairs: Pairs) -> Words:
-        """Who the ends are, and whether the destination is a Service; classes of addresses, port, and whether it is to
-        itself. Only where ranges are many hundred thousand have classes a part in the first word."""
+        """Both ends, and whether the destination is a Service; classes of addresses and port, and whether the
+        connection is to itself."""
         words = np.empty((len(pairs), 2), np.uint64)
-        if self._is_silent:
-            words[:, 0], words[:, 1] = self._is_service.take(pairs.dst_id), pairs.to_themselves(self._is_pod)
-            return words
-        np.bitwise_or(self._sources.take(pairs.src_id), self._destinations.take(pairs.dst_id), out=words[:, 0])
-        rest = pairs.points().astype(np.uint64) << np.uint64(1)
-        rest |= pairs.to_themselves(self._is_pod)
-        if self._classes > 1:
-            classes = self._egress.of(pairs.backend_hi, pairs.backend_lo).astype(np.uint64)
-            classes *= np.uint64(self._ingress.count)
-            classes += self._ingress.of(pairs.src_hi, pairs.src_lo).astype(np.uint64)
-            if self._classes > 1 << int(_CLASSES_OVER):
-                words[:, 0] |= classes >> _CLASSES_OVER
-            rest |= classes << _CLASSES
-        words[:, 1] = rest
+        words[:, 0] = self._destinations.take(pairs.dst_id)
+        if self._sources is not None:
+            words[:, 0] |= self._sources.take(pairs.src_id)
+        classes = np.zeros(len(pairs), np.int64)
+        if self._egress.count > 1:
+            classes += self._egress.of(pairs.backend_hi, pairs.backend_lo)
+        if self._ingress.count > 1:
+            classes *= self._ingress.count
+            classes += self._ingress.of(pairs.src_hi, pairs.src_lo)
+        if self._ports.count > 1:
+            classes *= self._ports.count
+            classes += self._ports.of(pairs.points())
+        classes <<= 1
+        classes |= pairs.to_themselves(self._is_pod)
+        words[:, 1] = classes.view(np.uint64)
         return words

@@ -42,8 +42,10 @@ class Side:
     policy_of_rule: Ids
     tier_of_rule: npt.NDArray[np.uint8]
     action_of_rule: npt.NDArray[np.uint8]
+    selecting: Lists
+    """By identity: the policies that select it."""
     rules_of: Lists
-    """By identity: the rules of the policies that select it."""
+    """By identity: the rules of these policies."""
     isolating: Lists
     """By identity: the policies that isolate it."""
     strangers: Lists
@@ -93,6 +95,7 @@ def compile_side(
         policy_of_rule=policy_of_rule,
         tier_of_rule=np.repeat(np.array([policy.tier for policy in policies], dtype=np.uint8), counts),
         action_of_rule=np.array([rule.action for rule in rules], dtype=np.uint8),
+        selecting=selecting,
         rules_of=lists_of(owners[positions], rules_selecting, size),
         isolating=_by_identity(isolating, size),
         strangers=Lists(may_apply.offsets, may_apply.items + np.uint32(first_stranger)),

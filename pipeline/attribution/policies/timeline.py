@@ -59,6 +59,20 @@ class Said:
         """Of as many flows, not said yet."""
         return cls(np.empty(size, np.uint8), np.empty(size, np.uint32), np.empty(size, np.uint32))
 
+    def columns(self) -> list[pl.Series]:
+        """`verdict` (VERDICT), and `egress` and `ingress_policy` (UInt32, rows of `PolicyTimeline.book.answers`). All
+        three are null where a Service was dialled and the backend is not known."""
+        is_judged = self.verdict != NO_VERDICT
+        return [
+            arrays.enumerated(self.verdict, VERDICT, is_judged).alias("verdict"),
+            arrays.nullable(self.egress, is_judged).alias("egress"),
+            arrays.nullable(self.ingress, is_judged).alias("ingress_policy"),
+        ]
+
+    def at(self, places: npt.NDArray[np.integer]) -> Said:
+        """What was said of some of the flows."""
+        return Said(self.verdict[places], self.egress[places], self.ingress[places])
+
     def put(self, places: npt.NDArray[np.integer] | slice, said: Said) -> None:
         """Write into the places."""
         self.verdict[places], self.egress[places], self.ingress[places] = said.verdict, said.egress, said.ingress
@@ -135,12 +149,8 @@ class PolicyTimeline:
             self.book = AnswerBook()
             self._compiled.clear()
 
-    def judge(self, flows: pl.DataFrame) -> pl.DataFrame:
-        """Add `verdict` (VERDICT), and `egress` and `ingress_policy` (UInt32, rows of `book.answers`).
-
-        `flows` have the columns `PAIR` and `start`. All three are null where a Service was dialled and the backend is
-        not known.
-        """
+    def say(self, flows: pl.DataFrame) -> Said:
+        """What the policies of their time say of flows (columns `PAIR` and `start`)."""
         pairs = pairs_of(flows)
         said = Said.room(flows.height)
         for places, which in self._by_epoch(flows["start"].to_numpy()):
@@ -148,14 +158,11 @@ class PolicyTimeline:
                 said = self._said(which, pairs)
             else:
                 said.put(places, self._said(which, pairs.at(places)))
-        is_judged = said.verdict != NO_VERDICT
-        return flows.hstack(
-            [
-                arrays.enumerated(said.verdict, VERDICT, is_judged).alias("verdict"),
-                arrays.nullable(said.egress, is_judged).alias("egress"),
-                arrays.nullable(said.ingress, is_judged).alias("ingress_policy"),
-            ]
-        )
+        return said
+
+    def judge(self, flows: pl.DataFrame) -> pl.DataFrame:
+        """Add the columns of what is said of flows, see `Said.columns`."""
+        return flows.hstack(self.say(flows).columns())
 
     def is_settled(
         self, pairs: Pairs, starts: npt.NDArray[np.int64], verdicts: npt.NDArray[np.uint8], grace_ns: int

@@ -94,7 +94,7 @@ class Seen:
             pl.col("src", "dst").replace_strict({name: names.index(name) for name in names}).name.suffix("_id"),
         )
         frame = frame.with_columns(pl.col(name).cast(dtype) for name, dtype in DTYPES.items())
-        return self.finder.mark(self.policies.judge(frame), self.cluster)["mismatch"].to_list()
+        return self.finder.marks(frame, self.policies.say(frame), self.cluster).to_list()
 
 
 @pytest.fixture

@@ -8,11 +8,17 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pipeline.attribution.policies.classes import AddressClasses
+from pipeline.attribution.policies.classes import AddressClasses, PortClasses
 from pipeline.attribution.policies.engine import compile_policies
+from pipeline.attribution.policies.likeness import Likeness
 from pipeline.attribution.policies.pairs import NO_WORD, Packing, Pairs
+from pipeline.attribution.policies.terms import Ports
 from pipeline.inventory import snapshot
 from tests.pipeline.inventory.objects import pod, service
+
+CLUSTER = snapshot.build([pod("a", "10.0.0.1"), pod("b", "10.0.0.2"), service("web", "10.96.0.1")])
+IDENTITIES = compile_policies([], CLUSTER).identities
+ENDPOINTS = range(CLUSTER.endpoints.height)
 
 
 class Wide(AddressClasses):
@@ -26,38 +32,36 @@ class Wide(AddressClasses):
         return lo.astype(np.int64)
 
 
-CLUSTER = snapshot.build([pod("a", "10.0.0.1"), pod("b", "10.0.0.2"), service("web", "10.96.0.1")])
-
-
 def every_pair(sources: list[int], destinations: list[int]) -> Pairs:
     """All that can differ, with these addresses."""
-    ids = range(CLUSTER.endpoints.height)
-    rows = np.array(list(product(ids, ids, sources, destinations, (0, 80, 65535), (6, 17, 255))), dtype=np.uint64)
-    src, dst, src_lo, backend_lo, port, protocol = rows.T
+    rows = list(product(ENDPOINTS, ENDPOINTS, sources, destinations, (0, 80, 65535), (6, 17, 255)))
+    src, dst, src_lo, backend_lo, port, protocol = np.array(rows, dtype=np.uint64).T
     zero = np.zeros(len(rows), np.uint64)
-    small = {"src": src.astype(np.uint32), "dst": dst.astype(np.uint32)}
-    return Pairs(
-        small["src"], small["dst"], zero, src_lo, zero, backend_lo, port.astype(np.uint16), protocol.astype(np.uint8)
-    )
+    ids = src.astype(np.uint32), dst.astype(np.uint32)
+    return Pairs(*ids, zero, src_lo, zero, backend_lo, port.astype(np.uint16), protocol.astype(np.uint8))
 
 
-@pytest.mark.parametrize("count", [1 << 10, 1 << 27], ids=["few ranges", "more than a word holds"])
-def test_whatever_decides_is_in_them(count: int) -> None:
-    policies = compile_policies([], CLUSTER)
-    packing = Packing(
-        policies.identities, np.arange(CLUSTER.endpoints.height) == 5, {"egress": Wide(count), "ingress": Wide(count)}
-    )
-    pairs = every_pair([0, 7, count - 1], [0, 7, count - 2])
-    words = packing.words(pairs)
-    identity, is_pod = policies.identities.of_endpoint, policies.identities.is_pod
+def packing(ranges: int, likeness: Likeness) -> Packing:
+    is_service = (CLUSTER.endpoints["kind"] == "Service").to_numpy()
+    return Packing(IDENTITIES, likeness, is_service, {"egress": Wide(ranges), "ingress": Wide(ranges)})
+
+
+@pytest.mark.parametrize("ranges", [1 << 10, 1 << 27], ids=["few ranges", "very many"])
+def test_whatever_decides_is_in_them(ranges: int) -> None:
+    kinds = np.arange(IDENTITIES.is_pod.size, dtype=np.uint32)
+    ports = PortClasses([Ports(6, 80, 80), Ports(17, 0, 100)])
+    pairs = every_pair([0, 7, ranges - 1], [0, 7, ranges - 2])
+    words = packing(ranges, Likeness(kinds, kinds[::-1], ports)).words(pairs)
+    identity, is_pod = IDENTITIES.of_endpoint, IDENTITIES.is_pod
+    is_service = (CLUSTER.endpoints["kind"] == "Service").to_list()
     decides = {
         (
-            *(identity[src], identity[dst], dst == 5, src_lo, backend_lo, port, protocol),
+            *(identity[src], identity[dst], is_service[dst], src_lo, backend_lo, port),
             src_lo == backend_lo or (src == dst and is_pod[identity[src]]),
         ): tuple(word)
-        for src, dst, src_lo, backend_lo, port, protocol, word in zip(
+        for src, dst, src_lo, backend_lo, port, word in zip(
             *(column.tolist() for column in (pairs.src_id, pairs.dst_id, pairs.src_lo, pairs.backend_lo)),
-            *(pairs.backend_port.tolist(), pairs.protocol.tolist(), words.tolist()),
+            *(ports.of(pairs.points()).tolist(), words.tolist()),
             strict=True,
         )
     }
@@ -71,6 +75,6 @@ def test_without_policies_only_services_and_what_is_to_itself_differ() -> None:
 
 
 def test_more_than_two_numbers_hold_is_refused() -> None:
-    policies = compile_policies([], CLUSTER)
-    with pytest.raises(OverflowError, match="fit no memory"):
-        Packing(policies.identities, np.zeros(1, np.bool_), {"egress": Wide(1 << 27), "ingress": Wide(1 << 28)})
+    kinds = np.zeros(IDENTITIES.is_pod.size, dtype=np.uint32)
+    with pytest.raises(OverflowError, match="two numbers"):
+        packing(1 << 32, Likeness(kinds, kinds, PortClasses([])))
