@@ -1,8 +1,11 @@
 """How many destinations each workload tried in vain, over the last ten minutes of event time: what a scan raises.
 
-A destination is an address, port and protocol as dialled; tried in vain is what was refused or never answered. The
-invariant: a destination counts once however often it is tried, and what is kept is bounded whatever is tried: beyond
-MOST_DESTINATIONS of a workload and MOST_ROWS of all the oldest are forgotten, so that the figure is a lower bound.
+A destination is an address, port and protocol as dialled; tried in vain is what was refused or never answered. It is
+remembered as 64 bits of them: two of 10,000 destinations are taken for one with a chance below 1 in 10^11.
+
+The invariant: a destination counts once however often it is tried, and what is kept is bounded whatever is tried:
+beyond MOST_DESTINATIONS of a workload and MOST_ROWS of all the oldest are forgotten, so that the figure is a lower
+bound.
 """
 
 from __future__ import annotations
@@ -12,10 +15,12 @@ from typing import Final
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from collector.schema import OUTCOMES
 
 from ..attribution import arrays
+from ..attribution.keyindex import distinct
 from ..catalog import BY_NAME
 from ..inventory.snapshot import Snapshot
 from ..kept import Frames, Kept, fits, rows_of
@@ -30,25 +35,26 @@ LEAST_DESTINATIONS: Final = 10
 """Workloads with fewer have no series: a few backends that are away are no scan."""
 MOST_DESTINATIONS: Final = 10_000
 MOST_ROWS: Final = 500_000
-"""Some 30 bytes each."""
+"""20 bytes each."""
+MOST_WAITING: Final = 50_000
+"""So many tries wait until destinations that came again, or that are too many, are taken out."""
 
 _IN_VAIN: Final = tuple(OUTCOMES.index(outcome) for outcome in ("refused", "no_reply"))
-_KEY: Final = ("src_id", "dst_hi", "dst_lo", "dst_port", "protocol")
-_TRIED: Final = pl.Schema(
+_MULTIPLIERS: Final = (np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53))
+_TRIED: Final = pl.Schema({"src_id": pl.UInt32, "destination": pl.UInt64, "bucket": pl.Int64})
+_WORKLOAD: Final = ("namespace", "workload", "workload_kind")
+_NAMED: Final = pl.Schema({**dict.fromkeys(_WORKLOAD, pl.String()), "destination": pl.UInt64(), "bucket": pl.Int64()})
+_SPELLED: Final = pl.Schema(
     {
-        "src_id": pl.UInt32,
-        "dst_hi": pl.UInt64,
-        "dst_lo": pl.UInt64,
-        "dst_port": pl.UInt16,
-        "protocol": pl.UInt8,
-        "bucket": pl.Int64,
+        **dict.fromkeys(_WORKLOAD, pl.String()),
+        "dst_hi": pl.UInt64(),
+        "dst_lo": pl.UInt64(),
+        "dst_port": pl.UInt16(),
+        "protocol": pl.UInt8(),
+        "bucket": pl.Int64(),
     }
 )
-
-_WORKLOAD: Final = ("namespace", "workload", "workload_kind")
-_NAMED: Final = pl.Schema(
-    {**dict.fromkeys(_WORKLOAD, pl.String()), **{name: _TRIED[name] for name in _TRIED.names()[1:]}}
-)
+"""As older snapshots have it."""
 
 
 class Scans:
@@ -59,7 +65,11 @@ class Scans:
         self._most_destinations = most_destinations
         self._most_rows = most_rows
         self._newest = Newest()
-        self._tried = [pl.DataFrame(schema=_TRIED)]
+        self._tried = pl.DataFrame(schema=_TRIED)
+        """Each destination once."""
+        self._waiting: list[pl.DataFrame] = []
+        """Tries since then."""
+        self._waiting_rows = 0
         self._labels = pl.DataFrame(schema=dict.fromkeys(self._metric.labels, pl.String))
         self._restored = pl.DataFrame(schema=_NAMED)
         """What came from a snapshot, until ids are known again."""
@@ -68,10 +78,11 @@ class Scans:
     def use(self, snapshot: Snapshot) -> None:
         """Take ids to be those of `snapshot` from now on; where they mean something else, the window begins anew."""
         if self._snapshot is None or snapshot.numbering is not self._snapshot.numbering:
-            self._tried = [pl.DataFrame(schema=_TRIED)]
+            self._tried = pl.DataFrame(schema=_TRIED)
+            self._waiting, self._waiting_rows = [], 0
         if self._restored.height:
             ids = snapshot.endpoints.select(*_WORKLOAD, workload_ids(snapshot).alias("src_id")).unique("src_id")
-            self._tried.append(self._restored.join(ids, on=_WORKLOAD).select(_TRIED.names()))
+            self._wait(self._restored.join(ids, on=_WORKLOAD).select(_TRIED.names()))
             self._restored = self._restored.clear()
         self._snapshot = snapshot
 
@@ -83,19 +94,18 @@ class Scans:
         began = np.flatnonzero(flows["opened"].to_numpy())
         if began.size:
             self._newest.see(pl.Series(starts.take(began)))
-        outcome = flows["outcome"].to_numpy()
-        is_in_vain = np.logical_or.reduce([outcome == code for code in _IN_VAIN])
-        if not is_in_vain.any():
-            return
-        rows = np.flatnonzero(is_in_vain & arrays.is_code(flows["role"], "canonical"))
-        workloads = workload_ids(self._snapshot).to_numpy()
-        tried = arrays.taken(flows, rows, *_KEY)
-        tried.replace_column(0, pl.Series("src_id", workloads.take(tried["src_id"].to_numpy())))
-        tried = tried.hstack([pl.Series("bucket", starts.take(rows) // BUCKET_NS)])
-        if tried.height:
-            self._tried.append(tried)
-            if sum(frame.height for frame in self._tried) > 2 * self._most_rows:
-                self._tried = [self._kept()]
+        outcomes = flows["outcome"].to_numpy()
+        rows = np.flatnonzero(outcomes >= min(_IN_VAIN))
+        is_in_vain = np.isin(outcomes.take(rows), _IN_VAIN) & arrays.is_code(flows["role"], "canonical").take(rows)
+        rows = rows[is_in_vain]
+        if rows.size:
+            workloads = workload_ids(self._snapshot).to_numpy()
+            tried = {
+                "src_id": workloads.take(flows["src_id"].to_numpy().take(rows)),
+                "destination": _destinations(flows, rows),
+                "bucket": starts.take(rows) // BUCKET_NS,
+            }
+            self._wait(pl.DataFrame(tried, schema=_TRIED))
 
     def kept(self) -> Mapping[str, Kept]:
         """This, and how far event time has come."""
@@ -106,12 +116,15 @@ class Scans:
         if self._snapshot is None:
             return {"tried": self._restored}
         kept = self._kept()
-        self._tried = [kept]
         names = [pl.lit(self._snapshot.endpoints[name]).gather(pl.col("src_id")).alias(name) for name in _WORKLOAD]
         return {"tried": kept.select(*names, *_TRIED.names()[1:])}
 
     def restore(self, frames: Frames) -> int:
         """Take up a window. Workloads that the cluster has no more are left out."""
+        if fits(frames, tried=_SPELLED):
+            spelled = frames["tried"]
+            destinations = pl.Series("destination", _destinations(spelled, np.arange(spelled.height)), pl.UInt64)
+            frames = {"tried": spelled.select(*_WORKLOAD, destinations, "bucket")}
         if not fits(frames, tried=_NAMED):
             return rows_of(frames)
         self._restored = frames["tried"]
@@ -119,10 +132,9 @@ class Scans:
 
     def samples(self) -> list[Samples]:
         """The destinations of each workload that has enough of them."""
-        kept = self._kept()
-        self._tried = [kept]
         counted = (
-            kept.filter(pl.col("bucket") <= self._newest.ns // BUCKET_NS)
+            self._kept()
+            .filter(pl.col("bucket") <= self._newest.ns // BUCKET_NS)
             .group_by("src_id")
             .agg(pl.len().cast(pl.UInt64).alias("destinations"))
             .filter(pl.col("destinations") >= LEAST_DESTINATIONS)
@@ -140,15 +152,45 @@ class Scans:
             self._labels = labels
         return [Samples(self._metric, self._labels, values)]
 
+    def _wait(self, tried: pl.DataFrame) -> None:
+        self._waiting.append(tried)
+        self._waiting_rows += tried.height
+        if self._waiting_rows > MOST_WAITING:
+            self._kept()
+
     def _kept(self) -> pl.DataFrame:
         """Each destination in the window once, the newest ones where there are too many."""
         newest = self._newest.ns // BUCKET_NS
-        return (
-            pl.concat(self._tried)
-            .filter(pl.col("bucket") > newest - BUCKETS, pl.col("bucket") <= newest + BUCKETS)
-            .group_by(_KEY)
-            .agg(pl.col("bucket").max())
-            .sort("bucket", *_KEY, descending=True)
-            .filter(pl.int_range(pl.len()).over("src_id") < self._most_destinations)
-            .head(self._most_rows)
-        )
+        tried = pl.concat([self._tried, *self._waiting])
+        self._waiting, self._waiting_rows = [], 0
+        buckets = tried["bucket"].to_numpy()
+        is_near = (buckets > newest - BUCKETS) & (buckets <= newest + BUCKETS)
+        if not is_near.all():
+            tried = tried.filter(pl.Series(is_near))
+        numbers, first = distinct([tried["destination"].to_numpy(), tried["src_id"].to_numpy().astype(np.uint64)])
+        last = np.full(first.size, np.iinfo(np.int64).min)
+        np.maximum.at(last, numbers, tried["bucket"].to_numpy())
+        once = arrays.taken(tried, first, "src_id", "destination").hstack([pl.Series("bucket", last)])
+        self._tried = self._bounded(once)
+        return self._tried
+
+    def _bounded(self, once: pl.DataFrame) -> pl.DataFrame:
+        """The newest destinations, as many as there may be."""
+        tries = np.bincount(once["src_id"].to_numpy())
+        if tries.max(initial=0) <= self._most_destinations and once.height <= self._most_rows:
+            return once
+        in_order = once.sort("bucket", "destination", descending=True)
+        return in_order.filter(pl.int_range(pl.len()).over("src_id") < self._most_destinations).head(self._most_rows)
+
+
+def _destinations(flows: pl.DataFrame, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """64 bits of the addresses, ports and protocols that were dialled, the same in every process."""
+    ports = flows["dst_port"].to_numpy().take(rows).astype(np.uint64) << np.uint64(8)
+    mixed: NDArray[np.uint64] = np.bitwise_or(ports, flows["protocol"].to_numpy().take(rows))
+    for half in ("dst_hi", "dst_lo"):
+        mixed ^= flows[half].to_numpy().take(rows)
+        for multiplier in _MULTIPLIERS:
+            mixed ^= mixed >> np.uint64(33)
+            mixed *= multiplier
+    mixed ^= mixed >> np.uint64(33)
+    return mixed

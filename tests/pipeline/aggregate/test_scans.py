@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from collector.schema import OUTCOMES
-from pipeline.aggregate.scans import Scans
+from pipeline.aggregate.scans import BUCKET_NS, Scans
 from tests.pipeline.aggregate.connections import CLIENTS, Call, attributed, exposed, services_cluster
 
 SNAPSHOT = services_cluster()
@@ -83,6 +83,42 @@ def test_what_goes_are_the_oldest() -> None:
     scans.samples()
     scans.add(tried(ports(1, 100, at=620)))
     assert exposed(scans.samples(), METRIC) == {CLIENT: 30}
+
+
+def test_a_window_goes_on_in_the_next_process() -> None:
+    scans = Scans()
+    scans.use(SNAPSHOT)
+    scans.add(tried(ports(40)))
+    after = Scans()
+    assert [kept.restore(scans.kept()[name].state()) for name, kept in after.kept().items()] == [0, 0]
+    after.use(services_cluster())
+    after.add(tried(ports(41)))
+    assert exposed(after.samples(), METRIC) == {CLIENT: 41}
+
+
+def test_a_window_with_addresses_spelled_out_goes_on_too() -> None:
+    calls = tried(ports(12))
+    spelled = calls.select(
+        *(
+            pl.lit(text).alias(name)
+            for name, text in zip(("namespace", "workload", "workload_kind"), CLIENT, strict=True)
+        ),
+        *("dst_hi", "dst_lo", "dst_port", "protocol"),
+        bucket=pl.col("start") // BUCKET_NS,
+    )
+    scans = Scans()
+    assert scans.restore({"tried": spelled}) == 0
+    scans.use(SNAPSHOT)
+    scans.add(tried(ports(13)))
+    assert exposed(scans.samples(), METRIC) == {CLIENT: 13}
+
+
+def test_many_tries_at_once_are_counted_one_by_one() -> None:
+    """Addresses that differ in a bit, ports that do, and both."""
+    calls = [
+        Call(f"10.{high}.{low}.7", backend_port=port) for high in range(8) for low in range(8) for port in range(1, 65)
+    ]
+    assert destinations(tried(calls), tried(calls[::2])) == {CLIENT: len(calls)}
 
 
 def test_where_ids_mean_something_else_it_begins_anew() -> None:
