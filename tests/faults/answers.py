@@ -166,7 +166,7 @@ def far_behind(root: Path) -> Unexplained:
             for _ in range(times):
                 log.put(shipped)
 
-    disk = Filled(root, Ledger(10), left=9)
+    disk = Filled(root, Ledger(10), left=9, flush_rows=10_000)  # a full history is shown at once
     live(disk, reader=BehindReader(log), on_turn=look)
     return {**disk.account().unexplained, **({} if shown else {"never shown": 1})}
 
