@@ -50,9 +50,8 @@ class AnswerBook:
         """By answer: codes of DIRECTION, SIDE_VERDICT and COVERAGE."""
         self.responsible = Lists(np.zeros(1, np.int64), np.zeros(0, np.uint32))
         """By answer: rows of `references`."""
-        self.references = pl.DataFrame(schema=_NAMED)
-        """`direction`, and the columns of `side.REFERENCES`."""
         self._frame = pl.DataFrame(schema=ANSWERS)
+        self._named = pl.DataFrame(schema=_NAMED)
         self._answers: dict[tuple[Direction, int, tuple[int, ...]], int] = {}
         self._references: dict[tuple[str | None, ...], int] = {}
         self._texts: list[str] = []
@@ -81,6 +80,15 @@ class AnswerBook:
             rows = pl.DataFrame(dict(zip(ANSWERS, columns, strict=True)))
             self._frame = pl.concat([self._frame, rows], rechunk=True)
         return self._frame
+
+    @property
+    def references(self) -> pl.DataFrame:
+        """`direction`, and the columns of `side.REFERENCES`; made when it is asked for."""
+        first = self._named.height
+        if first < len(self._references):
+            new = pl.DataFrame(list(islice(self._references, first, None)), schema=_NAMED, orient="row")
+            self._named = pl.concat([self._named, new], rechunk=True)
+        return self._named
 
     def numbers(self, judgement: Judgement) -> dict[Direction, Ids]:
         """By direction the number of each of the judgement's answers; those that are new are written down."""
@@ -113,9 +121,7 @@ class AnswerBook:
             before, known = len(self._references), self._references
             rows: Iterable[tuple[str | None, ...]] = arrays.taken(references, unmet, *REFERENCES).iter_rows()
             met[unmet] = [known.setdefault((direction, *row), len(known)) for row in rows]
-            new = list(islice(known, before, None))
-            self.references = pl.concat([self.references, pl.DataFrame(new, schema=_NAMED, orient="row")], rechunk=True)
-            for _, kind, namespace, name, rule, effect, _ in new:
+            for _, kind, namespace, name, rule, effect, _ in islice(known, before, None):
                 self._texts.append(f"{effect} {'/'.join(part or '' for part in (kind, namespace, name, rule))}")
                 self._allows.append(effect == "allow")
         return met[used]

@@ -24,9 +24,9 @@ from .. import arrays
 from ..keyindex import distinct
 from .answers import AnswerBook
 from .engine import NO_VERDICT, SIDES, VERDICT, Judgement, Policies
-from .pairs import Pairs, pairs_of
+from .pairs import Pairs, Words, pairs_of
 from .profiles import Profiles
-from .questions import QuestionTable
+from .questions import Places, QuestionTable
 from .readers import read_one
 from .terms import Policy
 
@@ -106,15 +106,37 @@ class _Compiled:
             known, packed = self.table.find(words)
             said.unpack(block, packed)
             if not known.all():
-                unknown = np.flatnonzero(~known)
-                waiting.append((unknown + first, words[unknown]))
+                places = np.flatnonzero(~known)
+                words = words[places]
+                numbers, asked = distinct(list(words.T))
+                waiting.append(_Unknown(places + first, numbers, asked, words[asked]))
         if waiting:
-            places, words = (np.concatenate(parts) for parts in zip(*waiting, strict=True))
-            numbers, asked = distinct(list(words.T))
-            packed = _packed(self.policies.ask(pairs.at(places[asked])), book)
-            self.table.add(words[asked], packed)
-            said.unpack(places, packed[numbers])
+            self._ask(waiting, pairs, book, said)
         return said
+
+    def _ask(self, waiting: Sequence[_Unknown], pairs: Pairs, book: AnswerBook, said: Said) -> None:
+        words = np.concatenate([block.words for block in waiting])
+        numbers, asked = distinct(list(words.T))
+        places = np.concatenate([block.places[block.asked] for block in waiting])[asked]
+        packed = _packed(self.policies.ask(pairs.at(places)), book)
+        self.table.add(words[asked], packed)
+        ends = np.cumsum([len(block.words) for block in waiting])[:-1]
+        for block, mine in zip(waiting, np.split(packed[numbers], ends), strict=True):
+            said.unpack(block.places, mine[block.numbers])
+
+
+@dataclass(frozen=True)
+class _Unknown:
+    """What is not known yet of a block of pairs."""
+
+    places: Places
+    """Where they are among the pairs."""
+    numbers: Places
+    """By place, which of the distinct questions it is."""
+    asked: Places
+    """By distinct question, the first of `places` that asks it."""
+    words: Words
+    """By distinct question."""
 
 
 class PolicyTimeline:
