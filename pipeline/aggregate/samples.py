@@ -63,4 +63,4 @@ def samples_of(metric: Metric, values: Mapping[tuple[str, ...], int | float]) ->
 
 
 def _legible(text: str) -> str:
-    return text.encode("utf-8", "replace").decode("utf-8")
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
