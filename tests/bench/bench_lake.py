@@ -3,7 +3,8 @@
 `python -m tests.bench.bench_lake [FLOWS]`, ten million by default. A million flows of the generated cluster are
 attributed and written again and again under later times and other ids, in commits of half a million; then the tables
 are cared for once, by a process of its own as a pipeline does it. Prints one JSON line a figure. Ids, ports, times and
-sizes are random, which no real cluster's are, so bytes a flow are the most that one would see. Questions are asked with
+sizes are random, which no real cluster's are, so bytes a flow are the most that one would see; what those columns take
+is shown besides, and what the flows of the demo's recording take, which programs made. Questions are asked with
 everything in memory, and their seconds of processor stand beside those of the clock; the first of a process reads the
 table's log besides, and has a line of its own. nfdump (Debian) is given the same addresses, ports, times and sizes as
 NetFlow version 5, which has no names, policies or round trips; without it its lines are left out.
@@ -47,6 +48,7 @@ from pipeline.state import ClusterState
 from tests.bench import history
 from tests.bench.bench_pipeline import MemoryReader
 from tests.bench.figures import show
+from tests.bench.lake_sizes import DRAWN, bytes_by_column, of_recording
 
 PART = 1_000_000
 SPAN = timedelta(seconds=PART // 20_000)
@@ -133,6 +135,7 @@ def main() -> None:
         _maintain(root, count)
         size = _bytes_per_flow(root)
         show("lake_bytes_per_flow", size, "bytes", {"target": TARGETS["bytes"], "random": "ids, ports, times, sizes"})
+        _show_sizes(root, Path(folder) / "recorded")
         _ask(root, "cared_for", window)
         if shutil.which("nfcapd") and shutil.which("nfdump"):
             _nfdump(Path(folder), rows, count, window)
@@ -153,6 +156,21 @@ def _write(root: Path, rows: pl.DataFrame, count: int) -> None:
     per_flow = seconds / (count * PART) * 1e6
     show("lake_write_us_per_flow", per_flow, "us of processor", "to a Delta table on disk, commit and all")
     show("lake_bytes_per_flow_as_written", _bytes_per_flow(root), "bytes", "before it is cared for")
+
+
+def _show_sizes(root: Path, folder: Path) -> None:
+    """What of a flow's bytes is what the generator drew, and what flows take that programs made."""
+    _, columns = bytes_by_column(root)
+    drawn = {name: float(f"{columns[name]:.3g}") for name in DRAWN}
+    others = sum(columns.values()) - sum(drawn.values())
+    show(
+        "lake_bytes_per_flow_drawn",
+        sum(drawn.values()),
+        "bytes",
+        {"by_column": drawn, "all_other_columns": float(f"{others:.3g}")},
+    )
+    recorded = of_recording(folder)
+    show("lake_bytes_per_flow_recorded", recorded["packed"], "bytes", recorded | {"of": "the demo's recording"})
 
 
 def _maintain(root: Path, count: int) -> None:
