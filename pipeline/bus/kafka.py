@@ -34,8 +34,8 @@ log = logging.getLogger(__name__)
 
 SCHEME: Final = "kafka://"
 FETCH_BYTES: Final = 5 * 1024 * 1024
-"""Some 150,000 flows: about what goes through the stages at once. Answers of 16 MiB cost as much a flow, and at the peak
-of catching up 80 MB more, for the client holds the next one, and the one that it is taken from, beside it."""
+"""Some 150,000 flows: about what goes through the stages at once. Answers of 16 MiB cost as much a flow, and at the
+peak of catching up 80 MB more, for the client holds the next one, and what that is taken from, beside it."""
 PARTITION_FETCH_BYTES: Final = 2 * MAX_MESSAGE_BYTES
 POLL_MESSAGES: Final = 2_000
 """How many a poll brings at most: enough that what a step costs is shared by many."""
