@@ -85,6 +85,8 @@ def taken(frame: pl.DataFrame | Mapping[str, pl.Series], rows: NDArray[np.intege
 def enumerated(codes: NDArray[np.unsignedinteger], dtype: pl.Enum, there: Mask | None = None) -> pl.Series:
     """Codes as a column of the Enum, null where they are not there."""
     words = _words(dtype)
+    if len(codes) and there is None and (codes == codes[0]).all():  # as where nothing is in a mesh
+        return words.new_from_index(int(codes[0]), len(codes))
     if there is None or there.all():
         return words[codes]
     return words[pl.Series(np.where(there, codes, len(words) - 1).astype(np.uint32))]

@@ -18,7 +18,7 @@ from . import arrays
 from .arrays import Mask
 from .lookups import Ids
 
-ROWS: Final = 1 << 14
+ROWS: Final = 1 << 15
 
 Rows = NDArray[np.int64]
 """Some rows of a block, ascending."""

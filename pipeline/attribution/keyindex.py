@@ -69,7 +69,7 @@ class KeyIndex:
     def _found(self, columns: Sequence[Column]) -> NDArray[np.int32]:
         at = self._hash([columns[part] for part in self._varying])
         found: NDArray[np.int32] = self._slots.take(at)
-        pending = np.flatnonzero((found >= 0) & self._differ(found, columns))
+        pending = np.flatnonzero(self._differ(found, columns) & (found >= 0))
         while pending.size:
             at[pending] = beyond = (at.take(pending) + 1) & self._mask
             found[pending] = next_found = self._slots.take(beyond)
@@ -122,8 +122,9 @@ class KeyIndex:
 
     def _differ(self, numbers: NDArray[np.int32], columns: Sequence[Column]) -> NDArray[np.bool_]:
         """Whether a varying part does."""
-        differs = np.zeros(len(numbers), bool)
-        for part in self._varying:
+        first, *others = self._varying
+        differs: NDArray[np.bool_] = self.keys[first].take(numbers) != columns[first]
+        for part in others:
             differs |= self.keys[part].take(numbers) != columns[part]
         return differs
 
@@ -165,8 +166,8 @@ def _first_alike(columns: Sequence[Column], turn: int = 0) -> NDArray[np.int32]:
 
 def _hashed(columns: Sequence[Column], multipliers: Sequence[np.uint64], shift: np.uint64) -> NDArray[np.int64]:
     """Numbers of 64 bits less `shift`, alike where keys are."""
-    mixed = np.zeros(len(columns[0]), np.uint64)
-    for column, multiplier in zip(columns, multipliers, strict=False):
+    mixed = columns[0].astype(np.uint64, copy=False) * multipliers[0]
+    for column, multiplier in zip(columns[1:], multipliers[1:], strict=False):
         mixed ^= column.astype(np.uint64, copy=False)
         mixed *= multiplier
     mixed >>= shift

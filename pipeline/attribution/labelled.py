@@ -20,7 +20,8 @@ class LabelledPods:
     def __init__(self) -> None:
         self._read = 0
         self._subjects: Sequence[Resource | None] = ()
-        self._ids: dict[tuple[str, str], list[int]] = defaultdict(list)
+        self._ids: dict[tuple[str, str, str], list[int]] = defaultdict(list)
+        """By namespace, or "" for all, and a label."""
 
     def extend(self, snapshot: Snapshot) -> None:
         """Read the endpoints that are new in a later snapshot of the same numbering."""
@@ -29,24 +30,22 @@ class LabelledPods:
         for number in range(self._read, count):
             subject = self._subjects[number]
             if isinstance(subject, Pod):
-                for pair in (subject.metadata.labels or {}).items():
-                    self._ids[pair].append(number)
+                namespace = namespace_of(subject)
+                for key, value in (subject.metadata.labels or {}).items():
+                    self._ids["", key, value].append(number)
+                    self._ids[namespace, key, value].append(number)
         self._read = max(self._read, count)
 
     def chosen(self, labels: Mapping[str, str], namespace: str = "") -> list[int]:
         """The pods with all these labels, of one namespace or ("") of any; none where there are no labels to have."""
         if not labels:
             return []
-        rarest = min((self._ids.get(pair, []) for pair in labels.items()), key=len)
-        return [number for number in rarest if self._has(number, labels, namespace)]
+        rarest = min((self._ids.get((namespace, *pair), []) for pair in labels.items()), key=len)
+        return [number for number in rarest if self._has(number, labels)]
 
-    def _has(self, number: int, labels: Mapping[str, str], namespace: str) -> bool:
+    def _has(self, number: int, labels: Mapping[str, str]) -> bool:
         pod = self._subjects[number]
-        return (
-            isinstance(pod, Pod)
-            and (not namespace or namespace_of(pod) == namespace)
-            and labels.items() <= (pod.metadata.labels or {}).items()
-        )
+        return isinstance(pod, Pod) and labels.items() <= (pod.metadata.labels or {}).items()
 
 
 def labelled_pods(snapshot: Snapshot) -> LabelledPods:

@@ -60,7 +60,8 @@ def through_mesh(
     keys = packed_addresses(ends.backend.address.take(asked), ports)
     dialled.tell_backends(asked, keys, block.start.take(asked), lookups)
 
-    proxys = rows[(protocol == TCP) & np.isin(block.backend_port.take(rows), SIDECAR_PORTS)]
+    answering = block.backend_port.take(rows)
+    proxys = rows[(protocol == TCP) & np.logical_or.reduce([answering == port for port in SIDECAR_PORTS])]
     is_taken = block.is_redirected.take(proxys) | (block.backend_port.take(proxys) != block.dst_port.take(proxys))
     is_own = ids[0].take(proxys) == ids[1].take(proxys)
     # What a meshed pod's proxy takes in its place, or what the pod says to its own proxy, is inside the pod.
