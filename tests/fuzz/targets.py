@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import polars as pl
 import zstandard
 from kafka import TopicPartition
 from kafka.record import MemoryRecords
@@ -28,7 +29,8 @@ from collector.packets.octets import Octets
 from collector.schema import APP_PROTOCOLS, TABLES, BatchError, frame_of
 from collector.sources import pcap
 from pipeline.bus.kafka_records import MessageRecords
-from pipeline.decode import decode as decode_batch
+from pipeline.decode import merged
+from pipeline.envelope import Opened, open_batch
 from tests.collector.packets import captures, frames
 from tests.pipeline.batches_for_tests import batch, message, sealed
 from tests.pipeline.bus.record_batches import FOREIGN, OURS, by_the_client, two
@@ -94,14 +96,28 @@ def netlink(data: bytes) -> None:
 
 
 def stream(data: bytes) -> None:
-    """The inside of a batch: what gets through has the rows and bytes that its headers say."""
+    """The inside of a batch: what gets through has the rows and bytes that its headers say, and it is judged beside
+    others as it is alone."""
     for source in BATCHES:
         value = sealed(zstandard.ZstdCompressor(level=1).compress(data))
         with contextlib.suppress(BatchError):
-            found = decode_batch(message(source, value=value))
-            assert found.frame.height == source.rows
-            sums = (int(found.frame[name].cast(int).sum()) for name in TABLES[source.table].bytes_columns)
+            good, opened = open_batch(message(source)), open_batch(message(source, value=value))
+            alone, beside = _rows_of([opened]), _rows_of([good, opened, good])
+            if isinstance(alone, str) or isinstance(beside, str):
+                assert alone == beside
+                continue
+            assert alone.height == source.rows
+            assert beside.slice(source.rows, source.rows).equals(alone)
+            sums = (int(alone[name].cast(int).sum()) for name in TABLES[source.table].bytes_columns)
             assert sum(sums) == source.byte_sum
+
+
+def _rows_of(opened: list[Opened]) -> pl.DataFrame | str:
+    """The rows of batches, or why they are refused."""
+    try:
+        return merged(opened).frame
+    except BatchError as error:
+        return error.reason
 
 
 BATCHES: Final = [batch(table, rows=4) for table in TABLES]
