@@ -20,6 +20,7 @@ from typing import Final
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from ..attribution import arrays
 from ..attribution.keyindex import distinct
@@ -185,36 +186,53 @@ class _Homes:
     def __init__(self, endpoints: pl.DataFrame) -> None:
         self.endpoints = endpoints
         is_pod = pl.col("kind") == "Pod"
-        self._categories = endpoints.select(
-            pl.when(is_pod).then(pl.col("node").cast(pl.String)).cast(pl.Categorical).alias("node")
-        )["node"]
+        homes = endpoints.select(pl.when(is_pod).then(pl.col("node").cast(pl.String)).cast(pl.Categorical))["node"]
+        self._categories = homes
         """Kept, since the codes of categories that nobody has may be given to others."""
-        self.codes = arrays.ids(self._categories.to_physical())
+        self.codes = arrays.ids(homes.to_physical())
         """NO_ID for what is no pod."""
+        place = pl.int_range(pl.len(), dtype=pl.Int64).over("home")
+        self.places = pl.DataFrame({"home": self.codes}).select(place.alias("place"))["place"].to_numpy()
+        """Numbers that tell the pods of one node apart, from 0."""
+        self.width = int(self.places[self.codes != arrays.NO_ID].max(initial=0)) + 1
+        """How many there are on one node at most."""
 
 
 def _at_pods(flows: pl.DataFrame, homes: _Homes) -> pl.DataFrame | None:
     """What flows come to at the interfaces of the pods that are their ends and live where they were seen."""
-    nodes, replies = flows["node"].to_physical().to_numpy(), flows["reply_packets"].to_numpy()
-    source, destination = flows["src_id"].to_numpy(), flows["dst_id"].to_numpy()
-    is_answered = (flows["protocol"].to_numpy() != _TCP) | (replies > 0)
-    from_pods = np.flatnonzero(homes.codes.take(source) == nodes)
-    to_pods = np.flatnonzero((homes.codes.take(destination) == nodes) & is_answered)
-    rows = np.concatenate([from_pods, to_pods])
-    if not rows.size:
-        return None
-    ids = np.concatenate([source.take(from_pods), destination.take(to_pods)])
-    times = flows["time"].to_numpy().take(rows)
+    nodes, times = flows["node"].to_physical().to_numpy(), flows["time"].to_numpy()
+    replies, tcp = flows["reply_packets"].to_numpy(), flows["protocol"].to_numpy() == _TCP
     packets = flows["packets"].to_numpy() + replies
     carried = flows["bytes"].to_numpy() + flows["reply_bytes"].to_numpy() + np.uint64(_LINK_BYTES) * packets
-    numbers, first = distinct([ids.astype(np.uint64), times.view(np.uint64)])
+    looks = _looks(nodes, times) * homes.width
+    parts = []
+    for end, is_expected in (("src_id", None), ("dst_id", ~tcp | (replies > 0))):
+        ids = flows[end].to_numpy()
+        is_home = homes.codes.take(ids) == nodes
+        rows = np.flatnonzero(is_home if is_expected is None else is_home & is_expected)
+        at = ids.take(rows)
+        parts.append((rows, at, looks.take(rows) + homes.places.take(at)))
+    rows, ids, cells = (np.concatenate(both) for both in zip(*parts, strict=True))
+    if not rows.size:
+        return None
+    numbers, first = distinct([cells.view(np.uint64)])
     sums = {"bytes": np.zeros(first.size, np.int64), "packets": np.zeros(first.size, np.int64)}
     for measure, values in (("bytes", carried), ("packets", packets)):
-        np.add.at(sums[measure], numbers, values.take(rows).astype(np.int64))
+        np.add.at(sums[measure], numbers, values.view(np.int64).take(rows))
     names = arrays.taken(homes.endpoints, ids.take(first), "node", "namespace", "name")
-    return names.hstack([pl.Series("time", times.take(first)), *(pl.Series(*item) for item in sums.items())]).rename(
+    times = times.take(rows.take(first))
+    return names.hstack([pl.Series("time", times), *(pl.Series(*item) for item in sums.items())]).rename(
         {"name": "pod"}
     )
+
+
+def _looks(nodes: NDArray[np.uint32], times: NDArray[np.int64]) -> NDArray[np.int64]:
+    """By row the number of the look at a node's kernel that it is from: of rows that follow each other, as those of a
+    batch do. Rows of one look have the same node and time."""
+    is_next = np.empty(nodes.size, np.bool_)
+    is_next[:1] = False
+    is_next[1:] = (nodes[1:] != nodes[:-1]) | (times[1:] != times[:-1])
+    return np.cumsum(is_next)
 
 
 def _samples(name: str, compared: pl.DataFrame) -> Samples:

@@ -18,9 +18,43 @@ from numpy.typing import NDArray
 from ..attribution import arrays
 from ..catalog import BY_NAME
 from ..kept import Frames
-from .idwords import Groups, grouped
+from .idwords import grouped
 from .samples import SUM, Samples
 from .totals import Name, Totals
+
+
+class Observed:
+    """Observations by a number that tells apart what they are of, until a histogram takes them."""
+
+    def __init__(self, bounds: NDArray[np.uint64]) -> None:
+        self._bounds = bounds
+        self._width = bounds.size + 1
+        self._counts = np.zeros(0, np.int64)
+        """By number and bucket."""
+        self._sums = np.zeros(0, np.uint64)
+
+    def add(self, numbers: NDArray[np.int64], values: NDArray[np.unsignedinteger], size: int) -> None:
+        """Add a value of each of the numbers, all of which are below `size`."""
+        if size > self._sums.size:
+            room = 2 * size - self._sums.size
+            self._sums = np.append(self._sums, np.zeros(room, np.uint64))
+            self._counts = np.append(self._counts, np.zeros(room * self._width, np.int64))
+        highest = np.iinfo(values.dtype).max
+        buckets = np.zeros(values.size, np.uint8)
+        for bound in self._bounds.tolist():
+            if bound < highest:
+                buckets += values > values.dtype.type(bound)  # a search costs several times as much, for so few bounds
+        np.add.at(self._counts, numbers * self._width + buckets, 1)
+        np.add.at(self._sums, numbers, values.astype(np.uint64, copy=False))
+
+    def taken(self) -> tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.uint64]]:
+        """The numbers that were observed since this was last asked, and of each how many values are at or under each
+        bound, the last of which is infinite, and what they come to."""
+        counts = self._counts.reshape(-1, self._width)
+        touched = np.flatnonzero(counts.any(axis=1))
+        under, sums = np.cumsum(counts[touched], axis=1, dtype=np.uint64), self._sums[touched]
+        counts[touched], self._sums[touched] = 0, 0
+        return touched, under, sums
 
 
 class Histogram:
@@ -52,24 +86,21 @@ class Histogram:
     def add(self, observations: pl.DataFrame, name: Name) -> None:
         """Add one observation a row: the ids and the value (any unsigned integer); other columns are passed over."""
         if observations.height:
-            self.add_groups(grouped(observations, self._ids), observations[self._value].to_numpy(), name)
+            groups, observed = grouped(observations, self._ids), self.observed()
+            observed.add(groups.numbers, observations[self._value].to_numpy(), groups.ids.height)
+            self.take(observed, groups.ids, name)
 
-    def add_groups(self, groups: Groups, values: NDArray[np.unsignedinteger], name: Name) -> None:
-        """Add one observation a row of `groups`, whose values these are."""
-        values = values.astype(np.uint64, copy=False)
-        width = len(self._metric.le)
-        buckets = np.zeros(len(values), np.uint8)
-        for bound in self._bounds:
-            buckets += values > bound  # a search costs several times as much, for so few bounds
-        cells = groups.numbers * width + buckets
-        counts = np.bincount(cells, minlength=groups.ids.height * width).reshape(-1, width)
-        sums = np.zeros(len(counts), np.uint64)
-        np.add.at(sums, groups.numbers, values)
-        touched = np.flatnonzero(counts.any(axis=1))
-        under = np.cumsum(counts[touched], axis=1, dtype=np.uint64)
-        measures = {bound: under[:, place] for place, bound in enumerate(self._metric.le)}
-        slots = self._totals.slots(arrays.taken(groups.ids, touched, *self._ids), name)
-        self._totals.add_at(slots, measures | {SUM: sums[touched]})
+    def observed(self) -> Observed:
+        """Where observations may be put first, for `take`."""
+        return Observed(self._bounds)
+
+    def take(self, observed: Observed, ids: pl.DataFrame, name: Name) -> None:
+        """Add what was observed, whose numbers are rows of `ids`; nothing is in `observed` afterwards."""
+        touched, under, sums = observed.taken()
+        if touched.size:
+            measures = {bound: under[:, place] for place, bound in enumerate(self._metric.le)}
+            slots = self._totals.slots(arrays.taken(ids, touched, *self._ids), name)
+            self._totals.add_at(slots, measures | {SUM: sums})
 
     def state(self) -> Frames:
         """The series, by bound."""

@@ -37,7 +37,7 @@ MOST_DESTINATIONS: Final = 10_000
 MOST_ROWS: Final = 500_000
 """20 bytes each."""
 MOST_WAITING: Final = 50_000
-"""So many tries wait until destinations that came again, or that are too many, are taken out."""
+"""So many tries wait, or as many as there are destinations, until those that came again or are too many go."""
 
 _IN_VAIN: Final = tuple(OUTCOMES.index(outcome) for outcome in ("refused", "no_reply"))
 _MULTIPLIERS: Final = (np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53))
@@ -96,8 +96,9 @@ class Scans:
             self._newest.see(pl.Series(starts.take(began)))
         outcomes = flows["outcome"].to_numpy()
         rows = np.flatnonzero(outcomes >= min(_IN_VAIN))
-        is_in_vain = np.isin(outcomes.take(rows), _IN_VAIN) & arrays.is_code(flows["role"], "canonical").take(rows)
-        rows = rows[is_in_vain]
+        codes = outcomes.take(rows)
+        is_in_vain = np.logical_or.reduce([codes == code for code in _IN_VAIN])
+        rows = rows[is_in_vain & arrays.is_code(flows["role"], "canonical").take(rows)]
         if rows.size:
             workloads = workload_ids(self._snapshot).to_numpy()
             tried = {
@@ -155,7 +156,7 @@ class Scans:
     def _wait(self, tried: pl.DataFrame) -> None:
         self._waiting.append(tried)
         self._waiting_rows += tried.height
-        if self._waiting_rows > MOST_WAITING:
+        if self._waiting_rows > max(MOST_WAITING, self._tried.height):  # to look at all costs as much as there is
             self._kept()
 
     def _kept(self) -> pl.DataFrame:

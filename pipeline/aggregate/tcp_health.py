@@ -12,13 +12,14 @@ from typing import Final
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from ..attribution import arrays, with_labels
+from ..attribution.keyindex import GrowingIndex
 from ..catalog import PAIR
 from ..inventory.snapshot import Snapshot
 from ..kept import Kept
 from .histogram import Histogram
-from .idwords import Groups, grouped
 from .rollups import workload_ids
 from .samples import Samples
 from .totals import Totals
@@ -35,6 +36,9 @@ class TcpHealthMetrics:
     def __init__(self) -> None:
         self._connects = Histogram("flowatlas_tcp_connect_seconds", _TIMED, "connect_us", _US)
         self._round_trips = Histogram("flowatlas_tcp_rtt_seconds", _TIMED, "srtt_us", _US)
+        self._timed = Pairs()
+        self._observed = (self._connects.observed(), self._round_trips.observed())
+        """Connect and round-trip times by what `_timed` numbers, since somebody asked."""
         self._resent = Totals(("src_id", "dst_id"), PAIR, ("retransmits",))
         self._view = Plain("flowatlas_tcp_retransmits_total", self._resent, "retransmits")
         self._snapshot: Snapshot | None = None
@@ -42,6 +46,8 @@ class TcpHealthMetrics:
     def use(self, snapshot: Snapshot) -> None:
         """Take ids to be those of `snapshot` from now on."""
         if self._snapshot is None or snapshot.numbering is not self._snapshot.numbering:
+            self._settle()
+            self._timed = Pairs()
             for totals in (self._connects, self._round_trips, self._resent):
                 totals.forget_ids()
         self._snapshot = snapshot
@@ -54,38 +60,76 @@ class TcpHealthMetrics:
         if not set(_TOLD) <= set(flows.columns):
             return
         connect_us, srtt_us, resent = (flows[column].to_numpy() for column in _TOLD)
-        is_told = (connect_us > 0) | (srtt_us > 0) | (resent > 0)
+        is_told = (connect_us | srtt_us | resent) > 0
         told = np.flatnonzero(is_told & ~arrays.is_code(flows["role"], "overlay"))
         if not told.size:
             return
         workloads = workload_ids(snapshot).to_numpy()
-        ends = arrays.taken(flows, told, "src_id", "dst_id", "service_id", "role")
-        destinations = pl.Series(workloads.take(ends["dst_id"].to_numpy()))
-        groups = grouped({"dst_id": destinations, "service_id": ends["service_id"]}, _TIMED)
+        destinations = workloads.take(flows["dst_id"].to_numpy().take(told))
+        numbers = self._timed.numbers(destinations, arrays.ids(flows["service_id"]).take(told))
         connect_us, srtt_us, resent = (values.take(told) for values in (connect_us, srtt_us, resent))
-        is_timed = (srtt_us > 0) & arrays.is_code(ends["role"], "canonical")
-        for histogram, values, is_observed in (
-            (self._connects, connect_us, connect_us > 0),
-            (self._round_trips, srtt_us, is_timed),
+        is_timed = (srtt_us > 0) & arrays.is_code(flows["role"], "canonical").take(told)
+        for observed, values, rows in (
+            (self._observed[0], connect_us, np.flatnonzero(connect_us)),
+            (self._observed[1], srtt_us, np.flatnonzero(is_timed)),
         ):
-            observed = np.flatnonzero(is_observed)
-            histogram.add_groups(Groups(groups.ids, groups.numbers.take(observed)), values.take(observed), self._name)
+            observed.add(numbers.take(rows), values.take(rows), len(self._timed))
         lost = np.flatnonzero(resent)
         if lost.size:
             pairs = {
-                "src_id": pl.Series(workloads.take(ends["src_id"].to_numpy().take(lost))),
-                "dst_id": pl.Series(destinations.to_numpy().take(lost)),
+                "src_id": pl.Series(workloads.take(flows["src_id"].to_numpy().take(told.take(lost)))),
+                "dst_id": pl.Series(destinations.take(lost)),
             }
             self._resent.count(pairs, {"retransmits": resent.take(lost).astype(np.uint64)}, self._name)
 
+    def _settle(self) -> None:
+        """Bring to the histograms what was observed since the last time."""
+        if len(self._timed):
+            ids = self._timed.ids()
+            for histogram, observed in zip((self._connects, self._round_trips), self._observed, strict=True):
+                histogram.take(observed, ids, self._name)
+
     def kept(self) -> Mapping[str, Kept]:
         """Both histograms and the totals."""
+        self._settle()
         return {"connects": self._connects, "round_trips": self._round_trips, "resent": self._resent}
 
     def samples(self) -> list[Samples]:
         """The three metrics as they are now."""
+        self._settle()
         return [self._connects.samples(), self._round_trips.samples(), self._view.samples()]
 
     def _name(self, ids: pl.DataFrame) -> pl.DataFrame:
         assert self._snapshot is not None  # noqa: S101 - add has checked
         return with_labels(ids.lazy(), self._snapshot).collect()
+
+
+class Pairs:
+    """Numbers of pairs of destination (an endpoint that stands for its workload) and Service, from 0."""
+
+    def __init__(self) -> None:
+        self._index = GrowingIndex()
+        self._known = np.zeros(0, np.uint64)
+        """By number, the pair as one number of 64 bits."""
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def numbers(self, destinations: NDArray[np.uint32], services: NDArray[np.uint32]) -> NDArray[np.int64]:
+        """The number of each pair; NO_ID is a Service like others."""
+        pairs = destinations.astype(np.uint64)
+        pairs <<= np.uint64(32)
+        pairs |= services
+        numbers = self._index.numbers([pairs]).astype(np.int64)
+        if len(self._index) > self._known.size:
+            known = np.empty(len(self._index), np.uint64)
+            known[: self._known.size] = self._known
+            known[numbers] = pairs
+            self._known = known
+        return numbers
+
+    def ids(self) -> pl.DataFrame:
+        """`dst_id` and `service_id`, null where there is none, by number."""
+        services = self._known.astype(np.uint32)
+        destinations = (self._known >> np.uint64(32)).astype(np.uint32)
+        return pl.DataFrame({"dst_id": destinations, "service_id": arrays.nullable(services, services != arrays.NO_ID)})
