@@ -24,7 +24,7 @@ from .identities import Identities, identities_of, vocabulary_of
 from .likeness import likeness_of
 from .lists import Lists, distinct_lists
 from .matcher import Matcher
-from .pairs import Packing, Pairs, pairs_of
+from .pairs import Homes, Packing, Pairs, pairs_of
 from .profiles import Profiles
 from .readers import not_judged, read_one
 from .side import REFERENCES, Side, compile_side, ordered
@@ -198,7 +198,7 @@ class Policies:
         self._is_pod = identities.is_pod.take(identities.of_endpoint)
         self._is_service = _is_service(snapshot)
         addresses = {direction: matcher.addresses for direction, matcher in self._matchers.items()}
-        self.packing = Packing(identities, self.likeness, self._is_service, addresses)
+        self.packing = Packing(identities, self.likeness, self._is_service, addresses, Homes.of(snapshot))
 
     def _ask(self, direction: Direction, pairs: Pairs) -> tuple[npt.NDArray[np.uint32], SideAnswers]:
         """The number of each pair's answer, and the distinct answers."""

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from .classes import AddressClasses, point
+from ...inventory.snapshot import Snapshot
+from .classes import AddressClasses, Classes, point
 from .identities import Identities
 from .likeness import Likeness
 from .terms import Direction
@@ -38,6 +39,8 @@ Mask = npt.NDArray[np.bool_]
 NO_WORD: Final = np.uint64(2**64 - 1)
 """What the first of the two never is."""
 
+_FEW: Final = 16
+"""Among so many classes an address is found as fast as by whose it is."""
 _KINDS: Final = 1 << 31
 _CLASSES: Final = 1 << 62
 """More would fit no memory."""
@@ -83,6 +86,44 @@ def pairs_of(frame: pl.DataFrame) -> Pairs:
     return Pairs(*(frame[name].to_numpy() for name in PAIR))
 
 
+@dataclass(frozen=True)
+class Homes:
+    """One address of each endpoint, by its id: the one that most of its connections have."""
+
+    hi: npt.NDArray[np.uint64]
+    lo: npt.NDArray[np.uint64]
+
+    @classmethod
+    def of(cls, snapshot: Snapshot) -> Homes:
+        """The address that each endpoint holds, or held; of several, any."""
+        halves = np.zeros((2, snapshot.endpoints.height), np.uint64)
+        ids = snapshot.addresses["endpoint_id"].to_numpy()
+        halves[0, ids], halves[1, ids] = (snapshot.addresses[name].to_numpy() for name in ("addr_hi", "addr_lo"))
+        return cls(*halves)
+
+
+class _HomeClasses:
+    """Classes of addresses of which it is known whose they are: a home is looked up by number, many ranges or few."""
+
+    def __init__(self, classes: AddressClasses, homes: Homes) -> None:
+        self.count = classes.count
+        self._classes, self._homes = classes, homes
+        self._of_home = classes.of(homes.hi, homes.lo)
+        self._is_worth_it = classes.count > _FEW or bool(homes.hi.any())
+
+    def of(self, ids: npt.NDArray[np.uint32], hi: npt.NDArray[np.uint64], lo: npt.NDArray[np.uint64]) -> Classes:
+        """The classes of addresses, given by halves, of the endpoints `ids`."""
+        if not self._is_worth_it:
+            return self._classes.of(hi, lo)
+        found = self._of_home.take(ids)
+        is_away = self._homes.lo.take(ids) != lo
+        is_away |= self._homes.hi.take(ids) != hi
+        away = np.flatnonzero(is_away)
+        if away.size:
+            found[away] = self._classes.of(hi[away], lo[away])
+        return found
+
+
 class Packing:
     """Makes the numbers for the endpoints of one snapshot. They mean something only to one compilation of policies."""
 
@@ -92,6 +133,7 @@ class Packing:
         likeness: Likeness,
         is_service: Mask,
         addresses: Mapping[Direction, AddressClasses],
+        homes: Homes,
     ) -> None:
         """`is_service` is by endpoint id; `addresses` are the classes that each direction's peers are in."""
         sources, destinations = (
@@ -100,7 +142,8 @@ class Packing:
         self._sources = sources << np.uint64(32) if likeness.sources.any() else None
         self._destinations = (destinations << np.uint64(1)) | is_service
         self._is_pod = identities.is_pod.take(identities.of_endpoint)
-        self._ports, self._egress, self._ingress = likeness.ports, addresses["egress"], addresses["ingress"]
+        self._ports = likeness.ports
+        self._egress, self._ingress = (_HomeClasses(addresses[name], homes) for name in ("egress", "ingress"))
         classes = self._ports.count * self._egress.count * self._ingress.count
         if classes > _CLASSES or identities.is_pod.size >= _KINDS:
             raise OverflowError("policies tell more apart than two numbers hold")
@@ -114,10 +157,10 @@ class Packing:
             words[:, 0] |= self._sources.take(pairs.src_id)
         classes = np.zeros(len(pairs), np.int64)
         if self._egress.count > 1:
-            classes += self._egress.of(pairs.backend_hi, pairs.backend_lo)
+            classes += self._egress.of(pairs.dst_id, pairs.backend_hi, pairs.backend_lo)
         if self._ingress.count > 1:
             classes *= self._ingress.count
-            classes += self._ingress.of(pairs.src_hi, pairs.src_lo)
+            classes += self._ingress.of(pairs.src_id, pairs.src_hi, pairs.src_lo)
         if self._ports.count > 1:
             classes *= self._ports.count
             classes += self._ports.of(pairs.points())

@@ -34,6 +34,8 @@ SETTLE_NS: Final = 1_000_000_000
 """Changes count at most this often."""
 MOST_COMPILED: Final = 8
 """How many sets of policies are kept compiled; the least lately asked go first."""
+MOST_HELD: Final = 500_000
+"""Questions that are remembered of all sets together, of the one asked last aside."""
 MOST_ANSWERS: Final = 500_000
 """When so many answers are known, all are forgotten."""
 _BLOCK: Final = 1 << 14
@@ -252,7 +254,14 @@ class PolicyTimeline:
 
     def _said(self, which: int, pairs: Pairs) -> Said:
         """What one set of policies says of each pair."""
-        return self._compile(which).say(pairs, self.book)
+        said = self._compile(which).say(pairs, self.book)
+        held = sum(len(compiled.table) for compiled in self._compiled.values())
+        for compiled in list(self._compiled.values())[:-1]:
+            if held <= MOST_HELD:
+                break
+            held -= len(compiled.table)
+            compiled.forget()
+        return said
 
     def _compile(self, which: int) -> _Compiled:
         """A set of policies, compiled for all endpoints that are known."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from itertools import product
 
 import numpy as np
@@ -11,8 +12,8 @@ import pytest
 from pipeline.attribution.policies.classes import AddressClasses, PortClasses
 from pipeline.attribution.policies.engine import compile_policies
 from pipeline.attribution.policies.likeness import Likeness
-from pipeline.attribution.policies.pairs import NO_WORD, Packing, Pairs
-from pipeline.attribution.policies.terms import Ports
+from pipeline.attribution.policies.pairs import NO_WORD, Homes, Packing, Pairs
+from pipeline.attribution.policies.terms import Addresses, Ports
 from pipeline.inventory import snapshot
 from tests.pipeline.inventory.objects import pod, service
 
@@ -43,7 +44,9 @@ def every_pair(sources: list[int], destinations: list[int]) -> Pairs:
 
 def packing(ranges: int, likeness: Likeness) -> Packing:
     is_service = (CLUSTER.endpoints["kind"] == "Service").to_numpy()
-    return Packing(IDENTITIES, likeness, is_service, {"egress": Wide(ranges), "ingress": Wide(ranges)})
+    return Packing(
+        IDENTITIES, likeness, is_service, {"egress": Wide(ranges), "ingress": Wide(ranges)}, Homes.of(CLUSTER)
+    )
 
 
 @pytest.mark.parametrize("ranges", [1 << 10, 1 << 27], ids=["few ranges", "very many"])
@@ -78,3 +81,28 @@ def test_more_than_two_numbers_hold_is_refused() -> None:
     kinds = np.zeros(IDENTITIES.is_pod.size, dtype=np.uint32)
     with pytest.raises(OverflowError, match="two numbers"):
         packing(1 << 32, Likeness(kinds, kinds, PortClasses([])))
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_an_address_is_in_its_ranges_whoever_holds_it_and_however_many_ranges_there_are(version: int) -> None:
+    prefix, start = ("10.0.0.", "10.0.0.0/28") if version == 4 else ("fd00::", "fd00::/124")
+    pods = [pod(f"p{number}", f"{prefix}{number:{'d' if version == 4 else 'x'}}") for number in range(1, 30)]
+    cluster = snapshot.build(pods)
+    held = cluster.addresses.sort("endpoint_id")
+    rows = held.height
+    other = held[[*range(1, rows), 0]]  # its neighbour's address, as of a pod that has several
+    every = [Addresses(network) for network in ip_network(start).subnets(new_prefix=32 if version == 4 else 128)]
+    classes = AddressClasses(every)
+    assert classes.count > rows / 2
+    identities = compile_policies([], cluster).identities
+    kinds = np.zeros(identities.is_pod.size, np.uint32)
+    is_service = np.zeros(cluster.endpoints.height, np.bool_)
+    likeness = Likeness(kinds, kinds, PortClasses([]))
+    made = Packing(identities, likeness, is_service, {"egress": classes, "ingress": classes}, Homes.of(cluster))
+    ids, none = held["endpoint_id"].to_numpy(), np.zeros(rows, np.uint8)
+    for addresses in (held, other):
+        hi, lo = (addresses[half].to_numpy() for half in ("addr_hi", "addr_lo"))
+        words = made.words(Pairs(ids, ids, hi, lo, hi, lo, none, none))
+        wanted = classes.of(hi, lo)
+        assert len(set(wanted.tolist())) > 10
+        assert ((words[:, 1] >> np.uint64(1)) == wanted * classes.count + wanted).all()

@@ -193,3 +193,19 @@ def test_a_node_that_comes_to_be_known_is_judged_anew() -> None:
     assert set(policies.judge(flows)["verdict"]) == {"allowed"}
     policies.use(later, epochs)
     assert set(policies.judge(flows)["verdict"]) == {"denied"}
+
+
+def test_what_is_remembered_of_all_sets_together_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timeline, "MOST_HELD", 8)
+    bodies = drawn(1)
+    cluster = snapshot.build([item for item in bodies if isinstance(item, Pod | Node | Namespace)])
+    rules = [item for item in bodies if not isinstance(item, Pod | Node | Namespace)]
+    sets = [(number * 10 * SECOND or BEGINNING, rules[: number + 1]) for number in range(5)]
+    policies = PolicyTimeline()
+    policies.use(cluster, epochs_of(*sets))
+    flows = flows_of(cluster, [number % 50 * SECOND for number in range(400)], 1)
+    first = answers(policies, policies.judge(flows))
+    held = [len(compiled.table) for compiled in policies._compiled.values()]
+    assert len(held) == len(sets)
+    assert sum(held[:-1]) <= 8 < held[-1] or sum(held) <= 8
+    assert answers(policies, policies.judge(flows)) == first

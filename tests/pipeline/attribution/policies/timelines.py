@@ -35,7 +35,12 @@ def flows_of(cluster: Snapshot, starts: Sequence[int], seed: int, known: int | N
 
 def known_until(cluster: Snapshot, height: int) -> Snapshot:
     """The snapshot as it was before the endpoints from `height` on came; of the same numbering."""
-    return replace(cluster, endpoints=cluster.endpoints.head(height), subjects=cluster.subjects[:height])
+    return replace(
+        cluster,
+        endpoints=cluster.endpoints.head(height),
+        subjects=cluster.subjects[:height],
+        addresses=cluster.addresses.filter(pl.col("endpoint_id") < height),
+    )
 
 
 def _outside(ends: pl.DataFrame) -> pl.DataFrame:
