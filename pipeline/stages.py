@@ -220,7 +220,7 @@ class Stages:
                     is_expected = may_be_alias(attributed, snapshot)
                     attributed = attributed.filter(self._awaiting.expect(flows, is_expected, given_s))
             if len(self._names) and has_aliases(snapshot):
-                named = self._names.join(attributed.lazy(), snapshot)
+                named = self._names.join(attributed, snapshot).lazy()
                 attributed = join_aliases(named, snapshot, self._config.cluster_domain).collect()
             if self._geo is not None:
                 attributed = self._geo.join(attributed, snapshot)
@@ -235,7 +235,7 @@ class Stages:
         if self._is_keeping_rows:
             with self.meters.stage("attribute"):
                 if "dns_name" not in judged.columns:
-                    judged = self._names.join(judged.lazy(), snapshot).collect()
+                    judged = self._names.join(judged, snapshot)
                 judged = with_said_names(judged, snapshot)
                 if self._geo is not None:
                     judged = self._geo.with_names(judged)

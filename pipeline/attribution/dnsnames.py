@@ -9,10 +9,12 @@ from __future__ import annotations
 from itertools import islice
 from typing import Final
 
+import numpy as np
 import polars as pl
 
 from ..inventory.snapshot import Snapshot
 from ..kept import Frames, fits, rows_of
+from . import arrays
 
 GRACE_NS: Final = 60 * 10**9
 """How long after its time to live an answer still counts: a client resolves first and connects then, and many keep an
@@ -28,6 +30,8 @@ too, of which this is the newest; or only other clients were seen asking, and al
 answer told, and the client itself asked for this name by TLS or HTTP (`heads.with_said_names`)."""
 
 _KEY: Final = ("client_hi", "client_lo", "addr_hi", "addr_lo", "name")
+_ASKED: Final = {"src_hi": "client_hi", "src_lo": "client_lo", "dst_hi": "addr_hi", "dst_lo": "addr_lo"}
+"""What of a flow is asked for, by the names that answers have for it."""
 _ANSWERS: Final = pl.Schema(
     {
         "client_hi": pl.UInt64(),
@@ -101,23 +105,21 @@ class DnsNames:
         self._merge()
         return 0
 
-    def join(self, flows: pl.LazyFrame, snapshot: Snapshot) -> pl.LazyFrame:
+    def join(self, flows: pl.DataFrame, snapshot: Snapshot) -> pl.DataFrame:
         """Flows attributed under `snapshot` with `dns_name` (String) and `dns_given` (Enum GIVEN) added, both
         null where none is known; the order of rows is kept. Only what answered from beyond the cluster is named."""
-        numbered = flows.with_row_index("_row")
-        kinds = pl.lit(snapshot.endpoints["kind"].cast(pl.String))
-        beyond = numbered.filter(kinds.gather(pl.col("dst_id")) == _EXTERNAL).select(
-            "_row",
-            "start",
-            client_hi="src_hi",
-            client_lo="src_lo",
-            addr_hi="dst_hi",
-            addr_lo="dst_lo",
+        names, given = (
+            pl.Series(name, [None], dtype=dtype).new_from_index(0, flows.height)
+            for name, dtype in (("dns_name", pl.String()), ("dns_given", GIVEN))
         )
-        if not len(self):
-            empty = [pl.lit(None, pl.String).alias("dns_name"), pl.lit(None, GIVEN).alias("dns_given")]
-            return flows.with_columns(empty)
-        return numbered.join(self._named(beyond), on="_row", how="left", maintain_order="left").drop("_row")
+        if len(self):
+            is_external = (snapshot.endpoints["kind"] == _EXTERNAL).to_numpy()
+            rows = np.flatnonzero(is_external.take(flows["dst_id"].to_numpy()))
+            asked = arrays.taken(flows, rows, "start", *_ASKED).rename(_ASKED).with_columns(_row=pl.Series(rows))
+            told = self._named(asked.lazy()).collect()
+            names.scatter(told["_row"], told["dns_name"])
+            given.scatter(told["_row"], told["dns_given"])
+        return flows.hstack([names, given])
 
     def _named(self, asked: pl.LazyFrame) -> pl.LazyFrame:
         """_row, dns_name and dns_given of those rows that have a name."""

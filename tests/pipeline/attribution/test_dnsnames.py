@@ -35,7 +35,7 @@ def flow(at: float, src: str = FRONT, dst: str = SITE) -> Flow:
 
 def named(names: DnsNames, *flows: Flow) -> list[tuple[str | None, str | None]]:
     frame = frame_of(flows)
-    joined = names.join(attribute(frame, SNAPSHOT).lazy(), SNAPSHOT).collect()
+    joined = names.join(attribute(frame, SNAPSHOT), SNAPSHOT)
     assert joined["row"].to_list() == frame["row"].to_list()
     return joined.select("dns_name", "dns_given").rows()
 
