@@ -5,12 +5,13 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.aggregate.coverage import Coverage
+from pipeline.aggregate.coverage import Coverage, _looks
 from pipeline.inventory.endpoints import ENDPOINTS
 from pipeline.inventory.snapshot import Snapshot
 
@@ -218,3 +219,20 @@ def test_whole_is_whole_whatever_the_order(sizes: list[int], order: list[int], p
         if place % publish_every == 0:
             coverage.samples()
     assert shares(coverage) == {"a": pytest.approx(1.0)}
+
+
+def test_rows_of_looks_that_come_mixed_are_each_under_their_pod_and_time() -> None:
+    """Batches may hold rows of several times, and rows of nodes may come in turns."""
+    coverage = Coverage()
+    rows = [flow("node-1", "a", "b", at_s) for at_s in (5, 6, 5)] + [flow("node-2", "c", "a", 5)]
+    coverage.add_flows(flows(*rows, *rows), STATE)
+    read = ("a", 6), ("b", 6), ("c", 2)
+    for pod, count in read:
+        coverage.add_counters(readings(reading(pod, 0, 0, 0), reading(pod, 20, count * 1528, 2 * count)))
+    assert shares(coverage) == {"a": 1.0, "b": 1.0, "c": 1.0}
+
+
+def test_looks_are_told_apart_where_node_or_time_is_another() -> None:
+    nodes = np.array([7, 7, 8, 8, 7], np.uint32)
+    assert _looks(nodes, np.array([1, 1, 1, 2, 2])).tolist() == [0, 0, 1, 2, 3]
+    assert _looks(nodes[:0], np.zeros(0, np.int64)).tolist() == []
