@@ -7,7 +7,7 @@ something among frames of the same `Codes` alone, and these are forgotten when n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, cast
 from uuid import uuid4
@@ -75,6 +75,14 @@ def thinly_told(texts: pl.Series, codes: Codes) -> pl.Series:
     places = np.zeros(len(texts), np.uint32)
     places[rows.to_numpy()] = np.arange(1, len(words), dtype=np.uint32)
     return words.gather(pl.Series(places)).alias(texts.name)
+
+
+def words_told(numbers: pl.Series, words: Sequence[str], codes: Codes) -> pl.Series:
+    """Numbers of a few words, or an Enum of these, as codes of the words; null is told as empty."""
+    places = numbers.to_physical().cast(pl.UInt32)
+    if places.null_count():
+        places = places.fill_null(len(words))
+    return pl.Series([*words, ""]).cast(codes.of(numbers.name)).gather(places).alias(numbers.name)
 
 
 def addresses_told(flows: pl.DataFrame, ends: Mapping[str, str | None], codes: Codes) -> pl.DataFrame:

@@ -6,7 +6,7 @@ of any version sees the columns of `HISTORY`; columns may be added at its end an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -18,7 +18,7 @@ from ..attribution import with_labels
 from ..attribution.policies.answers import AnswerBook
 from ..attribution.zones import zones_of
 from ..inventory.snapshot import Snapshot
-from .coding import Codes, addresses_told, coded_schema, thinly_told, told_of
+from .coding import Codes, addresses_told, coded_schema, thinly_told, told_of, words_told
 from .verdicts import VERDICTS, with_verdicts
 
 _TIME: Final = pl.Datetime("ns", "UTC")
@@ -84,9 +84,6 @@ HISTORY: Final = pl.Schema(
 LATER: Final = tuple(HISTORY)[tuple(HISTORY).index("reason") :]
 """Columns that files of the first version lack."""
 
-_OUTCOME_TEXT: Final = pl.Series(OUTCOMES, dtype=pl.String)
-_APP_PROTOCOL_TEXT: Final = pl.Series(APP_PROTOCOLS, dtype=pl.String)
-
 
 def history_of(
     flows: pl.DataFrame,
@@ -101,12 +98,10 @@ def history_of(
     """
     own = codes or Codes()
     placed = flows.with_columns(**zones_of(snapshot).pairs(flows["src_id"].to_numpy(), flows["dst_id"].to_numpy()))
-    words = tuple(name for name in _WORDS if name in placed.columns)
     parts = [
-        pl.DataFrame(list(_plain(placed, own))),
+        pl.DataFrame([*_plain(placed, own), *_few_words(placed, own)]),
         addresses_told(placed, _ADDRESSES, own),
         *(told_of(placed, ids, partial(texts, snapshot), own) for ids, texts in _TEXTS.items()),
-        told_of(placed, words, partial(_words, snapshot), own),
         *((told_of(placed, _JUDGED, partial(_verdicts, answers), own),) if answers is not None else ()),
     ]
     rows: pl.DataFrame = pl.concat(parts, how="horizontal")
@@ -120,7 +115,7 @@ def history_of(
 
 def _plain(flows: pl.DataFrame, codes: Codes) -> Iterator[pl.Series]:
     """The columns that flows have as the history has them, or nearly so."""
-    coded = {*_WORDS, *_JUDGED}
+    coded = {*_WORDS, *_JUDGED, *_NODE_AND_WAY}
     for column in flows:
         name = column.name
         if name not in HISTORY or name in coded or column.null_count() == len(column) > 0:
@@ -143,23 +138,27 @@ def _labels(snapshot: Snapshot, ids: pl.LazyFrame) -> pl.LazyFrame:
     return named.select(name for name in named.collect_schema().names() if name in HISTORY)
 
 
-def _words(snapshot: Snapshot, ids: pl.LazyFrame) -> pl.LazyFrame:
-    """Text in place of what has a few values."""
-    given = {"dns_given"}.intersection(ids.collect_schema().names())
-    return ids.select(
-        pl.col("node", "role", "attribution", "reason").cast(pl.String),
-        zones_of(snapshot).locality().cast(pl.String),
-        pl.col("mesh").cast(pl.String).replace("none", ""),
-        pl.col("via", *given).cast(pl.String).fill_null(""),
-        outcome=pl.lit(_OUTCOME_TEXT).gather(pl.col("outcome")),
-        app_protocol=pl.lit(_APP_PROTOCOL_TEXT).gather(pl.col("app_protocol")),
-    )
+def _node_and_way(snapshot: Snapshot, ids: pl.LazyFrame) -> pl.LazyFrame:
+    return ids.select(pl.col("node").cast(pl.String), zones_of(snapshot).locality().cast(pl.String))
 
 
-_WORDS: Final = (
-    *("node", "role", "attribution", "reason", "mesh", "via", "outcome", "app_protocol"),
-    *("src_place", "dst_place", "is_same_node", "dns_given"),
-)
+def _few_words(flows: pl.DataFrame, codes: Codes) -> Iterator[pl.Series]:
+    """Columns of few words, that flows have as numbers."""
+    for name in _WORDS:
+        column = flows.get_column(name, default=None)
+        if column is None or column.null_count() == len(column) > 0:
+            continue
+        words = _NUMBERED.get(name)
+        if words is None:
+            assert isinstance(column.dtype, pl.Enum)  # noqa: S101 - as attribution makes them
+            words = ["" if word == _NO_MESH else word for word in column.dtype.categories]
+        yield words_told(column, words, codes)
+
+
+_NO_MESH: Final = "none"
+_NUMBERED: Final[Mapping[str, Sequence[str]]] = {"outcome": OUTCOMES, "app_protocol": APP_PROTOCOLS}
+_WORDS: Final = ("role", "attribution", "reason", "mesh", "via", "dns_given", *_NUMBERED)
+_NODE_AND_WAY: Final = ("node", "src_place", "dst_place", "is_same_node")
 _ADDRESSES: Final = {"src": None, "dst": None, "backend": "dst", "nat_src": "src"}
 _JUDGED: Final = ("verdict", "egress", "ingress_policy", "mismatch")
 _TEXTS: Final[Mapping[tuple[str, ...], Callable[[Snapshot, pl.LazyFrame], pl.LazyFrame]]] = {
@@ -168,6 +167,7 @@ _TEXTS: Final[Mapping[tuple[str, ...], Callable[[Snapshot, pl.LazyFrame], pl.Laz
     ("service_id",): _labels,
     ("route_id", "route_set"): _labels,
     ("subset_id",): _labels,
+    _NODE_AND_WAY: _node_and_way,
 }
 """What text depends on, and how it is made of that."""
 
