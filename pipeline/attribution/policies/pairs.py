@@ -96,8 +96,8 @@ class Homes:
     @classmethod
     def of(cls, snapshot: Snapshot) -> Homes:
         """The address that each endpoint holds, or held; of several, any."""
-        halves = np.zeros((2, snapshot.endpoints.height), np.uint64)
         ids = snapshot.addresses["endpoint_id"].to_numpy()
+        halves = np.zeros((2, max(snapshot.endpoints.height, int(ids.max(initial=0)) + 1)), np.uint64)
         halves[0, ids], halves[1, ids] = (snapshot.addresses[name].to_numpy() for name in ("addr_hi", "addr_lo"))
         return cls(*halves)
 
