@@ -60,7 +60,7 @@ class OpenConnections:
         """Take ids to be those of `snapshot` from now on."""
         self._endpoints = snapshot.endpoints
         if self._restored.height:
-            ids = snapshot.endpoints.select("uid", *_CLIENT[1:], pl.col("kind").cast(pl.String), src_id="id")
+            ids = snapshot.endpoints.select(*_CLIENT[1:], pl.col("kind").cast(pl.String), src_id="id")
             known = self._restored.join(ids, on=_CLIENT).select(list(_HELD))
             self._held = pl.concat([self._held, known]).group_by(_KEY).agg(pl.col("held").sum())
             self._restored = self._restored.clear()

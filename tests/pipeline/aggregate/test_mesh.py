@@ -99,6 +99,17 @@ def test_what_one_client_holds_is_compared_with_the_bound() -> None:
     assert values(metrics, "concurrent_connections")["shop", "web", ""] == 2
 
 
+def test_what_is_held_is_still_held_after_a_restart() -> None:
+    before, after = MeshMetrics(), MeshMetrics()
+    snapshot = build([*CLUSTER, destination_rule(bound=3)])
+    add(before, snapshot, flow(CLIENT, V1), flow(CLIENT, V1), flow(CLIENT, V2), outcome="open")
+    for name, part in before.kept().items():
+        assert after.kept()[name].restore(part.state()) == 0
+    add(after, build([*CLUSTER, destination_rule(bound=3)]), flow(CLIENT, V1), opened=0)
+    held = {("shop", "web", ""): 2, ("shop", "web", "v1"): 1, ("shop", "web", "v2"): 1}
+    assert values(after, "concurrent_connections") == held
+
+
 def test_the_end_of_a_connection_from_before_takes_nothing_away() -> None:
     metrics = MeshMetrics()
     snapshot = build([*CLUSTER, destination_rule(bound=3)])
