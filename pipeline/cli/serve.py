@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import OustedError, PermanentError
 from . import Subparsers, settings
-from .allocators import give_back
+from .allocators import GivingBack, give_back
 from .kafka_access import kafka_options
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def serve(
         guard=guard,
         is_alive=progress.is_going,
     )
-    with server, care:
+    with server, care, GivingBack():
         log.info("serving /metrics on %s:%d", *server.address)
         if tell is not None:
             tell(server.address[1])

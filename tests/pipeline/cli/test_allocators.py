@@ -66,6 +66,37 @@ def test_the_c_library_has_one_arena_unless_told_otherwise() -> None:
     assert arenas(MALLOC_ARENA_MAX="4") > 1
 
 
+def test_what_is_free_between_what_is_used_is_given_back() -> None:
+    """Pieces too small for pages of their own, of which every twentieth stays in use."""
+    script = """
+import ctypes, os, re, time
+from pathlib import Path
+from pipeline.cli.allocators import GivingBack, give_back
+give_back(os.environ)
+
+def held():
+    return int(re.search(r"RssAnon:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1000
+
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+pieces = [libc.malloc(100_000) for _ in range(2_000)]
+for piece in pieces:
+    ctypes.memset(piece, 1, 100_000)
+for number, piece in enumerate(pieces):
+    if number % 20:
+        libc.free(piece)
+print(held())
+with GivingBack(every_s=0.01):
+    deadline = time.monotonic() + 60
+    while held() > 60 and time.monotonic() < deadline:
+        time.sleep(0.01)
+print(held())
+"""
+    before, after = map(float, ran(script).stdout.split())
+    assert before > 180
+    assert after < 60
+
+
 def test_what_the_user_has_set_stays() -> None:
     script = """
 import os
