@@ -1,6 +1,6 @@
 """Names for flows: which endpoint opened, which answered, which Service was dialled, and whether the row counts.
 
-Pure functions from LazyFrame to LazyFrame under one `Snapshot`; no clock, no network, no state. The invariant: every
+Pure functions of frames under one `Snapshot`; no clock, no network, no state. The invariant: every
 row is judged alone, so any split of the rows over processes gives the same answers.
 """
 
