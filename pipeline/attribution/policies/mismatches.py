@@ -25,7 +25,8 @@ from ..keyindex import distinct
 from ..roles import CANONICAL
 from .answers import COVERAGE
 from .pairs import Pairs, pairs_of
-from .timeline import PolicyTimeline, Said
+from .sayings import Said
+from .timeline import PolicyTimeline
 
 MISMATCH: Final[pl.Enum] = pl.Enum(["established_denied", "dropped_allowed"])
 
