@@ -157,6 +157,7 @@ def test_a_change_elsewhere_costs_no_name(monkeypatch: pytest.MonkeyPatch) -> No
     bench = Watched([at(-5, 0)], [at(-5, 1)])
     bench.tell_all()
     bench.engine.step(0)
+    bench.engine.publish()  # names are wanted for what is shown
     named: list[int] = []
     name = bench.engine._stages._flows._name
 
