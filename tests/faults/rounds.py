@@ -21,7 +21,7 @@ from typing import Final
 import pytest
 
 from pipeline import engine
-from pipeline.errors import ConfigError, PermanentError
+from pipeline.errors import ConfigError, PermanentError, TransientError
 from pipeline.lake.maintenance import maintain
 from pipeline.lake.store import Store
 from tests.faults.ledger import Ledger
@@ -55,12 +55,13 @@ def sleeps(disk: Disk, at: int, *, is_done: bool) -> None:
 
 
 def is_refused(disk: Disk, at: int, *, is_done: bool) -> None:
-    """The disk refuses once, or says so although it did what was asked."""
+    """The disk refuses once, or says so although it did what was asked. Who cannot begin, or end, is started again."""
 
     def refuse() -> None:
         raise OSError(5, "input/output error")
 
-    with disturbed(Disturbed(at, is_done=is_done, disturb=refuse)), suppress(ConfigError, PermanentError, OSError):
+    trouble = Disturbed(at, is_done=is_done, disturb=refuse)
+    with disturbed(trouble), suppress(ConfigError, PermanentError, TransientError, OSError):
         live(disk, until=2)
 
 
