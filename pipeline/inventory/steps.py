@@ -21,9 +21,12 @@ class Steps:
     """Addresses as numbers, ascending."""
 
     def __init__(self, firsts: Sequence[int]) -> None:
-        hi, lo = (np.array([first >> shift & _LOW for first in firsts], np.uint64) for shift in (64, 0))
+        hi, lo = halves(firsts)
         self._keys = _key(hi, lo)
         self._lows = lo[hi == 0]
+
+    def __len__(self) -> int:
+        return len(self._keys)
 
     def up_to(self, hi: Half, lo: Half) -> NDArray[np.int64]:
         """By address, how many begin at or before it. What has no upper half, as all IPv4, is told by a number alone,
@@ -35,8 +38,14 @@ class Steps:
         return found
 
 
+def halves(addresses: Sequence[int]) -> tuple[Half, Half]:
+    """The upper and the lower half of each address, given as one number."""
+    hi, lo = (np.array([address >> shift & _LOW for address in addresses], np.uint64) for shift in (64, 0))
+    return hi, lo
+
+
 def _key(hi: Half, lo: Half) -> NDArray[Any]:
     """Addresses as 16 bytes in network order, which sort as the numbers do."""
-    halves = np.empty((len(hi), 2), ">u8")
-    halves[:, 0], halves[:, 1] = hi, lo
-    return halves.view("S16").ravel()
+    pairs = np.empty((len(hi), 2), ">u8")
+    pairs[:, 0], pairs[:, 1] = hi, lo
+    return pairs.view("S16").ravel()

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from ...inventory.addresses import of
 from ...inventory.parts import Network
+from ...inventory.steps import Steps, halves
 from .terms import Addresses, Ports
 
 Classes = npt.NDArray[np.int64]
@@ -21,7 +22,6 @@ Mask = npt.NDArray[np.bool_]
 
 _V4_FIRST: Final = 0xFFFF << 32
 _V4_END: Final = _V4_FIRST + (1 << 32)
-_LOW_END: Final = 1 << 64
 _LINE_END: Final = 1 << 128
 
 
@@ -34,24 +34,15 @@ class AddressClasses:
         for term in ranges:
             for network in (term.network, *term.excluded):
                 cuts.update(_ends(network))
-        ordered = [cut for cut in sorted(cuts) if cut < _LINE_END]
-        self._cuts = _sortable(ordered)
-        self._low_cuts = np.array([cut for cut in ordered if cut < _LOW_END], dtype=np.uint64)
-        self.count = self._cuts.size + 1
+        self._cuts = Steps([cut for cut in sorted(cuts) if cut < _LINE_END])
+        self.count = len(self._cuts) + 1
         self._v4 = self._between(_V4_FIRST, _V4_END)
 
     def of(self, hi: npt.NDArray[np.uint64], lo: npt.NDArray[np.uint64]) -> Classes:
-        """The classes of addresses, given by halves.
-
-        Numbers compare many times faster than bytes, and IPv4 is where the high half is 0.
-        """
+        """The classes of addresses, given by halves."""
         if self.count == 1:
             return np.zeros(lo.size, dtype=np.int64)
-        classes = np.searchsorted(self._low_cuts, lo, side="right")
-        high = np.flatnonzero(hi)
-        if high.size:
-            classes[high] = np.searchsorted(self._cuts, _joined(hi[high], lo[high]), side="right")
-        return classes
+        return self._cuts.up_to(hi, lo)
 
     def within(self, term: Addresses) -> Mask:
         """By class: whether its addresses are in the range and in none of the parts cut out."""
@@ -62,7 +53,7 @@ class AddressClasses:
         return mask
 
     def _between(self, first: int, end: int) -> Mask:
-        places = np.searchsorted(self._cuts, _sortable([first, end - 1]), side="right")
+        places = self._cuts.up_to(*halves([first, end - 1]))
         mask = np.zeros(self.count, dtype=np.bool_)
         mask[places[0] : places[1] + 1] = True
         return mask
@@ -107,16 +98,3 @@ def _ends(network: Network) -> tuple[int, int]:
     first = of(network.network_address)
     number = (first.hi << 64) | first.lo
     return number, number + network.num_addresses
-
-
-def _sortable(numbers: list[int]) -> npt.NDArray[np.bytes_]:
-    hi = np.array([number >> 64 for number in numbers], dtype=np.uint64)
-    lo = np.array([number & ((1 << 64) - 1) for number in numbers], dtype=np.uint64)
-    return _joined(hi, lo)
-
-
-def _joined(hi: npt.NDArray[np.uint64], lo: npt.NDArray[np.uint64]) -> npt.NDArray[np.bytes_]:
-    """128-bit numbers as 16 bytes each, most significant first: they sort as the numbers do."""
-    pairs = np.empty((hi.size, 2), dtype=">u8")
-    pairs[:, 0], pairs[:, 1] = hi, lo
-    return pairs.view("S16").ravel()
