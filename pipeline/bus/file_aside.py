@@ -6,7 +6,6 @@ its node; what its headers name it is not changed by that.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ import msgspec
 
 from collector.schema import NODE_NAME, pack_record
 
+from .. import durable
 from ..errors import TransientError
 from . import Message
 from .aside import Aside
@@ -56,7 +56,9 @@ class FileAside:
                     continue
                 folder = self._root / one.message.topic / node
                 folder.mkdir(parents=True, exist_ok=True)
-                _write(folder / f"{epoch:020d}-{seq:012d}.seg", pack_record(one.message.headers, one.message.value))
+                durable.write(
+                    folder / f"{epoch:020d}-{seq:012d}.seg", pack_record(one.message.headers, one.message.value)
+                )
                 (self._folder / f"{one.name}.json").unlink(missing_ok=True)
                 (self._folder / f"{one.name}.value").unlink(missing_ok=True)
         except OSError as error:
@@ -64,18 +66,3 @@ class FileAside:
 
     def close(self) -> None:
         """Nothing is open between two calls."""
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Make a file appear, durable and whole."""
-    temporary = path.with_suffix(".part")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from .. import durable
 from ..errors import ConfigError, TransientError
 from . import Places
 
@@ -81,18 +82,8 @@ class PositionFile:
 
     def save(self, positions: Positions) -> None:
         """Replace the file by these positions, durably. Raises TransientError where the disk refuses."""
-        temporary = self._path.with_suffix(".json.part")
         try:
-            with temporary.open("wb") as file:
-                file.write(msgspec.json.encode(positions))
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self._path)
-            folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            durable.write(self._path, msgspec.json.encode(positions))
         except OSError as error:
             raise TransientError(f"bus: positions not kept: {error}") from error
 

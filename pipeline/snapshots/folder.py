@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from ..durable import sync_folder
 from ..errors import ConfigError, PermanentError, TransientError
 from .layout import Content, Encoder, NewerError, SnapshotError, decode
 
@@ -152,7 +153,7 @@ class SnapshotFolder:
                 self.bytes = file.tell()
                 file.flush()
                 os.fsync(file.fileno())
-            self._sync()
+            sync_folder(self._path)
         except OSError as error:
             path.unlink(missing_ok=True)
             raise TransientError(f"snapshot: {path}: {error.strerror or error}") from error
@@ -168,7 +169,7 @@ class SnapshotFolder:
             prepared = self._path / version.file("prepared")
             if prepared.exists():  # else the last call came to the end of this
                 prepared.rename(self._path / version.file("snapshot"))
-            self._sync()
+            sync_folder(self._path)
             self._current, self._prepared = version, None
             self._forget_old()
         except OSError as error:
@@ -197,7 +198,7 @@ class SnapshotFolder:
                 writer += 1
             else:
                 break
-        self._sync()
+        sync_folder(self._path)
         for earlier in self._writers():
             if earlier < writer:
                 (self._path / f"{earlier:010d}.writer").unlink(missing_ok=True)
@@ -218,11 +219,3 @@ class SnapshotFolder:
         for path in self._path.iterdir():
             if match := _NAME.match(path.name):
                 yield Version(int(match[1]), int(match[2])), match[3]
-
-    def _sync(self) -> None:
-        """Make what was made or renamed in the folder outlive a power cut."""
-        folder = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
