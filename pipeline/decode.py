@@ -9,7 +9,7 @@ without its rows, `merged` at the content of many at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -87,14 +87,6 @@ class Rows:
     def table(self) -> str:
         """The name of the table."""
         return self.names[0].table
-
-    def times(self) -> Iterator[np.ndarray]:
-        """The times of each batch's rows (int64, ns)."""
-        times = self.frame["time"].to_numpy()
-        start = 0
-        for name in self.names:
-            yield times[start : start + name.rows]
-            start += name.rows
 
     def only(self, wanted: Sequence[bool]) -> Rows | None:
         """Those batches that are wanted; None where none is."""

@@ -11,9 +11,9 @@ from typing import Final
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from ..attribution import arrays
+from ..attribution.arrays import Rows
 from ..attribution.lookups import lookups_of
 from ..attribution.services import redirected
 from ..catalog import SERVICE
@@ -31,8 +31,6 @@ _NONE: Final = pl.DataFrame(
         "headless": _IDS,
     }
 )
-
-Rows = NDArray[np.int64]
 
 
 def direct_connections(flows: pl.DataFrame, is_connection: arrays.Mask, snapshot: Snapshot) -> pl.DataFrame:

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from ..attribution import arrays, with_labels
+from ..attribution.lookups import lookups_of
 from ..attribution.route_lookups import route_lookups_of
 from ..catalog import ROUTE, SERVICE
 from ..inventory.snapshot import Snapshot
@@ -92,7 +93,7 @@ def _is_bypass(flows: pl.DataFrame, snapshot: Snapshot) -> arrays.Mask:
     is_exposed: arrays.Mask = np.logical_or.reduce([arrays.is_code(via, name) for name in EXPOSED])
     if is_exposed.any():
         rows = np.flatnonzero(is_exposed)
-        is_outside = (snapshot.endpoints["kind"] == "External").to_numpy()
+        is_outside = lookups_of(snapshot).is_external.to_numpy()
         routed = route_lookups_of(snapshot).routed.fill_null(value=False).to_numpy()
         services = arrays.ids(flows["service_id"]).take(rows)
         is_of_service = services != arrays.NO_ID

@@ -15,6 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ..attribution import arrays
+from ..attribution.arrays import Rows
 from ..attribution.services import redirected
 from ..attribution.timelines import Timeline
 from ..catalog import BY_NAME, SERVICE
@@ -34,7 +35,6 @@ from .views import Plain
 
 _ADDRESSES: Final = ("dst_hi", "dst_lo", "backend_hi", "backend_lo")
 _CALLS: Final = ("node", "start", "src_hi", "src_lo", *_ADDRESSES, "backend_port")
-Rows = NDArray[np.int64]
 
 _LAST: Final = pl.Schema({"ns": pl.Int64})
 _SOURCE: Final = ("source_namespace", "source_workload", "source_workload_kind")

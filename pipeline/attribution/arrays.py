@@ -15,6 +15,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 Mask = NDArray[np.bool_]
+Rows = NDArray[np.int64]
+"""Some rows of a frame or of a part of it, ascending."""
 
 NO_ID: Final = np.uint32(2**32 - 1)
 """In place of an id (UInt32) that is null: no frame has so many rows."""
@@ -72,7 +74,7 @@ def table(column: pl.Series, none: int) -> NDArray[np.int32]:
 
 def is_code(column: pl.Series, value: str) -> Mask:
     """Which rows of a column of an Enum are `value`; null is none."""
-    found: Mask = numbers(column) == _code(column.dtype, value)
+    found: Mask = numbers(column) == code(column.dtype, value)
     return found & is_there(column) if column.null_count() else found
 
 
@@ -107,6 +109,7 @@ def nullable(values: NDArray[Any], there: Mask) -> pl.Series:
     return pl.Series(pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), buffers))
 
 
-def _code(dtype: pl.DataType, value: str) -> int:
+def code(dtype: pl.DataType, value: str) -> int:
+    """The code of a value of an Enum."""
     assert isinstance(dtype, pl.Enum)  # noqa: S101 - a category has no code that one could know
     return dtype.categories.to_list().index(value)

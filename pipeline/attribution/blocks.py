@@ -15,13 +15,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from . import arrays
-from .arrays import Mask
+from .arrays import Mask, Rows
 from .lookups import Ids
 
 ROWS: Final = 1 << 15
-
-Rows = NDArray[np.int64]
-"""Some rows of a block, ascending."""
 
 
 @dataclass(frozen=True, slots=True)

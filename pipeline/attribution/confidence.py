@@ -98,7 +98,7 @@ def worsen(reasons: NDArray[np.uint8], rows: NDArray[np.integer], code: str) -> 
 def or_worse(reason_column: str, code: str) -> pl.Expr:
     """The reason `code`, or the one in the column where that is worse."""
     told = pl.col(reason_column)
-    place = REASON.categories.to_list().index(code)
+    place = int(_PLACES[code])
     return pl.when(told.to_physical().is_between(1, place)).then(told).otherwise(pl.lit(code, dtype=REASON))
 
 

@@ -14,7 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from . import arrays
-from .arrays import Mask
+from .arrays import Mask, Rows
 from .keyindex import KeyIndex
 
 _SPARSENESS: Final = 32
@@ -23,8 +23,6 @@ _MIN_BITS: Final = 14
 _MAX_BITS: Final = 20
 _SPREAD: Final = np.uint64(0x9E3779B97F4A7C15)
 """An odd number near the golden ratio of 2**64: the high bits of multiples tell ids apart that differ little."""
-
-Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ def attribute_counters(counters: pl.LazyFrame, snapshot: Snapshot) -> pl.LazyFra
         .select(pod_uid="uid", uid_pod="id")
     )
     holder = lookups.holders.gather("endpoint_id", "held")
-    pod = pl.coalesce("uid_pod", pl.when(pl.lit(endpoints["kind"] == "Pod").gather(holder)).then(holder))
+    pod = pl.coalesce("uid_pod", pl.when(pl.lit(lookups.is_pod).gather(holder)).then(holder))
     return (
         counters.join(uids, on="pod_uid", how="left", maintain_order="left")
         .with_columns(held=lookups.index.number(*map(pl.col, ADDRESS)))

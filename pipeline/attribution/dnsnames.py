@@ -15,6 +15,7 @@ import polars as pl
 from ..inventory.snapshot import Snapshot
 from ..kept import Frames, fits, rows_of
 from . import arrays
+from .lookups import lookups_of
 
 GRACE_NS: Final = 60 * 10**9
 """How long after its time to live an answer still counts: a client resolves first and connects then, and many keep an
@@ -45,7 +46,6 @@ _ANSWERS: Final = pl.Schema(
 )
 _NAMES: Final = pl.Schema({"name": pl.String})
 _BY_ADDRESS: Final = ("addr_hi", "addr_lo", "name", "since", "until")
-_EXTERNAL: Final = "External"
 
 
 class DnsNames:
@@ -113,7 +113,7 @@ class DnsNames:
             for name, dtype in (("dns_name", pl.String()), ("dns_given", GIVEN))
         )
         if len(self):
-            is_external = (snapshot.endpoints["kind"] == _EXTERNAL).to_numpy()
+            is_external = lookups_of(snapshot).is_external.to_numpy()
             rows = np.flatnonzero(is_external.take(flows["dst_id"].to_numpy()))
             asked = arrays.taken(flows, rows, "start", *_ASKED).rename(_ASKED).with_columns(_row=pl.Series(rows))
             told = self._named(asked.lazy()).collect()

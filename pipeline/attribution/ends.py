@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from ..inventory.addresses import loopbacks
 from ..inventory.endpoints import UNKNOWN
 from . import arrays
-from .blocks import Address, Block, Rows
+from .arrays import Rows
+from .blocks import Address, Block
 from .lookups import Ids, Lookups
 
 

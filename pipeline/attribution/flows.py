@@ -17,7 +17,8 @@ from ..inventory.endpoints import UNKNOWN
 from ..inventory.services import VIAS
 from ..inventory.snapshot import Snapshot
 from . import arrays
-from .blocks import Block, Rows, blocks_of
+from .arrays import Rows
+from .blocks import Block, blocks_of
 from .confidence import REASON, certainties, worsen
 from .ends import Ends, endpoint_ids, ends_of, here_of
 from .lookups import Ids, Lookups, lookups_of, packed_addresses, packed_ports

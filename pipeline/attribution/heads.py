@@ -15,7 +15,9 @@ import polars as pl
 from ..inventory.snapshot import Snapshot
 from ..kept import Frames, rows_of
 from . import arrays
-from .connections import Connections, Rows, among, connections_of, newest
+from .arrays import Rows
+from .connections import Connections, among, connections_of, newest
+from .lookups import lookups_of
 
 MAX_CONNECTIONS: Final = 100_000
 """Connections whose heads are remembered, a quarter more between two clearings, some 10 to 30 MB; those whose head came
@@ -31,7 +33,6 @@ _MAX_CHUNKS: Final = 64
 """Polls whose rows are remembered apart before they are put together."""
 _ADDRESS: Final = r"^[0-9.]+$|:"
 """What is no name: a host that was asked for by its address."""
-_EXTERNAL: Final = "External"
 
 
 class Heads:
@@ -137,8 +138,8 @@ def with_said_names(flows: pl.DataFrame, snapshot: Snapshot) -> pl.DataFrame:
 
     It is the client's word alone: whoever answered may be someone else.
     """
-    is_beyond = snapshot.endpoints["kind"] == _EXTERNAL
-    is_asking = flows["dns_name"].is_null() & (flows["server_name"] != "") & is_beyond.gather(flows["dst_id"])
+    is_beyond = lookups_of(snapshot).is_external.gather(flows["dst_id"])
+    is_asking = flows["dns_name"].is_null() & (flows["server_name"] != "") & is_beyond
     rows = is_asking.arg_true()
     asked = flows["server_name"].gather(rows)
     is_name = ~asked.str.contains(_ADDRESS)

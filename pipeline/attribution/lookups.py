@@ -170,6 +170,11 @@ class Lookups:
         return self._snapshot.endpoints["kind"] == "Pod"
 
     @cached_property
+    def is_external(self) -> pl.Series:
+        """By endpoint id: whether it is beyond the cluster."""
+        return self._snapshot.endpoints["kind"] == "External"
+
+    @cached_property
     def service_endpoint(self) -> Ids:
         """By service id: the Service's endpoint id."""
         return table(self._snapshot.services["endpoint_id"], -1)

@@ -20,7 +20,7 @@ from collector.schema import PATH_CUT
 
 from ..inventory.snapshot import Snapshot
 from . import arrays
-from .blocks import Rows
+from .arrays import Rows
 from .lookups import Ids
 from .route_lookups import route_lookups_of
 

@@ -12,7 +12,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from .blocks import Block, Rows
+from .arrays import Rows
+from .blocks import Block
 from .ends import Ends
 from .lookups import Lookups
 

@@ -10,13 +10,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ..inventory.services import VIAS
+from . import arrays
 from .answers import Answers
-from .arrays import Mask
-from .blocks import Block, Rows
+from .arrays import Mask, Rows
+from .blocks import Address, Block
 from .ends import Ends
 from .lookups import Ids, Keys, Lookups, packed_addresses, packed_ports
 
-BACKEND: Final = np.uint8(VIAS.categories.to_list().index("backend"))
+BACKEND: Final = np.uint8(arrays.code(VIAS, "backend"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +82,12 @@ def unanswered(block: Block, dialled: Dialled) -> Rows:
     return np.flatnonzero(is_open)
 
 
-def redirected(flows: pl.DataFrame, rows: NDArray[np.integer]) -> Mask:
+def redirected(flows: pl.DataFrame, rows: Rows) -> Mask:
     """Which of the rows `is_redirected` tells."""
     dialled, answered = (
-        [flows[f"{end}_{half}"].to_numpy().take(rows) for half in ("lo", "hi")] for end in ("dst", "backend")
+        Address(*(flows[f"{end}_{half}"].to_numpy() for half in ("hi", "lo"))).of(rows) for end in ("dst", "backend")
     )
-    found: Mask = np.logical_or.reduce([one != other for one, other in zip(dialled, answered, strict=True)])
-    return found
+    return answered.differs(dialled)
 
 
 def is_redirected() -> pl.Expr:

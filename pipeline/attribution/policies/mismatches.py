@@ -43,11 +43,12 @@ _IN_DOUBT: Final = np.isin(
 _SAYS_WHEN_REFUSED: Final = (6, 132)
 """TCP and SCTP: silence is no answer. Of UDP, silence tells nothing."""
 _CONNECTION: Final = ("node", "flow_id")
-_MARKS: Final = MISMATCH.categories.to_list()
+_MARKS: Final = [arrays.code(MISMATCH, mark) for mark in ("dropped_allowed", "established_denied")]
+"""By code of VERDICT: the code of what is odd about it."""
 _NO_MARK: Final = pl.Series("mismatch", [None], dtype=MISMATCH)
 _ALLOWED, _DENIED = range(2)
 """Codes of VERDICT."""
-_NOT_JUDGED: Final = COVERAGE.categories.to_list().index("not_judged")
+_NOT_JUDGED: Final = arrays.code(COVERAGE, "not_judged")
 
 Places = NDArray[np.int64]
 
@@ -81,8 +82,7 @@ class MismatchFinder:
         marks = np.zeros(flows.height, np.uint8)
         is_marked = np.zeros(flows.height, np.bool_)
         is_marked[places] = True
-        is_denied = said.verdict[places] == _DENIED
-        marks[places] = np.where(is_denied, _MARKS.index("established_denied"), _MARKS.index("dropped_allowed"))
+        marks[places] = np.take(_MARKS, said.verdict[places])
         return arrays.enumerated(marks, MISMATCH, is_marked).alias("mismatch")
 
     def _new(self, suspects: _Suspects, snapshot: Snapshot) -> Places:
