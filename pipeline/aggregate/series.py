@@ -59,15 +59,13 @@ class SeriesBudget:
         for name, (totals, width) in self._families.items():
             before = totals.settled
             most = min(self._limit.most, before + max(0, left) // width)
+            known = {} if held is None else self._counts(name)
+            quota = None if held is None else Quota(self._share, self._most, held, self._most - left, width)
+            totals.limit = replace(self._limit, most=most, quota=quota)
+            left -= (len(totals) - before) * width
             if held is not None:
-                quota, known = Quota(self._share, self._most, held, self._most - left, width), self._counts(name)
-                totals.limit = replace(self._limit, most=most, quota=quota)
-                left -= (len(totals) - before) * width
                 _add(held, known, -width)
                 _add(held, self._counts(name), width)
-            else:
-                totals.limit = replace(self._limit, most=most)
-                left -= (len(totals) - before) * width
             self._tell_folded(totals.take_folded())
         if self._idle_ns and now_ns - self._looked_ns >= self._idle_ns // LOOK_EVERY:
             # after what is new has its names: to look for the idle names everything, limit or not
