@@ -201,7 +201,7 @@ class Engine:
             self._settle()
 
         is_done = self._retry(finish, threading.Event(), deadline)
-        if is_done or not self._settling.by_snapshots:
+        if not self._settling.by_snapshots:  # else what is settled is shown
             self.publish()
         self._stages.tell(is_last=True)
         return is_done
