@@ -86,9 +86,9 @@ class PipelineConfig:
     """Series of flow metrics at most, all together; what is beyond is folded into `other`, and sums stay exact."""
     series_max_per_family: int = 100_000
     """Label sets of one family of metrics at most."""
-    series_namespace_share: float = 0.5
-    """Of what others leave of both, one namespace has this share at most, so that there is room for who comes later;
-    1: there are no quotas."""
+    series_namespace_share: float = 0.8
+    """Up to this share of both limits, namespaces have what they ask for; the rest is kept for who comes later, and of
+    that one has half of what is left at most. 1: there are no quotas."""
     series_fold: tuple[Literal["pod", "workload", "namespace"], ...] = ("pod", "workload", "namespace")
     """What is folded first where there are more: labels of pods, of workloads, of namespaces, in this order."""
     series_idle_s: float = 86_400.0

@@ -1,9 +1,13 @@
-"""What one namespace may have of the series: a share of what all others leave. Pure.
+"""What one namespace may have of the series: all but a reserve, and of that, half of what others leave. Pure.
 
 A label set is its namespace's that opened the connection; else of the one that answered, or that the Service, route or
-policy is of. What is of none counts as of one by the name "". The invariant: however many label sets a namespace
-asks for, the same share of what it leaves is there for whoever comes next; and of those that come at once, who asks for
-little is served first.
+policy is of. What is of none counts as of one by the name "".
+
+A namespace takes what it asks for while all together are within a share of the limit. What is beyond that share is the
+reserve, of which only those have something that have little: nobody comes to hold more than half of what all others
+leave of the limit (nor more than the share of it, where that is less). The invariant: however many label sets a
+namespace asks for, whoever comes next has half of what is left; and of those that come at once, who asks for little is
+served first, and none takes all that is left.
 """
 
 from __future__ import annotations
@@ -27,6 +31,8 @@ KEPT_FOR_FOLDED: Final = 10
 """One in so many is kept for label sets that are folded."""
 KEPT_FOR_OTHER: Final = 20
 """One in so many, half of those, is kept for what is `other` but for the namespace."""
+HALF: Final = 0.5
+"""Of what others leave, a namespace has this at most where the reserve is touched."""
 
 Detail = Literal["whole", "folded", "other"]
 """How much of its labels a label set has: all, some, or its namespace alone."""
@@ -47,8 +53,8 @@ def counted(labels: pl.DataFrame) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """The share, and what it is of beside the family's own limit: all series, of which `total` are there, `held` by
-    namespace. A label set of the family makes `width` series."""
+    """The share that is not reserve, and what it is of beside the family's own limit: all series, of which `total` are
+    there, `held` by namespace. A label set of the family makes `width` series."""
 
     share: float
     most: int
@@ -79,14 +85,22 @@ class Grants:
             own, given = self._sets.get(owner, 0), self._given.get(owner, 0)
             series = quota.held.get(owner, 0) + given * quota.width
             all_series = quota.total + self._given_total * quota.width
-            of_sets = self._share * (most - self._total + own) - own
-            of_series = quota.share * (most_series - all_series + series) - series
+            askers = len(wanted) - len(granted)
+            of_sets = _room(self._share, most, self._total, own, askers)
+            of_series = _room(quota.share, most_series, all_series, series, askers)
             number = max(0, min(number, int(of_sets), int(of_series) // quota.width))
             self._sets[owner], self._given[owner] = own + number, given + number
             self._total += number
             self._given_total += number
             granted[owner] = number
         return granted
+
+
+def _room(share: float, most: int, total: int, own: int, askers: int) -> float:
+    """What is left to one of so many that ask, who has `own` of the `total` that are there."""
+    free = (share * most - total) / askers
+    of_reserve = min(share, HALF) * (most - total + own) - own
+    return max(free, of_reserve) if share < 1 else float(most - total)
 
 
 def _but_kept(most: int, detail: Detail) -> int:

@@ -1,6 +1,6 @@
 """The budget of series over all families of metrics: who may have how many, and which go for being idle.
 
-As long as all fit into the share that one namespace may have, nobody is asked what is whose.
+As long as all fit into the share that is not kept for newcomers, nobody is asked what is whose.
 
 `enforce` before the samples are asked for: label sets get their names, and so a series each or a place in `other`, when
 somebody asks. The invariant: once enforced, totals make no more than the budget's series in all, and no family more
@@ -35,7 +35,7 @@ LOOK_EVERY: Final = 20
 class SeriesBudget:
     """At most `most` series, and label sets a family as `limit` says; those that do not grow for `idle_s` go.
 
-    With `idle_s` 0 none goes. One namespace has at most `share` of what others leave; with 1 there are no quotas.
+    With `idle_s` 0 none goes. Beyond `share` of both, namespaces have quotas; with 1 there are none.
     """
 
     def __init__(self, most: int, limit: Limit, idle_s: float, share: float = 1.0) -> None:
@@ -110,8 +110,7 @@ class SeriesBudget:
             self._folded_of[name] = self._folded_of.get(name, 0) + count
 
     def _are_within_share(self) -> bool:
-        """Whether no namespace can have more than its share with all that is there and comes, for all of them have not:
-        as good as always."""
+        """Whether all that is there and comes is within the share, where nobody has a quota: as good as always."""
         if self._share >= 1:
             return True
         sets = [(totals.settled + totals.unnamed + 1, width) for totals, width in self._families.values()]

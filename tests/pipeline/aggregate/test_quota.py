@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.aggregate.budget import LEVELS, Limit, fitted, limit_of
-from pipeline.aggregate.quota import OWNERS, Detail, Grants, Quota, counted, owner_of
+from pipeline.aggregate.quota import HALF, OWNERS, Detail, Grants, Quota, counted, owner_of
 from pipeline.catalog import BY_NAME
 
 NAMES = ("source_namespace", "source_workload", "destination_namespace", "protocol")
@@ -54,6 +54,27 @@ def test_each_has_its_share_of_what_others_leave_and_the_small_come_first() -> N
     assert grants.grant({"bomb": 1000}, "other") == {"bomb": 0}  # others came, and it holds what it has
 
 
+def test_one_namespace_has_all_but_the_reserve_and_who_comes_later_half_of_that() -> None:
+    grants = Grants(quota(0.8), most=1000, known={}, are_of_namespaces=True)
+    assert grants.grant({"first": 5000}, "whole") == {"first": 720}  # of 900
+    assert grants.grant({"first": 5000}, "folded") == {"first": 40}  # of 950
+    assert grants.grant({"first": 5000}, "other") == {"first": 40}  # of 1000: a fifth is left
+    assert grants.grant({"second": 5000}, "other") == {"second": 100}
+    assert grants.grant({"first": 5000, "second": 5000, "third": 30}, "other") == {"third": 30, "second": 0, "first": 0}
+    assert grants.grant({"fourth": 5000}, "other") == {"fourth": 35}
+
+
+def test_of_those_that_come_together_the_small_have_all_and_no_other_takes_the_rest() -> None:
+    grants = Grants(quota(0.8), most=1000, known={}, are_of_namespaces=True)
+    assert grants.grant({"c": 9000, "b": 5000, "a": 20}, "other") == {"a": 20, "b": 490, "c": 290}
+
+
+def test_who_had_little_grows_on_beside_a_namespace_that_took_all_it_could() -> None:
+    grants = Grants(quota(0.8), most=1000, known={"calm": 50}, are_of_namespaces=True)
+    assert grants.grant({"bomb": 5000}, "other") == {"bomb": 750}
+    assert grants.grant({"calm": 5000}, "other") == {"calm": 75}  # half of what others leave is 125
+
+
 def test_where_no_label_names_a_namespace_the_family_is_not_shared() -> None:
     grants = Grants(Quota(0.5, 1_000, {"": 300}, 400, width=2), most=109, known={"": 90}, are_of_namespaces=False)
     assert grants.grant({"": 1000}, "whole") == {"": 9}
@@ -86,7 +107,10 @@ def test_grants_never_exceed_the_limit_nor_a_share(
         assert held.total() <= most
         for owner, number in granted.items():
             if number:
-                assert held[owner] <= share * (most - (before.total() - before[owner])) + 1e-6
+                of_others = min(share, HALF) * (most - (before.total() - before[owner]))
+                assert held.total() <= share * most + 1e-6 or held[owner] <= of_others + 1e-6
+    newcomer = Grants(quota(share), most, held, are_of_namespaces=True).grant({"new": most}, "other")["new"]
+    assert newcomer >= int(min(share, HALF) * (most - held.total()))
 
 
 rows_of = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 300)), min_size=1, max_size=120, unique=True)

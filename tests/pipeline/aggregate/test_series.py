@@ -202,6 +202,21 @@ def test_who_comes_after_a_bomb_of_series_has_all_of_its_own() -> None:
     assert ("ns-9", "other", "other") in it.own(9) or ("ns-9", "other", "ns-0") in it.own(9)
 
 
+def test_one_namespace_alone_has_nearly_all_and_who_comes_later_all_of_its_own() -> None:
+    budget, it = SeriesBudget(60_000, SHARED, 0, share=0.8), Tenants()
+    for at in range(5):
+        it.add(9, 1_000, first=1_000 * at)
+        budget.enforce(it.parts, at)
+    pairs = [labels for labels in it.pairs.labels.rows() if labels[0] == "ns-9"]
+    assert 0.7 * SHARED.most < len([labels for labels in pairs if "other" not in labels]) <= 0.8 * SHARED.most
+    for at, tenant in enumerate((1, 2, 3)):
+        it.add(tenant, 40)
+        it.add(9, 1_000, first=5_000 + 1_000 * at)
+        budget.enforce(it.parts, 10 + at)
+        assert len(it.own(tenant)) == 120
+    assert it.pairs.measure("bytes").sum() == 8_000 + 120
+
+
 def test_who_comes_with_a_bomb_of_series_has_all_of_its_own() -> None:
     budget, it = SeriesBudget(60_000, SHARED, 0, share=0.5), Tenants()
     for tenant, number in ((7, 20_000), (8, 10_000), (1, 100), (9, 5_000)):
