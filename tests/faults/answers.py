@@ -7,29 +7,36 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
+import pytest
 import zstandard
 from kafka import TopicPartition
 from kafka.record import MemoryRecords
 from kafka.record.default_records import DefaultRecordBatchBuilder
 
 from collector.schema import FLOWS, Batch
+from pipeline import blocks
 from pipeline.bus import Message
 from pipeline.bus.kafka_records import MessageRecords
 from pipeline.intake import LATENESS_SECONDS
 from pipeline.pacing import FAR_BEHIND
+from tests.faults import stream
 from tests.faults.ledger import Ledger, totals
-from tests.faults.lives import Disk, live
+from tests.faults.lives import Death, Disk, live
 from tests.faults.stream import Log, LogReader, disordered
 from tests.pipeline.batches_for_tests import sealed, stream_of
 from tests.pipeline.shipments import NOW, SECOND
 
+BATCHES: Final = 40
 RECORDS: Final = 4
 """Of a record batch at most."""
+MOST_AT_ONCE: Final = 3
+"""Of a partition so many records are taken at a time, so that some are left of a record batch."""
 ANSWER_BYTES: Final = (500, 8_000)
 """A broker cuts its answer there, in the middle of a batch, but not within the first."""
 Unexplained = Mapping[str, int]
@@ -80,7 +87,7 @@ class RecordReader(LogReader):
             if at < end:
                 answer = MemoryRecords(self._broker.answer(partition, at))
                 records = MessageRecords(at, TopicPartition(partition[0], number), answer)
-                found = [message for message in records.take(1_000) if message.offset < end]
+                found = [message for message in records.take(MOST_AT_ONCE) if message.offset < end]
                 given += found
                 self._next[partition] = min(records.next_fetch_offset, end)
         return given
@@ -104,11 +111,11 @@ def in_records(root: Path) -> Unexplained:
     disk, chance = Disk(root, Ledger(8, rows=6, restarts=0.1), left=0, flush_rows=15), random.Random(8)
     broker = Broker(chance)
     of_nodes: dict[str, list[Batch]] = defaultdict(list)
-    for batch in disordered((disk.ledger.batch() for _ in range(60)), chance, again=0.3, apart=8, delayed=16):
+    for batch in disordered((disk.ledger.batch() for _ in range(BATCHES)), chance, again=0.3, apart=8, delayed=16):
         if chance.random() < 0.3:
             batch = rewritten(batch)
         of_nodes[batch.node].append(batch)
-    disk.ledger.again = sum(map(len, of_nodes.values())) - 60
+    disk.ledger.again = sum(map(len, of_nodes.values())) - BATCHES
     lies = 0
     for batches in of_nodes.values():
         for place in range(len(batches) - 1, -1, -6):
@@ -171,8 +178,35 @@ def far_behind(root: Path) -> Unexplained:
     return {**disk.account().unexplained, **({} if shown else {"never shown": 1})}
 
 
+def killed_far_behind(root: Path) -> Unexplained:
+    """What was shown while the bus was far ahead is there when somebody goes on."""
+    log, disk = Log(), Disk(root, Ledger(11), left=0)
+    for _ in range(9):
+        log.put(disk.ledger.batch())
+
+    def look() -> None:
+        if totals(disk.publication.text().decode())["flowatlas_pipeline_rows_total"]:
+            raise Death
+
+    with suppress(Death):
+        live(disk, until=-1, reader=BehindReader(log), on_turn=look)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(stream, "POLL_MESSAGES", 1)
+        live(disk, reader=LogReader(log))
+    return disk.account().unexplained
+
+
+def in_small_blocks(root: Path) -> Unexplained:
+    """As `in_records`, and of what was inflated little fits into memory at once."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(blocks, "BLOCK_BYTES", 4_000)
+        return in_records(root)
+
+
 TRIALS: Final[Mapping[str, Callable[[Path], Unexplained]]] = {
     "in records": in_records,
     "late": late,
     "far behind": far_behind,
+    "killed far behind": killed_far_behind,
+    "in small blocks": in_small_blocks,
 }

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import answers, planted, shortcuts, trials
+from tests.faults import answers, oversights, planted, returns, shortcuts, trials
 
-MISTAKES = {**planted.MISTAKES, **shortcuts.MISTAKES}
-TRIALS = {**trials.TRIALS, **answers.TRIALS}
+MISTAKES = {**planted.MISTAKES, **shortcuts.MISTAKES, **oversights.MISTAKES}
+TRIALS = {**trials.TRIALS, **answers.TRIALS, **returns.TRIALS}
 
 
 @pytest.mark.parametrize("name", TRIALS)
