@@ -1,0 +1,58 @@
+"""Families are the pipeline's own, by name, labels and width."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from pipeline.aggregate.external import ExternalMetrics
+from pipeline.aggregate.histogram import Histogram
+from pipeline.aggregate.totals import Totals
+from pipeline.catalog import BY_NAME
+from pipeline.config import PipelineConfig
+from pipeline.forecast.label_sets import FAILED, FAMILIES, FIRST, INTERFACES, WEIGHT, recorded
+from pipeline.geo import Geo
+from pipeline.outputs.history import HISTORY
+from pipeline.outputs.meters import Meters
+from pipeline.stages import Stages
+from pipeline.state import ClusterState
+
+UNTOLD = {"tls", "organisation"}
+"""Labels of which others tell already."""
+
+
+def state(_: Meters) -> ClusterState:
+    raise AssertionError("nothing is applied")
+
+
+def test_each_family_has_the_labels_and_the_width_of_the_pipelines() -> None:
+    config = PipelineConfig(bus="file:///unused", state=Path("unused"))
+    kept = dict(Stages(config, state, Meters()).kept())
+    kept |= {f"flows/ExternalMetrics/{name}": part for name, part in ExternalMetrics(Geo(())).kept().items()}
+    for family in FAMILIES:
+        if family.name == INTERFACES:
+            continue
+        part = kept[family.name]
+        totals = part.totals if isinstance(part, Histogram) else part
+        assert isinstance(totals, Totals)
+        assert set(totals.named.columns) - UNTOLD == set(family.labels), family.name
+        assert family.width == totals.width + isinstance(part, Histogram), family.name
+
+
+def test_a_metric_has_the_labels_of_its_family_and_what_tells_its_values_apart() -> None:
+    own = {"flow_direction", "reason", "direction", "interface", *UNTOLD}
+    for family in FAMILIES:
+        for metric in family.metrics:
+            assert set(BY_NAME[metric].labels) - own == set(family.labels), metric
+
+
+def test_both_ends_of_flows_make_one_label_set() -> None:
+    row = {"role": "canonical", "source_kind": "Pod", "destination_kind": "Pod", "bytes": 3, "outcome": "open"}
+    ends = {f"{end}_{name}": name for end in ("source", "destination") for name in ("namespace", "name", "node")}
+    columns = {name: pl.Series([(row | ends).get(name)], dtype=dtype) for name, dtype in HISTORY.items()}
+    history = pl.DataFrame(columns).with_columns(time=pl.lit(7).cast(HISTORY["time"]))
+    found = recorded(history.lazy())
+    assert found[INTERFACES].rows() == [("namespace", "name", "node", 7, 6, 0)]
+    (conversation,) = found["flows/conversations"].select(FIRST, WEIGHT, FAILED).rows()
+    assert conversation == (7, 3, 0)
