@@ -169,7 +169,7 @@ def _talkers_table(talkers: pl.DataFrame) -> str:
         for row in talkers.iter_rows(named=True)
     ]
     return table(
-        ("from", "Service dialled", "answered by", "", "connections", "failed", "bytes"), rows, right=(4, 5, 6)
+        ("from", "Service dialled", "answered by", "protocol", "connections", "failed", "bytes"), rows, right=(4, 5, 6)
     )
 
 

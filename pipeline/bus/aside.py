@@ -52,6 +52,8 @@ def open_quarantine(url: str, options: Mapping[str, Any] | None = None) -> Quara
     if scheme == "file" and place:
         from .file_aside import FileAside
 
+        if not Path(place).is_dir():
+            raise ConfigError(f"bus: {place} is no folder")
         return FileAside(Path(place))
     if scheme == "kafka":
         from .kafka_aside import KafkaAside

@@ -105,4 +105,4 @@ def _told(what: str) -> Iterator[None]:
     try:
         yield
     except (kafka_errors.KafkaError, OSError) as error:
-        raise TransientError(f"bus: {what}: {type(error).__name__}: {error}") from error
+        raise TransientError(f"bus: {what}: {error}") from error  # Kafka's errors begin with their name

@@ -67,6 +67,8 @@ def _of_files(arguments: argparse.Namespace) -> Known:
     if arguments.bus is not None:
         raise ConfigError("--bus: it goes with --state bus")
     objects, refusals = manifests.load(arguments.state)
+    if refusals and not objects:  # an answer about no cluster would read like an answer about a cluster that is well
+        raise ConfigError(f"--state: nothing can be read: {refusals[0]}")
     for problem in refusals:
         print(f"flowatlas {arguments.command}: {problem}", file=sys.stderr)
     return Known(objects, snapshot.build(objects), (), len(refusals))

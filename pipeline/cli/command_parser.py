@@ -20,6 +20,8 @@ class HelpFormatter(argparse.HelpFormatter):
         parts = [super()._fill_text(prose, width, indent)] if prose else []
         if commands:
             shown = _NEXT.split(commands)
+            if parts:
+                parts.append("")
             parts += [f"{indent}example{'s' if len(shown) > 1 else ''}:", *(f"{indent}  {line}" for line in shown)]
         return "\n".join(parts)
 

@@ -163,17 +163,18 @@ def _print(diagnosis: Diagnosis) -> None:
     from collections import Counter
 
     from .finding_lines import lines
+    from .terminal import counted, wrapped
 
     for line in lines(diagnosis.findings):
         print(line)
     counts = Counter(finding.severity for finding in diagnosis.findings)
-    told = ", ".join(f"{count} {severity}{'s' if count != 1 else ''}" for severity, count in counts.items())
-    print(f"{len(diagnosis.looked_for)} checks ran: {told or 'nothing found'}")
+    told = ", ".join(counted(count, severity) for severity, count in counts.items())
+    print(f"{counted(len(diagnosis.looked_for), 'check')} ran: {told or 'nothing found'}")
     lacking: dict[str, list[str]] = {}
     for what, sources in diagnosis.not_looked_for:
         lacking.setdefault(" and ".join(_FLAGS[source] for source in sources), []).append(what)
     for flags, checks in lacking.items():
-        print(f"not looked for without {flags}: {'; '.join(checks)}")
+        print(wrapped(f"not looked for without {flags}: {'; '.join(checks)}"))
 
 
 def _name(text: str) -> Name:

@@ -8,9 +8,14 @@ import sys
 from .terminal import printable
 
 
-def start_log(level: str) -> None:
-    """Log from `level` (as `--log-level` has it) on."""
+def start_log(level: str, *, is_service: bool) -> None:
+    """Log from `level` (as `--log-level` has it) on.
+
+    What answers a question says itself what its clients' errors come to, once: their own log is for `debug`.
+    """
     handler = logging.StreamHandler(sys.stderr)
+    if not is_service and level != "debug":
+        handler.addFilter(lambda record: not record.name.startswith("kafka"))
     handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler])
 

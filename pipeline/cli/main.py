@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from importlib import metadata
-from typing import cast
+from typing import Final, cast
 
 from collector.errors import ConfigError as CollectorConfigError
 
@@ -39,11 +39,14 @@ from . import (
 from .command_parser import CommandParser
 from .logs import start_log
 
+SERVICES: Final = ("collect", "watch", "pipeline", "demo")
+"""Commands that go on until they are stopped."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the `flowatlas` command with `argv` (default: the process's own) and return its exit code."""
     arguments = parser().parse_args(argv)
-    start_log(arguments.log_level)
+    start_log(arguments.log_level, is_service=arguments.command in SERVICES)
     run = cast("Callable[[argparse.Namespace], int]", arguments.run)
     try:
         return run(arguments)

@@ -1,8 +1,8 @@
 """Rows for people and for programs: one writer for every sub-command that prints rows.
 
 JSON Lines by default when piped, a table on a terminal. Nested columns stay nested in JSON and Parquet; tables and CSV
-show them as `column.field`. A table is for people: bytes as sizes, times to the second, and no control character of
-somebody's names.
+show them as `column.field`. A table is for people: bytes as sizes, whose unit takes the place
+of `_bytes` in the heading, times to the second, and no control character of somebody's names.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _cell(name: str, kind: pl.DataType) -> pl.Expr:
 
 def _table(rows: pl.DataFrame) -> str:
     cells = rows.select(_cell(name, kind).fill_null("-") for name, kind in rows.schema.items())
-    lines = [cells.columns, *cells.iter_rows()]
+    lines = [[name.removesuffix("_bytes") for name in cells.columns], *cells.iter_rows()]
     widths = [max(len(line[i]) for line in lines) for i in range(cells.width)]
     is_number = [kind.is_numeric() for kind in rows.dtypes]
 

@@ -241,7 +241,7 @@ def _write(rows: pl.DataFrame, form: str | None, remarks: Sequence[str]) -> None
     """The rows; the remarks with them in JSON, before them on standard error otherwise."""
     import json
 
-    from . import output
+    from . import output, policy_tables
 
     form = _form(form)
     rows = _readable(rows, flat=form not in {"json", "jsonl"})
@@ -250,7 +250,7 @@ def _write(rows: pl.DataFrame, form: str | None, remarks: Sequence[str]) -> None
         return
     for remark in remarks:
         print(remark, file=sys.stderr)
-    output.write(rows, form)
+    output.write(policy_tables.narrow(rows) if form == "table" else rows, form)
 
 
 def _readable(rows: pl.DataFrame, *, flat: bool) -> pl.DataFrame:

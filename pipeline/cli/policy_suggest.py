@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ..errors import ConfigError
 from . import Subparsers, record
 from .progress import progress
+from .terminal import counted
 
 if TYPE_CHECKING:
     from ..policy.replay import Replay
@@ -76,7 +77,8 @@ def _suggest(arguments: argparse.Namespace) -> int:
         result = replay.replay(recorded.objects, snapshot, pairs, suggested, more)
     remarks = record.about(recorded)
     remarks += [
-        f"not legitimate: {row['connections']} connections of {row['pairs']} pairs, {row['left_out']}"
+        f"not legitimate: {counted(row['connections'], 'connection')} of {counted(row['pairs'], 'pair')}, "
+        f"{row['left_out']}"
         for row in legitimate.reasons(pairs).iter_rows(named=True)
     ]
     remarks.append(_checked(result))
@@ -93,6 +95,6 @@ def _checked(result: Replay) -> str:
     """What the replay found."""
     cut, stopped = int(result.cut["counted"].sum()), int(result.stopped["connections"].sum())
     return (
-        f"replayed: {cut} recorded legitimate connections cut, {result.passed} let through; "
-        f"{stopped} others newly denied"
+        f"replayed: {counted(cut, 'recorded legitimate connection')} cut, {result.passed} let through; "
+        f"{counted(stopped, 'other')} newly denied"
     )

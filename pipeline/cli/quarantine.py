@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from ..errors import ConfigError, TransientError
 from . import Subparsers
 from .arguments import add_output, moment
 from .kafka_access import kafka_options
+from .terminal import counted
 
 if TYPE_CHECKING:
     from ..bus.aside import Aside, Quarantine
@@ -130,6 +132,8 @@ def _list(quarantine: Quarantine, arguments: argparse.Namespace) -> None:
         )
         .sort("reason", "node", "topic", "version")
     )
+    if found.is_empty():
+        print("flowatlas quarantine: nothing that was asked for lies there", file=sys.stderr)
     write(found, arguments.output)
 
 
@@ -148,9 +152,9 @@ def _replay(quarantine: Quarantine, arguments: argparse.Namespace) -> None:
             sent, waiting, size = sent + len(waiting), [], 0
     if waiting:
         quarantine.send_back(waiting)
-    print(f"{sent + len(waiting)} batches are in their topics again")
+    print(f"in their topics again: {counted(sent + len(waiting), 'batch', 'batches')}")
     for why, count in sorted(left.items()):
-        print(f"{count} are left: {why}")
+        print(f"left: {counted(count, 'batch', 'batches')}, {why}")
 
 
 def why_not(aside: Aside) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ..errors import ConfigError
 from .arguments import add_lake, add_since, add_until
 from .progress import progress
+from .terminal import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,6 +64,8 @@ def load(arguments: argparse.Namespace) -> Recorded:
 
     with progress("reading the objects and the record"):
         objects, refusals = manifests.load(arguments.state)
+        if refusals and not objects:
+            raise ConfigError(f"--state: nothing can be read: {refusals[0]}")
         cluster = snapshot.build(objects)
         flows, problems = _flows(arguments, cluster)
         record = record_of(flows)
@@ -88,14 +91,17 @@ def about(recorded: Recorded) -> list[str]:
     rare = record.pairs.filter(is_rare(record))
     stand_ins = judged.pairs.filter((pl.col("source_by") == "workload") | (pl.col("destination_by") == "workload"))
     lines = [
-        f"record: {span}; {total} connections of {record.pairs.height} distinct pairs",
-        f"rare: {rare.height} pairs were seen at most 3 times or on one day only; a longer record would hold others",
+        f"record: {span}; {counted(total, 'connection')} of {counted(record.pairs.height, 'distinct pair')}",
+        f"rare: {counted(rare.height, 'pair')} seen at most 3 times or on one day; a longer record would hold others",
     ]
     if stand_ins.height:
         count = int(stand_ins["connections"].sum())
-        lines.append(f"by workload: {count} connections of pods that are gone, judged as pods of their workload now")
+        lines.append(
+            f"by workload: {counted(count, 'connection')} of pods that are gone, judged as pods of their workload now"
+        )
     lines += [
-        f"not judged: {row['connections']} connections of {row['pairs']} pairs, {row['side']}: {row['reason']}"
+        f"not judged: {counted(row['connections'], 'connection')} of {counted(row['pairs'], 'pair')}, "
+        f"{row['side']}: {row['reason']}"
         for row in judged.left_out.iter_rows(named=True)
     ]
     return lines

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import textwrap
 from typing import Final, TextIO
 
 RED: Final = "\x1b[31m"
 GREEN: Final = "\x1b[32m"
 AMBER: Final = "\x1b[33m"
 CYAN: Final = "\x1b[36m"
+WIDTH: Final = 100
+"""Columns of what is no terminal."""
 PLAIN: Final = "\x1b[0m"
 CONTROL: Final = r"[\x00-\x1f\x7f-\x9f\u2028\u2029]"
 """What a terminal would obey, as a regular expression."""
@@ -24,6 +28,17 @@ def is_coloured(to: TextIO) -> bool:
 def printable(text: str) -> str:
     """Text with what a terminal would obey replaced."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """A number of things: 1 pair, 2 pairs. `plural` is for a word that takes more than an s."""
+    return f"{count} {noun if count == 1 else plural or f'{noun}s'}"
+
+
+def wrapped(text: str) -> str:
+    """Text in lines as wide as the terminal, 100 where there is none; all but the first are set in."""
+    width = max(shutil.get_terminal_size((WIDTH, 0)).columns, 40)
+    return textwrap.fill(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def size(count: object) -> str:

@@ -178,7 +178,7 @@ def _work(config: PipelineConfig, file: Path | None, level: int, pipe: Connectio
     from .logs import start_log
     from .serve import serve
 
-    start_log(logging.getLevelName(level).lower())
+    start_log(logging.getLevelName(level).lower(), is_service=True)
     stop = threading.Event()
 
     def watch() -> None:

@@ -5,6 +5,7 @@ The invariant: a name that means two things is refused with both; the first is n
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 from typing import Final
 
@@ -36,9 +37,17 @@ def addresses_of(snapshot: Snapshot, written: str, flag: str) -> list[str]:
         several = " and ".join(f"{kind.lower()}/{name}" for kind in kinds)
         raise ConfigError(f"{flag}: {written} means {several}; write one of them")
     if not kinds:
-        raise ConfigError(f"{flag}: {written} is no address, and no pod or Service of the state")
+        raise ConfigError(f"{flag}: {written} is no address, and no pod or Service of the state{_near(snapshot, name)}")
     found = _held(snapshot, ends["id"]) or (_hosts(snapshot, ends) if kinds == ["Pod"] else [])
     return found or _backends(snapshot, ends["id"], f"{flag}: {written}")
+
+
+def _near(snapshot: Snapshot, name: str) -> str:
+    """What was probably meant, as a question."""
+    ends = snapshot.endpoints.filter(pl.col("kind").is_in(["Pod", "Service"]))
+    names = ends.select(pl.concat_str("namespace", pl.lit("/"), "name")).to_series().unique().sort().to_list()
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.7)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _held(snapshot: Snapshot, ids: pl.Series) -> list[str]:

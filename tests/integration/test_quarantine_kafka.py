@@ -76,12 +76,12 @@ def test_what_can_be_read_by_now_goes_back_to_its_partition_once(
     rows: list[dict[str, Any]] = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     told = {row["version"]: (row["reason"], row["batches"], row["can_be_sent"]) for row in rows}
     assert sorted(told.values()) == [("schema_version", 1, 0), ("schema_version", 4, 4)]
-    assert replayed(capsys, bus, node) == ["4 batches are in their topics again", "1 are left: schema_version"]
+    assert replayed(capsys, bus, node) == ["in their topics again: 4 batches", "left: 1 batch, schema_version"]
     came = sorted(there(reader, node, 4), key=lambda one: one.headers["seq"])
     assert [(one.partition, one.key, one.headers, one.value) for one in came] == [
         (str(seq % 3), one.key, one.headers(), one.value) for seq, one in enumerate(sent)
     ]
-    assert replayed(capsys, bus, node) == ["0 batches are in their topics again", "1 are left: schema_version"]
+    assert replayed(capsys, bus, node) == ["in their topics again: 0 batches", "left: 1 batch, schema_version"]
     assert there(reader, node, 0) == []
 
 
@@ -107,8 +107,8 @@ def test_what_was_not_kept_as_it_came_stays(bus: str, node: str, capsys: pytest.
         (message(sound, headers={**sound.headers(), "flowatlas-reason": b"mine"}), "schema_version"),
     )
     assert replayed(capsys, bus, node) == [
-        "0 batches are in their topics again",
-        "3 are left: not all of it was kept",
+        "in their topics again: 0 batches",
+        "left: 3 batches, not all of it was kept",
     ]
 
 

@@ -65,7 +65,7 @@ def test_every_help_has_examples_of_its_command_that_parse(command: argparse.Arg
 def test_examples_stand_one_a_line_and_unbroken() -> None:
     line = "flowatlas x --" + "long" * 40
     shown = CommandParser(prog="x", epilog=f"Prose first. examples: {line}; flowatlas y").format_help().splitlines()
-    assert shown[-4:] == ["Prose first.", "examples:", f"  {line}", "  flowatlas y"]
+    assert shown[-5:] == ["Prose first.", "", "examples:", f"  {line}", "  flowatlas y"]
 
 
 def test_sub_commands_have_the_same_parser() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from pipeline.cli.finding_lines import lines
 from pipeline.cli.main import main
+from pipeline.cli.terminal import wrapped
 from pipeline.diagnosis.finding import Finding
 from tests.pipeline.diagnosis.test_health import COLLECTOR, WELL
 
@@ -47,6 +48,23 @@ def pages(**texts: str) -> Iterator[str]:
 def fresh(text: str) -> str:
     """The page of a node that has just told something."""
     return text.replace(" 995", " 99999999999")
+
+
+def test_doctor_does_not_call_a_cluster_well_of_which_it_could_read_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "state.yaml").write_text("a: [\n")
+    assert main(["doctor", "--state", str(tmp_path / "state.yaml")]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "--state: nothing can be read" in told.err
+
+
+def test_what_is_long_is_told_in_lines_as_wide_as_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    lines_told = wrapped("not looked for without --server: " + "; ".join(["DNS that fails"] * 20)).split("\n")
+    assert max(map(len, lines_told)) <= 60
+    assert all(line.startswith("  ") for line in lines_told[1:])
 
 
 def test_doctor_finds_the_labs_service_without_endpoints_and_says_what_it_could_not_look_for(

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import logging
+import sys
 
-from pipeline.cli.logs import LineFormatter
+import pytest
+
+from pipeline.cli.logs import LineFormatter, start_log
 
 
 def logged(message: str, *values: object, error: BaseException | None = None) -> str:
@@ -24,6 +27,24 @@ def test_a_message_is_one_line() -> None:
         assert line.count("\n") == 1
         assert line.startswith("WARNING test: ")
         assert not set("\r\0\x1b\x85\x9b\u2028") & set(line)
+
+
+@pytest.mark.parametrize(
+    ("level", "is_service", "told"), [("info", True, True), ("info", False, False), ("debug", False, True)]
+)
+def test_what_answers_a_question_says_once_what_kafkas_client_says_for_seconds(
+    monkeypatch: pytest.MonkeyPatch, level: str, is_service: bool, told: bool
+) -> None:
+    root = logging.Logger("root")
+    monkeypatch.setattr(logging, "root", root)
+    monkeypatch.setattr(sys, "stderr", stream := io.StringIO())
+    start_log(level, is_service=is_service)
+    (handler,) = root.handlers
+    for name in ("kafka.net.manager", "pipeline.engine"):
+        record = logging.LogRecord(name, logging.ERROR, "", 0, "gone", None, None)
+        handler.handle(record)
+    assert ("kafka.net.manager" in stream.getvalue()) is told
+    assert "pipeline.engine: gone" in stream.getvalue()
 
 
 def test_a_traceback_keeps_its_lines() -> None:

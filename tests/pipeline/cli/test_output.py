@@ -22,9 +22,9 @@ def test_a_table_has_sizes_times_to_the_second_and_dashes() -> None:
         {"at": [at, None], "bytes": [1_536_000, None], "denied_bytes": [999, 0], "rows": [1_536_000, 1]}
     )
     assert written(rows, "table") == [
-        "at                    bytes  denied_bytes     rows",
-        "2026-03-02 10:11:12  1.5 MB         999 B  1536000",
-        "-                         -           0 B        1",
+        "at                    bytes  denied     rows",
+        "2026-03-02 10:11:12  1.5 MB   999 B  1536000",
+        "-                         -     0 B        1",
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -65,8 +66,8 @@ def test_whatif_lists_what_is_cut_and_says_what_the_record_covers(
     assert "8 connections of 5 distinct pairs" in err
     assert "3.0 days on 4 different days" in err
     assert "rare: 4 pairs" in err
-    assert "by workload: 1 connections of pods that are gone" in err
-    assert "not judged: 1 connections of 1 pairs, source: the pod is gone, and so is its workload" in err
+    assert "by workload: 1 connection of pods that are gone" in err
+    assert "not judged: 1 connection of 1 pair, source: the pod is gone, and so is its workload" in err
     assert "cut: 7 connections" in err
 
 
@@ -92,7 +93,7 @@ def test_whatif_in_every_format(folder: Path, form: str, capsys: pytest.CaptureF
 
 def test_a_time_span_reads_that_part_of_the_lake_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert ask(folder, "coverage", "--since", "2026-03-02", "--until", "2026-03-04") == 0
-    assert "2 connections of 1 distinct pairs" in capsys.readouterr().err
+    assert "2 connections of 1 distinct pair" in capsys.readouterr().err
 
 
 def test_spans_are_before_now() -> None:
@@ -153,6 +154,25 @@ def test_coverage_as_a_table_is_a_line_a_direction_with_sizes_to_read(
     assert {line[6] for line in lines} <= {"B", "kB", "MB"}
 
 
+def test_as_a_table_an_end_is_one_column_and_why_comes_last(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ask(folder, "mismatches", "-o", "table", state="guarded.yaml") == 0
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert header.split() == ["mismatch", "from", "to", "port", "connections", "bytes", "last_seen", "responsible"]
+    assert lines
+    for line in lines:
+        assert re.search(r"although denied +\S+ +shop/\S+ +\d+/tcp +\d", line), line
+    assert ask(folder, "unused", "--all", "-o", "table", state="guarded.yaml") == 0
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert header.split()[:3] == ["direction", "policy", "rule"]
+    assert all(len(header.split()) == 9 and "NetworkPolicy shop/" in line for line in lines)
+
+
+def test_a_state_of_which_nothing_can_be_read_is_no_answer(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "bad.yaml").write_text("a: [\n")
+    assert ask(folder, "unused", state="bad.yaml") == 2
+    assert f"--state: nothing can be read: {folder / 'bad.yaml'}: document 1" in capsys.readouterr().err
+
+
 def test_mismatches_lists_what_is_answered_although_denied(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert ask(folder, "mismatches", state="guarded.yaml") == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -202,7 +222,7 @@ def test_suggest_writes_policies_that_pass_their_own_replay(folder: Path, capsys
     text = capsys.readouterr().out
     names = [item["metadata"]["name"] for item in yaml.safe_load_all(text) if item]
     assert names == ["allow-db", "allow-web", "deny-all"]
-    assert "# replayed: 0 recorded legitimate connections cut, 6 let through; 1 others newly denied" in text
+    assert "# replayed: 0 recorded legitimate connections cut, 6 let through; 1 other newly denied" in text
     (folder / "suggested.yaml").write_text(text)
     assert ask(folder, "whatif", "-f", str(folder / "suggested.yaml")) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

@@ -70,13 +70,13 @@ def test_what_can_be_read_by_now_goes_back_once_and_is_counted(bus: str, capsys:
     reader = open_reader(bus, "group", [sent[0].topic])
     reader.start()
     assert reader.poll(0) == []
-    assert replayed(capsys, "--bus", bus) == ["3 batches are in their topics again", "1 are left: schema_version"]
+    assert replayed(capsys, "--bus", bus) == ["in their topics again: 3 batches", "left: 1 batch, schema_version"]
     came = reader.poll(0)
     expected = [(one.key, one.headers(), one.value) for one in sent]
     assert [(one.key, dict(one.headers), one.value) for one in came] == expected
     intake = Intake(Meters())
     assert sum(rows.frame.height for chunk in intake.take(came) for rows in chunk) == sum(one.rows for one in sent)
-    assert replayed(capsys, "--bus", bus) == ["0 batches are in their topics again", "1 are left: schema_version"]
+    assert replayed(capsys, "--bus", bus) == ["in their topics again: 0 batches", "left: 1 batch, schema_version"]
     assert reader.poll(0) == []
     assert [row["batches"] for row in listed(capsys, "--bus", bus)] == [1]
     reader.stop()
@@ -93,9 +93,9 @@ def test_what_is_not_whole_and_what_is_the_clusters_state_stays(bus: str, capsys
         (message(state(1, 0, [])), "schema_version"),
     )
     assert replayed(capsys, "--bus", bus) == [
-        "0 batches are in their topics again",
-        "3 are left: not all of it was kept",
-        "1 are left: the cluster's state is told anew by the watcher",
+        "in their topics again: 0 batches",
+        "left: 3 batches, not all of it was kept",
+        "left: 1 batch, the cluster's state is told anew by the watcher",
     ]
     assert sum(row["batches"] for row in listed(capsys, "--bus", bus)) == 4
 
@@ -104,7 +104,7 @@ def test_an_empty_quarantine_and_notes_that_are_none(
     bus: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert listed(capsys, "--bus", bus) == []
-    assert replayed(capsys, "--bus", bus) == ["0 batches are in their topics again"]
+    assert replayed(capsys, "--bus", bus) == ["in their topics again: 0 batches"]
     folder = tmp_path / ".quarantine"
     put_aside(bus, (message(batch()), "schema_version"))
     (value,) = folder.glob("*.value")

@@ -99,6 +99,8 @@ def test_names_become_addresses(lab: tuple[list[Resource], Snapshot, Policies]) 
     assert addresses_of(cluster, "2001:db8::1", "--to") == ["2001:db8::1"]
     with pytest.raises(ConfigError, match="--to: production/nothing"):
         addresses_of(cluster, "production/nothing", "--to")
+    with pytest.raises(ConfigError, match=r"; did you mean default/netshoot\?"):
+        addresses_of(cluster, "default/netshot", "--from")
 
 
 def test_each_answer_tells_at_which_version_and_since_when() -> None:
