@@ -133,7 +133,8 @@ def _whatif(arguments: argparse.Namespace) -> int:
 
 def _changed(objects: Sequence[Resource], files: Sequence[Path], removed: Sequence[str]) -> list[Resource]:
     """The objects with policies taken away and others put in place. Raises ConfigError where that cannot be."""
-    from ..attribution.policies.readers import NOT_JUDGED, READERS
+    from ..attribution.policies.readers import READERS
+    from ..attribution.policies.strangers import NOT_JUDGED
     from ..inventory import manifests
     from ..inventory.models import identity_of
 

@@ -32,9 +32,9 @@ def policies_of_pod(evidence: Evidence) -> Iterator[Finding]:
         mine = [each for each in policies.written if each.direction == direction and selects(each.subject, party).met]
         named = [f"{each.kind} {full((each.namespace or '', each.name))}" for each in mine]
         strangers = [
-            f"{kind} {full((namespace or '', name))} is of a kind that is not judged"
-            for kind, namespace, name in policies.not_judged
-            if namespace in {None, party.namespace}
+            f"{each.kind} {full((each.namespace or '', each.name))} is of a kind that is not judged"
+            for each in policies.not_judged
+            if each.may_concern(direction) and each.reach in {None, party.namespace}
         ]
         yield Finding(
             CHECK,

@@ -129,11 +129,12 @@ def walk(policies: Policies, direction: Direction, question: Question) -> SideWa
     near = [policy for policy in mine if policy.namespace in {None, subject.namespace}]
     found = _Walk(question, peer)
     verdict, why = _tiers(found, near, subject)
-    strangers = [
-        f"{kind} {f'{namespace}/' if namespace else ''}{name}"
-        for kind, namespace, name in policies.not_judged
-        if namespace in {None, subject.namespace}
+    may_apply = [
+        stranger
+        for stranger in policies.not_judged
+        if stranger.may_concern(direction) and stranger.reach in {None, subject.namespace}
     ]
+    strangers = [f"{kind} {f'{namespace}/' if namespace else ''}{name}" for kind, namespace, name in may_apply]
     steps = found.steps
     if verdict == UNPROTECTED and strangers:
         verdict, why = NOT_JUDGED, "no policy that is understood selects it, and others may"
@@ -141,8 +142,7 @@ def walk(policies: Policies, direction: Direction, question: Question) -> SideWa
             *steps,
             *(
                 PolicyStep("", kind, namespace, name, Met(True, "of a kind that is not judged"), effect="not judged")
-                for kind, namespace, name in policies.not_judged
-                if namespace in {None, subject.namespace}
+                for kind, namespace, name in may_apply
             ),
         ]
     return SideWalk(direction, subject.text, VERDICTS[verdict], why, steps, len(mine) - len(near), strangers)

@@ -26,8 +26,9 @@ from .lists import Lists, distinct_lists
 from .matcher import Matcher
 from .pairs import Homes, Packing, Pairs, pairs_of
 from .profiles import Profiles
-from .readers import not_judged, read_one
+from .readers import read_one
 from .side import REFERENCES, Side, compile_side, ordered
+from .strangers import strangers_of
 from .terms import Direction, Policy
 
 SIDE_VERDICT: Final[pl.Enum] = pl.Enum(VERDICTS)
@@ -120,8 +121,8 @@ class Policies:
     ) -> None:
         objects = list({(type(item), *identity_of(item)): item for item in objects}.values())
         policies = ordered([policy for item in objects for policy in reader(item)])
-        self.not_judged = not_judged(objects)
-        """Kind, namespace and name of policies of kinds that are not understood."""
+        self.not_judged = strangers_of(objects)
+        """Policies of kinds that are not understood."""
         self.written: Sequence[Policy] = policies
         """Every policy that takes part, a direction at a time, in the order in which they are asked."""
         self._namespace_labels = {
@@ -186,7 +187,8 @@ class Policies:
         self._matchers: dict[Direction, Matcher] = {}
         for direction in SIDES:
             mine = [policy for policy in self.written if policy.direction == direction]
-            side = compile_side(mine, self.not_judged, identities)
+            strangers = [stranger for stranger in self.not_judged if stranger.may_concern(direction)]
+            side = compile_side(mine, strangers, identities)
             self._sides[direction] = side
             self._matchers[direction] = Matcher(side.rules, identities)
         self.likeness = likeness_of(identities, self._sides, self._matchers)

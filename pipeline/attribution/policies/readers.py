@@ -1,4 +1,4 @@
-"""Objects to policies: one reader a kind. A kind that has none is reported as not judged.
+"""Objects to policies: one reader a kind. A kind that has none is one of the `strangers`.
 
 To add a kind, write a function from its object to the `Policy` terms of each direction, and name it in `READERS`.
 """
@@ -21,7 +21,7 @@ from ...inventory.admin_policies import (
     Transport,
 )
 from ...inventory.admin_policies import Rule as AdminRule
-from ...inventory.models import Other, Resource, namespace_of
+from ...inventory.models import Resource, namespace_of
 from ...inventory.policies import EgressRule, IngressRule, LabelSelector, NetworkPolicy, PolicyPeer, PolicyPort
 from ..flowfile import PROTOCOL_NUMBERS
 from .terms import Action, Addresses, Direction, NamedPort, Nodes, Peer, Pods, Policy, Ports, Rule, Selector, Tier
@@ -31,36 +31,11 @@ _TIERS: Final = {"Admin": Tier.ADMIN, "Baseline": Tier.BASELINE}
 LAST: Final = 1001
 """Behind every priority: the singleton BaselineAdminNetworkPolicy has none, and is asked after all that have one."""
 
-NOT_JUDGED: Final = frozenset(
-    {
-        "NetworkPolicy",  # of another group than networking.k8s.io, or it would have a model
-        "GlobalNetworkPolicy",
-        "StagedNetworkPolicy",
-        "StagedGlobalNetworkPolicy",
-        "ClusterNetworkPolicy",
-        "AdminNetworkPolicy",
-        "CiliumNetworkPolicy",
-        "CiliumClusterwideNetworkPolicy",
-        "AuthorizationPolicy",
-        "ServerAuthorization",
-    }
-)
-"""Kinds that may allow or deny traffic and that no reader understands."""
-
 
 def read_one(item: Resource) -> tuple[Policy, ...]:
     """The policies that the object is, each direction apart; none where it is of no kind that is judged."""
     reader = READERS.get(type(item))
     return tuple(reader(item)) if reader is not None else ()
-
-
-def not_judged(objects: Iterable[Resource]) -> list[tuple[str, str | None, str]]:
-    """Kind, namespace (None where cluster-wide) and name of the policies that are there and are not understood."""
-    return [
-        (item.kind, item.metadata.namespace, item.metadata.name)
-        for item in objects
-        if isinstance(item, Other) and item.kind in NOT_JUDGED
-    ]
 
 
 def _network_policy(policy: NetworkPolicy) -> Iterator[Policy]:

@@ -17,6 +17,7 @@ import polars as pl
 from .classes import Mask
 from .identities import Identities
 from .lists import Ids, Lists, lists_of
+from .strangers import Stranger
 from .terms import Action, Pods, Policy, Rule, Tier
 
 EFFECTS: Final = {Action.ALLOW: "allow", Action.DENY: "deny", Action.PASS: "pass"}
@@ -70,9 +71,7 @@ def ordered(policies: Sequence[Policy]) -> list[Policy]:
     return sorted(policies, key=lambda item: (item.tier, item.priority, item.namespace or "", item.name, item.kind))
 
 
-def compile_side(
-    policies: Sequence[Policy], strangers: Sequence[tuple[str, str | None, str]], identities: Identities
-) -> Side:
+def compile_side(policies: Sequence[Policy], strangers: Sequence[Stranger], identities: Identities) -> Side:
     """Compile the policies of one direction; `ordered` has put them in order. `strangers` are not judged."""
     size = identities.is_pod.size
     rules = [rule for policy in policies for rule in policy.rules]
@@ -89,7 +88,7 @@ def compile_side(
     nobody = np.array([], dtype=np.uint32)
     isolating = [held[policy.subject] if policy.tier == Tier.NAMESPACE else nobody for policy in policies]
     first_stranger = 2 * len(rules) + len(policies)
-    may_apply = _by_identity([_held(identities.select(Pods(namespace, (), ()))) for _, namespace, _ in strangers], size)
+    may_apply = _by_identity([_held(identities.select(Pods(one.reach, (), ()))) for one in strangers], size)
     return Side(
         rules=rules,
         policy_of_rule=policy_of_rule,
@@ -115,7 +114,7 @@ def _held(mask: Mask) -> Ids:
     return np.flatnonzero(mask).astype(np.uint32)
 
 
-def _references(policies: Sequence[Policy], strangers: Sequence[tuple[str, str | None, str]]) -> pl.DataFrame:
+def _references(policies: Sequence[Policy], strangers: Sequence[Stranger]) -> pl.DataFrame:
     named = [(policy.kind, policy.namespace, policy.name) for policy in policies]
     of_rule = [name for name, policy in zip(named, policies, strict=True) for _ in policy.rules]
     rules = [rule for policy in policies for rule in policy.rules]

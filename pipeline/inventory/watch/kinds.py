@@ -20,11 +20,13 @@ class Kind:
     name: str
     is_required: bool = False
     """Whether nothing can be said of the cluster without it; the cluster may lack the others or forbid them."""
+    unless: str = ""
+    """A group that has the same objects: where the cluster serves the resource there too, it is watched there alone."""
 
     @property
     def label(self) -> str:
-        """The kind as metrics and logs call it: by its name, of Gateways with whose they are."""
-        return f"{self.name}.{self.group}" if self.name == "Gateway" else self.name
+        """The kind as metrics and logs call it: by its name, and with whose it is where others have that name too."""
+        return f"{self.name}.{self.group}" if self.name in _NAMESAKES and self.group not in _FIRST else self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,16 @@ def _builtin(group: str, version: str, resource: str, name: str) -> Kind:
 
 _POLICY: Final = "policy.networking.k8s.io"
 _GATEWAY: Final = "gateway.networking.k8s.io"
+_CALICO: Final = "crd.projectcalico.org"
+_CALICO_API: Final = "projectcalico.org"
+_ANTREA: Final = "crd.antrea.io"
+_AWS: Final = "networking.k8s.aws"
+_LINKERD: Final = "policy.linkerd.io"
+_NAMESAKES: Final = frozenset(
+    {"Gateway", "NetworkPolicy", "GlobalNetworkPolicy", "ClusterNetworkPolicy", "AuthorizationPolicy"}
+)
+_FIRST: Final = frozenset({"networking.k8s.io", _POLICY})
+"""Whose policies are called by the bare name."""
 
 KINDS: Final = (
     _builtin("", "v1", "namespaces", "Namespace"),
@@ -78,6 +90,21 @@ KINDS: Final = (
     Kind("networking.istio.io", ("v1", "v1beta1", "v1alpha3"), "gateways", "Gateway"),
     Kind("security.istio.io", ("v1", "v1beta1"), "peerauthentications", "PeerAuthentication"),
     Kind("route.openshift.io", ("v1",), "routes", "Route"),
+    # Policies that are not judged: only that they are there is told, and their pods are never called unprotected.
+    Kind(_CALICO, ("v1",), "networkpolicies", "NetworkPolicy"),
+    Kind(_CALICO, ("v1",), "globalnetworkpolicies", "GlobalNetworkPolicy"),
+    Kind(_CALICO_API, ("v3",), "networkpolicies", "NetworkPolicy", unless=_CALICO),
+    Kind(_CALICO_API, ("v3",), "globalnetworkpolicies", "GlobalNetworkPolicy", unless=_CALICO),
+    Kind("cilium.io", ("v2",), "ciliumnetworkpolicies", "CiliumNetworkPolicy"),
+    Kind("cilium.io", ("v2",), "ciliumclusterwidenetworkpolicies", "CiliumClusterwideNetworkPolicy"),
+    Kind(_ANTREA, ("v1beta1", "v1alpha1"), "networkpolicies", "NetworkPolicy"),
+    Kind(_ANTREA, ("v1beta1", "v1alpha1"), "clusternetworkpolicies", "ClusterNetworkPolicy"),
+    Kind(_AWS, ("v1alpha1",), "clusternetworkpolicies", "ClusterNetworkPolicy"),
+    Kind(_AWS, ("v1alpha1",), "applicationnetworkpolicies", "ApplicationNetworkPolicy"),
+    Kind("k8s.ovn.org", ("v1",), "egressfirewalls", "EgressFirewall"),
+    Kind("security.istio.io", ("v1", "v1beta1"), "authorizationpolicies", "AuthorizationPolicy"),
+    Kind(_LINKERD, ("v1alpha1",), "authorizationpolicies", "AuthorizationPolicy"),
+    Kind(_LINKERD, ("v1beta1", "v1alpha1"), "serverauthorizations", "ServerAuthorization"),
 )
 """Owners before what they own, so that the first listing reads like a story; nothing depends on that."""
 
@@ -101,7 +128,10 @@ def wanted_versions(groups: Mapping[str, Collection[str]], kinds: Iterable[Kind]
 def choose(resources: Mapping[str, Collection[str]], kinds: Iterable[Kind] = KINDS) -> list[Served]:
     """The kinds that a cluster has, each in its best version; `resources` has those of each API version."""
     chosen = []
+    elsewhere = {(api_version.rpartition("/")[0], name) for api_version, names in resources.items() for name in names}
     for kind in kinds:
+        if kind.unless and (kind.unless, kind.resource) in elsewhere:
+            continue
         for version in kind.versions:
             served = Served(kind, version)
             if kind.resource in resources.get(served.api_version, ()):

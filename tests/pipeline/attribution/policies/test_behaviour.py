@@ -67,6 +67,28 @@ def test_a_cluster_wide_stranger_concerns_every_namespace_and_no_address_outside
     assert row["egress"]["verdict"] == "unprotected"
 
 
+def test_istios_policies_concern_who_is_called_and_from_the_root_namespace_everyone() -> None:
+    """Istio's reference of AuthorizationPolicy: the server's proxy decides; in the root namespace it holds in all."""
+    objects = [*TWO_PODS, stranger("security.istio.io/v1", "AuthorizationPolicy", "strict", "istio-system")]
+    row = judged(objects, "10.0.0.1", "10.0.0.2")
+    assert (row["egress"]["verdict"], row["ingress_policy"]["verdict"]) == ("unprotected", "not judged")
+    assert [(p["namespace"], p["name"]) for p in row["ingress_policy"]["policies"]] == [("istio-system", "strict")]
+    elsewhere = stranger("security.istio.io/v1", "AuthorizationPolicy", "strict", "other")
+    assert judged([*TWO_PODS, elsewhere], "10.0.0.1", "10.0.0.2")["ingress_policy"]["verdict"] == "unprotected"
+
+
+def test_an_egress_firewall_concerns_who_calls() -> None:
+    row = judged([*TWO_PODS, stranger("k8s.ovn.org/v1", "EgressFirewall", "default", "shop")], "10.0.0.1", "10.0.0.2")
+    assert (row["egress"]["verdict"], row["ingress_policy"]["verdict"]) == ("not judged", "unprotected")
+
+
+@pytest.mark.parametrize(("kind", "name"), [("StagedGlobalNetworkPolicy", "all"), ("NetworkPolicy", "knp.default.web")])
+def test_what_calico_only_shows_makes_nothing_not_judged(kind: str, name: str) -> None:
+    """Staged policies take no part, and `knp.` is the name under which Calico's API lists Kubernetes' own."""
+    row = judged([*TWO_PODS, stranger("projectcalico.org/v3", kind, name, None)], "10.0.0.1", "10.0.0.2")
+    assert row["egress"]["verdict"] == "unprotected"
+
+
 def test_a_deny_that_is_understood_stands_beside_a_stranger() -> None:
     strange = stranger("cilium.io/v2", "CiliumNetworkPolicy", "l7", "shop")
     row = judged([*TWO_PODS, policy(DENY_ALL), strange], "10.0.0.1", "10.0.0.2")

@@ -19,7 +19,8 @@ from urllib.parse import parse_qs, urlsplit
 from pipeline.inventory.watch.kinds import KINDS, Served
 
 BUILTIN: Final = {kind.name: Served(kind, kind.versions[0]) for kind in KINDS if kind.is_required}
-ALL: Final = {kind.name: Served(kind, kind.versions[0]) for kind in KINDS}
+ALL: Final = {kind.name: Served(kind, kind.versions[0]) for kind in reversed(KINDS)}
+"""By name; of several kinds of one name, Kubernetes' own."""
 Object = dict[str, Any]
 
 

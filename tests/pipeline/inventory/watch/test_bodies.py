@@ -23,7 +23,7 @@ BY_NAME = {(kind.group, kind.name): kind for kind in KINDS}
 
 
 def served(kind: str) -> Served:
-    (found,) = (one for one in KINDS if one.name == kind)
+    (found,) = (one for one in KINDS if one.label == kind)
     return Served(found, found.versions[0])
 
 
