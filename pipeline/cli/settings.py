@@ -35,24 +35,36 @@ def load(
 
     Raises ConfigError that names the key and the layer it came from.
     """
+    merged = given(section, into, file=file, environ=environ, flags=flags)
+    if missing := lacking(into, merged):
+        raise ConfigError(f"{section}: {', '.join(missing)} must be set (flag, environment or file)")
+    return into(**merged)
+
+
+def given(
+    section: str, into: type, *, file: Path | None, environ: Mapping[str, str], flags: Mapping[str, object]
+) -> dict[str, Any]:
+    """What the layers above the defaults set, as `into` has it. Raises ConfigError as `load` does."""
     hints = typing.get_type_hints(into)
-    fields = {field.name: hints[field.name] for field in dataclasses.fields(into)}  # type: ignore[arg-type]
+    fields = {field.name: hints[field.name] for field in dataclasses.fields(into)}
     merged: dict[str, Any] = {}
     for origin, layer in _layers(section, file, environ, flags):
         for key, value in layer.items():
             if key not in fields:
                 raise ConfigError(f"{origin}: {section}.{key} is not a setting; known: {', '.join(fields)}")
             merged[key] = _convert(value, fields[key], f"{origin}: {section}.{key}")
-    missing = [
+    return merged
+
+
+def lacking(into: type, merged: Mapping[str, object]) -> list[str]:
+    """Settings without a default that are not among those given."""
+    return [
         field.name
-        for field in dataclasses.fields(into)  # type: ignore[arg-type]
+        for field in dataclasses.fields(into)
         if field.default is dataclasses.MISSING
         and field.default_factory is dataclasses.MISSING
         and field.name not in merged
     ]
-    if missing:
-        raise ConfigError(f"{section}: {', '.join(missing)} must be set (flag, environment or file)")
-    return into(**merged)
 
 
 def origins(section: str, into: type, *, file: Path | None, environ: Mapping[str, str]) -> dict[str, str]:

@@ -159,6 +159,16 @@ def test_config_print_shows_the_merged_settings(
     assert main(["config", "check", "pipeline", "--config", str(again)]) == 0
 
 
+def test_config_print_says_what_is_not_set_and_check_refuses_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """In a pod the node's name is a flag of the running one, which no other process sees."""
+    assert main(["config", "print", "collector"]) == 0
+    printed = capsys.readouterr().out
+    assert "  # node: not set here, and it must be (flag, environment or file)\n" in printed
+    assert "  interval_s: 1.0  # default\n" in printed
+    assert main(["config", "check", "collector"]) == 2
+    assert "collector: node, bus must be set" in capsys.readouterr().err
+
+
 def test_config_print_shows_no_secret(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for key, value in {
         "SECURITY_PROTOCOL": "SASL_SSL",
