@@ -48,21 +48,31 @@ class Coverage:
     """Flows and counters of the last `window_s`; readings are kept about one a `step_s`.
 
     Flows of a pod of which no reading has come are kept for `wait_s`, and a first reading from before those that are
-    kept is passed over: else every second of every pod would be kept where there are no counters."""
+    kept is passed over: else every second of every pod would be kept where there are no counters. They are tidied up
+    when somebody asks, or `untidy_rows` came: who catches up has more between two publications, and to tidy up takes
+    three times their memory."""
 
     def __init__(
-        self, window_s: float = 600.0, step_s: float = 60.0, shortest_s: float = 10.0, wait_s: float = 15.0
+        self,
+        window_s: float = 600.0,
+        step_s: float = 60.0,
+        shortest_s: float = 10.0,
+        wait_s: float = 15.0,
+        untidy_rows: int = 200_000,
     ) -> None:
         self._window_ns = int(window_s * _SECOND_NS)
         self._step_ns = int(step_s * _SECOND_NS)
         self._shortest_ns = int(shortest_s * _SECOND_NS)
         self._wait_ns = int(wait_s * _SECOND_NS)
+        self._untidy_rows = untidy_rows
         self._flows = pl.DataFrame(schema=_FLOWS)
         self._readings = pl.DataFrame(schema=_READINGS)
         self._homes = _Homes(pl.DataFrame(schema=dict.fromkeys((*_POD[:2], "name", "kind"), pl.String)))
         self._floors = pl.DataFrame(schema=_FLOORS)
         """Until when flows of pods without a reading are forgotten, by node, for clocks differ."""
         self._is_tidy = True
+        self._tidied = 0
+        """Rows of `_flows` that there were when it was tidied last."""
 
     def add_flows(self, flows: pl.DataFrame, snapshot: Snapshot) -> None:
         """Add flows of every role, attributed under the snapshot."""
@@ -72,6 +82,8 @@ class Coverage:
         if arrived is not None:
             self._flows = pl.concat([self._flows, arrived])
             self._is_tidy = False
+            if self._flows.height - self._tidied >= self._untidy_rows:
+                self._tidy()
 
     def add_counters(self, counters: pl.DataFrame) -> None:
         """Add readings of pods' interfaces: COUNTERS with `node`, `namespace` and `pod` as String."""
@@ -146,7 +158,7 @@ class Coverage:
             .with_columns(time=pl.coalesce("read", "time"))
         )
         self._flows = counted.group_by(*_POD, "time").agg(pl.col(_SUMS).sum()).select(_FLOWS.names())
-        self._is_tidy = True
+        self._is_tidy, self._tidied = True, self._flows.height
 
     def _raise_floors(self) -> None:
         newest = self._flows.group_by("node").agg(floor=pl.col("time").max() - self._wait_ns)

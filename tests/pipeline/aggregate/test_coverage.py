@@ -166,6 +166,14 @@ def test_flows_of_which_no_reading_comes_are_not_kept() -> None:
     assert shares(coverage) == {}
 
 
+def test_flows_are_tidied_up_though_nobody_asks() -> None:
+    """Else what a pipeline that catches up holds grows until it publishes."""
+    coverage = Coverage(wait_s=15, untidy_rows=10)
+    for second in range(100):
+        coverage.add_flows(flows(flow("node-1", "a", "outside", second)), STATE)
+        assert coverage._flows.height < 15 + 10
+
+
 def test_a_first_reading_far_behind_the_flows_is_passed_over() -> None:
     """The flows after it may be forgotten: a share that lacks them would be told as if they had been missed."""
     coverage = Coverage(wait_s=15)
