@@ -8,7 +8,6 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +23,7 @@ from pipeline.state import BusState, ClusterState
 from tests.faults.counts import IS_ALL, often, tell
 from tests.faults.ledger import Ledger, totals
 from tests.faults.lives import Disk, live
+from tests.faults.processor import Took, waited_s
 from tests.faults.stream import Log, LogReader
 from tests.pipeline.inventory.watch import fake_api
 from tests.pipeline.inventory.watch.fake_api import FakeApi, says, status, until
@@ -34,23 +34,11 @@ from tests.pipeline.small_cluster import OBJECTS
 INJECTIONS: Final = often(6, 120)
 WAIT_SECONDS: Final = 120.0
 CONVERGED_SECONDS: Final = 5.0
-STARVED_SECONDS: Final = 0.5
-"""Who had to wait so long for a processor while it came to know is not judged by how long that took."""
 OTHERS: Final = 12
 """Pods beside those that talk: one of them is replaced during each fault."""
 CONFIG: Final = WatcherConfig("file://unused", discovery_s=often(1, 10) / 4)
 ENDLESS: Final = 10**6
 LATE: Final = "flowatlas_state_late_rows_total"
-
-
-def waited_s() -> float:
-    """Seconds that the threads of this process have waited for a processor, together (the kernel's
-    Documentation/scheduler/sched-stats.rst)."""
-    total_ns = 0
-    for thread in Path("/proc/self/task").iterdir():
-        with suppress(OSError):  # it has ended
-            total_ns += int((thread / "schedstat").read_text().split()[1])
-    return total_ns / SECOND
 
 
 class Told(Kept):
@@ -94,7 +82,7 @@ class Day:
     def __init__(self, root: Path, fake: FakeApi) -> None:
         self.disk = Scripted(root, Ledger(18), left=ENDLESS)
         self.log = Log()
-        self.converged: list[tuple[float, float]] = []
+        self.converged: list[Took] = []
         """How long it took until all was known again, and how long threads waited for a processor meanwhile."""
         self.late = 0
         self._fake = fake
@@ -152,7 +140,7 @@ class Day:
             yield from strike(self, run)
             waited, newest, healed_ns, healed_s = waited_s(), self.replace(), time.time_ns(), time.monotonic()
             yield from self.awaited(lambda: self.has(newest) and self.is_known_since(healed_ns))  # noqa: B023
-            self.converged.append((time.monotonic() - healed_s, waited_s() - waited))
+            self.converged.append(Took(time.monotonic() - healed_s, waited_s() - waited))
             self.disk.send(1.0)
 
 
@@ -274,7 +262,7 @@ def fake() -> Iterator[FakeApi]:
 
 def settle(day: Day, what: str) -> None:
     """Hold what was counted against what was shipped, and say how soon the state was whole again."""
-    seconds = sorted(seconds for seconds, _ in day.converged)
+    seconds = sorted(took.seconds for took in day.converged)
     fed = fed_seconds(day)
     tell(account := day.disk.account())
     tell(f"{what}: known again after {seconds[len(seconds) // 2]:.2f} s, at most {seconds[-1]:.2f} s; {day.late} late")
@@ -288,7 +276,7 @@ def settle(day: Day, what: str) -> None:
 
 def fed_seconds(day: Day) -> list[float]:
     """How long those took that had a processor when they wanted one."""
-    return [seconds for seconds, waited in day.converged if waited < STARVED_SECONDS]
+    return [took.seconds for took in day.converged if took.is_fed]
 
 
 def test_on_a_bad_day_names_stay_and_no_flow_is_lost(fake: FakeApi, tmp_path: Path) -> None:

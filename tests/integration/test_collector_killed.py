@@ -21,7 +21,8 @@ from pipeline.bus import Message
 from pipeline.decode import decode
 from tests.collector.generator import FIRST_PORT, IP_BYTES, Generator
 from tests.collector.network import Network, quiet_counts, routed_network
-from tests.faults.counts import often, tell, tell_quickness
+from tests.faults.counts import often, tell
+from tests.faults.processor import Took, judge, waited_s
 
 pytestmark = pytest.mark.root
 
@@ -29,6 +30,8 @@ KILLS = often(15, 100)
 """Of each source."""
 READY_SECONDS = 60
 """A collector that takes so long to be ready is stuck, on however busy a machine."""
+QUICK_SECONDS = 2.0
+"""Where it has a processor it is ready by then."""
 QUIET = """
 table inet quiet {
   chain input { type filter hook input priority 0; meta l4proto udp drop; }
@@ -101,7 +104,7 @@ def test_every_packet_is_in_one_row_whenever_the_collector_is_killed(
     chance = random.Random(7)
     flows = np.arange(500)
     sent = 0
-    ready_s: list[float] = []
+    ready: list[Took] = []
     journal = tmp_path / "journal" / "journal"
     with Generator(network) as generator:
         before = quiet_counts(network, "client")
@@ -117,7 +120,7 @@ def test_every_packet_is_in_one_row_whenever_the_collector_is_killed(
                         sent += len(flows)
                     assert time.monotonic() - began < READY_SECONDS, (tmp_path / "log").read_text()
                     time.sleep(0.005)
-                ready_s.append(time.monotonic() - began)
+                ready.append(Took(time.monotonic() - began, waited_s(process.pid)))
                 until = time.monotonic() + chance.uniform(0, 0.3)
                 while time.monotonic() < until:
                     generator.send(flows)
@@ -136,7 +139,7 @@ def test_every_packet_is_in_one_row_whenever_the_collector_is_killed(
             assert process.wait(20) == 0, (tmp_path / "log").read_text()
     assert after[9] - before[9] == sent, "the generator's own count is the interface's"
     rows = shipped(tmp_path)
-    tell_quickness(KILLS, ready_s)
+    judge(f"{KILLS} kills; ready", ready, QUICK_SECONDS)
     told = {name: int(rows[name].sum()) for name in ("packets", "bytes", "opened")}
     tell(f"sent {sent} packets of {len(flows)} flows; told {told}; unexplained {sent - told['packets']}")
     assert rows["packets"].sum() == sent
