@@ -133,7 +133,8 @@ class Columns:
         begins, ends = self._part(part, _OFFSET), self._part(part + 1, _OFFSET)
         firsts, lasts = self._outer(begins, ends)
         lengths = ends - begins
-        if begins.min(initial=0) < 0 or lengths.min(initial=0) < 0 or (lasts > self._lengths[:, place + 1]).any():
+        least = min(each.min(initial=0) for each in (begins, lengths, lasts))  # 32 bits may wrap where one is negative
+        if least < 0 or (lasts > self._lengths[:, place + 1]).any():
             raise BatchError("ipc", f"{name} goes back or beyond its bytes")
         numbers = np.zeros(len(lengths), np.uint32)
         used = np.flatnonzero(lengths != 0)

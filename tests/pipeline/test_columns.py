@@ -65,6 +65,7 @@ def test_text_of_many_batches_is_one_column() -> None:
         (0, 4, 4, 6, 8, 10_000),  # behind them
         (1, -(2**31), 4, 6, 8, 12),  # 2**31 - 1 bytes on, in 32 bits
         (2**31 - 1, -(2**31), 4, 6, 8, 12),
+        (0, 4, 4, 6, 8, -(2**31)),  # the same in the end, which is no beginning
     ],
 )
 @both
