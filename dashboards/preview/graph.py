@@ -53,15 +53,28 @@ def _place(i: int, count: int, width: int, height: int) -> _Place:
 
 
 def _node(node: Series, place: _Place, unit: str) -> str:
-    is_right = math.cos(place.angle) >= -1e-9
-    x = place.x + (11 if is_right else -11)
+    x, y, anchor = _name_at(place)
     subtitle = node.labels.get("subtitle", "")
     name = f"{escape(node.labels['title'])}<tspan class='faint'> {escape(subtitle)}</tspan>"
     title = f"<title>{escape(node.labels['id'])}: {escape(units.text(node.last, unit))}</title>"
     return (
         f'<g>{title}<circle cx="{place.x:.1f}" cy="{place.y:.1f}" r="6" class="node"/>'
-        f'<text x="{x:.1f}" y="{place.y + 4:.1f}" class="name{"" if is_right else " end"}">{name}</text></g>'
+        f'<text x="{x:.1f}" y="{y:.1f}" class="name{anchor}">{name}</text></g>'
     )
+
+
+def _name_at(place: _Place) -> tuple[float, float, str]:
+    """Where a name begins, and its class: outwards from the node, so that it meets no neighbour's."""
+    if _is_outermost(place):
+        return place.x, place.y + (-11 if place.angle < 0 else 20), " middle"
+    if math.cos(place.angle) > 0:
+        return place.x + 11, place.y + 4, ""
+    return place.x - 11, place.y + 4, " end"
+
+
+def _is_outermost(place: _Place) -> bool:
+    """Whether it is the topmost or the lowest of the ellipse."""
+    return abs(math.cos(place.angle)) < 0.1
 
 
 def _arc(one: _Place, other: _Place, edge: Series, largest: float, size: tuple[int, int], unit: str) -> str:
@@ -73,9 +86,10 @@ def _arc(one: _Place, other: _Place, edge: Series, largest: float, size: tuple[i
     kind = "red" if edge.labels.get("color", "").lower().startswith("#e0") else "grey"
     thickness = 0.8 + 3.2 * math.sqrt(edge.last / largest)
     title = f"<title>{escape(edge.labels['id'])}: {escape(units.text(edge.last, unit))}</title>"
-    if one is other:  # a loop outside of the ellipse would meet the name
+    if one is other:  # where its name is not
+        y = one.y + (11 if _is_outermost(one) and one.angle < 0 else -11)
         return (
-            f'<circle cx="{one.x:.1f}" cy="{one.y - 11:.1f}" r="8" class="arc {kind}" '
+            f'<circle cx="{one.x:.1f}" cy="{y:.1f}" r="8" class="arc {kind}" '
             f'stroke-width="{thickness:.1f}">{title}</circle>'
         )
     away = math.hypot(other.x - middle[0], other.y - middle[1]) or 1.0

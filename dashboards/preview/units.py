@@ -80,4 +80,4 @@ def _digits(value: float) -> str:
         return f"{value:.0f}"
     if abs(value) >= 0.001:
         return f"{value:.3g}"
-    return f"{value:.6f}".rstrip("0") if abs(value) >= 1e-6 else f"{value:.1g}"
+    return f"{value:.6f}".rstrip("0") if abs(value) >= 1e-6 else f"{value:.9f}".rstrip("0").rstrip(".")

@@ -154,3 +154,44 @@ def test_a_graph_has_its_nodes_and_an_arc_for_each_edge_the_failing_red() -> Non
     classes = [element.get("class") for element in drawn.iter()]
     assert classes.count("node") == 3
     assert (classes.count("arc red"), classes.count("arc grey")) == (1, 1)
+
+
+@pytest.mark.parametrize("count", [2, 9, 18])
+def test_the_names_of_a_graph_meet_neither_each_other_nor_a_loop(count: int) -> None:
+    nodes = [
+        series("", 1, ref="nodes", id=str(i), title="kube-apiserver", subtitle="kube-system") for i in range(count)
+    ]
+    loops = [
+        series("", 1, ref="edges", id=f"loop{i}", source=str(i), target=str(i), color="#8e8e8e") for i in range(count)
+    ]
+    drawn = drawing(graph.draw([*nodes, *loops], (1416, 460), "KBs"))
+    boxes = [box(text) for text in drawn.iter("text")]
+    circles = list(drawn.iter("circle"))
+    assert len(boxes) == count
+    for i, one in enumerate(boxes):
+        assert one[0] >= 0
+        assert one[1] >= 0
+        assert one[2] <= 1416
+        assert one[3] <= 460
+        assert not any(meet(one, other) for other in boxes[:i])
+        assert not any(meet(one, around(circle)) for circle in circles)
+
+
+Box = tuple[float, float, float, float]
+
+
+def box(text: ET.Element) -> Box:
+    """Left, top, right and bottom of a name, of which a letter is some 7 pixels wide."""
+    words, width = (text.get("class") or "").split(), 7 * len("".join(text.itertext()))
+    x, y = float(text.attrib["x"]), float(text.attrib["y"])
+    left = x - width if "end" in words else x - width / 2 if "middle" in words else x
+    return left, y - 9, left + width, y + 3
+
+
+def around(circle: ET.Element) -> Box:
+    x, y, r = (float(circle.attrib[name]) for name in ("cx", "cy", "r"))
+    return x - r, y - r, x + r, y + r
+
+
+def meet(one: Box, other: Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

@@ -24,6 +24,7 @@ from dashboards.preview import units
         (0.02, "cps", "0.02 /s"),
         (-1500, "short", "-1.5 k"),
         (0.00009, "short", "0.00009"),
+        (0.0000003, "short", "0.0000003"),
         (53930.4, "locale", "53,930"),
         (1_700_000_000_000, "dateTimeAsIso", "2023-11-14 22:13:20"),
         (math.nan, "s", units.NOTHING),
