@@ -30,21 +30,31 @@ class Held:
     mb: float
     files: int
     threads: int
+    mapped_mb: float = 0.0
+    """What of the memory a file stands behind: code, of which more is there once it was used, and never more than the
+    libraries have."""
 
     @classmethod
     def by(cls, pid: int) -> Held:
         """Raises OSError where there is no such process (proc_pid_status(5))."""
         status = Path(f"/proc/{pid}/status").read_text()
-        found = dict(re.findall(r"^(VmRSS|Threads):\s+(\d+)", status, re.MULTILINE))
+        found = dict(re.findall(r"^(VmRSS|RssFile|Threads):\s+(\d+)", status, re.MULTILINE))
         files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
-        return cls(int(found["VmRSS"]) * 1024 / 1e6, files, int(found["Threads"]))
+        mb, mapped_mb = (int(found[name]) * 1024 / 1e6 for name in ("VmRSS", "RssFile"))
+        return cls(mb, files, int(found["Threads"]), mapped_mb)
 
     def least(self, other: Held) -> Held:
         """Of two, each by itself."""
-        return Held(min(self.mb, other.mb), min(self.files, other.files), min(self.threads, other.threads))
+        return Held(
+            min(self.mb, other.mb),
+            min(self.files, other.files),
+            min(self.threads, other.threads),
+            min(self.mapped_mb, other.mapped_mb),
+        )
 
     def __str__(self) -> str:
-        return f"{self.mb:.1f} MB, {self.files} files, {self.threads} threads"
+        mapped = f" ({self.mapped_mb:.1f} mapped)" if self.mapped_mb else ""
+        return f"{self.mb:.1f} MB{mapped}, {self.files} files, {self.threads} threads"
 
 
 class Watch:
