@@ -32,6 +32,8 @@ class Party:
     named_ports: tuple[tuple[str, int, int], ...] = ()
     """Name, protocol and number."""
     endpoint_id: int = 0
+    node: str = ""
+    """The node that it is, or is on."""
 
     @property
     def is_pod(self) -> bool:
@@ -49,15 +51,15 @@ def party_of(snapshot: Snapshot, endpoint_id: int, address: Address, namespaces:
     subject = snapshot.subjects[endpoint_id] if endpoint_id < len(snapshot.subjects) else None
     row = snapshot.endpoints.row(endpoint_id, named=True)
     name = f"{row['namespace']}/{row['name']}" if row["namespace"] else row["name"]
-    text = f"{row['kind']} {name}"
+    text, on = f"{row['kind']} {name}", row["node"]
     if isinstance(subject, Pod) and subject.spec.host_network:
         node = _node(snapshot, subject.spec.node_name or "")
         text += f", on the network of Node {subject.spec.node_name}"
         if node is None:
             return Party(text, address, endpoint_id=endpoint_id)
-        return Party(text, address, "Node", labels=node.metadata.labels or {}, endpoint_id=endpoint_id)
+        return Party(text, address, "Node", labels=node.metadata.labels or {}, endpoint_id=endpoint_id, node=on)
     if isinstance(subject, Node):
-        return Party(text, address, "Node", labels=subject.metadata.labels or {}, endpoint_id=endpoint_id)
+        return Party(text, address, "Node", labels=subject.metadata.labels or {}, endpoint_id=endpoint_id, node=on)
     if isinstance(subject, Pod):
         namespace = namespace_of(subject)
         ports = (port for container in subject.spec.containers or () for port in container.ports or ())
@@ -70,6 +72,7 @@ def party_of(snapshot: Snapshot, endpoint_id: int, address: Address, namespaces:
             {**namespaces.get(namespace, {}), NAMESPACE_NAME: namespace},
             tuple(sorted({(p.name, PROTOCOL_NUMBERS[p.protocol], p.container_port) for p in ports if p.name})),
             endpoint_id,
+            on,
         )
     return Party(text if row["kind"] == "Node" else f"{text} ({address})", address, endpoint_id=endpoint_id)
 

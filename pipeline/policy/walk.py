@@ -7,7 +7,7 @@ policies that it holds responsible are the engine's; tests compare them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from ..attribution.policies import Policies
@@ -129,6 +129,9 @@ def walk(policies: Policies, direction: Direction, question: Question) -> SideWa
     near = [policy for policy in mine if policy.namespace in {None, subject.namespace}]
     found = _Walk(question, peer)
     verdict, why = _tiers(found, near, subject)
+    if verdict == DENIED and direction == "ingress" and peer.kind == "Node" and peer.node == subject.node:
+        verdict, why = ALLOWED, "it comes from the node that the pod is on, which no NetworkPolicy keeps out"
+        found.steps = [step if step.effect != "isolates" else replace(step, effect="") for step in found.steps]
     may_apply = [
         stranger
         for stranger in policies.not_judged

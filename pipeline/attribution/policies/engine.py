@@ -24,7 +24,7 @@ from .identities import Identities, identities_of, vocabulary_of
 from .likeness import likeness_of
 from .lists import Lists, distinct_lists
 from .matcher import Matcher
-from .pairs import Homes, Packing, Pairs, pairs_of
+from .pairs import Homes, Hosts, Packing, Pairs, pairs_of
 from .profiles import Profiles
 from .readers import read_one
 from .side import REFERENCES, Side, compile_side, ordered
@@ -199,8 +199,9 @@ class Policies:
         self._identities = identities
         self._is_pod = identities.is_pod.take(identities.of_endpoint)
         self._is_service = _is_service(snapshot)
+        self._hosts = Hosts.of(snapshot)
         addresses = {direction: matcher.addresses for direction, matcher in self._matchers.items()}
-        self.packing = Packing(identities, self.likeness, self._is_service, addresses, Homes.of(snapshot))
+        self.packing = Packing(identities, self.likeness, self._is_service, addresses, Homes.of(snapshot), self._hosts)
 
     def _ask(self, direction: Direction, pairs: Pairs) -> tuple[npt.NDArray[np.uint32], SideAnswers]:
         """The number of each pair's answer, and the distinct answers."""
@@ -216,7 +217,7 @@ class Policies:
     def questions(self, direction: Direction, pairs: pl.DataFrame) -> pl.DataFrame:
         """What decides each pair in one direction: identities and classes. `exempt` is what never leaves a pod."""
         questions, is_exempt = self._questions(direction, pairs_of(pairs))
-        names = ("subject", "peer", "peer_class", "port_class", "point", "destination")
+        names = ("subject", "peer", "peer_class", "port_class", "point", "destination", "from_own_node")
         return pl.DataFrame({**dict(zip(names, vars(questions).values(), strict=True)), "exempt": is_exempt})
 
     def _questions(self, direction: Direction, pairs: Pairs) -> tuple[Questions, npt.NDArray[np.bool_]]:
@@ -228,7 +229,10 @@ class Policies:
             if direction == "egress"
             else (dst, src, pairs.src_hi, pairs.src_lo)
         )
-        questions = Questions(subjects, peers, matcher.addresses.of(hi, lo), matcher.ports.of(points), points, dst)
+        own = np.zeros(len(pairs), np.bool_)
+        if direction == "ingress":
+            own[pairs.from_own_nodes(self._hosts)] = True
+        questions = Questions(subjects, peers, matcher.addresses.of(hi, lo), matcher.ports.of(points), points, dst, own)
         return questions, pairs.to_themselves(self._is_pod)
 
 

@@ -2,6 +2,9 @@
 
 Tiers are asked in order: the first matching rule of the admin tier decides or passes on; NetworkPolicy decides for all
 that it isolates; then the first matching rule of the baseline tier. What nobody decides is let through.
+
+A node always reaches the pods that it runs, or its kubelet could not probe them. Source: the API reference of
+NetworkPolicySpec, which lets in what comes from the pod's local node, whatever rules there are.
 """
 
 from __future__ import annotations
@@ -37,6 +40,8 @@ class Questions:
     points: npt.NDArray[np.uint32]
     destinations: Ids
     """Identity of the destination, on which named ports resolve."""
+    from_own_node: Mask
+    """What comes in from the node that the subject is on: no NetworkPolicy keeps it out."""
 
     def part(self, first: int, end: int) -> Questions:
         """Some of the questions."""
@@ -47,6 +52,7 @@ class Questions:
             self.port_classes[first:end],
             self.points[first:end],
             self.destinations[first:end],
+            self.from_own_node[first:end],
         )
 
 
@@ -104,7 +110,7 @@ def _evaluate(side: Side, matcher: Matcher, questions: Questions) -> Answers:
     allowing = np.flatnonzero(met & (tiers == Tier.NAMESPACE) & isolated[asked])
     first_of_policy = allowing[_is_first(asked[allowing] * width + side.policy_of_rule[rules[allowing]])]
     named.append((asked[first_of_policy], rules[first_of_policy]))
-    denied = isolated.copy()
+    denied = isolated & ~questions.from_own_node
     denied[asked[allowing]] = False
     verdicts[isolated] = ALLOWED
     verdicts[denied] = DENIED

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from ...inventory.snapshot import Snapshot
+from ..lookups import lookups_of
 from .classes import AddressClasses, Classes, point
 from .identities import Identities
 from .likeness import Likeness
@@ -42,7 +43,7 @@ NO_WORD: Final = np.uint64(2**64 - 1)
 _FEW: Final = 16
 """Among so many classes an address is found as fast as by whose it is."""
 _KINDS: Final = 1 << 31
-_CLASSES: Final = 1 << 62
+_CLASSES: Final = 1 << 61
 """More would fit no memory."""
 
 
@@ -80,10 +81,30 @@ class Pairs:
             are_same[own] |= is_pod.take(self.src_id[own])
         return are_same
 
+    def from_own_nodes(self, hosts: Hosts) -> npt.NDArray[np.int64]:
+        """The rows of what comes from the node that the destination is on."""
+        rows = np.flatnonzero(hosts.is_node.take(self.src_id))
+        return rows[hosts.node.take(self.src_id[rows]) == hosts.node.take(self.dst_id[rows])] if rows.size else rows
+
 
 def pairs_of(frame: pl.DataFrame) -> Pairs:
     """The columns `PAIR` of a frame."""
     return Pairs(*(frame[name].to_numpy() for name in PAIR))
+
+
+@dataclass(frozen=True)
+class Hosts:
+    """The nodes that endpoints are on, by endpoint id."""
+
+    is_node: Mask
+    node: npt.NDArray[np.int32]
+    """The number of the Node that it is or is on; -1 where it is on none."""
+
+    @classmethod
+    def of(cls, snapshot: Snapshot) -> Hosts:
+        """Of all endpoints of a snapshot."""
+        lookups = lookups_of(snapshot)
+        return cls(lookups.is_node, lookups.place)
 
 
 @dataclass(frozen=True)
@@ -134,6 +155,7 @@ class Packing:
         is_service: Mask,
         addresses: Mapping[Direction, AddressClasses],
         homes: Homes,
+        hosts: Hosts,
     ) -> None:
         """`is_service` is by endpoint id; `addresses` are the classes that each direction's peers are in."""
         sources, destinations = (
@@ -142,6 +164,7 @@ class Packing:
         self._sources = sources << np.uint64(32) if likeness.sources.any() else None
         self._destinations = (destinations << np.uint64(1)) | is_service
         self._is_pod = identities.is_pod.take(identities.of_endpoint)
+        self._hosts = hosts
         self._ports = likeness.ports
         self._egress, self._ingress = (_HomeClasses(addresses[name], homes) for name in ("egress", "ingress"))
         classes = self._ports.count * self._egress.count * self._ingress.count
@@ -150,7 +173,7 @@ class Packing:
 
     def words(self, pairs: Pairs) -> Words:
         """Both ends, and whether the destination is a Service; classes of addresses and port, and whether the
-        connection is to itself."""
+        connection is to itself or from the destination's own node."""
         words = np.empty((len(pairs), 2), np.uint64)
         words[:, 0] = self._destinations.take(pairs.dst_id)
         if self._sources is not None:
@@ -164,7 +187,8 @@ class Packing:
         if self._ports.count > 1:
             classes *= self._ports.count
             classes += self._ports.of(pairs.points())
-        classes <<= 1
+        classes <<= 2
         classes |= pairs.to_themselves(self._is_pod)
+        classes[pairs.from_own_nodes(self._hosts)] |= 2
         words[:, 1] = classes.view(np.uint64)
         return words

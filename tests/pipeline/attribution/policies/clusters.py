@@ -58,7 +58,7 @@ class Draw:
             if not pod["spec"]["hostNetwork"]
             for address in pod["status"]["podIPs"]
         ]
-        nodes = [End(ip, node=NODES[node]) for node, ip in NODE_IPS.items()]
+        nodes = [End(ip, node=NODES[node], node_name=node) for node, ip in NODE_IPS.items()]
         return [*pods, *nodes, *(End(ip) for ip in OUTSIDE)]
 
     def connections(self, count: int) -> list[tuple[End, End, str, int]]:

@@ -22,6 +22,7 @@ class End:
     ip: str
     pod: Object | None = None
     node: Mapping[str, str] | None = None
+    node_name: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,12 @@ class Oracle:
                             "allowed",
                             said + [(*name(p), r, "allow", None) for p, r in zip(members, allowing, strict=True) if r],
                         )
+                    if (
+                        direction == "ingress"
+                        and src.node_name
+                        and src.node_name == subject.pod["spec"].get("nodeName")
+                    ):
+                        return Answer("allowed", said)
                     near = [self._near(p, direction, peer) for p in members]
                     return Answer(
                         "denied", said + [(*name(p), None, "isolates", n) for p, n in zip(members, near, strict=True)]

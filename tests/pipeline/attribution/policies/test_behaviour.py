@@ -108,6 +108,33 @@ def test_pods_on_their_nodes_network_are_never_isolated() -> None:
     assert row["egress"]["verdict"] == "unprotected"
 
 
+def test_a_pods_own_node_is_always_let_in() -> None:
+    """The API reference of NetworkPolicySpec: what comes from the pod's local node is allowed, or no probe got through.
+    What a pod says to its node is judged like anything else."""
+    objects: list[Resource] = [
+        node("n1", "192.0.2.1"),
+        node("n2", "192.0.2.2"),
+        pod("a", "10.0.0.1", on="n1"),
+        policy(DENY_ALL),
+    ]
+    own = judged(objects, "192.0.2.1", "10.0.0.1")
+    assert (own["verdict"], own["ingress_policy"]) == ("allowed", {"verdict": "allowed", "policies": []})
+    assert judged(objects, "192.0.2.2", "10.0.0.1")["verdict"] == "denied"
+    assert judged(objects, "10.0.0.1", "192.0.2.1")["verdict"] == "denied"
+
+
+def test_an_own_node_that_a_rule_names_is_let_in_by_the_rule() -> None:
+    from_node = {"podSelector": {}, "ingress": [{"from": [{"ipBlock": {"cidr": "192.0.2.1/32"}}]}]}
+    objects: list[Resource] = [
+        node("n1", "192.0.2.1"),
+        pod("a", "10.0.0.1", on="n1"),
+        policy(from_node),
+        policy(DENY_ALL, "deny"),
+    ]
+    row = judged(objects, "192.0.2.1", "10.0.0.1")
+    assert [(p["name"], p["rule"], p["effect"]) for p in row["ingress_policy"]["policies"]] == [("np", "1", "allow")]
+
+
 def test_a_pod_reaches_itself_by_any_of_its_addresses() -> None:
     objects: list[Resource] = [pod("a", "10.0.0.1", "fd00::1"), policy(DENY_ALL)]
     row = judged(objects, "fd00::1", "10.0.0.1")

@@ -12,14 +12,17 @@ import pytest
 from pipeline.attribution.policies.classes import AddressClasses, PortClasses
 from pipeline.attribution.policies.engine import compile_policies
 from pipeline.attribution.policies.likeness import Likeness
-from pipeline.attribution.policies.pairs import NO_WORD, Homes, Packing, Pairs
+from pipeline.attribution.policies.pairs import NO_WORD, Homes, Hosts, Packing, Pairs
 from pipeline.attribution.policies.terms import Addresses, Ports
 from pipeline.inventory import snapshot
-from tests.pipeline.inventory.objects import pod, service
+from tests.pipeline.inventory.objects import node, pod, service
 
-CLUSTER = snapshot.build([pod("a", "10.0.0.1"), pod("b", "10.0.0.2"), service("web", "10.96.0.1")])
+CLUSTER = snapshot.build(
+    [node("n1", "192.0.2.1"), pod("a", "10.0.0.1", on="n1"), pod("b", "10.0.0.2"), service("web", "10.96.0.1")]
+)
 IDENTITIES = compile_policies([], CLUSTER).identities
 ENDPOINTS = range(CLUSTER.endpoints.height)
+HOSTS = Hosts.of(CLUSTER)
 
 
 class Wide(AddressClasses):
@@ -45,7 +48,7 @@ def every_pair(sources: list[int], destinations: list[int]) -> Pairs:
 def packing(ranges: int, likeness: Likeness) -> Packing:
     is_service = (CLUSTER.endpoints["kind"] == "Service").to_numpy()
     return Packing(
-        IDENTITIES, likeness, is_service, {"egress": Wide(ranges), "ingress": Wide(ranges)}, Homes.of(CLUSTER)
+        IDENTITIES, likeness, is_service, {"egress": Wide(ranges), "ingress": Wide(ranges)}, Homes.of(CLUSTER), HOSTS
     )
 
 
@@ -61,6 +64,7 @@ def test_whatever_decides_is_in_them(ranges: int) -> None:
         (
             *(identity[src], identity[dst], is_service[dst], src_lo, backend_lo, port),
             src_lo == backend_lo or (src == dst and is_pod[identity[src]]),
+            HOSTS.is_node[src] and HOSTS.node[src] == HOSTS.node[dst],
         ): tuple(word)
         for src, dst, src_lo, backend_lo, port, word in zip(
             *(column.tolist() for column in (pairs.src_id, pairs.dst_id, pairs.src_lo, pairs.backend_lo)),
@@ -72,9 +76,9 @@ def test_whatever_decides_is_in_them(ranges: int) -> None:
     assert not (words[:, 0] == NO_WORD).any()
 
 
-def test_without_policies_only_services_and_what_is_to_itself_differ() -> None:
+def test_without_policies_only_services_what_is_to_itself_and_from_own_nodes_differ() -> None:
     words = compile_policies([], CLUSTER).packing.words(every_pair([1, 2], [2, 3]))
-    assert len(np.unique(words, axis=0)) == 4
+    assert len(np.unique(words, axis=0)) == 6
 
 
 def test_more_than_two_numbers_hold_is_refused() -> None:
@@ -98,11 +102,13 @@ def test_an_address_is_in_its_ranges_whoever_holds_it_and_however_many_ranges_th
     kinds = np.zeros(identities.is_pod.size, np.uint32)
     is_service = np.zeros(cluster.endpoints.height, np.bool_)
     likeness = Likeness(kinds, kinds, PortClasses([]))
-    made = Packing(identities, likeness, is_service, {"egress": classes, "ingress": classes}, Homes.of(cluster))
+    made = Packing(
+        identities, likeness, is_service, {"egress": classes, "ingress": classes}, Homes.of(cluster), Hosts.of(cluster)
+    )
     ids, none = held["endpoint_id"].to_numpy(), np.zeros(rows, np.uint8)
     for addresses in (held, other):
         hi, lo = (addresses[half].to_numpy() for half in ("addr_hi", "addr_lo"))
         words = made.words(Pairs(ids, ids, hi, lo, hi, lo, none, none))
         wanted = classes.of(hi, lo)
         assert len(set(wanted.tolist())) > 10
-        assert ((words[:, 1] >> np.uint64(1)) == wanted * classes.count + wanted).all()
+        assert ((words[:, 1] >> np.uint64(2)) == wanted * classes.count + wanted).all()
