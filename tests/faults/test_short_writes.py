@@ -80,7 +80,7 @@ for kind in (Away, Well):
     sink = spool.SpoolSink(root / "spool", metrics, 1 << 26, partial(kind, disk))
     sink.start()
     for number in range(batches):
-        refuse_beyond(chance.randint(1, 3_000) if kind is Away and number % 3 == 2 else HARD)
+        refuse_beyond(chance.randint(1, 3_000) if kind is Away and number % 2 else HARD)
         sink.send(disk.ledger.batch())
     refuse_beyond(HARD)
     sink.flush(60 if kind is Well else 0.1)
@@ -104,4 +104,4 @@ def test_writes_that_are_cut_short_cost_nothing_that_is_not_counted(tmp_path: Pa
     short = sum(0 < int(written) < int(size) for size, written in SHORT.findall(calls))
     tell(f"{short} writes were short, {calls.count('EFBIG')} refused\n{told['account']}")
     assert told["unexplained"] == {}
-    assert short > 3
+    assert short > 0
