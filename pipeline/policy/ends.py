@@ -11,6 +11,7 @@ from typing import Final
 
 import polars as pl
 
+from ..attribution.lookups import lookups_of
 from ..inventory.addresses import halves_of, is_v4
 from ..inventory.endpoints import OUTSIDE
 from ..inventory.snapshot import Snapshot
@@ -41,9 +42,19 @@ def judged(pairs: pl.DataFrame, snapshot: Snapshot) -> Judged:
     """Find both ends of pairs among what is there at the end of the snapshot."""
     for side, end in _ENDS:
         pairs = _find(pairs, side, end, snapshot)
-    pairs = pairs.rename({"backend_id": "dst_id"}).with_columns(backend_port=pl.col("port"))
+    pairs = _on_own_nodes(pairs.rename({"backend_id": "dst_id"}).with_columns(backend_port=pl.col("port")), snapshot)
     is_whole = pl.col("src_id").is_not_null() & pl.col("dst_id").is_not_null()
     return Judged(pairs.filter(is_whole), _left_out(pairs.filter(~is_whole)))
+
+
+def _on_own_nodes(pairs: pl.DataFrame, snapshot: Snapshot) -> pl.DataFrame:
+    """Let what came from a pod's own node come from that of the pod that stands in for it."""
+    lookups = lookups_of(snapshot)
+    nodes = pl.lit(lookups.node_names["node_id"])
+    place = pl.lit(pl.Series(lookups.place)).gather(pl.col("dst_id"))
+    is_moved = pl.col("from_own_node") & (pl.col("destination_by") == "workload") & (place >= 0)
+    own = nodes.gather(pl.when(is_moved).then(place).otherwise(0), null_on_oob=True)
+    return pairs.with_columns(src_id=pl.when(is_moved).then(own).otherwise("src_id"))
 
 
 def living(snapshot: Snapshot) -> pl.DataFrame:

@@ -22,6 +22,7 @@ INCLUDABLE: Final = ("denied", "refused", "no_reply", "no_reply/udp")
 RULED_OUT: Final = "from or to a workload that is ruled out"
 DENIED: Final = "denied by the policies of today"
 FAILED: Final = "never answered, or refused"
+OWN_NODE: Final = "from the pod's own node, which is always let in"
 NO_PORTS: Final = "of a protocol that a NetworkPolicy cannot name"
 
 
@@ -47,6 +48,8 @@ def sorted_out(
     left_out = (
         pl.when(~pl.col("protocol").is_in(PROTOCOLS))
         .then(pl.lit(NO_PORTS))
+        .when("from_own_node")
+        .then(pl.lit(OWN_NODE))
         .when(is_ruled_out)
         .then(pl.lit(RULED_OUT))
         .when(is_denied)

@@ -32,6 +32,7 @@ PAIRS: Final = pl.Schema(
         "protocol": pl.UInt8(),
         "source_seen_ip": pl.String(),  # an address that the end was seen with, of pods too
         "destination_seen_ip": pl.String(),
+        "from_own_node": pl.Boolean(),  # the node that the destination was on, whenever this was seen
         "masqueraded_as": pl.List(pl.String()),  # other addresses that the backend saw in place of the source's
         "services": pl.List(pl.String()),  # by which it was dialled, as `service_name` writes them; none where straight
         "connections": pl.Int64(),
@@ -63,6 +64,7 @@ class Record:
 
 def record_of(flows: pl.LazyFrame) -> Record:
     """The record in rows with the columns of `pipeline.outputs.history.HISTORY` that it reads; a time may be null."""
+    is_from_own_node = (pl.col("source_kind") == "Node") & (pl.col("source_name") == pl.col("destination_node"))
     daily = (
         flows.filter(pl.col("role") == "canonical")
         .with_columns(_kept_ip("source", "src_ip"), _kept_ip("destination", "backend_ip"))
@@ -73,6 +75,7 @@ def record_of(flows: pl.LazyFrame) -> Record:
         .agg(
             source_seen_ip=pl.col("src_ip").max(),
             destination_seen_ip=pl.col("backend_ip").max(),
+            from_own_node=is_from_own_node.all(),
             masqueraded_as=pl.col("nat_src_ip").filter(pl.col("nat_src_ip") != pl.col("src_ip")).unique(),
             services=service_name().filter(pl.col("service") != "").unique(),
             connections=pl.col("opened").cast(pl.Int64).sum(),
@@ -88,6 +91,7 @@ def record_of(flows: pl.LazyFrame) -> Record:
         by_day.group_by(KEYS)
         .agg(
             pl.col("source_seen_ip", "destination_seen_ip").max(),
+            pl.col("from_own_node").all(),
             pl.col("masqueraded_as", "services").explode().drop_nulls().unique().sort(),
             pl.col("connections", "refused", "no_reply", "bytes").sum(),
             pl.col("first").min(),

@@ -77,6 +77,21 @@ def test_ends_are_found_as_pods_as_their_workload_and_by_address() -> None:
     )  # as web-1, with its address
 
 
+def test_what_came_from_a_pods_own_node_still_does_where_another_pod_stands_in() -> None:
+    """The pod and its node are gone: its workload's pod is on n1, and what the kubelet said to it comes from there."""
+    _, known, _ = cluster()
+    probe = {"source_name": "n9", "source_workload": "n9"}
+    rows = [
+        seen("n1", "web-0", 80, **probe, destination_node="n9"),
+        seen("n1", "web-0", 81, **probe, destination_node="n8"),
+        seen("n1", "web-1", 82, destination_node="n1"),
+    ]
+    found = judged(record_of(history(*rows)).pairs, known).pairs.sort("port")
+    names = known.endpoints["name"]
+    assert found["from_own_node"].to_list() == [True, False, True]
+    assert [names[number] for number in found["src_id"]] == ["n1", "outside", "n1"]
+
+
 def test_what_cannot_be_found_is_counted_with_the_reason() -> None:
     _, known, _ = cluster()
     rows = [

@@ -47,6 +47,12 @@ def suggested(
     return policies, replay(objects, known, pairs, policies)
 
 
+def test_what_a_pods_own_node_says_needs_no_rule() -> None:
+    """A kubelet's probes are let in always, and a rule for them would let in more than they need."""
+    pairs, _, _ = pairs_of([seen("n1", "web-1", 8080, destination_node="n1")])
+    assert pairs["left_out"].to_list() == [legitimate.OWN_NODE]
+
+
 def peers(policies: list[SuggestedPolicy], name: str, direction: str) -> list[tuple[str, Any]]:
     """Each rule's peers, as a word and what it names, and its ports."""
     (found,) = [item for item in policies if item.name == name]

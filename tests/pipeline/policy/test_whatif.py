@@ -51,6 +51,15 @@ def test_what_is_cut_is_told_by_workload_and_what_cuts_it() -> None:
     assert job["is_rare"]
 
 
+def test_a_default_deny_cuts_no_probe_of_the_pods_own_node_whatever_became_of_the_pod() -> None:
+    objects, known, _ = cluster()
+    probe = {"source_name": "n9", "source_workload": "n9", "destination_node": "n9"}
+    rows = [seen("n1", "web-1", 80, destination_node="n1"), seen("n1", "web-0", 80, **probe)]
+    pairs = judged(record_of(history(*rows)).pairs, known).pairs
+    before, after = (compile_policies([*objects, *more], known) for more in ([], [DENY_ALL]))
+    assert changed_pairs(pairs, before, after).is_empty()
+
+
 def test_a_policy_that_allows_more_lets_through_what_it_names() -> None:
     (row,) = changes([DENY_ALL], [DENY_ALL, FROM_WEB])
     assert (row["change"], row["source_workload"], row["connections"]) == ("let through", "web", 5)
