@@ -29,7 +29,7 @@ from .profiles import Profiles
 from .readers import read_one
 from .side import REFERENCES, Side, compile_side, ordered
 from .strangers import strangers_of
-from .terms import Direction, Policy
+from .terms import Direction, Pods, Policy
 
 SIDE_VERDICT: Final[pl.Enum] = pl.Enum(VERDICTS)
 VERDICT: Final[pl.Enum] = pl.Enum(["allowed", "denied"])
@@ -181,6 +181,17 @@ class Policies:
         verdicts = np.where(self._is_service.take(pairs.dst_id), NO_VERDICT, is_denied.astype(np.uint8))
         references = {direction: side.references for direction, side in self._sides.items()}
         return Judgement(verdicts, said, found, references)
+
+    def may_be_overruled(self, pairs: Pairs) -> npt.NDArray[np.bool_]:
+        """Of which connections the dataplane may know better, by a policy that is not understood."""
+        found = np.zeros(len(pairs), dtype=np.bool_)
+        ends: Mapping[Direction, npt.NDArray[np.uint32]] = {"egress": pairs.src_id, "ingress": pairs.dst_id}
+        for stranger in self.not_judged:
+            concerned = self._identities.select(Pods(stranger.reach, (), ()))
+            for direction, ids in ends.items():
+                if stranger.may_overrule and stranger.may_concern(direction):
+                    found |= concerned.take(self._identities.of_endpoint.take(ids))
+        return found
 
     def _compile(self, snapshot: Snapshot, identities: Identities) -> None:
         self._sides: dict[Direction, Side] = {}

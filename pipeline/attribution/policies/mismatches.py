@@ -93,6 +93,7 @@ class MismatchFinder:
             suspects.pairs.at(rows), suspects.start[rows], suspects.said.verdict[rows], self._grace_ns
         )
         rows = rows[is_settled]
+        rows = rows[~self._policies.may_be_overruled(suspects.pairs.at(rows), suspects.start[rows])]
         if rows.size:
             rows = rows[suspects.firsts(rows)]
             if self._told.height:

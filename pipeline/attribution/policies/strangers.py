@@ -50,6 +50,12 @@ class Stranger(NamedTuple):
         """
         return None if self.kind == "AuthorizationPolicy" and self.namespace == ROOT_NAMESPACE else self.namespace
 
+    @property
+    def may_overrule(self) -> bool:
+        """Whether it may drop what others allow, or let through what they deny. A mesh's policies do neither: its
+        proxies take the connection first, and see only what came through."""
+        return self.kind not in INGRESS_ONLY
+
     def may_concern(self, direction: Direction) -> bool:
         """Whether its kind decides about what goes this way."""
         return self.kind not in (EGRESS_ONLY if direction == "ingress" else INGRESS_ONLY)

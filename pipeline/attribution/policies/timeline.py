@@ -105,6 +105,16 @@ class PolicyTimeline:
                 settled[places] &= self._said(which, pairs.at(places)).verdict == verdicts[places]
         return settled
 
+    def may_be_overruled(self, pairs: Pairs, starts: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Of which connections the dataplane may know better, by a policy of their time that is not understood."""
+        found = np.zeros(starts.size, dtype=np.bool_)
+        for places, which in self._by_epoch(starts):
+            policies = self._compile(which).policies
+            if policies.not_judged:
+                mine = slice(None) if places is None else places
+                found[mine] = policies.may_be_overruled(pairs.at(mine))
+        return found
+
     def current(self) -> Policies:
         """The policies of the newest time, compiled."""
         return self._compile(len(self._objects) - 1).policies

@@ -180,6 +180,27 @@ def test_a_pod_that_came_just_now_or_went_meanwhile_dropped_nothing() -> None:
         assert Seen((BEGINNING, []), cluster=held(since, until)).marks(row) == [expected]
 
 
+@pytest.mark.parametrize(
+    ("api_version", "kind", "namespace", "is_said"),
+    [
+        ("cilium.io/v2", "CiliumNetworkPolicy", "shop", False),  # Cilium lets through what either kind allows
+        ("crd.projectcalico.org/v1", "GlobalNetworkPolicy", None, False),  # Calico asks it first, by its order
+        ("cilium.io/v2", "CiliumNetworkPolicy", "elsewhere", True),
+        ("security.istio.io/v1", "AuthorizationPolicy", "shop", True),  # a proxy sees what came through alone
+    ],
+)
+def test_where_a_policy_that_is_not_judged_may_know_better_nothing_is_a_mismatch(
+    api_version: str, kind: str, namespace: str | None, is_said: bool
+) -> None:
+    strange = convert(api_version, kind, {"kind": kind, "metadata": {"name": "x", "namespace": namespace}})
+    to_b = {"podSelector": {"matchLabels": {"app": "b"}}, "ingress": [{}]}
+    let_in = {"kind": "NetworkPolicy", "metadata": {"name": "let-in", "namespace": "shop"}, "spec": to_b}
+    allowed = Seen((BEGINNING, [convert("networking.k8s.io/v1", "NetworkPolicy", let_in), strange]))
+    assert allowed.marks(flow("a", "b", "no_reply")) == ["dropped_allowed" if is_said else None]
+    denied = Seen((BEGINNING, [policy("no-b", "b"), strange]))
+    assert denied.marks(flow("a", "b", "closed")) == ["established_denied" if is_said else None]
+
+
 def test_what_is_not_judged_is_no_drop_of_what_is_allowed() -> None:
     strange = convert("cilium.io/v2", "CiliumNetworkPolicy", {"kind": "CiliumNetworkPolicy", "metadata": {"name": "x"}})
     assert Seen((BEGINNING, [])).marks(flow("b", "a", "no_reply")) == ["dropped_allowed"]
