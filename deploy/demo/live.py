@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import polars as pl
@@ -24,8 +26,8 @@ __all__ = ["Options", "run"]
 PRICES = CHECKOUT / "deploy" / "examples" / "prices.yaml"
 RATES_NEED_S = 8.0
 """Traffic for less time gives Prometheus too few scrapes of a new series: `increase` misses a series' first value."""
-LULL_S = 6.0
-"""Before the traffic ends it grows thin: the dashboards are drawn as they were then."""
+WINDOW_S = 5.0
+"""Over which it is told how busy the lab was."""
 SETTLE_S = 4.0
 """After the last packet: a first packet without an answer counts as unanswered after three seconds."""
 
@@ -52,7 +54,7 @@ def run(options: Options) -> Outcome:
         )
         panels = _panels(listen.prometheus) if up.server and options.duration_s >= RATES_NEED_S else None
         if up.server:
-            _draw(listen.prometheus, ended_s - LULL_S, options.duration_s, options.output / PREVIEW)
+            _draw(listen.prometheus, ended_s, options.duration_s, options.output / PREVIEW)
         if not options.keep:
             for collector in up.collectors:
                 collector.stop()
@@ -80,14 +82,23 @@ def _panels(address: str) -> list[str]:
     return [str(finding) for finding in check(None, f"http://{address}")]
 
 
-def _draw(address: str, at_s: float, duration_s: float, path: Path) -> None:
-    """The dashboards as one page, as they were shortly before the traffic ended."""
+def _draw(address: str, ended_s: float, duration_s: float, path: Path) -> None:
+    """The dashboards as one page, as they were when the traffic was last busy."""
     from dashboards.build import documents
     from dashboards.preview import Preview
     from dashboards.prometheus import Prometheus
 
-    page = Preview(documents(), Prometheus(f"http://{address}"), duration_s + SETTLE_S).render(at_s)
-    path.write_text(page, encoding="utf-8")
+    server = Prometheus(f"http://{address}")
+    opened = f"sum(rate(flowatlas_connections_total[{WINDOW_S:.0f}s]))"
+    told = server.range(opened, ended_s - duration_s, ended_s, 1.0)
+    at_s = last_busy([(float(at), float(value)) for one in told for at, value in one["values"]], ended_s)
+    path.write_text(Preview(documents(), server, duration_s + SETTLE_S).render(at_s), encoding="utf-8")
+
+
+def last_busy(points: Sequence[tuple[float, float]], otherwise: float) -> float:
+    """The last instant of a rate at which it was half its mean at least: it grows thin before the traffic ends."""
+    usual = fmean(value for _, value in points) if points else 0.0
+    return max((at for at, value in points if value > 0 and value >= usual / 2), default=otherwise)
 
 
 def _wait_for_lake(lake: Path, metrics: str) -> None:

@@ -209,7 +209,7 @@ def _verdict(outcome: Outcome) -> list[str]:
     if report.untracked:
         lines.append(
             f"{report.untracked} attempts were dropped or refused on the client's own node before the kernel tracked "
-            "them, which conntrack cannot see: not compared"
+            "them: not compared, since not every source sees them"
         )
     if "tcp_health" in outcome.hooks:
         lines.append(f"sockets: {outcome.health.timed} connect times within what the client measured")
