@@ -22,6 +22,8 @@ _LEFT: Final = 72
 _BOTTOM: Final = 20
 _TOP: Final = 6
 _RIGHT: Final = 8
+_HALF_CLOCK: Final = 25
+"""Half of what a time of day takes on its axis."""
 
 Json = dict[str, Any]
 
@@ -59,7 +61,8 @@ class Plane:
         for at, shown in units.times(self.start_s, self.end_s, max(2, self.width // 110)):
             x = self.x(at)
             parts.append(f'<path class="grid" d="M{x:.1f} {_TOP}V{self.height - _BOTTOM}"/>')
-            parts.append(f'<text x="{x:.1f}" y="{self.height - 5}" class="middle">{shown}</text>')
+            place = (x, "middle") if x + _HALF_CLOCK <= self.width else (self.width, "end")
+            parts.append(f'<text x="{place[0]:.1f}" y="{self.height - 5}" class="{place[1]}">{shown}</text>')
         return "".join(parts)
 
 

@@ -66,6 +66,13 @@ def test_points_are_not_joined_over_a_gap_or_nan() -> None:
     assert line.attrib["d"].count("M") == 3
 
 
+def test_the_last_time_of_the_axis_is_not_cut_by_the_edge() -> None:
+    drawn = drawing(lines.draw(timeseries(), [series("a", *range(11))], SIZE, (1.0, 91.0)))
+    clocks = [text for text in drawn.iter("text") if re.fullmatch(r"\d\d:\d\d:\d\d", text.text or "")]
+    assert len(clocks) > 2
+    assert all(box(text)[2] <= SIZE[0] + 3 for text in clocks)
+
+
 def test_one_point_alone_is_seen() -> None:
     (line,) = lines_of(lines.draw(timeseries(), [series("a", 5)], SIZE, SPAN))
     assert line.attrib["d"].endswith("h.1")
