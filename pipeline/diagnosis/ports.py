@@ -83,11 +83,11 @@ def _refused(evidence: Evidence, name: Name, port: ServicePort) -> int:
 
 
 def _ports(pod: Pod) -> set[tuple[int, str]]:
-    return {(port.container_port, port.protocol) for each in pod.spec.containers or [] for port in each.ports or []}
+    return {(port.container_port, port.protocol) for port in pod.spec.ports}
 
 
 def _declared(pod: Pod) -> str:
-    ports = [port for each in pod.spec.containers or [] for port in each.ports or []]
+    ports = list(pod.spec.ports)
     texts = (f"{port.container_port}/{port.protocol}" + (f" ({port.name})" if port.name else "") for port in ports)
     return ", ".join(texts) or "no port"
 

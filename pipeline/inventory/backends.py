@@ -96,9 +96,9 @@ def listening(pod: Pod, node: Node | None) -> list[tuple[Address, int, int]]:
 
 def host_ports(pod: Pod) -> list[tuple[int, int]]:
     """Port and protocol number that a pod answers on at its node's addresses."""
-    ports = [port for container in pod.spec.containers or [] for port in container.ports or []]
     numbers = (
-        (port.container_port if pod.spec.host_network else port.host_port, PROTOCOLS[port.protocol]) for port in ports
+        (port.container_port if pod.spec.host_network else port.host_port, PROTOCOLS[port.protocol])
+        for port in pod.spec.ports
     )
     return list(dict.fromkeys((number, protocol) for number, protocol in numbers if number))
 
@@ -141,9 +141,9 @@ def target_port(port: ServicePort, pod: Pod) -> int | None:
         return target or port.port
     if target.isdigit():
         return int(target)
-    declared = (entry for container in pod.spec.containers or [] for entry in container.ports or [])
     return next(
-        (entry.container_port for entry in declared if entry.name == target and entry.protocol == port.protocol), None
+        (entry.container_port for entry in pod.spec.ports if entry.name == target and entry.protocol == port.protocol),
+        None,
     )
 
 

@@ -196,7 +196,7 @@ class EndpointHistory:
             self._place(state, (namespace_of(pod), pod.metadata.name), name)
         if self._renamed(state):
             return
-        if before.metadata.labels == pod.metadata.labels and before.spec.containers == pod.spec.containers:
+        if before.metadata.labels == pod.metadata.labels and list(before.spec.ports) == list(pod.spec.ports):
             self._register.subjects[state.endpoint] = pod
             return
         state.endpoint = self._register.add(self._register.row(state.endpoint), pod)

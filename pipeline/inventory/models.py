@@ -7,7 +7,7 @@ The invariant: a resource is identified by (kind, namespace, name), and a later 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -17,7 +17,7 @@ from .admin_policies import AdminNetworkPolicy, BaselineAdminNetworkPolicy, Clus
 from .gateway_models import Gateway, GatewayClass, GatewayRoute, GRPCRoute, HTTPRoute, TCPRoute, TLSRoute
 from .ingress_models import Ingress, IngressClass, Route
 from .istio_models import DestinationRule, IstioGateway, PeerAuthentication, VirtualService
-from .parts import Cidr, Ip, Metadata, PortNumber, Slim, decode
+from .parts import Cidr, Ip, Metadata, PortNumber, Slim, decode, without_nulls
 from .policies import NetworkPolicy
 
 
@@ -95,12 +95,29 @@ class Container(Slim, frozen=True):
     ports: list[ContainerPort] | None = None
 
 
+class InitContainer(Container, frozen=True):
+    """v1 Container among `initContainers`; with the restart policy Always it is a sidecar, which runs with the pod."""
+
+    restart_policy: str | None = None
+
+
 class PodSpec(Slim, frozen=True):
     """v1 PodSpec."""
 
     node_name: str | None = None
     host_network: bool | None = None
     containers: list[Container] | None = None
+    init_containers: list[InitContainer] | None = None
+
+    @property
+    def ports(self) -> Iterator[ContainerPort]:
+        """What all containers declare that run while the pod does: sidecars too, the others first, as the API server's
+        own look-up of a port's name has it."""
+        for container in self.containers or ():
+            yield from container.ports or ()
+        for container in self.init_containers or ():
+            if container.restart_policy == "Always":
+                yield from container.ports or ()
 
 
 class PodIP(Slim, frozen=True):
@@ -351,7 +368,13 @@ def convert(api_version: str, kind: str, body: Mapping[str, Any]) -> Resource:
     """The resource in a decoded object. Raises msgspec.ValidationError, which names the field."""
     group = api_version.rpartition("/")[0]
     model = MODELS.get((group, kind), Other)
-    resource: Resource = msgspec.convert(body, model, dec_hook=decode)
+    resource: Resource
+    try:
+        resource = msgspec.convert(body, model, dec_hook=decode)
+    except msgspec.ValidationError:
+        if (bare := without_nulls(body)) == body:
+            raise
+        resource = msgspec.convert(bare, model, dec_hook=decode)
     if not resource.metadata.name and model is not Other:
         raise msgspec.ValidationError("Object has no name - at `$.metadata.name`")
     return resource

@@ -6,7 +6,7 @@ The invariant: a part never depends on a kind.
 from __future__ import annotations
 
 import ipaddress
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -37,6 +37,8 @@ class Cidr:
     __slots__ = ("network",)
 
     def __init__(self, text: str) -> None:
+        if not text.rpartition("/")[2].isdecimal() or "/" not in text or "%" in text:
+            raise ValueError(f"{text!r} is no range: must be an address, a slash and a prefix length")
         self.network: Network = ipaddress.ip_network(text, strict=False)
 
     def __eq__(self, other: object) -> bool:
@@ -70,6 +72,24 @@ class Metadata(Slim, frozen=True):
     creation_timestamp: str | None = None  # whole seconds
     deletion_timestamp: str | None = None
     resource_version: str | int | None = None  # text by the API; tools that rewrite dumps may make it a number
+
+
+_TEXTS: Final = frozenset({"labels", "annotations", "matchLabels"})
+"""Maps of text, in which the API server takes a null for the empty text."""
+
+
+def without_nulls(value: Any, under: str = "") -> Any:
+    """A body as the API server reads it: a field that is null is absent, and an item of a list that is null is empty.
+
+    Nulls in a Service's selector stay, for a selector of less would select more.
+    """
+    if isinstance(value, dict):
+        if under in _TEXTS:
+            return {key: "" if item is None else item for key, item in value.items()}
+        return {key: without_nulls(item, key) for key, item in value.items() if item is not None or under == "selector"}
+    if isinstance(value, list):
+        return [{} if item is None else without_nulls(item) for item in value]
+    return value
 
 
 def decode(wanted: type[Ip] | type[Cidr], value: Any) -> Ip | Cidr:

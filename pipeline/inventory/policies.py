@@ -9,7 +9,8 @@ Source: the API reference of NetworkPolicySpec and LabelSelector, and the valida
 from __future__ import annotations
 
 import ipaddress
-from typing import Literal
+import re
+from typing import Final, Literal
 
 import msgspec
 
@@ -17,6 +18,8 @@ from .parts import Cidr, Metadata, PortNumber, Slim
 
 Protocol = Literal["TCP", "UDP", "SCTP"]
 Direction = Literal["Ingress", "Egress"]
+_PORT_NAME: Final = re.compile(r"(?=.*[a-z])[a-z0-9]+(-[a-z0-9]+)*")
+_LONGEST_PORT_NAME: Final = 15
 
 
 class Requirement(Slim, frozen=True):
@@ -69,6 +72,13 @@ class PolicyPeer(Slim, frozen=True):
             raise ValueError("must give podSelector, namespaceSelector or ipBlock")
 
 
+def check_port_name(name: str) -> None:
+    """Raise ValueError where it is no name that a port can have: RFC 6335's service names, in lower case."""
+    if not _PORT_NAME.fullmatch(name) or len(name) > _LONGEST_PORT_NAME:
+        told = "; a number is written without quotes" if name.isdecimal() else ""
+        raise ValueError(f"port: {name!r} is no port's name: at most 15 of a-z, 0-9 and single -, with a letter{told}")
+
+
 class PolicyPort(Slim, frozen=True):
     """One `ports` entry: a number, a range of numbers, a container port's name, or every port of the protocol."""
 
@@ -77,6 +87,8 @@ class PolicyPort(Slim, frozen=True):
     end_port: PortNumber | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.port, str):
+            check_port_name(self.port)
         if self.end_port is None:
             return
         if not isinstance(self.port, int):

@@ -62,7 +62,6 @@ def party_of(snapshot: Snapshot, endpoint_id: int, address: Address, namespaces:
         return Party(text, address, "Node", labels=subject.metadata.labels or {}, endpoint_id=endpoint_id, node=on)
     if isinstance(subject, Pod):
         namespace = namespace_of(subject)
-        ports = (port for container in subject.spec.containers or () for port in container.ports or ())
         return Party(
             text,
             address,
@@ -70,7 +69,9 @@ def party_of(snapshot: Snapshot, endpoint_id: int, address: Address, namespaces:
             namespace,
             subject.metadata.labels or {},
             {**namespaces.get(namespace, {}), NAMESPACE_NAME: namespace},
-            tuple(sorted({(p.name, PROTOCOL_NUMBERS[p.protocol], p.container_port) for p in ports if p.name})),
+            tuple(
+                sorted({(p.name, PROTOCOL_NUMBERS[p.protocol], p.container_port) for p in subject.spec.ports if p.name})
+            ),
             endpoint_id,
             on,
         )

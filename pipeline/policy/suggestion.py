@@ -259,7 +259,7 @@ def _caller(pair: Mapping[str, Any], side: str) -> str:
 
 def _port_names(pod: Pod, protocol: str, number: int) -> set[str]:
     """The names that a pod's containers have for a port; a name that means two ports is none."""
-    ports = [port for container in pod.spec.containers or () for port in container.ports or () if port.name]
+    ports = [port for port in pod.spec.ports if port.name]
     names = {port.name for port in ports if port.protocol == protocol and port.container_port == number}
     return {
         name

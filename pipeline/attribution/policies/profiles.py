@@ -94,6 +94,6 @@ def _of_node(node: Node) -> Profile:
 
 
 def _of_pod(pod: Pod) -> Profile:
-    ports = (port for container in pod.spec.containers or () for port in container.ports or ())
+    ports = pod.spec.ports
     named = {(port.name, PROTOCOL_NUMBERS[port.protocol], port.container_port) for port in ports if port.name}
     return Profile("Pod", namespace_of(pod), frozenset((pod.metadata.labels or {}).items()), tuple(sorted(named)))

@@ -59,6 +59,11 @@ def test_a_port_without_a_protocol_is_tcp() -> None:
         ({"egress": [{"ports": [{"port": 80, "endPort": 79}]}]}, "endPort"),
         ({"egress": [{"ports": [{"port": "web", "endPort": 80}]}]}, "endPort"),
         ({"egress": [{"ports": [{"endPort": 80}]}]}, "endPort"),
+        ({"egress": [{"ports": [{"port": "80"}]}]}, r"written without quotes - at `\$\.spec\.egress\[0\]\.ports\[0\]"),
+        ({"egress": [{"ports": [{"port": "Web_"}]}]}, "no port's name"),
+        ({"egress": [{"ports": [{"port": "a-port-of-16-abc"}]}]}, "no port's name"),
+        ({"ingress": [{"from": [{"ipBlock": {"cidr": "10.0.0.1"}}]}]}, r"prefix length.*ipBlock\.cidr"),
+        ({"ingress": [{"from": [{"ipBlock": {"cidr": "10.0.0.0/255.0.0.0"}}]}]}, r"prefix length.*ipBlock\.cidr"),
         ({"egress": [{"ports": [{"protocol": "ICMP"}]}]}, r"ports\[0\]\.protocol"),
         ({"podSelector": {"matchExpressions": [{"key": "a", "operator": "In"}]}}, "values"),
         ({"podSelector": {"matchExpressions": [{"key": "a", "operator": "Exists", "values": ["b"]}]}}, "values"),
@@ -68,6 +73,22 @@ def test_a_port_without_a_protocol_is_tcp() -> None:
 def test_an_invalid_network_policy_is_refused_with_its_field(spec: dict[str, Any], at_fault: str) -> None:
     with pytest.raises(msgspec.ValidationError, match=at_fault):
         network_policy(spec)
+
+
+def test_a_null_is_what_the_api_server_takes_it_for() -> None:
+    """A field that is null is absent, an item that is null is empty: a lone `-` in a list of rules allows all."""
+    made = network_policy(
+        {"podSelector": None, "ingress": [None], "egress": [{"ports": [{"protocol": None, "port": 53}]}]}
+    )
+    assert made == network_policy({"ingress": [{}], "egress": [{"ports": [{"port": 53}]}]})
+    assert network_policy({"podSelector": {"matchLabels": {"app": None}}}).spec.pod_selector.match_labels == {"app": ""}
+
+
+def test_a_null_that_makes_an_object_wrong_is_refused() -> None:
+    with pytest.raises(msgspec.ValidationError, match=r"must give.*from\[0\]"):
+        network_policy({"ingress": [{"from": [{"podSelector": None}]}]})
+    with pytest.raises(msgspec.ValidationError, match=r"selector"):
+        convert("v1", "Service", {"kind": "Service", "metadata": {"name": "s"}, "spec": {"selector": {"app": None}}})
 
 
 def rule(**fields: Any) -> dict[str, Any]:

@@ -148,6 +148,27 @@ def test_a_deny_names_every_isolating_policy() -> None:
     assert [p["name"] for p in row["ingress_policy"]["policies"]] == ["one", "two"]
 
 
+def test_a_sidecars_port_has_its_name_too_and_that_of_a_container_which_ends_does_not() -> None:
+    """KEP-753: an init container with the restart policy Always runs beside the others, and its ports are the pod's."""
+    spec = {
+        "initContainers": [
+            {"restartPolicy": "Always", "ports": [{"name": "admin", "containerPort": 15000}]},
+            {"ports": [{"name": "admin", "containerPort": 15001}]},
+        ],
+        "containers": [{"ports": [{"name": "web", "containerPort": 8080}]}],
+    }
+    body = {
+        "kind": "Pod",
+        "metadata": {"name": "b", "namespace": "shop"},
+        "spec": spec,
+        "status": {"podIP": "10.0.0.2"},
+    }
+    by_name = {"podSelector": {}, "ingress": [{"ports": [{"port": "admin"}]}]}
+    objects = [TWO_PODS[0], convert("v1", "Pod", body), policy(by_name)]
+    verdicts = [judged(objects, "10.0.0.1", "10.0.0.2", port)["verdict"] for port in (15000, 15001, 8080)]
+    assert verdicts == ["allowed", "denied", "denied"]
+
+
 def test_a_protocol_without_ports_passes_rules_that_name_none() -> None:
     open_egress = {"podSelector": {}, "policyTypes": ["Egress"], "egress": [{}]}
     tcp_only = {"podSelector": {}, "policyTypes": ["Egress"], "egress": [{"ports": [{"protocol": "TCP"}]}]}
