@@ -34,6 +34,11 @@ _ARP_BYTES: Final = _LINK_BYTES + 28
 _SHORTEST_SEGMENT_BYTES: Final = _LINK_BYTES + 20 + 20
 _TCP: Final = 6
 _SECOND_NS: Final = 1_000_000_000
+_TIDIED_ROWS: Final = 60_000
+"""So many rows of flows are tidied up at a time, which takes four times their memory."""
+
+_SPARSENESS: Final = 4
+"""Places of pods at looks to a row of theirs at most: a place for each costs less than to tell apart what is there."""
 
 _POD: Final = ("node", "namespace", "pod")
 _FLOWS: Final = pl.Schema(
@@ -141,15 +146,25 @@ class Coverage:
             [*_POD, "time"], keep="any"
         )
         self._raise_floors()
-        since = self._readings.group_by(_POD).agg(since=pl.col("time").min())
-        counted = (
-            self._flows.filter(pl.col("time") > newest - self._window_ns)
-            .join(since, on=_POD, how="left")
-            .join(self._floors, on="node", how="left")
+        if self._flows.height:
+            since = self._readings.group_by(_POD).agg(since=pl.col("time").min())
+            read = self._readings.select(*_POD, "time", read="time").sort("time")
+            oldest = pl.lit(self._flows["time"].max(), pl.Int64) - self._window_ns
+            parts = [self._told(rows, oldest, since, read) for rows in self._flows.iter_slices(_TIDIED_ROWS)]
+            self._flows = parts[0] if len(parts) == 1 else _summed(pl.concat(parts).lazy())
+        self._is_tidy, self._tidied = True, self._flows.height
+
+    def _told(self, flows: pl.DataFrame, oldest: pl.Expr, since: pl.DataFrame, read: pl.DataFrame) -> pl.DataFrame:
+        """Those flows of which a reading may tell, as of the next one that their pod has, or as they are."""
+        return _summed(
+            flows.lazy()
+            .filter(pl.col("time") > oldest)
+            .join(since.lazy(), on=_POD, how="left")
+            .join(self._floors.lazy(), on="node", how="left")
             .filter(pl.col("time") > pl.coalesce("since", "floor"))
             .sort("time")
             .join_asof(
-                self._readings.select(*_POD, "time", read="time").sort("time"),
+                read.lazy(),
                 on="time",
                 by=_POD,
                 strategy="forward",
@@ -157,8 +172,6 @@ class Coverage:
             )
             .with_columns(time=pl.coalesce("read", "time"))
         )
-        self._flows = counted.group_by(*_POD, "time").agg(pl.col(_SUMS).sum()).select(_FLOWS.names())
-        self._is_tidy, self._tidied = True, self._flows.height
 
     def _raise_floors(self) -> None:
         newest = self._flows.group_by("node").agg(floor=pl.col("time").max() - self._wait_ns)
@@ -227,15 +240,21 @@ def _at_pods(flows: pl.DataFrame, homes: _Homes) -> pl.DataFrame | None:
     rows, ids, cells = (np.concatenate(both) for both in zip(*parts, strict=True))
     if not rows.size:
         return None
-    numbers, first = distinct([cells.view(np.uint64)])
-    sums = {"bytes": np.zeros(first.size, np.int64), "packets": np.zeros(first.size, np.int64)}
+    size = int(cells.max()) + 1
+    if size > _SPARSENESS * rows.size:
+        cells, first = distinct([cells.view(np.uint64)])
+        size = first.size
+    row = np.full(size, -1)
+    row[cells] = np.arange(rows.size)
+    told = np.flatnonzero(row >= 0)
+    some = row.take(told)
+    sums = {"bytes": np.zeros(size, np.int64), "packets": np.zeros(size, np.int64)}
     for measure, values in (("bytes", carried), ("packets", packets)):
-        np.add.at(sums[measure], numbers, values.view(np.int64).take(rows))
-    names = arrays.taken(homes.endpoints, ids.take(first), "node", "namespace", "name")
-    times = times.take(rows.take(first))
-    return names.hstack([pl.Series("time", times), *(pl.Series(*item) for item in sums.items())]).rename(
-        {"name": "pod"}
-    )
+        np.add.at(sums[measure], cells, values.view(np.int64).take(rows))
+    names = arrays.taken(homes.endpoints, ids.take(some), "node", "namespace", "name")
+    times = times.take(rows.take(some))
+    told_sums = (pl.Series(measure, values.take(told)) for measure, values in sums.items())
+    return names.hstack([pl.Series("time", times), *told_sums]).rename({"name": "pod"})
 
 
 def _looks(nodes: NDArray[np.uint32], times: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -245,6 +264,11 @@ def _looks(nodes: NDArray[np.uint32], times: NDArray[np.int64]) -> NDArray[np.in
     is_next[:1] = False
     is_next[1:] = (nodes[1:] != nodes[:-1]) | (times[1:] != times[:-1])
     return np.cumsum(is_next)
+
+
+def _summed(flows: pl.LazyFrame) -> pl.DataFrame:
+    """What is of one pod and time together."""
+    return flows.group_by(*_POD, "time").agg(pl.col(_SUMS).sum()).select(_FLOWS.names()).collect()
 
 
 def _samples(name: str, compared: pl.DataFrame) -> Samples:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.aggregate import coverage as coverage_module
 from pipeline.aggregate.coverage import Coverage, _looks
 from pipeline.inventory.endpoints import ENDPOINTS
 from pipeline.inventory.snapshot import Snapshot
@@ -172,6 +173,16 @@ def test_flows_are_tidied_up_though_nobody_asks() -> None:
     for second in range(100):
         coverage.add_flows(flows(flow("node-1", "a", "outside", second)), STATE)
         assert coverage._flows.height < 15 + 10
+
+
+def test_flows_tidied_up_in_parts_are_counted_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those up to one reading may lie in several parts."""
+    monkeypatch.setattr(coverage_module, "_TIDIED_ROWS", 3)
+    coverage = Coverage()
+    coverage.add_counters(readings(reading("a", 0, 0, 0), reading("a", 20, 16 * 1528, 32)))
+    coverage.add_flows(flows(*(flow("node-1", "a", "outside", second) for second in range(1, 17))), STATE)
+    assert coverage.state()["flows"].height == 1
+    assert shares(coverage) == {"a": 1.0}
 
 
 def test_a_first_reading_far_behind_the_flows_is_passed_over() -> None:
