@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..attribution.policies import compile_policies
     from ..geo import load_geo
     from ..inventory import manifests, snapshot
-    from . import flow_input, output
+    from . import attributed_table, flow_input, output
 
     with progress("reading objects and flows"):
         objects, refusals = manifests.load(arguments.state)
@@ -73,5 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.geo:
             rows = load_geo(arguments.geo).in_structs(rows)
     rows = rows.with_columns(pl.when(~flows.is_reply).then(pl.col(name)).alias(name) for name in offline.JUDGED)
+    if output.form_of(arguments.output) == "table":
+        rows = attributed_table.narrow(rows)
     output.write(rows, arguments.output, mend_json=with_rule_numbers)
     return 1 if refusals or flows.problems else 0

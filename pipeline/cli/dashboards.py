@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from . import Subparsers, dashboards_preview
+from .terminal import counted
 
 
 def add(commands: Subparsers) -> None:
@@ -53,5 +54,5 @@ def _check(arguments: argparse.Namespace) -> int:
     findings = check(arguments.folder, arguments.prometheus)
     for finding in findings:
         print(finding, file=sys.stderr)
-    print(f"{len(findings)} findings" if findings else "all dashboards are right")
+    print(counted(len(findings), "finding") if findings else "all dashboards are right")
     return 1 if findings else 0

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 from . import Subparsers
 from .arguments import add_lake, add_output
+from .terminal import counted
 
 if TYPE_CHECKING:
+    from ..lake.maintenance import Care
     from ..lake.store import Store
 
 log = logging.getLogger(__name__)
@@ -82,9 +84,19 @@ def run_maintain(arguments: argparse.Namespace) -> int:
             if arguments.every is None:
                 return 1
         else:
-            log.info("lake: %s", care)
+            log.info("lake: %s", _words(care))
         if arguments.every is None or threading.Event().wait(arguments.every):
             return 0
+
+
+def _words(care: Care) -> str:
+    """What a round did, in one line."""
+    done = (("merged", care.merged_files), ("forgotten", care.forgotten_files), ("deleted", care.deleted_files))
+    parts = [f"folded into roll-ups: {counted(care.folded_files, 'file')}"]
+    for what, files in done:
+        told = ", ".join(f"{count} of {table}" for table, count in files.items() if count)
+        parts.append(f"{what}: {told or 'none'}")
+    return "; ".join(parts)
 
 
 def run_info(arguments: argparse.Namespace) -> int:

@@ -18,6 +18,11 @@ from .terminal import CONTROL, size
 _BYTES: Final = ("bytes", "sent", "received")
 
 
+def form_of(asked: str | None) -> str:
+    """The format that was asked for, else a table on a terminal and JSON Lines in a pipe."""
+    return asked or ("table" if sys.stdout.isatty() else "jsonl")
+
+
 def write(
     rows: pl.DataFrame, form: str | None, to: BinaryIO | None = None, mend_json: Callable[[str], str] = str
 ) -> None:
@@ -64,7 +69,8 @@ def _cell(name: str, kind: pl.DataType) -> pl.Expr:
         return pl.col(name).map_elements(size, return_dtype=pl.String)
     if isinstance(kind, pl.Datetime):
         return pl.col(name).dt.to_string("%Y-%m-%d %H:%M:%S")
-    return pl.col(name).cast(pl.String).str.replace_all(CONTROL, "\N{REPLACEMENT CHARACTER}")
+    text = pl.col(name).cast(pl.String)
+    return pl.when(text != "").then(text.str.replace_all(CONTROL, "\N{REPLACEMENT CHARACTER}"))
 
 
 def _table(rows: pl.DataFrame) -> str:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from . import Subparsers
+from .terminal import counted
 
 
 def add(commands: Subparsers) -> None:
@@ -55,5 +56,5 @@ def _check(arguments: argparse.Namespace) -> int:
     findings = check(arguments.file or RULES)
     for finding in findings:
         print(finding, file=sys.stderr)
-    print(f"{len(findings)} findings" if findings else "all rules are right")
+    print(counted(len(findings), "finding") if findings else "all rules are right")
     return 1 if findings else 0

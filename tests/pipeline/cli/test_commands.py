@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -102,6 +103,20 @@ def test_attribute_tells_the_policies_and_numbers_their_rules(tmp_path: Path) ->
     assert [(p["name"], p["effect"], p["rule"]) for p in denied["ingress_policy"]["policies"]] == [
         ("web-netpol", "isolates", None)
     ]
+
+
+def test_attribute_as_a_table_has_an_end_a_service_and_policies_in_one_column_each(tmp_path: Path) -> None:
+    to_service = FLOW | {"dst_ip": "10.96.30.20", "dst_port": 80, "protocol": "TCP"}
+    to_pod = FLOW | {"dst_ip": "10.244.1.4", "dst_port": 8080, "protocol": "TCP"}
+    from_outside = FLOW | {"src_ip": "2001:db8::1", "dst_ip": "fd00:10:244:1::13"}
+    flows = flows_file(tmp_path, *map(json.dumps, (to_service, to_pod, from_outside)))
+    done = run("attribute", "--state", str(MANIFESTS), "--flows", flows, "-o", "table")
+    header, dialled, denied, entered = (re.split(r"  +", line) for line in done.stdout.splitlines())
+    assert header[:5] == ["source", "dialled", "protocol", "service", "destination"]
+    assert dialled[:4] == ["default/netshoot", "10.96.30.20:80", "TCP", "shop/frontend-service"]
+    assert denied[5:] == ["denied", "exact", "-", "NetworkPolicy shop/web-netpol isolates"]
+    assert entered[:3] == ["outside 2001:db8::1", "[fd00:10:244:1::13]:53", "UDP"]
+    assert entered[4] == "default/netshoot"
 
 
 def test_attribute_names_a_bad_line_and_goes_on(tmp_path: Path) -> None:
