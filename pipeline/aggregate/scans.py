@@ -67,6 +67,8 @@ class Scans:
         self._newest = Newest()
         self._tried = pl.DataFrame(schema=_TRIED)
         """Each destination once."""
+        self._until = -1
+        """The bucket that was the newest one when they were last looked through."""
         self._waiting: list[pl.DataFrame] = []
         """Tries since then."""
         self._waiting_rows = 0
@@ -162,6 +164,9 @@ class Scans:
     def _kept(self) -> pl.DataFrame:
         """Each destination in the window once, the newest ones where there are too many."""
         newest = self._newest.ns // BUCKET_NS
+        if not self._waiting and newest == self._until:
+            return self._tried
+        self._until = newest
         tried = pl.concat([self._tried, *self._waiting])
         self._waiting, self._waiting_rows = [], 0
         buckets = tried["bucket"].to_numpy()

@@ -63,6 +63,9 @@ class Skew:
         self._ports = ports
         self._newest = newest
         self._counts = [pl.DataFrame(schema=_COUNTS)]
+        """Those of the window as they were last put together, and what came since."""
+        self._until = -1
+        """The bucket that was the newest one then."""
         self._labels = pl.DataFrame(schema=dict.fromkeys(SERVICE, pl.String))
         self._snapshot: Snapshot | None = None
 
@@ -76,14 +79,13 @@ class Skew:
 
     def state(self) -> Frames:
         """The connections of the window."""
-        self._window()
-        return {"counts": self._counts[0]}
+        return {"counts": self._kept()}
 
     def restore(self, frames: Frames) -> int:
         """Take up a window; the numbers of Service ports are restored before it."""
         if not fits(frames, counts=_COUNTS):
             return rows_of(frames)
-        self._counts = [frames["counts"]]
+        self._counts, self._until = [frames["counts"]], -1
         return 0
 
     def samples(self) -> list[Samples]:
@@ -107,16 +109,22 @@ class Skew:
         ]
 
     def _window(self) -> pl.DataFrame:
-        """Connections by number and address in the window; older ones are forgotten."""
+        """Connections by number and address in the window."""
         newest = self._newest.ns // BUCKET_NS
-        kept = (
-            pl.concat(self._counts)
-            .filter(pl.col("bucket") > newest - BUCKETS, pl.col("bucket") <= newest + BUCKETS)
-            .group_by(_KEY)
-            .agg(pl.col("opened").sum())
-        )
-        self._counts = [kept]
-        return kept.filter(pl.col("bucket") <= newest).group_by(_KEY[:3]).agg(pl.col("opened").sum())
+        return self._kept().filter(pl.col("bucket") <= newest).group_by(_KEY[:3]).agg(pl.col("opened").sum())
+
+    def _kept(self) -> pl.DataFrame:
+        """The same by bucket; older ones are forgotten."""
+        newest = self._newest.ns // BUCKET_NS
+        if len(self._counts) > 1 or newest != self._until:
+            kept = (
+                pl.concat(self._counts)
+                .filter(pl.col("bucket") > newest - BUCKETS, pl.col("bucket") <= newest + BUCKETS)
+                .group_by(_KEY)
+                .agg(pl.col("opened").sum())
+            )
+            self._counts, self._until = [kept], newest
+        return self._counts[0]
 
     def _ratios(self, window: pl.DataFrame) -> pl.DataFrame:
         """number, skew and gini."""

@@ -1,13 +1,12 @@
 """The bytes of a snapshot: `magic | parts | header | lengths and checksums | magic`.
 
-A part is one frame as an Arrow IPC stream (lz4); the header is JSON and tells where each is. The invariant: whatever
+A part is one frame as `streams` has it; the header is JSON and tells where each is. The invariant: whatever
 the bytes are, `decode` gives what `encode` was given, or raises SnapshotError; nothing is decoded before its CRC-32C is
 found right.
 """
 
 from __future__ import annotations
 
-import io
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,10 +17,11 @@ import msgspec
 import polars as pl
 import pyarrow as pa
 
+from .streams import Stream, encoded
+
 MAGIC: Final = b"FLWSNAP\n"
 VERSION: Final = 1
 _END: Final = struct.Struct("<QI8s")  # length and CRC-32C of the header, and the magic again
-_OPTIONS: Final = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
 class SnapshotError(Exception):
@@ -55,29 +55,28 @@ class _Header(msgspec.Struct):
 
 
 class Encoder:
-    """Encodes one snapshot after the other; a frame that is the same object as in the last one is not encoded anew."""
+    """Encodes one snapshot after the other; what has not changed since the last one is not encoded anew."""
 
     def __init__(self) -> None:
-        self._last: dict[int, tuple[pl.DataFrame, bytes, int]] = {}
-        """By identity of the frame, which is held so that no other can have it."""
+        self._last: dict[str, tuple[Stream, int]] = {}
+        """By name, with its checksum."""
 
     def encode(self, content: Content) -> Iterator[bytes]:
         """The pieces of the file, in order."""
-        encoded: dict[int, tuple[pl.DataFrame, bytes, int]] = {}
+        streams: dict[str, tuple[Stream, int]] = {}
         parts = []
         at = len(MAGIC)
         yield MAGIC
         for name, frame in content.frames.items():
-            known = self._last.get(id(frame))
-            if known is None:
-                stream = _stream(frame)
-                known = frame, stream, google_crc32c.value(stream)
-            encoded[id(frame)] = known
-            _, stream, checksum = known
-            parts.append(_Part(name, at, len(stream), checksum))
-            at += len(stream)
-            yield stream
-        self._last = encoded
+            last = self._last.get(name)
+            if last is None or last[0].frame is not frame:
+                stream = encoded(frame, last[0] if last is not None else None)
+                last = stream, stream.crc32c()
+            streams[name] = stream, checksum = last
+            parts.append(_Part(name, at, stream.length, checksum))
+            at += stream.length
+            yield from stream.pieces()
+        self._last = streams
         header = msgspec.json.encode(_Header(VERSION, parts, dict(content.values)))
         yield header
         yield _END.pack(len(header), google_crc32c.value(header), MAGIC)
@@ -106,14 +105,6 @@ def decode(file: bytes) -> Content:
 
 class _Version(msgspec.Struct):
     version: int
-
-
-def _stream(frame: pl.DataFrame) -> bytes:
-    table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
-    sink = io.BytesIO()
-    with pa.ipc.new_stream(sink, table.schema, options=_OPTIONS) as writer:
-        writer.write_table(table)
-    return sink.getvalue()
 
 
 def _frame(file: bytes, part: _Part) -> pl.DataFrame:

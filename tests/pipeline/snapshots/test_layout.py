@@ -11,6 +11,7 @@ from polars.testing import assert_frame_equal
 
 from pipeline.snapshots import layout
 from pipeline.snapshots.layout import Content, Encoder, NewerError, SnapshotError, decode
+from pipeline.snapshots.streams import Stream, encoded
 from tests.faults.counts import often
 
 FRAMES = {
@@ -46,20 +47,19 @@ def test_what_goes_in_comes_out() -> None:
 
 def test_a_frame_that_has_not_changed_is_not_encoded_again(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = Encoder()
-    encoded: list[pl.DataFrame] = []
-    stream = layout._stream
+    anew: list[pl.DataFrame] = []
 
-    def noted(frame: pl.DataFrame) -> bytes:
-        encoded.append(frame)
-        return stream(frame)
+    def noted(frame: pl.DataFrame, last: Stream | None = None) -> Stream:
+        anew.append(frame)
+        return encoded(frame, last)
 
-    monkeypatch.setattr(layout, "_stream", noted)
+    monkeypatch.setattr(layout, "encoded", noted)
     first = file_of(Content(VALUES, FRAMES), encoder)
-    encoded.clear()
+    anew.clear()
     changed = FRAMES["totals:values"].clone()
     second = file_of(Content(VALUES, FRAMES | {"totals:values": changed}), encoder)
-    assert len(encoded) == 1
-    assert encoded[0] is changed
+    assert len(anew) == 1
+    assert anew[0] is changed
     assert first == second
 
 
