@@ -13,6 +13,7 @@ from enum import IntEnum
 from typing import Final
 
 from .addresses import NO_ADDRESS, Address, of, parse
+from .cilium_nodes import CiliumNode
 from .models import Node, Pod, Service
 from .parts import Ip
 
@@ -72,6 +73,12 @@ def node_claims(node: Node, endpoint: int) -> Iterator[Claim]:
     for network in pod_ranges(node):
         for number in range(min(2, network.num_addresses)):
             yield of(network[number]), Strength.POD_RANGE, endpoint
+
+
+def cilium_claims(node: CiliumNode, endpoint: int) -> Iterator[Claim]:
+    """What Cilium took for the node."""
+    for address in node.addresses:
+        yield address, Strength.NODE, endpoint
 
 
 def reported(node: Node) -> list[Address]:

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from . import lifetimes
 from .addresses import Address
 from .backends import LISTENERS, listening
-from .claims import TERMINAL_PHASES, Strength, node_claims, pod_addresses, reported
+from .cilium_nodes import CiliumNode
+from .claims import TERMINAL_PHASES, Strength, cilium_claims, node_claims, pod_addresses, reported
 from .endpoints import node_row, pod_row
 from .holders import Claim, Holders
 from .models import Job, Node, Pod, ReplicaSet, Resource, namespace_of
@@ -36,7 +37,7 @@ Listener = tuple[int, int, int, int, int]
 class _Node:
     """What is known of one node, by its object or by the pods on it."""
 
-    __slots__ = ("claims", "endpoint", "is_there", "node", "own", "pods")
+    __slots__ = ("claims", "endpoint", "is_there", "node", "noted", "own", "pods")
 
     def __init__(self, endpoint: int) -> None:
         self.endpoint = endpoint
@@ -45,6 +46,8 @@ class _Node:
         """Whether the object is there; what it said of the place is kept while pods are on the node."""
         self.own: frozenset[tuple[Address, Strength]] = frozenset()
         """What the object claims."""
+        self.noted: frozenset[tuple[Address, Strength]] = frozenset()
+        """What Cilium claims for it."""
         self.claims: dict[tuple[Address, Strength], tuple[Claim, int]] = {}
         """Each open claim, and how many objects make it."""
         self.pods: set[PodKey] = set()
@@ -119,11 +122,7 @@ class EndpointHistory:
             self._rename(state.pods)
         self._register.subjects[state.endpoint] = node
         own = frozenset((address, strength) for address, strength, _ in node_claims(node, state.endpoint))
-        since = lifetimes.born(node, time_ns, is_first=is_first)
-        for what in own - state.own:
-            self._support(state, what, since, time_ns)
-        for what in state.own - own:
-            self._withdraw(state, what, time_ns)
+        self._exchange(state, state.own, own, lifetimes.born(node, time_ns, is_first=is_first), time_ns)
         state.own = own
         if before is None or reported(before) != reported(node):
             for key in state.pods:
@@ -138,6 +137,21 @@ class EndpointHistory:
             self._withdraw(state, what, time_ns, lost_ns)
         state.own = frozenset()
         self._drop_if_unknown(name)
+
+    def put_cilium_node(self, time_ns: int, noted: CiliumNode, *, is_first: bool) -> None:
+        """Cilium notes, or has come to note, this of a node."""
+        state = self._node(noted.metadata.name)
+        told = frozenset((address, strength) for address, strength, _ in cilium_claims(noted, state.endpoint))
+        self._exchange(state, state.noted, told, lifetimes.born(noted, time_ns, is_first=is_first), time_ns)
+        state.noted = told
+
+    def delete_cilium_node(self, time_ns: int, noted: CiliumNode, lost_ns: int = END) -> None:
+        """Cilium notes nothing of a node any more; `lost_ns` is as `delete_node` has it."""
+        state = self._node(noted.metadata.name)
+        for what in state.noted:
+            self._withdraw(state, what, time_ns, lost_ns)
+        state.noted = frozenset()
+        self._drop_if_unknown(noted.metadata.name)
 
     # --- pods ---
 
@@ -323,8 +337,22 @@ class EndpointHistory:
 
     def _drop_if_unknown(self, name: str) -> None:
         state = self._nodes[name]
-        if not state.is_there and not state.pods:
+        if not state.is_there and not state.pods and not state.noted:
             del self._nodes[name]
+
+    def _exchange(
+        self,
+        state: _Node,
+        before: frozenset[tuple[Address, Strength]],
+        now: frozenset[tuple[Address, Strength]],
+        since: int,
+        time_ns: int,
+    ) -> None:
+        """What an object claims for a node is another now; what is new holds since an instant."""
+        for what in now - before:
+            self._support(state, what, since, time_ns)
+        for what in before - now:
+            self._withdraw(state, what, time_ns)
 
     def _support(self, state: _Node, what: tuple[Address, Strength], since: int, time_ns: int) -> None:
         if what in state.claims:

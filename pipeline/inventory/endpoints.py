@@ -11,7 +11,8 @@ from typing import Final
 
 import polars as pl
 
-from .claims import Claim, node_claims, pod_claims, service_claims, standing
+from .cilium_nodes import CiliumNode
+from .claims import Claim, cilium_claims, node_claims, pod_claims, service_claims, standing
 from .models import Node, Pod, Resource, Service, identity_of
 from .owners import Owners, owners_of, workload_of
 from .spans import ALWAYS, BEGINNING, SPAN
@@ -63,13 +64,15 @@ FIXED_ROWS: Final = (
 class Roster:
     """The objects that are endpoints, in the order of their ids: nodes, pods, Services, each by namespace and name.
 
-    A node that only pods speak of is a node too: a dump of one namespace holds no Node objects.
+    A node that only pods or its CNI speak of is a node too: a dump of one namespace holds no Node objects.
     """
 
     node_names: Sequence[str]
     nodes: Sequence[Node]
     pods: Sequence[Pod]
     services: Sequence[Service]
+    cilium_nodes: Sequence[CiliumNode] = ()
+    """No endpoints of their own: what is told of those nodes beside the Nodes themselves."""
 
     @property
     def first_pod(self) -> int:
@@ -88,8 +91,10 @@ def roster_of(resources: Iterable[Resource]) -> Roster:
     nodes = [item for item in ordered if isinstance(item, Node)]
     pods = [item for item in ordered if isinstance(item, Pod)]
     services = [item for item in ordered if isinstance(item, Service)]
-    names = {node.metadata.name for node in nodes} | {pod.spec.node_name for pod in pods if pod.spec.node_name}
-    return Roster(sorted(names), nodes, pods, services)
+    noted = [item for item in ordered if isinstance(item, CiliumNode)]
+    names = {node.metadata.name for node in nodes} | {node.metadata.name for node in noted}
+    names |= {pod.spec.node_name for pod in pods if pod.spec.node_name}
+    return Roster(sorted(names), nodes, pods, services, noted)
 
 
 def endpoints_frame(roster: Roster, resources: Iterable[Resource]) -> pl.DataFrame:
@@ -134,6 +139,8 @@ def addresses_frame(roster: Roster) -> pl.DataFrame:
     claims: list[Claim] = []
     for node in roster.nodes:
         claims += node_claims(node, node_ids[node.metadata.name])
+    for noted in roster.cilium_nodes:
+        claims += cilium_claims(noted, node_ids[noted.metadata.name])
     for number, pod in enumerate(roster.pods, start=roster.first_pod):
         claims += pod_claims(pod, number, node_ids)
     for number, service in enumerate(roster.services, start=roster.first_service):

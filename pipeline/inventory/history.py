@@ -15,6 +15,7 @@ from typing import Final
 
 import numpy as np
 
+from .cilium_nodes import CiliumNode
 from .claims import cluster_ips, pod_ranges
 from .endpoint_history import EndpointHistory
 from .endpoints import ENDPOINTS, FIXED_ROWS
@@ -53,6 +54,8 @@ _LOOKS: Final = 8
 """How many times in that span it is looked at what may go."""
 _WORTH: Final = 1000
 """Rows are renumbered when so many, and half as many as are in use, are in nobody's use."""
+RANGED: Final = (Node, CiliumNode, Service, ServiceCIDR)
+"""Kinds that tell of the cluster's ranges."""
 LEARNT_FIRST: Final = (Node, ReplicaSet, Job, Pod, Service, EndpointSlice)
 """The order in which a listing is taken, the other kinds after them, so that nothing is learnt late."""
 
@@ -155,7 +158,7 @@ class History:
         self._follow(END)
         if self._ranges_changed:
             self._ranges_changed = False
-            evidence = [item for kind in (Node, Service, ServiceCIDR) for item in self._objects.get(kind, {}).values()]
+            evidence = [item for kind in RANGED for item in self._objects.get(kind, {}).values()]
             self._ranges_frame = ranges_frame(cluster_ranges(evidence, self._ranges))
         if self._snapshot is None:
             self._snapshot = Snapshot(
@@ -207,6 +210,8 @@ class History:
                 self._ends.put_pod(time_ns, resource, is_first=is_first)
             case Node():
                 self._ends.put_node(time_ns, resource, is_first=is_first)
+            case CiliumNode():
+                self._ends.put_cilium_node(time_ns, resource, is_first=is_first)
             case ReplicaSet() | Job():
                 self._ends.put_owner(resource)
             case Service():
@@ -229,6 +234,8 @@ class History:
                 self._ends.delete_pod(time_ns, resource, lost_ns)
             case Node():
                 self._ends.delete_node(time_ns, resource, lost_ns)
+            case CiliumNode():
+                self._ends.delete_cilium_node(time_ns, resource, lost_ns)
             case ReplicaSet() | Job():
                 self._ends.delete_owner(resource)
             case Service():
@@ -306,6 +313,8 @@ def _range_evidence(resource: Resource | None) -> Sequence[object]:
     match resource:
         case Node():
             return pod_ranges(resource)
+        case CiliumNode():
+            return resource.pod_ranges
         case Service():
             return cluster_ips(resource)
         case ServiceCIDR():

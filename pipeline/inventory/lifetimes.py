@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import Final
 
+from .cilium_nodes import CiliumNode
 from .models import EndpointSlice, Node, Pod, Service
 from .spans import BEGINNING, END, instant_of
 
 _SECOND: Final = 1_000_000_000
 
 
-def born(resource: Node | Pod | Service | EndpointSlice, time_ns: int, *, is_first: bool) -> int:
+def born(resource: Node | CiliumNode | Pod | Service | EndpointSlice, time_ns: int, *, is_first: bool) -> int:
     """Since when an object may be there: its creation, or when it was told of; always, where a first listing has it."""
     created = instant_of(resource.metadata.creation_timestamp)
     if created is None:

@@ -14,6 +14,7 @@ import msgspec
 
 from .addresses import NO_ADDRESS, parse
 from .admin_policies import AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy
+from .cilium_nodes import CiliumNode
 from .gateway_models import Gateway, GatewayClass, GatewayRoute, GRPCRoute, HTTPRoute, TCPRoute, TLSRoute
 from .ingress_models import Ingress, IngressClass, Route
 from .istio_models import DestinationRule, IstioGateway, PeerAuthentication, VirtualService
@@ -320,12 +321,25 @@ Policy = NetworkPolicy | AdminNetworkPolicy | BaselineAdminNetworkPolicy | Clust
 Entrance = Ingress | IngressClass | Route | Gateway | GatewayClass | HTTPRoute | GRPCRoute | TLSRoute | TCPRoute
 Mesh = VirtualService | DestinationRule | IstioGateway | PeerAuthentication
 Resource = (
-    Namespace | Node | Pod | Service | EndpointSlice | ReplicaSet | Job | ServiceCIDR | Policy | Entrance | Mesh | Other
+    Namespace
+    | Node
+    | CiliumNode
+    | Pod
+    | Service
+    | EndpointSlice
+    | ReplicaSet
+    | Job
+    | ServiceCIDR
+    | Policy
+    | Entrance
+    | Mesh
+    | Other
 )
 
 MODELS: Final[Mapping[tuple[str, str], type[Resource]]] = {
     ("", "Namespace"): Namespace,
     ("", "Node"): Node,
+    ("cilium.io", "CiliumNode"): CiliumNode,
     ("", "Pod"): Pod,
     ("", "Service"): Service,
     ("discovery.k8s.io", "EndpointSlice"): EndpointSlice,
@@ -354,6 +368,7 @@ MODELS: Final[Mapping[tuple[str, str], type[Resource]]] = {
 
 _CLUSTER_WIDE: Final = (
     Node,
+    CiliumNode,
     Namespace,
     ServiceCIDR,
     IngressClass,

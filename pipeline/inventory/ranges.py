@@ -1,7 +1,7 @@
 """The address ranges of the cluster: what tells an address that nothing holds from one that is outside.
 
-Derived from evidence alone. The controller manager cuts every node's pod range out of one cluster range a family, so
-the smallest network over them lies inside it; the same holds for the cluster addresses of Services.
+Derived from evidence alone. The controller manager, or Cilium, cuts every node's pod range out of one cluster range a
+family, so the smallest network over them lies inside it; the same holds for the cluster addresses of Services.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Final
 import polars as pl
 
 from .addresses import of
+from .cilium_nodes import CiliumNode
 from .claims import cluster_ips, pod_ranges
 from .models import Node, Resource, Service, ServiceCIDR
 from .parts import Network
@@ -30,6 +31,8 @@ def cluster_ranges(resources: Iterable[Resource], configured: Sequence[Network] 
     for resource in resources:
         if isinstance(resource, Node):
             pods += pod_ranges(resource)
+        elif isinstance(resource, CiliumNode):
+            pods += resource.pod_ranges
         elif isinstance(resource, ServiceCIDR):
             declared += [cidr.network for cidr in resource.spec.cidrs or []]
         elif isinstance(resource, Service):

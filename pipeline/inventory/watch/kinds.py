@@ -90,6 +90,7 @@ KINDS: Final = (
     Kind("networking.istio.io", ("v1", "v1beta1", "v1alpha3"), "gateways", "Gateway"),
     Kind("security.istio.io", ("v1", "v1beta1"), "peerauthentications", "PeerAuthentication"),
     Kind("route.openshift.io", ("v1",), "routes", "Route"),
+    Kind("cilium.io", ("v2",), "ciliumnodes", "CiliumNode"),
     # Policies that are not judged: only that they are there is told, and their pods are never called unprotected.
     Kind(_CALICO, ("v1",), "networkpolicies", "NetworkPolicy"),
     Kind(_CALICO, ("v1",), "globalnetworkpolicies", "GlobalNetworkPolicy"),

@@ -24,6 +24,16 @@ def node(name: str, *ips: str, pod_cidrs: Sequence[str] = (), zone: str = "", **
     return made
 
 
+def cilium_node(name: str, *addresses: tuple[str, str], pod_cidrs: Sequence[str] = (), health: str = "") -> Resource:
+    """What Cilium notes of a node; `addresses` are types and addresses."""
+    spec: dict[str, Any] = {
+        "addresses": [{"type": kind, "ip": ip} for kind, ip in addresses],
+        "ipam": {"podCIDRs": list(pod_cidrs)},
+        "health": {"ipv4": health},
+    }
+    return convert("cilium.io/v2", "CiliumNode", {"kind": "CiliumNode", "metadata": {"name": name}, "spec": spec})
+
+
 def pod(
     name: str,
     *ips: str,

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from pipeline.inventory.history import History
-from pipeline.inventory.models import Namespace
+from pipeline.inventory.models import Namespace, Resource
 from pipeline.inventory.spans import BEGINNING, END
 from tests.pipeline.inventory.changes import Told, at, described, made, node, pod, seconds, service, slices
 
@@ -173,6 +173,19 @@ def test_an_owner_that_goes_first_leaves_its_pods_what_they_were() -> None:
     told.put(11, pod("odd-1", IP, owner=("ReplicaSet", "odd"), leaving=True))
     snapshot = told.history.snapshot()
     assert snapshot.endpoints["workload"][snapshot.addresses["endpoint_id"][0]] == "web"
+
+
+def test_what_cilium_notes_of_a_node_is_the_nodes_for_as_long_as_it_says_so() -> None:
+    def noted(*ips: str) -> Resource:
+        spec = {"addresses": [{"type": "CiliumInternalIP", "ip": ip} for ip in ips]}
+        return made("cilium.io/v2", "CiliumNode", "node-a", spec=spec)
+
+    told = Told(noted(IP), node("node-a", "192.0.2.1"))
+    told.put(10, noted(IP, "10.0.1.6"))
+    told.put(20, noted("10.0.1.6"))
+    told.history.drop(at(30), noted("10.0.1.6"))
+    assert told.spans(IP) == [("node-a", -3600, 20)]
+    assert told.spans("10.0.1.6") == [("node-a", -3600, 30)]
 
 
 def test_a_node_that_is_told_after_its_pods_places_them() -> None:

@@ -11,7 +11,7 @@ from pipeline.inventory import addresses
 from pipeline.inventory.endpoints import OUTSIDE, UNKNOWN
 from pipeline.inventory.models import Resource
 from pipeline.inventory.snapshot import Snapshot, build
-from tests.pipeline.inventory.objects import node, owned, pod, service
+from tests.pipeline.inventory.objects import cilium_node, node, owned, pod, service
 
 
 def holders(snapshot: Snapshot) -> dict[str, str]:
@@ -112,6 +112,26 @@ def test_addresses_that_a_cni_noted_on_the_node_are_its_own() -> None:
     calico = {"projectcalico.org/IPv4Address": "198.51.100.7/24", "projectcalico.org/IPv4IPIPTunnelAddr": "10.1.1.1"}
     snapshot = build([node("n1", **calico, **{"flannel.alpha.coreos.com/public-ip": "not an address"})])
     assert holders(snapshot) == {"198.51.100.7": "Node/n1", "10.1.1.1": "Node/n1"}
+
+
+def test_addresses_that_cilium_noted_beside_the_node_are_its_own() -> None:
+    """What a node says to its pods comes from its CiliumInternalIP, out of the range that pods have theirs from."""
+    noted = cilium_node(
+        "n1",
+        ("InternalIP", "192.0.2.1"),
+        ("CiliumInternalIP", "10.0.3.214"),
+        ("CiliumInternalIP", "fd00:3::214"),
+        ("Hostname", "n1.example.org"),
+        pod_cidrs=["10.0.3.0/24"],
+        health="10.0.3.9",
+    )
+    snapshot = build([node("n1", "192.0.2.1"), noted, cilium_node("n2", ("CiliumInternalIP", "10.0.4.7"))])
+    own = dict.fromkeys(("192.0.2.1", "10.0.3.214", "fd00:3::214", "10.0.3.9"), "Node/n1")
+    assert holders(snapshot) == {**own, "10.0.4.7": "Node/n2"}
+    first, last = snapshot.ranges.select(
+        addresses.text("hi_from", "lo_from"), addresses.text("hi_to", "lo_to").alias("to")
+    ).row(0)
+    assert (first, last) == ("10.0.3.0", "10.0.3.255")
 
 
 def test_a_node_that_only_pods_speak_of_is_a_node() -> None:

@@ -12,7 +12,7 @@ from pipeline.attribution.policies import compile_policies, evaluation
 from pipeline.inventory import snapshot
 from pipeline.inventory.models import Resource, convert
 from tests.pipeline.attribution.policies.clusters import Draw
-from tests.pipeline.inventory.objects import node, pod, service
+from tests.pipeline.inventory.objects import cilium_node, node, pod, service
 
 DENY_ALL = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
 
@@ -121,6 +121,13 @@ def test_a_pods_own_node_is_always_let_in() -> None:
     assert (own["verdict"], own["ingress_policy"]) == ("allowed", {"verdict": "allowed", "policies": []})
     assert judged(objects, "192.0.2.2", "10.0.0.1")["verdict"] == "denied"
     assert judged(objects, "10.0.0.1", "192.0.2.1")["verdict"] == "denied"
+
+
+def test_a_node_that_speaks_by_ciliums_address_is_the_pods_own_node_too() -> None:
+    objects: list[Resource] = [node("n1", "192.0.2.1"), pod("a", "10.0.0.1", on="n1"), policy(DENY_ALL)]
+    assert judged(objects, "10.0.0.214", "10.0.0.1")["verdict"] == "denied"
+    noted = cilium_node("n1", ("CiliumInternalIP", "10.0.0.214"))
+    assert judged([*objects, noted], "10.0.0.214", "10.0.0.1")["verdict"] == "allowed"
 
 
 def test_an_own_node_that_a_rule_names_is_let_in_by_the_rule() -> None:
