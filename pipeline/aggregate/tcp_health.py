@@ -59,25 +59,23 @@ class TcpHealthMetrics:
             raise RuntimeError("use(snapshot) comes before add(flows)")
         if not set(_TOLD) <= set(flows.columns):
             return
-        connect_us, srtt_us, resent = (flows[column].to_numpy() for column in _TOLD)
-        is_told = (connect_us | srtt_us | resent) > 0
-        told = np.flatnonzero(is_told & ~arrays.is_code(flows["role"], "overlay"))
-        if not told.size:
-            return
+        is_inner = ~arrays.is_code(flows["role"], "overlay")
+        is_canonical = arrays.is_code(flows["role"], "canonical")
         workloads = workload_ids(snapshot).to_numpy()
-        destinations = workloads.take(flows["dst_id"].to_numpy().take(told))
-        numbers = self._timed.numbers(destinations, arrays.ids(flows["service_id"]).take(told))
-        connect_us, srtt_us, resent = (values.take(told) for values in (connect_us, srtt_us, resent))
-        is_timed = (srtt_us > 0) & arrays.is_code(flows["role"], "canonical").take(told)
-        for observed, values, rows in (
-            (self._observed[0], connect_us, np.flatnonzero(connect_us)),
-            (self._observed[1], srtt_us, np.flatnonzero(is_timed)),
+        destinations = workloads.take(flows["dst_id"].to_numpy())
+        numbers = self._timed.numbers(destinations, arrays.ids(flows["service_id"]))
+        for observed, column, is_meant in (
+            (self._observed[0], "connect_us", is_inner),
+            (self._observed[1], "srtt_us", is_canonical),
         ):
+            values = flows[column].to_numpy()
+            rows = np.flatnonzero((values > 0) & is_meant)
             observed.add(numbers.take(rows), values.take(rows), len(self._timed))
-        lost = np.flatnonzero(resent)
+        resent = flows["retransmits"].to_numpy()
+        lost = np.flatnonzero((resent > 0) & is_inner)
         if lost.size:
             pairs = {
-                "src_id": pl.Series(workloads.take(flows["src_id"].to_numpy().take(told.take(lost)))),
+                "src_id": pl.Series(workloads.take(flows["src_id"].to_numpy().take(lost))),
                 "dst_id": pl.Series(destinations.take(lost)),
             }
             self._resent.count(pairs, {"retransmits": resent.take(lost).astype(np.uint64)}, self._name)
