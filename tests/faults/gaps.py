@@ -16,7 +16,7 @@ _LOOK_SECONDS: Final = 0.1
 
 class Gaps(threading.Thread):
     """Notes for each partition of a topic how long its offset stayed where it was, while something is put on all of
-    them all the time. Where nobody is awake to read (`is_anybody`), time does not count."""
+    them all the time. Where nobody reads at all (`is_anybody`), time does not count."""
 
     def __init__(self, bootstrap: str, group: str, topic: str, is_anybody: Callable[[], bool]) -> None:
         super().__init__(daemon=True)

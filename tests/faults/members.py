@@ -93,6 +93,11 @@ class Member:
         """Where this life of it serves; nothing yet while it starts."""
         return re.findall(r"serving /metrics on (\S+)", self.log()[self._lives :])
 
+    @property
+    def is_reading(self) -> bool:
+        """Whether it is awake, and was given partitions once in this life."""
+        return self.is_running and not self.is_asleep and "Updated partition assignment" in self.log()[self._lives :]
+
     def look(self) -> None:
         """Scrape, and note the counters that have fallen."""
         self.read_nodes = set()

@@ -183,7 +183,7 @@ def gaps(broker: KafkaBroker, members: list[Member]) -> Iterator[Gaps]:
     """What a partition waits for a reader while there is any."""
 
     def is_anybody() -> bool:
-        return any(member.is_running and not member.is_asleep and member.served() for member in members)
+        return any(member.is_reading for member in members)
 
     gaps = Gaps(broker.bootstrap, "flowatlas", FLOWS.topic, is_anybody)
     gaps.start()
