@@ -106,6 +106,24 @@ def test_a_route_has_its_own_hosts_or_else_its_listeners() -> None:
     assert routes(plain, entrance, columns=("host", "tls", "class")) == [("", False, "eg")]
 
 
+def test_a_backend_of_weight_zero_is_no_routes() -> None:
+    """The references of HTTPRoute and the others: it gets no traffic. Whoever reaches a Service that waits for its turn
+    in a roll-out came by another route."""
+    references = [{"name": "web", "port": 80, "weight": 100}, {"name": "next", "port": 80, "weight": 0}]
+    shared = route("shared", [{"name": "edge"}], {"backendRefs": references}, hosts=["shop.example"])
+    assert routes(shared, gateway("edge", HTTP), columns=("service", "weight")) == [("web", 100)]
+    targets = {"to": {"name": "web", "weight": 0}, "alternateBackends": [{"name": "next", "weight": 5}]}
+    item = made("route.openshift.io/v1", "Route", "r", "shop", targets)
+    next_one = service("next", "10.0.0.2", ports=[{"port": 80}])
+    assert routes(item, WEB, next_one, columns=("service", "weight")) == [("next", 5)]
+    edge = made("networking.istio.io/v1", "Gateway", "edge", "shop", {"selector": {"istio": "ingressgateway"}})
+    split = [{"destination": {"host": "web", "port": {"number": 80}}, "weight": weight} for weight in (0, 100)]
+    split[0]["destination"] = {"host": "next", "port": {"number": 80}}
+    bound = {"hosts": ["shop.example"], "gateways": ["edge"], "http": [{"route": split}]}
+    virtual = made("networking.istio.io/v1", "VirtualService", "v", "shop", bound)
+    assert routes(virtual, edge, WEB, columns=("service", "weight")) == [("web", 100)]
+
+
 def test_backends_are_services_of_any_namespace_with_their_weights() -> None:
     references = [
         {"name": "web", "port": 80, "weight": 9},
