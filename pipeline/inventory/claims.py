@@ -15,6 +15,7 @@ from typing import Final
 from .addresses import NO_ADDRESS, Address, of, parse
 from .cilium_nodes import CiliumNode
 from .models import Node, Pod, Service
+from .ovn_nodes import ovn_addresses, ovn_ranges
 from .parts import Ip
 
 TERMINAL_PHASES: Final = frozenset({"Succeeded", "Failed"})
@@ -70,6 +71,8 @@ def node_claims(node: Node, endpoint: int) -> Iterator[Claim]:
         yield address, Strength.NODE, endpoint
     for address_text in _annotated(node.metadata.annotations or {}):
         yield address_text, Strength.NODE, endpoint
+    for address in ovn_addresses(node.metadata.annotations or {}):
+        yield address, Strength.NODE, endpoint
     for network in pod_ranges(node):
         for number in range(min(2, network.num_addresses)):
             yield of(network[number]), Strength.POD_RANGE, endpoint
@@ -131,10 +134,8 @@ def external_ips(service: Service) -> list[Address]:
 
 def pod_ranges(node: Node) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
     """The ranges that a Node's pods get their addresses from, where the cluster hands them out by node."""
-    if node.spec is None:
-        return []
-    cidrs = node.spec.pod_cidrs or ([node.spec.pod_cidr] if node.spec.pod_cidr else [])
-    return [cidr.network for cidr in cidrs]
+    cidrs = (node.spec.pod_cidrs or ([node.spec.pod_cidr] if node.spec.pod_cidr else [])) if node.spec else []
+    return [*(cidr.network for cidr in cidrs), *ovn_ranges(node.metadata.annotations or {})]
 
 
 def _addresses(ips: Iterable[Ip | None]) -> list[Address]:

@@ -134,6 +134,26 @@ def test_addresses_that_cilium_noted_beside_the_node_are_its_own() -> None:
     assert (first, last) == ("10.0.3.0", "10.0.3.255")
 
 
+@pytest.mark.parametrize("written", ['["10.128.2.0/23"]', '"10.128.2.0/23"'], ids=["list", "text"])
+def test_addresses_that_ovn_kubernetes_noted_on_the_node_are_its_own(written: str) -> None:
+    """OpenShift's kubelets probe from the management port, the second address of the node's subnet."""
+    ovn = {
+        "k8s.ovn.org/node-subnets": f'{{"default": {written}, "other": ["10.99.0.0/24"]}}',
+        "k8s.ovn.org/node-gateway-router-lrp-ifaddr": '{"ipv4": "100.64.0.8/16"}',
+        "k8s.ovn.org/node-gateway-router-lrp-ifaddrs": '{"default": {"ipv4": "100.64.0.9/16"}}',
+    }
+    snapshot = build([node("n1", "192.0.2.1", **ovn)])
+    own = {"192.0.2.1", "10.128.2.0", "10.128.2.1", "10.128.2.2", "100.64.0.8", "100.64.0.9"}
+    assert holders(snapshot) == dict.fromkeys(own, "Node/n1")
+    assert snapshot.ranges.select(addresses.text("hi_from", "lo_from")).item() == "10.128.2.0"
+
+
+@pytest.mark.parametrize("told", ["", "no JSON", "[]", '{"default": 7}', '{"default": ["x"]}', '{"default": null}'])
+def test_an_annotation_that_is_not_ovn_kubernetes_own_tells_nothing(told: str) -> None:
+    keys = ("k8s.ovn.org/node-subnets", "k8s.ovn.org/node-gateway-router-lrp-ifaddrs")
+    assert holders(build([node("n1", "192.0.2.1", **dict.fromkeys(keys, told))])) == {"192.0.2.1": "Node/n1"}
+
+
 def test_a_node_that_only_pods_speak_of_is_a_node() -> None:
     snapshot = build([pod("a", "10.0.0.1", on="n1", host_ip="192.0.2.1")])
     assert holders(snapshot) == {"10.0.0.1": "Pod/a", "192.0.2.1": "Node/n1"}
