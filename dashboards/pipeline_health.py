@@ -124,10 +124,15 @@ def _state() -> Section:
                 Query(zero_while(_PIPELINE, rate("flowatlas_state_late_rows_total")), "judged without, a second"),
             ),
             timeseries(
-                "Geo look-ups refused",
-                "Look-ups a second that the bytes of a geo database did not allow.",
-                "ops",
-                Query(zero_while(_PIPELINE, rate("flowatlas_pipeline_geo_failures_total")), "look-ups"),
+                "Objects and look-ups refused",
+                "Objects of the cluster that could not be understood, by kind, and look-ups that the bytes of a geo "
+                "database did not allow.",
+                "short",
+                Query(
+                    zero_while(_PIPELINE, total("flowatlas_state_refused_objects", by=("kind",)), "kind"),
+                    "objects: {{kind}}",
+                ),
+                Query(zero_while(_PIPELINE, increase("flowatlas_pipeline_geo_failures_total")), "geo look-ups"),
             ),
             table(
                 "Objects known",

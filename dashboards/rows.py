@@ -174,15 +174,14 @@ def pipeline(title: str) -> Section:
                 ),
             ),
             timeseries(
-                "Series exposed",
+                "Series exposed and folded",
                 "Series of flow and counter metrics on the pipeline's /metrics; label sets that had no room of their "
-                "own and are counted under `other`, by family and by namespace, and such as went for being idle; "
-                "cluster objects that could not be understood.",
+                "own and are counted under `other`, by family and by namespace, and such as went for being idle.",
                 "short",
                 Query(total("flowatlas_pipeline_series"), "series"),
                 Query(
                     zero_while(_PIPELINE, increase("flowatlas_series_folded_total", by=("family",)), "family"),
-                    "folded: {{family}}",
+                    "folded, family: {{family}}",
                 ),
                 Query(
                     zero_while(
@@ -190,13 +189,9 @@ def pipeline(title: str) -> Section:
                         increase("flowatlas_series_folded_by_namespace_total", by=("namespace",)),
                         "namespace",
                     ),
-                    "folded of {{namespace}}",
+                    "folded, namespace: {{namespace}}",
                 ),
                 Query(increase("flowatlas_series_expired_total"), "gone idle"),
-                Query(
-                    zero_while(_PIPELINE, total("flowatlas_state_refused_objects", by=("kind",)), "kind"),
-                    "refused objects: {{kind}}",
-                ),
             ),
         ),
     )

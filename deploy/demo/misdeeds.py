@@ -274,7 +274,7 @@ TROUBLES: Final = {
             "refused-object",
             "FlowatlasObjectsRefused",
             {"kind": "Service"},
-            Panel("pipeline-health", "Series exposed", {"kind": "Service"}),
+            Panel("pipeline-health", "Objects and look-ups refused", {"kind": "Service"}),
             Found("status", "state", "pipeline", "objects of kind Service are not understood"),
         ),
         Trouble(

@@ -139,7 +139,7 @@ def test_the_command_builds_and_checks(tmp_path: Path, capsys: pytest.CaptureFix
     path.write_text(path.read_text().replace("flowatlas_state_age_seconds", "flowatlas_state_age"))
     assert main(["rules", "check", str(path)]) == 1
     told = capsys.readouterr()
-    assert told.out == f"{path}\n{path.with_name('shims.yaml')}\nall rules are right\n1 findings\n"
+    assert told.out == f"{path}\n{path.with_name('shims.yaml')}\nall rules are right\n1 finding\n"
     assert told.err == "rules: FlowatlasStateStale: no metric flowatlas_state_age in the catalogue\n"
 
 
