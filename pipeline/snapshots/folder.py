@@ -137,10 +137,11 @@ class SnapshotFolder:
                 path.rename(path.with_suffix(".refused"))
         return None
 
-    def prepare(self, content: Content) -> int:
-        """Write the next snapshot, durably; it counts once it is promoted. Returns its version.
+    def prepare(self, content: Content, *, is_awaited: bool = True) -> int:
+        """Write the next snapshot; it counts once it is promoted. Returns its version.
 
-        Raises TransientError where the disk refuses, PermanentError where another writer has taken over.
+        It outlives a power cut from now on where others are to be told of it before it counts (`is_awaited`), else once
+        it is promoted. Raises TransientError where the disk refuses, PermanentError where another has taken over.
         """
         self._stand()
         version = Version(self._current.writer, self._number + 1)
@@ -153,7 +154,8 @@ class SnapshotFolder:
                 self.bytes = file.tell()
                 file.flush()
                 os.fsync(file.fileno())
-            sync_folder(self._path)
+            if is_awaited:
+                sync_folder(self._path)
         except OSError as error:
             path.unlink(missing_ok=True)
             raise TransientError(f"snapshot: {path}: {error.strerror or error}") from error

@@ -74,7 +74,7 @@ class Snapshots:
         self,
         places: Places,
         write_history: WriteHistory | None = None,
-        agree: Callable[[int], None] = lambda _: None,
+        agree: Callable[[int], None] | None = None,
     ) -> None:
         """Let everything until `places` count. Where nothing has changed since the last time, nothing is written.
         `agree` is told the version once it is on disk, and lets it count for others.
@@ -92,8 +92,10 @@ class Snapshots:
             return
         held = {} if write_history is None else {"lake"}
         parts = {name: part for name, part in self._stages.kept().items() if name not in held}
-        version = self._folder.prepare(Content(values, frames_of(parts)))
-        agree(version)
+        is_awaited = agree is not None or write_history is not None
+        version = self._folder.prepare(Content(values, frames_of(parts)), is_awaited=is_awaited)
+        if agree is not None:
+            agree(version)
         if write_history is not None:
             write_history(version)
         self._folder.promote()

@@ -181,6 +181,24 @@ def test_a_disk_that_refuses_costs_nothing_that_counted(
     assert taken(tmp_path) == 3
 
 
+@pytest.mark.parametrize("is_awaited", [False, True])
+def test_the_folder_is_synced_before_others_are_told_of_it_and_before_it_counts(
+    folder: SnapshotFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_awaited: bool
+) -> None:
+    synced: list[list[str]] = []
+    monkeypatch.setattr(
+        "pipeline.snapshots.folder.sync_folder",
+        lambda path: synced.append(
+            sorted(it.suffix for it in path.iterdir() if it.suffix in {".prepared", ".snapshot"})
+        ),
+    )
+    folder.prepare(content(1), is_awaited=is_awaited)
+    assert synced == ([[".prepared"]] if is_awaited else [])
+    folder.promote()
+    assert synced[-1] == [".snapshot"]
+    assert len(synced) == 1 + is_awaited
+
+
 @pytest.mark.parametrize("number", [errno.ENOMEM, errno.EMFILE])
 def test_what_there_is_no_memory_to_read_counts_once_there_is(
     folder: SnapshotFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int

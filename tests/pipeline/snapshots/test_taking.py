@@ -226,3 +226,19 @@ def test_a_history_that_took_what_it_refused_counts(tmp_path: Path) -> None:
     after = Process(tmp_path, history)
     assert (after.step, after.counted(), after.held.rows) == (2, 3, 0)
     after.folder.close()
+
+
+def test_whoever_is_told_of_a_snapshot_is_told_after_its_name_is_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process, told = Process(tmp_path, History()), list[str]()
+    monkeypatch.setattr("pipeline.snapshots.folder.sync_folder", lambda _: told.append("synced"))
+    for step, others in enumerate(({}, {"agree": "group"}, {"write_history": "history"})):
+        told.clear()
+        for chunk in process.intake.take([shipped(step)]):
+            process.stages.apply(chunk)
+        calls: dict[str, Any] = {name: lambda _, who=who: told.append(who) for name, who in others.items()}
+        process.snapshots.take({"t": {"0": step + 1}}, **calls)
+        before = [event for who in others.values() for event in ("synced", who)]
+        assert told == [*before, "synced"]
+    process.folder.close()
