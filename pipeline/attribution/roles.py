@@ -21,9 +21,9 @@ ROLES: Final[pl.Enum] = pl.Enum(["canonical", "observer", "overlay"])
 CANONICAL, OBSERVER, OVERLAY = range(3)
 
 UDP: Final = 17
-TUNNEL_PORTS: Final = (8472, 4789, 6784, 6081, 8285, 51820, 51821, 51871, 4500)
-"""UDP ports of tunnels between nodes: VXLAN as Flannel and Cilium and as IANA have it, Weave's fast path, Geneve,
-Flannel's own, WireGuard as Flannel and Calico, as Calico for IPv6 and as Cilium use it, IPsec through NAT."""
+TUNNEL_PORTS: Final = (8472, 4789, 6783, 6784, 6081, 8285, 51820, 51821, 51871, 4500)
+"""UDP ports of tunnels between nodes: VXLAN as Flannel and Cilium and as IANA have it, Weave's sleeve and fast path,
+Geneve, Flannel's own, WireGuard as Flannel and Calico, as Calico for IPv6 and as Cilium use it, IPsec through NAT."""
 TUNNEL_PROTOCOLS: Final = (4, 41, 47, 50)
 """IANA numbers of what tunnels between nodes without ports: IPv4 and IPv6 in IP, GRE, IPsec's ESP."""
 

@@ -29,7 +29,7 @@ RESERVED = {
 UNKNOWN: End = ("Unknown", "unknown")
 NOTHING = Cluster((), (), ())
 TUNNELS = {(4, None), (41, None), (47, None), (50, None)} | {
-    (17, port) for port in (8472, 4789, 6784, 6081, 8285, 51820, 51821, 51871, 4500)
+    (17, port) for port in (8472, 4789, 6783, 6784, 6081, 8285, 51820, 51821, 51871, 4500)
 }
 
 

@@ -124,7 +124,7 @@ def test_an_address_of_the_clusters_that_nothing_holds_is_unknown_and_not_outsid
 @pytest.mark.parametrize(
     ("protocol", "port"),
     [
-        *((17, port) for port in (8472, 4789, 6784, 6081, 8285, 51820, 51821, 51871, 4500)),
+        *((17, port) for port in (8472, 4789, 6783, 6784, 6081, 8285, 51820, 51821, 51871, 4500)),
         (4, 0),
         (41, 0),
         (47, 0),
