@@ -6,61 +6,63 @@ connection is judged by who was an endpoint when it began.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from ..attribution import arrays
 from ..attribution.arrays import Rows
-from ..attribution.lookups import lookups_of
+from ..attribution.lookups import Ids, lookups_of, packed_addresses, packed_ports
+from ..attribution.policies.lists import Lists, lists_of
 from ..attribution.services import redirected
 from ..catalog import SERVICE
 from ..inventory.snapshot import Snapshot
 
 ROUTED: Final = ("route_id", "route_set")
 """Columns, where flows have them, that are not null where an Ingress or a Gateway's route led to the backend."""
-_IDS: Final = pl.List(pl.UInt32())
-_NONE: Final = pl.DataFrame(
-    schema={
-        "src_id": pl.UInt32,
-        "start": pl.Int64,
-        "opened": pl.UInt8,
-        "service_id": pl.UInt32,
-        "headless": _IDS,
-    }
-)
 
 
-def direct_connections(flows: pl.DataFrame, is_connection: arrays.Mask, snapshot: Snapshot) -> pl.DataFrame:
-    """Connections whose two ends are pods and whose answering end is an endpoint of a Service that was not dialled.
+@dataclass(frozen=True, slots=True)
+class Direct:
+    """Connections whose two ends are pods and whose answering end is an endpoint of a Service that was not dialled."""
 
-    Rows have `src_id`, `start`, `opened`, `service_id` (null where several Services have the endpoint) and `headless`
-    (list of service ids: those among them that have no address of their own). What a route or a mesh leads to is not
-    here: a proxy stands for the Service.
+    rows: Rows
+    """Of the flows."""
+    service: Ids
+    """The Service port; -1 where several have the endpoint."""
+    called: Rows
+    """Places in `rows`, one for each headless Service port that has the endpoint: there is no other way to that."""
+    headless: NDArray[np.uint32]
+    """The service ids of these."""
+
+    def around(self) -> Rows:
+        """Places in `rows` of connections that had another way: no Service of theirs is headless."""
+        has_other_way = np.ones(self.rows.size, np.bool_)
+        has_other_way[self.called] = False
+        return np.flatnonzero(has_other_way)
+
+
+def direct_connections(flows: pl.DataFrame, is_connection: arrays.Mask, snapshot: Snapshot) -> Direct:
+    """The direct ones among rows that are connections.
+
+    What a route or a mesh leads to is not here: a proxy stands for the Service.
     """
     lookups = lookups_of(snapshot)
     rows = np.flatnonzero(is_connection & ~arrays.is_there(flows["service_id"]))
     rows = rows[_is_undirected(flows, rows, snapshot)]
-    found = lookups.index.find([flows[half].to_numpy().take(rows) for half in ("backend_hi", "backend_lo")])
-    rows, found = rows[found >= 0], found[found >= 0].astype(np.uint64)
-    ports = flows["backend_port"].to_numpy().take(rows).astype(np.uint64)
-    keys = (found << np.uint64(24)) | (ports << np.uint64(8)) | flows["protocol"].to_numpy().take(rows)
-    facts = lookups.backends.rows(keys, flows["start"].to_numpy().take(rows))
-    rows, facts = rows[facts >= 0], facts[facts >= 0]
-    if not rows.size:
-        return _NONE
-    alone, together = (pl.lit(lists) for lists in _headless(snapshot))
-    told = arrays.taken(lookups.backends.timeline.facts, facts, "answer", "answers")
-    return (
-        arrays.taken(flows, rows, "src_id", "start", "opened")
-        .hstack([told["answer"].alias("service_id"), told["answers"]])
-        .select(
-            *("src_id", "start", "opened", "service_id"),
-            headless=pl.coalesce(alone.gather("service_id"), together.gather("answers")),
-        )
+    hi, lo, port, protocol, starts = (
+        flows[name].to_numpy().take(rows) for name in ("backend_hi", "backend_lo", "backend_port", "protocol", "start")
     )
+    keys = packed_addresses(lookups.index.find([hi, lo]), packed_ports(port, protocol))
+    facts = lookups.backends.rows(keys, starts)
+    rows, facts = rows[facts >= 0], facts[facts >= 0]
+    service, several = lookups.backends.answer.take(facts), lookups.backends.several.take(facts)
+    owners = np.where(service >= 0, service, several + snapshot.services.height)
+    return Direct(rows, service, *_headless(snapshot).expand(owners))
 
 
 def _is_undirected(flows: pl.DataFrame, rows: Rows, snapshot: Snapshot) -> arrays.Mask:
@@ -78,18 +80,14 @@ def _is_undirected(flows: pl.DataFrame, rows: Rows, snapshot: Snapshot) -> array
 
 
 @lru_cache(maxsize=2)
-def _headless(snapshot: Snapshot) -> tuple[pl.Series, pl.Series]:
-    """By service id, and by row of the sets of service ids that share an endpoint: the headless ones, as lists."""
+def _headless(snapshot: Snapshot) -> Lists:
+    """By service id, and behind these by row of the sets of service ids that share an endpoint: the headless ones."""
     declared = snapshot.tracked["service_ports"].filter("is_headless").select(SERVICE).unique()
-    ids = snapshot.services.join(declared, on=SERVICE, how="semi")["service_id"]
-    every = snapshot.services.select(ids=pl.concat_list("service_id"))["ids"]
-    sets = lookups_of(snapshot).backends.sets
-    return _kept(every, ids), _kept(sets, ids)
-
-
-def _kept(lists: pl.Series, ids: pl.Series) -> pl.Series:
-    """The members of each list that are among `ids`."""
-    members = lists.alias("id").to_frame().with_row_index("row")
-    kept = members.explode("id").filter(pl.col("id").is_in(ids.implode())).group_by("row").agg("id")
-    joined = members.select("row").join(kept, on="row", how="left", maintain_order="left")
-    return joined["id"].cast(_IDS).fill_null(pl.Series([[]], dtype=_IDS))
+    height, sets = snapshot.services.height, lookups_of(snapshot).backends.sets
+    is_headless = np.zeros(height, np.bool_)
+    is_headless[snapshot.services.join(declared, on=SERVICE, how="semi")["service_id"].to_numpy()] = True
+    alone = np.arange(height, dtype=np.uint32)
+    of_sets = np.repeat(np.arange(len(sets), dtype=np.uint32), sets.list.len().to_numpy()) + np.uint32(height)
+    members = np.append(alone, sets.explode().to_numpy())
+    told = is_headless.take(members)
+    return lists_of(np.append(alone, of_sets)[told], members[told], height + len(sets))

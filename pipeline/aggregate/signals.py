@@ -25,7 +25,7 @@ from ..inventory.spans import END
 from ..kept import Frames, Kept, fits, rows_of
 from . import rollups
 from .affinity import Affinity
-from .direct import direct_connections
+from .direct import Direct, direct_connections
 from .event_time import Newest
 from .samples import Samples
 from .service_ports import ServicePorts
@@ -78,19 +78,30 @@ class ServiceSignals:
         snapshot = self._snapshot
         is_connection = arrays.is_code(flows["role"], "canonical") & (flows["opened"].to_numpy() > 0)
         direct = direct_connections(flows, is_connection, snapshot)
-        if direct.height:
-            self._bypass.add(_bypassing(direct, self._workloads), self._name)
-            led = direct.explode("headless").drop_nulls("headless")
-            self._last_call.add(self._numbers(led["headless"]), led["start"].to_numpy())
+        if direct.rows.size:
+            self._add_direct(flows, direct)
         rows = np.flatnonzero(is_connection & arrays.is_there(flows["service_id"]))
         if rows.size:
             self._add_dialled(flows, rows, snapshot)
+
+    def _add_direct(self, flows: pl.DataFrame, direct: Direct) -> None:
+        """Add the connections around Services, and to those that have no address."""
+        starts = flows["start"].to_numpy().take(direct.rows.take(direct.called))
+        self._last_call.add(self._numbers(direct.headless), starts)
+        around = direct.around()
+        told = arrays.taken(flows, direct.rows.take(around), "src_id", "opened")
+        services = direct.service.take(around)
+        ids = {
+            "src_id": pl.Series(self._workloads.to_numpy().take(told["src_id"].to_numpy())),
+            "service_id": arrays.nullable(services.view(np.uint32), services >= 0),
+        }
+        self._bypass.count(ids, rollups.of_rows(told, "opened"), self._name)
 
     def _add_dialled(self, flows: pl.DataFrame, rows: Rows, snapshot: Snapshot) -> None:
         """Add the connections in some rows: those to Services."""
         dialled = arrays.taken(flows, rows, "service_id", "start", "backend_hi", "backend_lo")
         self._newest.see(dialled["start"])
-        numbers = self._numbers(dialled["service_id"])
+        numbers = self._numbers(dialled["service_id"].to_numpy())
         self._last_call.add(numbers, dialled["start"].to_numpy())
         self._skew.add(calls_of(dialled.hstack([pl.Series("number", numbers)])))
         if self._affinity.is_asked_for:
@@ -101,9 +112,9 @@ class ServiceSignals:
         told = arrays.taken(flows, in_vain, "service_id", "opened")
         self._lacking.count(told, rollups.of_rows(told, "opened"), self._name)
 
-    def _numbers(self, service_ids: pl.Series) -> NDArray[np.uint32]:
-        """The numbers of Service ports by id, of which none is null."""
-        return self._ports.of_id.to_numpy().take(service_ids.to_numpy())
+    def _numbers(self, service_ids: NDArray[np.uint32]) -> NDArray[np.uint32]:
+        """The numbers of Service ports."""
+        return self._ports.of_id.to_numpy().take(service_ids)
 
     def settle(self) -> None:
         """Judge what waits for connections that may still come, for none will."""
@@ -198,20 +209,8 @@ def _lacking(snapshot: Snapshot) -> Timeline:
 
 def _without_endpoint(flows: pl.DataFrame, rows: Rows, spans: Timeline) -> Rows:
     """Those of connections to Services that nobody answered while the Service had no ready endpoint."""
-    services = arrays.ids(flows["service_id"])
-    rows = rows[spans.is_known.to_numpy().take(services.take(rows))]
-    if rows.size:
-        is_answered = redirected(flows, rows)
-        is_answered |= arrays.is_code(flows["via"], "alias").take(rows)  # what has a name only is beyond the cluster
-        is_lacking = spans.rows_at(services.take(rows), flows["start"].to_numpy().take(rows)) >= 0
-        rows = rows[is_lacking & ~is_answered]
-    return rows
-
-
-def _bypassing(direct: pl.DataFrame, workloads: pl.Series) -> pl.DataFrame:
-    """`opened` by src_id, standing for its workload, and service id, of connections that had another way."""
-    return (
-        direct.filter(pl.col("headless").list.len() == 0)
-        .group_by(pl.lit(workloads).gather(pl.col("src_id")).alias("src_id"), "service_id")
-        .agg(pl.col("opened").sum().cast(pl.UInt64))
-    )
+    services = arrays.numbers(flows["service_id"]).take(rows)
+    rows = rows[spans.rows_at(services, flows["start"].to_numpy().take(rows)) >= 0]
+    is_answered = redirected(flows, rows)
+    is_answered |= arrays.is_code(flows["via"], "alias").take(rows)  # what has a name only is beyond the cluster
+    return rows[~is_answered]
