@@ -122,10 +122,10 @@ def without_fences(patched: pytest.MonkeyPatch) -> None:
     puts(Lake, "_write", without_numbers)(patched)
 
 
-def does_not_sync(prepare: Any, folder: SnapshotFolder, content: Any) -> int:
+def does_not_sync(prepare: Any, folder: SnapshotFolder, content: Any, **more: bool) -> int:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(os, "fsync", lambda _: None)
-        return int(prepare(folder, content))
+        return int(prepare(folder, content, **more))
 
 
 def restores_twice(patched: pytest.MonkeyPatch) -> None:
