@@ -11,7 +11,7 @@ import os
 import re
 import time
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, cast
 
@@ -36,6 +36,9 @@ HEAD_BYTES: Final = 64 * 1024
 PAUSE_SECONDS: Final = 0.1
 IDLE_SHARE: Final = 20
 """An idle reader sleeps this many times as long as its look-around took, and PAUSE_SECONDS at least."""
+
+_Segment = tuple[int, int, str]
+"""Epoch, sequence number and file name."""
 
 
 class FileReader:
@@ -166,14 +169,34 @@ class _NodeFolder:
         self._topic = topic
         self._node = node
         self.position = position
-        self.waiting: deque[tuple[int, int, str]] = deque()
-        """Epoch, sequence number and file name of the segments found and not read."""
+        self.waiting: deque[_Segment] = deque()
+        """The segments found and not read."""
 
     def scan(self) -> None:
-        """Find the segments that are there and not read; epochs without segments are forgotten."""
+        """Find the segments that are there and not read; epochs without segments are forgotten.
+
+        A listing may lack what appears while it is made, and have what came later still (readdir(3)). So where numbers
+        are left out there is another: of what the first one has, that one has all that came before it.
+        """
+        listed = self._listed()
+        if listed is None:
+            return
+        found, present = listed
+        if _leaves_out(found, self.position.epochs):
+            latest = {epoch: seq for epoch, seq, _ in found}
+            if (listed := self._listed()) is None:
+                return
+            found = [one for one in listed[0] if one[1] <= latest.get(one[0], -1)]
+            present |= listed[1]
+        for epoch in self.position.epochs.keys() - present:
+            del self.position.epochs[epoch]
+        self.waiting.extend(found)
+
+    def _listed(self) -> tuple[list[_Segment], set[int]] | None:
+        """The segments that are not read, in order, and the epochs of all; None where the disk does not tell."""
         read = self.position.epochs
         present: set[int] = set()
-        found = []
+        found: list[_Segment] = []
         try:
             with os.scandir(self._path) as entries:
                 for entry in entries:
@@ -186,10 +209,8 @@ class _NodeFolder:
             pass
         except OSError as error:
             log.warning("bus: cannot look into %s: %s", self._path, error)
-            return
-        for epoch in read.keys() - present:
-            del read[epoch]
-        self.waiting.extend(sorted(found))
+            return None
+        return sorted(found), present
 
     def read_next(self) -> list[Message] | None:
         """The messages of the next segment, none of one that has vanished; None where no segment waits."""
@@ -220,6 +241,16 @@ class _NodeFolder:
         offset = self.position.messages
         self.position.messages += 1
         return Message(self._topic, self._node, offset, self._node.encode(), headers, value, flaw, origin)
+
+
+def _leaves_out(found: Iterable[_Segment], read: Mapping[int, int]) -> bool:
+    """Whether segments, in order, have not all numbers from behind what was read on."""
+    last = dict(read)
+    for epoch, seq, _ in found:
+        if seq != last.get(epoch, -1) + 1:
+            return True
+        last[epoch] = seq
+    return False
 
 
 def _subfolders(path: Path) -> list[str]:

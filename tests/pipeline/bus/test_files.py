@@ -46,6 +46,37 @@ def test_segments_are_read_by_number_whatever_the_order_of_the_folder(bus: FileB
     assert values(reader.poll(0)) == [b"9", b"10", b"11", b"100"]
 
 
+def test_a_listing_that_lacks_what_appeared_meanwhile_loses_nothing(
+    bus: FileBus, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have what came later still: each one here lacks the last but one of what is there at its end."""
+
+    class Late:
+        """Two segments appear while the folder is listed, and only the second is told."""
+
+        def __init__(self, path: str) -> None:
+            self._entries = scandir(path)
+
+        def __enter__(self) -> Iterator[os.DirEntry[str]]:
+            listed = [*self._entries]
+            if Path(listed[0].path).suffix == ".seg" and len(listed) < 9:
+                lacking, told = (
+                    bus.put_segment("node1", record(b"%d" % seq), seq=seq) for seq in (len(listed), len(listed) + 1)
+                )
+                with scandir(told.parent) as entries:
+                    listed = [entry for entry in entries if entry.name != lacking.name]
+            return iter(listed)
+
+        def __exit__(self, *_: object) -> None:
+            self._entries.close()
+
+    bus.put_segment("node1", record(b"0"), seq=0)
+    scandir = os.scandir
+    monkeypatch.setattr("pipeline.bus.files.os.scandir", Late)
+    polled = [values(reader.poll(0)) for _ in range(4)]
+    assert [value for some in polled for value in some] == [b"%d" % seq for seq in range(9)]
+
+
 def test_an_epoch_before_the_last_one_is_read_too(bus: FileBus, reader: Reader) -> None:
     """A node's clock was set back between two starts of its collector."""
     bus.put_segment("node1", record(b"first start"), epoch=2_000, seq=7)
