@@ -19,9 +19,10 @@ from ..inventory.snapshot import Snapshot
 from ..inventory.spans import END
 from .samples import Samples, samples_of
 
-PODS: Final = pl.Enum(["isolated", "selected", "unprotected"])
-"""A NetworkPolicy isolates the pod; policies select it, and what they do not decide is let through; none selects it."""
-_ISOLATED, _SELECTED, _UNPROTECTED = range(3)
+PODS: Final = pl.Enum(["isolated", "selected", "unprotected", "not_judged"])
+"""A NetworkPolicy isolates the pod; policies select it, and what they do not decide is let through; none selects it;
+none that is understood does, and one that is not may."""
+_ISOLATED, _SELECTED, _UNPROTECTED, _NOT_JUDGED = range(4)
 
 
 class PolicyState:
@@ -68,7 +69,8 @@ def pods_covered(snapshot: Snapshot, policies: Policies) -> pl.DataFrame:
     parts = []
     for direction in SIDES:
         side = policies.side(direction)
-        selected = np.where(side.is_selected[identities], _SELECTED, _UNPROTECTED)
+        alone = np.where(side.strangers.lengths(identities) > 0, _NOT_JUDGED, _UNPROTECTED)
+        selected = np.where(side.is_selected[identities], _SELECTED, alone)
         codes = np.where(side.isolating.lengths(identities) > 0, _ISOLATED, selected).astype(np.uint8)
         parts.append(
             pods.with_columns(

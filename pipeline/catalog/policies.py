@@ -50,8 +50,9 @@ METRICS: Final = (
         "gauge",
         "",
         ("namespace", "direction", "coverage"),
-        "Pods now: isolated (a NetworkPolicy isolates it), selected (by admin policies alone), unprotected. Sums over "
-        "coverage are all pods that are not on their node's network.",
+        "Pods now: isolated (a NetworkPolicy isolates it), selected (by admin policies alone), unprotected, not_judged "
+        "(a policy of a kind that is not understood may apply). Sums over coverage are all pods that are not on their "
+        "node's network.",
     ),
     Metric(
         "flowatlas_policy_default_deny",

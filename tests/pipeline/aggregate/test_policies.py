@@ -134,16 +134,18 @@ def test_gauges_tell_how_pods_stand() -> None:
         "egress": [{"action": "Pass", "to": [{"namespaces": {}}]}],
     }
     body = {"kind": "ClusterNetworkPolicy", "metadata": {"name": "pass"}, "spec": admin}
+    unknown = {"name": "l7", "namespace": "else"}
     objects: list[Resource] = [
         pod("a", "10.0.0.1"),
         pod("b", "10.0.0.2", labels={"app": "b"}),
         pod("c", "10.0.0.3", namespace="other"),
+        pod("d", "10.0.0.4", namespace="else"),
         pod("on-node", "192.0.2.1", host_network=True),
         pod("over", "10.0.0.9", phase="Succeeded"),
         policy("deny", {"podSelector": {}, "policyTypes": ["Ingress"]}),
         policy("b", {"podSelector": {"matchLabels": {"app": "b"}}, "policyTypes": ["Egress"]}),
         convert("policy.networking.k8s.io/v1alpha2", "ClusterNetworkPolicy", body),
-        convert("cilium.io/v2", "CiliumNetworkPolicy", {"kind": "CiliumNetworkPolicy", "metadata": {"name": "l7"}}),
+        convert("cilium.io/v2", "CiliumNetworkPolicy", {"kind": "CiliumNetworkPolicy", "metadata": unknown}),
     ]
     found = exposed(metrics_of(objects)[1])
     assert found["flowatlas_policy_coverage_pods"] == {
@@ -152,12 +154,16 @@ def test_gauges_tell_how_pods_stand() -> None:
         ("shop", "egress", "selected"): 1,
         ("other", "ingress", "unprotected"): 1,
         ("other", "egress", "selected"): 1,
+        ("else", "ingress", "not_judged"): 1,
+        ("else", "egress", "selected"): 1,
     }
     assert found["flowatlas_policy_default_deny"] == {
         ("shop", "ingress"): 1,
         ("shop", "egress"): 0,
         ("other", "ingress"): 0,
         ("other", "egress"): 0,
+        ("else", "ingress"): 0,
+        ("else", "egress"): 0,
     }
     assert found["flowatlas_policy_not_judged_objects"] == {("CiliumNetworkPolicy",): 1}
 
