@@ -126,6 +126,7 @@ shown = (
     )
     .group_by("service", "begin")
     .agg(pl.col("bytes").sum())
+    .sort("service", "begin")
 )
 shown = shown.with_columns(end=pl.col("begin").dt.offset_by(step))
 
@@ -146,6 +147,7 @@ endpoints = (
         service=pl.col("service_namespace") + "/" + pl.col("service"), pod=pl.col("destination_name"), via=pl.col("via")
     )
     .agg(connections=pl.col("opened").cast(pl.Int64).sum())
+    .sort("service", "pod", "via")
     .collect()
 )
 alt.Chart(endpoints).mark_bar(stroke="white").encode(

@@ -130,7 +130,7 @@ by_pair.rename(
         for name in ("rtt", "again", "failed")
         for was, when in (("false", "usually"), ("true", "then"))
     }
-).sort("again then", descending=True, nulls_last=True).head(12)
+).sort("again then", "pair", descending=[True, False], nulls_last=True).head(12)
 
 # %% [markdown]
 # Pairs of workloads suffer to different degrees, and none is spared entirely: the cause is below the applications.
