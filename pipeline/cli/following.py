@@ -44,7 +44,7 @@ def follow(server: str, conditions: Sequence[Condition]) -> Iterator[pl.DataFram
             reason = getattr(error, "reason", None) or error
             raise ConfigError(
                 f"--server: no pipeline answers at {server} ({reason}); in a cluster: "
-                "kubectl -n flowatlas port-forward deploy/flowatlas-pipeline 9464"
+                "kubectl -n flowatlas port-forward service/flowatlas-pipeline 9464"
             ) from None
         if missed:
             print(f"flowatlas: {missed} rows came faster than they could be shown and were passed over; ask for fewer",

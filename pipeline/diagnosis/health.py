@@ -23,6 +23,7 @@ _NEWEST: Final = f"{_PIPELINE}last_observation_timestamp_seconds"
 _SERIES: Final = f"{_PIPELINE}series"
 _OBJECTS: Final = "flowatlas_state_objects"
 _REFUSED: Final = "flowatlas_state_refused_objects"
+_LOGS: Final = "kubectl -n flowatlas logs --prefix -l app.kubernetes.io/name=flowatlas-pipeline"
 _STATE_AGE: Final = "flowatlas_state_age_seconds"
 _HELD: Final = "flowatlas_state_held_rows"
 _LATE: Final = "flowatlas_state_late_rows_total"
@@ -173,16 +174,16 @@ def _of_pipeline(server: str, is_ready: bool, look: Look) -> Iterator[Finding]:
     after = look.after
     if not is_ready:
         why = ("it knows no state of the cluster yet",) if not after.value(_OBJECTS) else ()
-        log = "kubectl -n flowatlas logs deploy/flowatlas-pipeline --tail=50"
+        log = f"{_LOGS} --tail=50"
         yield Finding("ready", "error", where, "/readyz says that it is not ready", why, log)
     age = after.value(_STATE_AGE)
     if age is not None and age > STALE_S:
         held = f"{after.value(_HELD) or 0:g} rows wait for it"
-        log = "kubectl -n flowatlas logs deploy/flowatlas-watcher --tail=50"
+        log = "kubectl -n flowatlas logs deployment/flowatlas-watcher --tail=50"
         yield Finding("state", "error", where, f"the cluster's state is {age:.0f} s old", (held,), log)
     for (kind,), count in after.by(_REFUSED, "kind").items():
         if count:
-            log = "kubectl -n flowatlas logs deploy/flowatlas-pipeline | grep -i refused"
+            log = f"{_LOGS} --tail=-1 | grep -i refused"
             yield Finding("state", "warning", where, f"{count:g} objects of kind {kind} are not understood", (), log)
     earlier = look.before.by(_LAG, "topic")
     for (topic,), count in after.by(_LAG, "topic").items():
@@ -194,7 +195,7 @@ def _of_pipeline(server: str, is_ready: bool, look: Look) -> Iterator[Finding]:
     told = _grown(look, _LATE, "rows were judged before the cluster's state was known")
     yield from told(where, "flowatlas doctor --state bus --bus BUS", ())
     told = _grown(look, _QUARANTINED, "batches were set aside unread")
-    yield from told(where, "kubectl -n flowatlas logs deploy/flowatlas-pipeline | grep -i quarantine", ("reason",))
+    yield from told(where, "flowatlas quarantine list --bus BUS", ("reason",))
     told = _grown(look, _MISSING, "batches are missing between those that came")
     yield from told(where, "flowatlas status --collector http://NODE:9465", ("node",))
 
