@@ -32,7 +32,7 @@ from tests.faults.stream import Log, LogReader, disordered
 from tests.pipeline.batches_for_tests import sealed, stream_of
 from tests.pipeline.shipments import NOW, SECOND
 
-BATCHES: Final = 40
+BATCHES: Final = 28
 RECORDS: Final = 4
 """Of a record batch at most."""
 MOST_AT_ONCE: Final = 3
