@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import re
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NoReturn
 
@@ -24,6 +25,10 @@ class HelpFormatter(argparse.HelpFormatter):
                 parts.append("")
             parts += [f"{indent}example{'s' if len(shown) > 1 else ''}:", *(f"{indent}  {line}" for line in shown)]
         return "\n".join(parts)
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        """Names with hyphens stay whole, so that they can be copied."""
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
 
 
 class CommandParser(argparse.ArgumentParser):

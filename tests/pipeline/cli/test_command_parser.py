@@ -62,6 +62,13 @@ def test_every_help_has_examples_of_its_command_that_parse(command: argparse.Arg
     assert [problem for line in given if "COMMAND" not in line for problem in unknown(line)] == []
 
 
+def test_a_name_with_hyphens_is_not_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    parser = CommandParser(prog="x")
+    parser.add_argument("--do", help="one of: " + ", ".join(["interface-errors-of-pods"] * 9))
+    assert parser.format_help().count("interface-errors-of-pods") == 9
+
+
 def test_examples_stand_one_a_line_and_unbroken() -> None:
     line = "flowatlas x --" + "long" * 40
     shown = CommandParser(prog="x", epilog=f"Prose first. examples: {line}; flowatlas y").format_help().splitlines()
