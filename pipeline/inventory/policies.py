@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -20,6 +20,16 @@ Protocol = Literal["TCP", "UDP", "SCTP"]
 Direction = Literal["Ingress", "Egress"]
 _PORT_NAME: Final = re.compile(r"(?=.*[a-z])[a-z0-9]+(-[a-z0-9]+)*")
 _LONGEST_PORT_NAME: Final = 15
+_LABEL_NAME: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+_SUBDOMAIN: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+
+
+def check_label_key(key: str) -> None:
+    """Raise ValueError where it is no key that a label can have. Of values nothing is asked: the API server keeps older
+    selectors that name what no label can be, and they select nothing."""
+    prefix, slash, name = key.rpartition("/")
+    if not _LABEL_NAME.fullmatch(name) or (slash and (not _SUBDOMAIN.fullmatch(prefix) or len(prefix) > 253)):
+        raise ValueError(f"{key!r} is no label's key")
 
 
 class Requirement(Slim, frozen=True):
@@ -30,6 +40,7 @@ class Requirement(Slim, frozen=True):
     values: list[str] | None = None
 
     def __post_init__(self) -> None:
+        check_label_key(self.key)
         if self.operator in {"In", "NotIn"} and not self.values:
             raise ValueError(f"values: must be given for the operator {self.operator}")
         if self.operator in {"Exists", "DoesNotExist"} and self.values:
@@ -41,6 +52,10 @@ class LabelSelector(Slim, frozen=True):
 
     match_labels: dict[str, str] | None = None
     match_expressions: list[Requirement] | None = None
+
+    def __post_init__(self) -> None:
+        for key in self.match_labels or ():
+            check_label_key(key)
 
 
 class IPBlock(Slim, frozen=True):
@@ -117,7 +132,7 @@ class NetworkPolicySpec(Slim, frozen=True):
     pod_selector: LabelSelector = LabelSelector()
     ingress: list[IngressRule] | None = None
     egress: list[EgressRule] | None = None
-    policy_types: list[Direction] | None = None
+    policy_types: Annotated[list[Direction], msgspec.Meta(max_length=2)] | None = None
 
     @property
     def directions(self) -> frozenset[Direction]:
