@@ -133,27 +133,32 @@ def observers(flows: pl.DataFrame) -> pl.DataFrame:
     rows = np.flatnonzero(arrays.is_code(flows["role"], "observer"))
     if not rows.size:
         return _OBSERVERS
-    seen = arrays.taken(flows, rows, "node", "bytes", "reply_bytes")
-    groups = grouped(seen, ("node",))
-    sums = np.zeros(groups.ids.height, np.uint64)
-    np.add.at(sums, groups.numbers, both_ways(seen))
-    return pl.DataFrame({"node": groups.ids["node"].cast(pl.String), "bytes": sums})
+    groups, sums = _summed_bytes(flows, rows, ("node",))
+    return pl.DataFrame({"node": groups["node"].cast(pl.String), "bytes": sums})
 
 
 def overlays(flows: pl.DataFrame, nodes: pl.Series) -> pl.DataFrame:
-    """Bytes both ways of tunnel packets, a row a flow with its node and protocol; `nodes` is the node's name for each
-    endpoint id.
+    """Bytes both ways of tunnel packets, by node and protocol; `nodes` is the node's name for each endpoint id.
 
     Both nodes of a tunnel see the same outer flow: the one that opened it counts.
     """
     rows = np.flatnonzero(arrays.is_code(flows["role"], "overlay"))
     if not rows.size:
         return _OVERLAYS
-    sent = arrays.taken(flows, rows, "src_id", "node", "protocol", "bytes", "reply_bytes")
-    seen_on = sent["node"].cast(pl.String)
-    is_sender = (nodes[sent["src_id"]] == seen_on).to_numpy()
-    told = {"node": seen_on, "protocol": sent["protocol"], "bytes": pl.Series(both_ways(sent))}
-    return arrays.taken(told, np.flatnonzero(is_sender), *told)
+    groups, sums = _summed_bytes(flows, rows, ("src_id", "node", "protocol"))
+    seen_on = groups["node"].cast(pl.String)
+    told = {"node": seen_on, "protocol": groups["protocol"], "bytes": pl.Series(sums)}
+    is_sender = nodes[groups["src_id"]] == seen_on
+    return arrays.taken(told, np.flatnonzero(is_sender.to_numpy()), *told)
+
+
+def _summed_bytes(flows: pl.DataFrame, rows: arrays.Rows, ids: tuple[str, ...]) -> tuple[pl.DataFrame, Measure]:
+    """The ids in some rows, a row each, and the bytes both ways of each."""
+    seen = arrays.taken(flows, rows, *ids, "bytes", "reply_bytes")
+    groups = grouped(seen, ids)
+    sums = np.zeros(groups.ids.height, np.uint64)
+    np.add.at(sums, groups.numbers, both_ways(seen))
+    return groups.ids, sums
 
 
 def unattributed(flows: pl.DataFrame) -> pl.DataFrame:

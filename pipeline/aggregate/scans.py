@@ -93,7 +93,7 @@ class Scans:
         if self._snapshot is None:
             raise RuntimeError("use(snapshot) comes before add(flows)")
         starts = flows["start"].to_numpy()
-        began = np.flatnonzero(flows["opened"].to_numpy())
+        began = np.flatnonzero(flows["opened"].to_numpy() != 0)
         if began.size:
             self._newest.see(pl.Series(starts.take(began)))
         outcomes = flows["outcome"].to_numpy()

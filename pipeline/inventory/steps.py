@@ -32,7 +32,7 @@ class Steps:
         """By address, how many begin at or before it. What has no upper half, as all IPv4, is told by a number alone,
         a fifth of the time."""
         found = np.searchsorted(self._lows, lo, side="right")
-        long = np.flatnonzero(hi)
+        long = np.flatnonzero(hi != 0)
         if long.size:
             found[long] = np.searchsorted(self._keys, _key(hi.take(long), lo.take(long)), side="right")
         return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -21,6 +21,7 @@ from ...inventory.spans import BEGINNING, END
 from ...kept import Frames, fits, rows_of
 from .. import arrays
 from ..confidence import REASON
+from ..connections import among, connections_of
 from ..keyindex import distinct
 from ..roles import CANONICAL
 from .answers import COVERAGE
@@ -42,7 +43,8 @@ _IN_DOUBT: Final = np.isin(
 """By the code of a reason of attribution, whether by it an end is not sure."""
 _SAYS_WHEN_REFUSED: Final = (6, 132)
 """TCP and SCTP: silence is no answer. Of UDP, silence tells nothing."""
-_CONNECTION: Final = ("node", "flow_id")
+_TOLD: Final = pl.Schema({"node": pl.String, "flow_id": pl.UInt64})
+"""As a snapshot has connections; here their nodes are categories."""
 _MARKS: Final = [arrays.code(MISMATCH, mark) for mark in ("dropped_allowed", "established_denied")]
 """By code of VERDICT: the code of what is odd about it."""
 _NO_MARK: Final = pl.Series("mismatch", [None], dtype=MISMATCH)
@@ -59,17 +61,17 @@ class MismatchFinder:
     def __init__(self, policies: PolicyTimeline, grace_ns: int = GRACE_NS) -> None:
         self._policies = policies
         self._grace_ns = grace_ns
-        self._told = pl.DataFrame(schema={"node": pl.String, "flow_id": pl.UInt64})
+        self._told = pl.DataFrame(schema=_TOLD).cast({"node": pl.Categorical})
 
     def state(self) -> Frames:
         """The connections that are marked and still open."""
-        return {"told": self._told}
+        return {"told": self._told.cast({"node": pl.String})}
 
     def restore(self, frames: Frames) -> int:
         """Take up connections that are not to be marked again."""
-        if not fits(frames, told=self._told.schema):
+        if not fits(frames, told=_TOLD):
             return rows_of(frames)
-        self._told = frames["told"]
+        self._told = frames["told"].cast({"node": pl.Categorical})
         return 0
 
     def marks(self, flows: pl.DataFrame, said: Said, snapshot: Snapshot) -> pl.Series:
@@ -97,14 +99,14 @@ class MismatchFinder:
         if rows.size:
             rows = rows[suspects.firsts(rows)]
             if self._told.height:
-                rows = rows[_are_among(suspects.connections(rows), self._told, how="anti")]
+                rows = rows[_others(suspects.connections(rows), self._told)]
         is_open = suspects.outcome == OUTCOMES.index("open")
         opened = rows[is_open[rows]]
         if opened.size:
             self._told = pl.concat([self._told, suspects.connections(opened)], rechunk=True)
         over = np.flatnonzero(~is_open)
         if self._told.height and over.size:
-            left = _are_among(self._told, suspects.connections(over), how="anti")
+            left = _others(self._told, suspects.connections(over))
             if left.size < self._told.height:
                 self._told = self._told[left]
         if self._told.height > MOST_TOLD:
@@ -121,24 +123,17 @@ class _Suspects:
     time: NDArray[np.int64]
     said: Said
     outcome: NDArray[np.uint8]
-    flows: pl.DataFrame
-    places: Places
-    """Where they are among flows."""
-    flow_id: NDArray[np.uint64]
+    named: pl.DataFrame
+    """What names their connections: `node` (Categorical) and `flow_id`."""
 
     def firsts(self, rows: Places) -> Places:
         """Of these rows, the first of each connection."""
-        flow_id = self.flow_id[rows]
-        if np.unique(flow_id).size == rows.size:
-            return np.arange(rows.size)
-        return distinct([flow_id, self._nodes(rows).to_physical().to_numpy()])[1]
+        of_all = connections_of(self.named)
+        return distinct([of_all.ids.take(rows), of_all.nodes.take(rows)])[1]
 
     def connections(self, rows: Places) -> pl.DataFrame:
         """What names the connections of these rows."""
-        return pl.DataFrame({"node": self._nodes(rows).cast(pl.String), "flow_id": self.flow_id[rows]})
-
-    def _nodes(self, rows: Places) -> pl.Series:
-        return self.flows["node"][self.places[rows]]
+        return arrays.taken(self.named, rows, *_TOLD)
 
 
 def _suspects_of(flows: pl.DataFrame, said: Said, places: Places) -> _Suspects:
@@ -148,16 +143,16 @@ def _suspects_of(flows: pl.DataFrame, said: Said, places: Places) -> _Suspects:
         time=flows["time"].to_numpy()[places],
         said=said.at(places),
         outcome=flows["outcome"].to_numpy()[places],
-        flows=flows,
-        places=places,
-        flow_id=flows["flow_id"].to_numpy()[places],
+        named=arrays.taken(flows, places, *_TOLD),
     )
 
 
-def _are_among(connections: pl.DataFrame, others: pl.DataFrame, how: Literal["semi", "anti"]) -> Places:
-    """The rows of connections that are among the others, or are not."""
-    rows = connections.with_row_index("row")
-    return rows.join(others, on=_CONNECTION, how=how, maintain_order="left")["row"].to_numpy()
+def _others(connections: pl.DataFrame, told: pl.DataFrame) -> Places:
+    """The rows of connections that are not among those told."""
+    asked = connections_of(connections)
+    is_other = np.ones(len(asked), np.bool_)
+    is_other[among(asked, is_other, connections_of(told))] = False
+    return np.flatnonzero(is_other)
 
 
 class _Facts:
