@@ -216,6 +216,9 @@ def _networks() -> Section:
                 ],
                 rows=50,
             ),
+        ),
+        line(
+            9,
             table(
                 "Workloads and countries",
                 "The 50 workloads and countries that exchanged most over the time shown.",
