@@ -31,7 +31,9 @@ def history_like(attributed: pl.DataFrame) -> pl.LazyFrame:
     `outcome` may be a column of the rows; their times are read as `flowfile.instants` does.
     """
     ends = [
-        pl.col(side).struct.field(field).fill_null("").alias(f"{side}_{field}") for side in SIDES for field in FIELDS
+        pl.col(side).struct.field(field).fill_null("").alias(f"{side}_{field}")
+        for side in SIDES
+        for field in (*FIELDS, "node")
     ]
     services = [pl.col("service").struct.field(field).fill_null("").alias(column) for column, field in _SERVICE.items()]
     present = attributed.columns
