@@ -159,7 +159,7 @@ def test_nothing_is_shown_that_is_in_no_snapshot(tmp_path: Path, monkeypatch: py
         wait(lambda: running.value(CONNECTIONS) == 1)
         assert running.value(FAILING) == 0
 
-        def refuse(content: Content) -> int:
+        def refuse(content: Content, **_: bool) -> int:
             raise TransientError("No space left on device")
 
         with monkeypatch.context() as patched:
