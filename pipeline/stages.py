@@ -268,10 +268,9 @@ class Stages:
         of_node = counters.filter(~is_pods_own)
         with self.meters.stage("attribute"):
             named = (
-                attribute_counters(counters.lazy().filter(is_pods_own), state)
+                attribute_counters(counters.filter(is_pods_own), state)
                 .filter(pl.col("pod") != "")
                 .with_columns(pl.col("node").cast(pl.String))
-                .collect()
             )
         with self.meters.stage("aggregate"):
             self._interfaces.add(named, time.time_ns())

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -23,13 +22,6 @@ _SPARSENESS: Final = 4
 """Slots of the table to a key, at least: most look-ups end at the first slot."""
 _BLOCK: Final = 1 << 14
 """Rows that are looked up at once: what is made on the way stays in the processor's cache, in memory that is there."""
-
-
-def numbers_of(found: NDArray[np.int32]) -> pl.Series:
-    """Numbers as UInt32, those below 0 as null."""
-    is_none = found < 0
-    numbers = found.view(np.uint32)
-    return pl.Series(pa.array(numbers, mask=is_none)) if is_none.any() else pl.Series(numbers)
 
 
 class KeyIndex:
@@ -80,23 +72,6 @@ class KeyIndex:
             if is_other.any():
                 found[is_other] = -1
         return found
-
-    def number(self, *parts: pl.Expr) -> pl.Expr:
-        """The number (UInt32) of the key in these parts (UInt64); null where no key is that, or a part is null."""
-        named = [part.alias(str(place)) for place, part in enumerate(parts)]
-        return pl.struct(named).map_batches(self._numbers, return_dtype=pl.UInt32, is_elementwise=True)
-
-    def _numbers(self, parts: pl.Series) -> pl.Series:
-        """Rows with a null are passed over, so that what few rows ask costs little."""
-        columns = [column.rechunk() for column in parts.struct.unnest().get_columns()]
-        if any(column.null_count() for column in columns):
-            is_whole = np.logical_and.reduce([column.is_not_null().to_numpy() for column in columns])
-            whole = np.flatnonzero(is_whole)
-            found = np.full(len(parts), -1, np.int32)
-            found[whole] = self.find([column.gather(whole).to_numpy() for column in columns])
-        else:
-            found = self.find([column.to_numpy() for column in columns])
-        return numbers_of(found)
 
     def _insert(self, rows: int) -> NDArray[np.int32]:
         """Fill the table with the first row of each key, then number these."""

@@ -14,7 +14,6 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ..inventory.spans import BEGINNING, END
-from .keyindex import numbers_of
 
 _Column = NDArray[Any]
 
@@ -38,32 +37,14 @@ class Timeline:
         self._counts = counts
         self._is_timeless = bool((since == BEGINNING).all() and (facts["until"] == END).all())
 
-    def at(self, number: str, instant: str) -> pl.Expr:
-        """The row in `facts` (UInt32) of the key in a column (UInt32) at the instant in another (Int64, ns).
-
-        Null where the number is, or where no span of the key holds the instant.
-        """
-        if self._is_timeless:
-            return pl.lit(self._rows).gather(number)
-        if self.facts.is_empty():
-            return pl.lit(None, pl.UInt32)
-        return pl.struct(number, instant).map_batches(self._rows_at, return_dtype=pl.UInt32, is_elementwise=True)
-
-    def gather(self, column: str, row: str) -> pl.Expr:
-        """The facts' column at the rows that `at` gave."""
-        return pl.lit(self.facts[column]).gather(row)
-
     @cached_property
     def is_known(self) -> pl.Series:
         """By the number of a key, whether any fact is about it, at any time."""
         return pl.Series(self._newest[:-1] >= 0)
 
-    def _rows_at(self, pairs: pl.Series) -> pl.Series:
-        number, instant = (column.rechunk() for column in pairs.struct.unnest().get_columns())
-        return numbers_of(self.rows_at(number.fill_null(len(self._newest) - 1).to_numpy(), instant.to_numpy()))
-
     def rows_at(self, numbers: _Column, instants: _Column) -> _Column:
-        """The same of arrays: -1 in place of null, of what is asked too."""
+        """The row in `facts` of each key, by its number, at the instant (Int64, ns): -1 where that is -1, or where no
+        span of the key holds the instant."""
         rows = self._newest.take(numbers)
         if self._is_timeless or self.facts.is_empty():
             return rows
@@ -86,11 +67,6 @@ class Timeline:
             low = np.where(has_begun, middle, low)
             high = np.where(has_begun | (middle == low), high, middle - 1)
         return np.where(self._since[low] <= when, low, -1)
-
-    @cached_property
-    def _rows(self) -> pl.Series:
-        """By the number of a key, the row of its newest fact."""
-        return numbers_of(self._newest[:-1])
 
     @cached_property
     def _lasts_from(self) -> _Column:

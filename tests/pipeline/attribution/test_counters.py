@@ -35,7 +35,7 @@ def owners_of(*interfaces: tuple[str, Address], snapshot: Snapshot = SNAPSHOT, t
         },
         orient="row",
     )
-    attributed = attribute_counters(frame.lazy(), snapshot).collect()
+    attributed = attribute_counters(frame, snapshot)
     assert attributed.columns == [*frame.columns, "namespace", "pod"]
     assert attributed.select(frame.columns).equals(frame)
     return attributed.select("namespace", "pod").rows()

@@ -49,15 +49,6 @@ def test_keys_that_meet_in_the_table_are_told_apart() -> None:
     assert (index.find([distinct + np.uint64(1 << 63)]) == -1).all()
 
 
-@pytest.mark.parametrize("nulls", [0, 2])
-def test_a_key_with_a_null_has_no_number(nulls: int) -> None:
-    index = KeyIndex([np.array([5, 7], np.uint64)])
-    asked = pl.DataFrame({"key": pl.Series([7, 9, 5, *[None] * nulls], dtype=pl.UInt64)})
-    found = asked.select(index.number(pl.col("key"))).to_series()
-    assert found.dtype == pl.UInt32
-    assert found.to_list() == [1, None, 0, *[None] * nulls]
-
-
 @st.composite
 def spans(draw: st.DrawFn) -> list[tuple[int, int, int]]:
     """Key, since and until; those of a key disjoint."""
@@ -77,10 +68,10 @@ def test_a_key_is_in_the_span_that_holds_the_instant(rows: list[tuple[int, int, 
         orient="row",
     )
     timeline = Timeline(facts, facts["key"].to_numpy(), 6)
-    asked = [(key, instant) for key in [*range(6), None] for instant in (BEGINNING, *range(-1, 13), END - 1)]
-    frame = pl.DataFrame(asked, schema={"key": pl.UInt32(), "instant": pl.Int64()}, orient="row")
-    told = frame.with_columns(row=timeline.at("key", "instant")).select(timeline.gather("fact", "row")).to_series()
-    assert told.to_list() == [
+    asked = [(key, instant) for key in [*range(6), -1] for instant in (BEGINNING, *range(-1, 13), END - 1)]
+    told = timeline.rows_at(np.array([key for key, _ in asked]), np.array([instant for _, instant in asked]))
+    facts_told = [timeline.facts["fact"][row] if row >= 0 else None for row in told.tolist()]
+    assert facts_told == [
         next((n for n, (own, since, until) in enumerate(rows) if own == key and since <= at < until), None)
         for key, at in asked
     ]
