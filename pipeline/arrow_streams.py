@@ -19,9 +19,10 @@ from .blocks import Block
 from .pieces import Octets, Places, joined
 
 MOST_SHAPES: Final = 4
-"""So many kinds of encoders are told apart in a block; what else is there is read one by one."""
+"""So many kinds of encoders are told apart; what else is there is read one by one."""
 _WORD: Final = 8
 
+Flags = np.ndarray[Any, np.dtype[np.bool_]]
 Pairs = np.ndarray[Any, np.dtype[np.int64]]
 
 
@@ -43,28 +44,43 @@ class Contents:
 
 
 @dataclass(frozen=True, slots=True)
-class _Shape:
+class Shape:
     """What streams of one kind have in common, in words of 8 bytes from their beginning."""
 
     words: np.ndarray[Any, np.dtype[np.uint64]]
     """Of one of them everything before its body."""
-    is_fixed: np.ndarray[Any, np.dtype[np.bool_]]
+    is_free: Flags
+    """Which of them may differ."""
     rows: int
     body_size: int
     fields: slice
     buffers: slice
 
 
-def read_batches(block: Block, table: str, version: int = VERSION) -> Contents:
-    """The one record batch of each stream in a block.
+def read_batches(block: Block, table: str, version: int = VERSION, shapes: list[Shape] | None = None) -> Contents:
+    """The one record batch of each stream of a block, of the wire columns of the table's `version`.
 
+    What `shapes` tells of earlier blocks of the same table and version holds here too, and what is found is put there.
     Raises BatchError as `read_batch` does, of rows by the names of the batches."""
+    shapes = [] if shapes is None else shapes
     rows = np.array([batch.name.rows for batch in block.batches], np.int64)
     many_fields, many_buffers = PARTS[table, version]
     fields, buffers = (np.empty((len(rows), many, 2), np.int64) for many in (many_fields, many_buffers))
     bodies = np.empty((len(rows), 2), np.int64)
-    shapes = 0
+
+    def those_unlike(shape: Shape, left: Places) -> Places:
+        """Read those that have the shape; returns the others."""
+        is_alike, numbers = _alike(block, left, rows, shape)
+        alike = left[is_alike]
+        fields[alike] = numbers[:, shape.fields].reshape(-1, many_fields, 2)
+        buffers[alike] = numbers[:, shape.buffers].reshape(-1, many_buffers, 2)
+        bodies[alike, 0] = len(shape.words) * _WORD
+        bodies[alike, 1] = block.sizes[alike] - len(END)
+        return left[~is_alike]
+
     left = np.arange(len(rows))
+    for shape in shapes:
+        left = those_unlike(shape, left)
     while len(left):
         first, left = int(left[0]), left[1:]
         stream = block.content(first)
@@ -72,19 +88,13 @@ def read_batches(block: Block, table: str, version: int = VERSION) -> Contents:
         fields[first] = np.frombuffer(content.fields, np.int64).reshape(-1, 2)
         buffers[first] = np.frombuffer(content.buffers, np.int64).reshape(-1, 2)
         bodies[first] = content.body
-        if not len(left) or shapes == MOST_SHAPES or (shape := _shape(stream, content)) is None:
-            continue
-        shapes += 1
-        alike, numbers = _alike(block, left, rows, shape)
-        fields[alike] = numbers[:, shape.fields].reshape(-1, many_fields, 2)
-        buffers[alike] = numbers[:, shape.buffers].reshape(-1, many_buffers, 2)
-        bodies[alike, 0] = len(shape.words) * _WORD
-        bodies[alike, 1] = block.sizes[alike] - len(END)
-        left = np.setdiff1d(left, alike, assume_unique=True)
+        if len(left) and len(shapes) < MOST_SHAPES and (found := _shape(stream, content)) is not None:
+            shapes.append(found)
+            left = those_unlike(found, left)
     return Contents(block.memory, rows, fields, buffers, block.starts + bodies[:, 0], bodies[:, 1] - bodies[:, 0])
 
 
-def _shape(stream: memoryview, content: Content) -> _Shape | None:
+def _shape(stream: memoryview, content: Content) -> Shape | None:
     """What this stream may have in common with others; None where its numbers are not whole words of their own."""
     head = content.head
     starts = (head.rows, head.body_size, head.fields, head.buffers)
@@ -100,21 +110,24 @@ def _shape(stream: memoryview, content: Content) -> _Shape | None:
     if not all(is_fixed[start // _WORD : -(-end // _WORD)].all() for start, end in head.structure):
         return None
     words = np.frombuffer(stream[: head.size], np.uint64).copy()
-    return _Shape(words, is_fixed, rows, body_size, of_fields, of_buffers)
+    return Shape(words, ~is_fixed, rows, body_size, of_fields, of_buffers)
 
 
-def _alike(block: Block, numbers: Places, rows: Places, shape: _Shape) -> tuple[Places, Places]:
-    """Which of these batches have the shape, as many rows as they should and a body up to the end; and their words."""
+def _alike(block: Block, numbers: Places, rows: Places, shape: Shape) -> tuple[Flags, Pairs]:
+    """Which of these batches have the shape, as many rows as they should and a body up to the end; and the words of
+    those."""
     size = len(shape.words) * _WORD
-    numbers = numbers[(block.sizes[numbers] >= size + len(END)) & (block.sizes[numbers] % _WORD == 0)]
-    starts = block.starts[numbers]
+    is_alike = (block.sizes[numbers] >= size + len(END)) & (block.sizes[numbers] % _WORD == 0)
+    numbers = numbers[is_alike]
+    starts, sizes = block.starts[numbers], block.sizes[numbers]
     words = joined(block.memory, starts, np.full(len(starts), size)).view(np.uint64).reshape(-1, len(shape.words))
     told = words.view(np.int64)
-    ends = (starts + block.sizes[numbers])[:, None] + np.arange(-len(END), 0)
-    is_alike = (
-        ((words == shape.words) | ~shape.is_fixed).all(axis=1)
+    ends = (starts + sizes)[:, None] + np.arange(-len(END), 0)
+    is_so = (
+        ((words == shape.words) | shape.is_free).all(axis=1)
         & (told[:, shape.rows] == rows[numbers])
-        & (told[:, shape.body_size] == block.sizes[numbers] - size - len(END))
+        & (told[:, shape.body_size] == sizes - size - len(END))
         & (block.memory[ends] == np.frombuffer(END, np.uint8)).all(axis=1)
     )
-    return (numbers, told) if is_alike.all() else (numbers[is_alike], told[is_alike])
+    is_alike[is_alike] = is_so
+    return is_alike, told if is_so.all() else told[is_so]

@@ -33,7 +33,7 @@ from collector.schema import (
     Table,
 )
 
-from .arrow_streams import read_batches
+from .arrow_streams import Shape, read_batches
 from .blocks import inflated
 from .bus import Message
 from .columns import Columns, Numbers
@@ -58,14 +58,14 @@ _SMALL: Final = 2**63 // MAX_ROWS
 """As many numbers as a batch has rows add up to less than 2**63 where each is less."""
 MISSING: Final = {
     (table.name, version): tuple(
-        pl.lit("").alias(name) if kind == UTF8 else pl.lit(0).cast(pl.Series(np.empty(0, kind)).dtype).alias(name)
+        pl.Series(name, [""]) if kind == UTF8 else pl.Series(name, np.zeros(1, kind))
         for name, kind in table.columns.items()
         if name not in table.columns_of(version)
     )
     for table in KNOWN_TABLES.values()
     for version in range(OLDEST_VERSION, VERSION + 1)
 }
-"""What a reader sees of columns that a batch of an older version lacks, by table and version."""
+"""What a reader sees on each row of columns that a batch of an older version lacks, by table and version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,15 +112,17 @@ def merged(opened: Sequence[Opened]) -> Rows:
     names = [one.name for one in opened]
     table, version = KNOWN_TABLES[names[0].table], names[0].schema
     assembly = Assembly(table, version, sum(name.rows for name in names))
+    shapes: list[Shape] = []
     for block in inflated(opened):
-        numbers, longest = assembly.add(Columns(read_batches(block, table.name, version), table, version))
+        numbers, longest = assembly.add(Columns(read_batches(block, table.name, version, shapes), table, version))
         _check_lengths(longest)
         _check_values(numbers)
         _check_bytes(numbers, table, [batch.name for batch in block.batches])
     nodes = pl.Series("node", [name.node for name in names], dtype=pl.Categorical)
     places = pl.Series(np.repeat(np.arange(len(names), dtype=np.uint32), [name.rows for name in names]))
-    frame = assembly.frame().with_columns(*MISSING[table.name, version], nodes[places])
-    return Rows(names, frame.select(*table.columns, "node"))
+    missing = (one.new_from_index(0, len(places)) for one in MISSING[table.name, version])
+    columns = {column.name: column for column in (*assembly.frame().get_columns(), *missing, nodes[places])}
+    return Rows(names, pl.DataFrame([columns[name] for name in (*table.columns, "node")]))
 
 
 def _check_lengths(longest: Mapping[str, int]) -> None:

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pytest
 from msgspec.structs import replace
 
-from collector.schema import BatchError
+from collector.schema import VERSION, BatchError
 from pipeline import arrow_streams
 from pipeline.arrow_stream import Content, read_batch
-from pipeline.arrow_streams import read_batches
+from pipeline.arrow_streams import Shape, read_batches
 from pipeline.blocks import Block
 from pipeline.envelope import Opened, open_batch
 from tests.pipeline.batches_for_tests import batch, message, stream_of
@@ -93,6 +93,18 @@ def test_streams_of_different_encoders_are_read_side_by_side(monkeypatch: pytest
     assert sorted(read) == [0, 0, 0, 3, 4, 5]
 
 
+def test_encoders_of_an_earlier_block_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes: list[Shape] = []
+    read_batches(block_of([ours(5), ours(6), arrows(3), arrows(4)]), "flows", VERSION, shapes)
+    later = block_of([arrows(9), ours(0), ours(8)])
+    expected = read_batches(later, "flows")
+    read = heads_read(monkeypatch)
+    found = read_batches(later, "flows", VERSION, shapes)
+    assert read == [0]
+    for name in ("rows", "fields", "buffers", "starts", "sizes"):
+        assert (getattr(found, name) == getattr(expected, name)).all(), name
+
+
 def test_many_kinds_of_heads_are_read_one_by_one() -> None:
     """Whose metadata are padded differently, as any encoder may."""
 
@@ -119,12 +131,15 @@ def reasons_alone(block: Block) -> set[str]:
 
 
 def check_judged_as_alone(block: Block) -> None:
+    known: list[Shape] = []
+    read_batches(block_of([ours(5), ours(6)]), "flows", VERSION, known)
     if not (reasons := reasons_alone(block)):
         check_as_alone(block)
         return
-    with pytest.raises(BatchError) as caught:
-        read_batches(block, "flows")
-    assert caught.value.reason in reasons
+    for shapes in ([], known):
+        with pytest.raises(BatchError) as caught:
+            read_batches(block, "flows", VERSION, shapes)
+        assert caught.value.reason in reasons
 
 
 @pytest.mark.parametrize("place", ["first", "last"])
