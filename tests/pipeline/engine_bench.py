@@ -128,11 +128,13 @@ def counters(seq: int, *addresses: str, scope: int = 0) -> Message:
 
 
 def policies() -> tuple[Resource, ...]:
-    """Nobody may come in, and there is a kind that is not judged."""
+    """Nobody may come in, and there is a kind that is not judged where nobody is, so that it overrules nothing."""
     deny = {"podSelector": {}, "policyTypes": ["Ingress"]}
-    named = {"name": "deny", "namespace": "shop"}
-    kinds = (("networking.k8s.io/v1", "NetworkPolicy"), ("cilium.io/v2", "CiliumNetworkPolicy"))
-    return tuple(convert(version, kind, {"kind": kind, "metadata": named, "spec": deny}) for version, kind in kinds)
+    kinds = (("networking.k8s.io/v1", "NetworkPolicy", "shop"), ("cilium.io/v2", "CiliumNetworkPolicy", "empty"))
+    return tuple(
+        convert(version, kind, {"kind": kind, "metadata": {"name": "deny", "namespace": namespace}, "spec": deny})
+        for version, kind, namespace in kinds
+    )
 
 
 def wait_until(is_true: Callable[[], bool], timeout_s: float = 90) -> None:
