@@ -52,8 +52,8 @@ class Pipeline(Running):
         super().__init__(bus, state, folder, "soak", folder / "snapshot")
         self.lake = folder / "lake"
         self._command += ["--lake", str(self.lake)]
-        # cared for in every minute, so that none is unlike another; and its log's first checkpoints, which are made at
-        # each hundredth commit by 10 MB of code that nothing else uses, are over before the memory is judged
+        # cared for in every minute, so that none is unlike another; and its log's first checkpoint, which is made at
+        # the hundredth commit by 10 MB of code that nothing else uses, comes before the memory is judged
         self._environment |= {
             "POLARS_MAX_THREADS": "1",
             "FLOWATLAS_PIPELINE_LAKE_MAINTAIN_S": "30",
