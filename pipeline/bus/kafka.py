@@ -27,6 +27,7 @@ from ..errors import ConfigError, PermanentError, TransientError
 from . import Message, Places
 from .kafka_joining import join_patiently
 from .kafka_quarantine import KafkaQuarantine
+from .kafka_receiving import receive_large_pieces
 from .kafka_records import read_messages
 from .share import Share
 
@@ -125,6 +126,7 @@ class KafkaReader:
             metrics_enabled=False,
             **self._options,
         )
+        receive_large_pieces(consumer)
         read_messages(consumer)
         return consumer
 

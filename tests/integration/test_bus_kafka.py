@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 from kafka import KafkaConsumer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
+from kafka.net.transport import KafkaTCPTransport
 
 from pipeline.bus import Message, Reader, kafka_quarantine, open_reader
 from pipeline.bus.share import Share
@@ -92,6 +93,28 @@ def test_an_empty_message_is_a_message(bus: KafkaBus, reader: Reader) -> None:
     bus.put("node1", {}, b"")
     (message,) = read(reader, 1)
     assert (message.value, message.flaw, message.origin) == (b"", "", f"{bus.topic}/{message.partition}/0")
+
+
+def test_answers_are_received_in_large_pieces(bus: KafkaBus, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_small_ones = 0
+    receive = KafkaTCPTransport._sock_recv
+
+    def counted(transport: KafkaTCPTransport) -> tuple[bytes, Exception | None]:
+        nonlocal in_small_ones
+        piece, error = receive(transport)
+        in_small_ones += len(piece)
+        return piece, error
+
+    put(bus, batch(node="node1"))
+    producer = bus.producer()
+    producer.send(bus.topic, key=b"node1", value=bytes(500_000)).get(30)
+    producer.close()
+    monkeypatch.setattr(KafkaTCPTransport, "_sock_recv", counted)
+    reader = bus.reader()
+    reader.start()
+    assert len(read(reader, 2)[1].value) == 500_000
+    reader.stop()
+    assert in_small_ones < 100_000  # of the connection that asks who the brokers are
 
 
 def test_no_broker_is_transient() -> None:
