@@ -22,15 +22,9 @@ SETTINGS: Final = {
 }
 """By the variable of Polars' and of Arrow's allocator: threads share one arena, and what is free goes back to the
 kernel after half a second; the C library's allocator, instead of one more that keeps its own."""
-C_LIBRARY: Final = {
-    "MALLOC_ARENA_MAX": (-8, 1),
-    "MALLOC_MMAP_THRESHOLD_": (-3, 4 * 1024 * 1024),
-    "MALLOC_TRIM_THRESHOLD_": (-1, 16 * 1024 * 1024),
-}
-"""What the C library's is told, by the variable in which a user would: mallopt's number for it (malloc.h), and the
-value. Threads share one arena. What is as large as an answer of Kafka, or as what batches are inflated to, is memory of
-its own, which goes back when it is free. By itself the library learns from the first of that size to keep the next ones
-among all others, where 25 MB of holes are then; from 1 MB on it were 10 MB fewer, for a fifth of the processor."""
+ARENAS: Final = "MALLOC_ARENA_MAX"
+_M_ARENA_MAX: Final = -8
+"""mallopt's name for it (malloc.h)."""
 
 GIVING_BACK_SECONDS: Final = 30.0
 """In half an hour there came to be 20 to 60 MB between what was in use, and a few in so many seconds."""
@@ -40,11 +34,10 @@ def give_back(environ: MutableMapping[str, str]) -> None:
     """Let this process's allocators keep little, where `environ` (the process's own) does not say otherwise."""
     for name, setting in SETTINGS.items():
         environ.setdefault(name, setting)
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # not every C library has it
-    if mallopt is not None:
-        for name, (parameter, value) in C_LIBRARY.items():
-            if name not in environ:
-                mallopt(parameter, value)
+    if ARENAS not in environ:
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # not every C library has it
+        if mallopt is not None:
+            mallopt(_M_ARENA_MAX, 1)
 
 
 class GivingBack:
