@@ -29,8 +29,8 @@ class Socket:
         self.asked.append(size)
         return self._inner.recv(size)
 
-    def getpeername(self) -> tuple[str, int]:
-        return "127.0.0.1", 9092
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
 
 
 @pytest.fixture
