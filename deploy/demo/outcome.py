@@ -21,7 +21,7 @@ from .policies import PolicyReport, compare_policies, judged
 from .questions import QuestionReport, compare_questions
 from .signals import signal_sums
 from .table import table
-from .verify import Report, compare, connections, truth_frame
+from .verify import Report, compare, connections, headless_endpoints, truth_frame
 
 PREVIEW = "dashboards.html"
 SEEN = "seen.json"
@@ -99,7 +99,8 @@ def judge(
     flows = everything.filter(is_ours)
     is_shared = not everything.filter(~is_ours).limit(1).collect().is_empty()
     host_pods = {f"{pod.namespace}/{pod.name}": pod.node for pod in cluster.pods.values() if pod.host_network}
-    told = truth_frame(truth, host_pods, cluster.routes, has_heads="heads" in hooks)
+    headless = headless_endpoints(cluster)
+    told = truth_frame(truth, host_pods, cluster.routes, has_heads="heads" in hooks, headless=headless)
     return Outcome(
         report=compare(told, connections(flows)),
         talkers=_talkers(flows),

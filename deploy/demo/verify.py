@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Final
 
 import polars as pl
 
-from deploy.lab.objects import Route
+from deploy.lab.objects import PROTOCOLS, Cluster, Route
 
 TCP: Final = 6
 UDP: Final = 17
@@ -84,6 +85,7 @@ def truth_frame(
     routes: Sequence[Route] = (),
     *,
     has_heads: bool = False,
+    headless: Mapping[tuple[str, int, int], str] = MappingProxyType({}),
 ) -> pl.DataFrame:
     """The truth's JSON rows as columns: client, Service and backend as `namespace/name`, empty where there is none.
 
@@ -91,8 +93,10 @@ def truth_frame(
     (`has_heads`), else of several `routes` to the Service what they agree on.
     `mesh` is the mode and the subset, null where the truth does not speak of them.
 
-    What is outside the cluster is `outside`. `host_pods` maps the hostNetwork pods (`namespace/name`) to their nodes,
-    since an address cannot tell such a client from its node; the port where it answers does.
+    Who meant no Service's address and dialled an endpoint of a headless one is its client: `headless` has these, by
+    address, port and protocol. What is outside the cluster is `outside`. `host_pods` maps the hostNetwork pods
+    (`namespace/name`) to their nodes, since an address cannot tell such a client from its node; the port where it
+    answers does.
     """
 
     def named(value: Mapping[str, Any] | None, name: str) -> str:
@@ -107,7 +111,8 @@ def truth_frame(
             **{key: row.get(key) for key in TRUTH_SCHEMA},
             "id": str(row["id"]),
             "client": host_pods.get(client := named(row["client"], "pod"), client),
-            "service": named(row.get("service"), "name"),
+            "service": named(row.get("service"), "name")
+            or headless.get((row["dst_ip"], row["dst_port"], row["protocol"]), ""),
             "backend": named(row.get("backend"), "pod"),
             "route": _route(row, routes, has_heads),
             "mesh": f"{mesh['mode']} {mesh['subset']}" if (mesh := row.get("mesh")) and "mode" in mesh else None,
@@ -115,6 +120,17 @@ def truth_frame(
         for row in rows
     ]
     return pl.DataFrame(flat, schema=TRUTH_SCHEMA)
+
+
+def headless_endpoints(cluster: Cluster) -> dict[tuple[str, int, int], str]:
+    """`namespace/name` of the headless Service that an address, port and protocol is an endpoint of."""
+    return {
+        (ip, number, PROTOCOLS[port.protocol]): f"{service.namespace}/{service.name}"
+        for service in cluster.services.values()
+        if service.external_name is None and service.cluster_ip is None
+        for port in service.ports
+        for ip, number in (*port.endpoints, *port.endpoints_v6)
+    }
 
 
 def _route(row: Mapping[str, Any], routes: Sequence[Route], has_heads: bool) -> str:

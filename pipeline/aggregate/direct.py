@@ -1,25 +1,21 @@
-"""Connections of pods straight to an endpoint of Services: what was not dialled by any Service's address.
+"""Connections of pods straight to an endpoint of Services that have an address: they go around these.
 
-The clients of a headless Service have no other way; those of other Services go around them. The invariant: a
-connection is judged by who was an endpoint when it began.
+Those to an endpoint of a headless Service are its own: there is no other way to it. The invariant: a connection is
+judged by who was an endpoint when it began.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from ..attribution import arrays
 from ..attribution.arrays import Rows
 from ..attribution.lookups import Ids, lookups_of, packed_addresses, packed_ports
-from ..attribution.policies.lists import Lists, lists_of
 from ..attribution.services import redirected
-from ..catalog import SERVICE
 from ..inventory.snapshot import Snapshot
 
 ROUTED: Final = ("route_id", "route_set")
@@ -34,16 +30,6 @@ class Direct:
     """Of the flows."""
     service: Ids
     """The Service port; -1 where several have the endpoint."""
-    called: Rows
-    """Places in `rows`, one for each headless Service port that has the endpoint: there is no other way to that."""
-    headless: NDArray[np.uint32]
-    """The service ids of these."""
-
-    def around(self) -> Rows:
-        """Places in `rows` of connections that had another way: no Service of theirs is headless."""
-        has_other_way = np.ones(self.rows.size, np.bool_)
-        has_other_way[self.called] = False
-        return np.flatnonzero(has_other_way)
 
 
 def direct_connections(flows: pl.DataFrame, is_connection: arrays.Mask, snapshot: Snapshot) -> Direct:
@@ -60,9 +46,7 @@ def direct_connections(flows: pl.DataFrame, is_connection: arrays.Mask, snapshot
     keys = packed_addresses(lookups.index.find([hi, lo]), packed_ports(port, protocol))
     facts = lookups.backends.rows(keys, starts)
     rows, facts = rows[facts >= 0], facts[facts >= 0]
-    service, several = lookups.backends.answer.take(facts), lookups.backends.several.take(facts)
-    owners = np.where(service >= 0, service, several + snapshot.services.height)
-    return Direct(rows, service, *_headless(snapshot).expand(owners))
+    return Direct(rows, lookups.backends.answer.take(facts))
 
 
 def _is_undirected(flows: pl.DataFrame, rows: Rows, snapshot: Snapshot) -> arrays.Mask:
@@ -77,17 +61,3 @@ def _is_undirected(flows: pl.DataFrame, rows: Rows, snapshot: Snapshot) -> array
     if "mesh" in flows.columns:
         found &= arrays.is_code(flows["mesh"], "none").take(rows)
     return found
-
-
-@lru_cache(maxsize=2)
-def _headless(snapshot: Snapshot) -> Lists:
-    """By service id, and behind these by row of the sets of service ids that share an endpoint: the headless ones."""
-    declared = snapshot.tracked["service_ports"].filter("is_headless").select(SERVICE).unique()
-    height, sets = snapshot.services.height, lookups_of(snapshot).backends.sets
-    is_headless = np.zeros(height, np.bool_)
-    is_headless[snapshot.services.join(declared, on=SERVICE, how="semi")["service_id"].to_numpy()] = True
-    alone = np.arange(height, dtype=np.uint32)
-    of_sets = np.repeat(np.arange(len(sets), dtype=np.uint32), sets.list.len().to_numpy()) + np.uint32(height)
-    members = np.append(alone, sets.explode().to_numpy())
-    told = is_headless.take(members)
-    return lists_of(np.append(alone, of_sets)[told], members[told], height + len(sets))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..attribution import arrays
 from ..attribution.arrays import Rows
+from ..attribution.lookups import lookups_of
 from ..attribution.services import redirected
 from ..attribution.timelines import Timeline
 from ..catalog import BY_NAME, SERVICE
@@ -83,14 +84,13 @@ class ServiceSignals:
         rows = np.flatnonzero(is_connection & arrays.is_there(flows["service_id"]))
         if rows.size:
             self._add_dialled(flows, rows, snapshot)
+        if "service_set" in flows.columns and flows["service_set"].null_count() < flows.height:
+            self._add_ambiguous(flows, np.flatnonzero(is_connection & arrays.is_there(flows["service_set"])), snapshot)
 
     def _add_direct(self, flows: pl.DataFrame, direct: Direct) -> None:
-        """Add the connections around Services, and to those that have no address."""
-        starts = flows["start"].to_numpy().take(direct.rows.take(direct.called))
-        self._last_call.add(self._numbers(direct.headless), starts)
-        around = direct.around()
-        told = arrays.taken(flows, direct.rows.take(around), "src_id", "opened")
-        services = direct.service.take(around)
+        """Add the connections around Services."""
+        told = arrays.taken(flows, direct.rows, "src_id", "opened")
+        services = direct.service
         ids = {
             "src_id": pl.Series(self._workloads.to_numpy().take(told["src_id"].to_numpy())),
             "service_id": arrays.nullable(services.view(np.uint32), services >= 0),
@@ -98,11 +98,16 @@ class ServiceSignals:
         self._bypass.count(ids, rollups.of_rows(told, "opened"), self._name)
 
     def _add_dialled(self, flows: pl.DataFrame, rows: Rows, snapshot: Snapshot) -> None:
-        """Add the connections in some rows: those to Services."""
+        """Add the connections in some rows: those to Services. Nothing chooses among a headless one's endpoints, so of
+        those only the last call is told."""
+        starts = flows["start"].to_numpy()
+        self._last_call.add(self._numbers(arrays.numbers(flows["service_id"]).take(rows)), starts.take(rows))
+        rows = rows[~arrays.is_code(flows["via"], "headless").take(rows)]
+        if not rows.size:
+            return
         dialled = arrays.taken(flows, rows, "service_id", "start", "backend_hi", "backend_lo")
         self._newest.see(dialled["start"])
         numbers = self._numbers(dialled["service_id"].to_numpy())
-        self._last_call.add(numbers, dialled["start"].to_numpy())
         self._skew.add(calls_of(dialled.hstack([pl.Series("number", numbers)])))
         if self._affinity.is_asked_for:
             sticky = np.flatnonzero(self._affinity.is_sticky(numbers))
@@ -111,6 +116,12 @@ class ServiceSignals:
         in_vain = _without_endpoint(flows, rows, _lacking(snapshot))
         told = arrays.taken(flows, in_vain, "service_id", "opened")
         self._lacking.count(told, rollups.of_rows(told, "opened"), self._name)
+
+    def _add_ambiguous(self, flows: pl.DataFrame, rows: Rows, snapshot: Snapshot) -> None:
+        """Add the connections in some rows, each to one of several Services: none of these is sure to be idle."""
+        sets = lookups_of(snapshot).service_sets.gather(arrays.numbers(flows["service_set"]).take(rows))
+        starts = np.repeat(flows["start"].to_numpy().take(rows), sets.list.len().to_numpy())
+        self._last_call.add(self._numbers(sets.explode().to_numpy()), starts)
 
     def _numbers(self, service_ids: NDArray[np.uint32]) -> NDArray[np.uint32]:
         """The numbers of Service ports."""

@@ -63,6 +63,11 @@ REASONS: Final = (
         "The Service is told by the backend's address and port; what was dialled was not seen.",
     ),
     Reason(
+        "headless",
+        "inferred",
+        "An endpoint of a headless Service was dialled; whoever found the pod in another way looks the same.",
+    ),
+    Reason(
         "head",
         "inferred",
         "Several routes lead to the Service; the host and path of the first request that was seen tell which it is.",

@@ -28,7 +28,7 @@ from .narrowing import narrow
 from .roles import ROLES, roles_of
 from .route_lookups import route_lookups_of
 from .routes import routes_of
-from .services import BACKEND, Dialled, dialled_of, unanswered
+from .services import BACKEND, HEADLESS, Dialled, dialled_of, tell_headless, unanswered
 
 Codes = NDArray[np.uint8]
 
@@ -85,6 +85,7 @@ def _found(block: Block, snapshot: Snapshot, lookups: Lookups, services_by: Serv
     mesh_lookups = mesh_lookups_of(snapshot)
     mesh = through_mesh(block, ends, (src, dst), dialled, role, lookups, mesh_lookups)
     route, several_routes = routes_of(block, ends, src, dialled, route_lookups_of(snapshot))
+    tell_headless(block, ends, (src, dst), dialled, lookups)
     subset = subsets_of(block, dst, dialled.service, mesh_lookups)
     reason = _reasons(block, ends, dialled, (src, dst), alone, listening, lookups)
     return Found(
@@ -166,6 +167,7 @@ def _reasons(
             worsen(reasons, np.flatnonzero(block.start < lookups.seen.take(end.held)), "before_status")
     worsen(reasons, np.flatnonzero(dialled.several >= 0), "ambiguous_service")
     worsen(reasons, np.flatnonzero(dialled.via == BACKEND), "backend_only")
+    worsen(reasons, np.flatnonzero(dialled.via == HEADLESS), "headless")
     worsen(reasons, alone, "no_backend")
     worsen(reasons, listening.rows, "host_port")
     worsen(reasons, listening.rows[listening.pods < 0], "ambiguous_host_port")

@@ -24,6 +24,7 @@ from .keyindex import KeyIndex
 from .timelines import Timeline
 
 ADDRESS: Final = ("addr_hi", "addr_lo")
+_SERVICE: Final = ("service_namespace", "service", "service_port")
 
 Ids = NDArray[np.int32]
 """Ids or numbers to take by row: the last, for -1, stands for none."""
@@ -119,14 +120,29 @@ class Lookups:
         return answers_of(self._by_address("backends", "service_id", pl.lit("backend", dtype=VIAS)))
 
     @cached_property
+    def headless(self) -> Answers:
+        """The same of Services without an address, while they have none: dialling a backend is the only way to them."""
+        declared = self._snapshot.tracked["service_ports"].filter("is_headless")
+        spans = self._snapshot.services.join(declared, on=_SERVICE)
+        claims = (
+            self._by_address("backends", "service_id", pl.lit("headless", dtype=VIAS))
+            .join(spans.select("since", "until", answer="service_id"), on="answer", suffix="_declared")
+            .with_columns(
+                since=pl.max_horizontal("since", "since_declared"), until=pl.min_horizontal("until", "until_declared")
+            )
+            .filter(pl.col("since") < pl.col("until"))
+        )
+        return answers_of(claims)
+
+    @cached_property
     def listeners(self) -> Answers:
         """By `packed` address, port and protocol of a node: the endpoint id of the pod that answers there."""
         return answers_of(self._by_address("listeners", "endpoint_id", pl.lit(None, VIAS)))
 
     @cached_property
     def service_sets(self) -> pl.Series:
-        """The lists of service ids that a `service_set` means: of `dials`, then `node_ports`, then `backends`."""
-        return pl.concat([self.dials.sets, self.node_ports.sets, self.backends.sets])
+        """The lists of service ids that a `service_set` means: of `dials`, `node_ports`, `backends`, `headless`."""
+        return pl.concat([self.dials.sets, self.node_ports.sets, self.backends.sets, self.headless.sets])
 
     @cached_property
     def node_names(self) -> pl.DataFrame:

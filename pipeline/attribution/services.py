@@ -1,4 +1,7 @@
-"""Which Service port a flow means: by what was dialled, or by the backend where a dataplane shows nothing else."""
+"""Which Service port a flow means: by what was dialled, or by the backend where a dataplane shows nothing else.
+
+A headless Service has no address of its own: its clients are given its endpoints' by DNS, and dial these.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from .ends import Ends
 from .lookups import Ids, Keys, Lookups, packed_addresses, packed_ports
 
 BACKEND: Final = np.uint8(arrays.code(VIAS, "backend"))
+HEADLESS: Final = np.uint8(arrays.code(VIAS, "headless"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,25 @@ def dialled_of(block: Block, ends: Ends, lookups: Lookups, *, by_backend: bool) 
         plain = np.flatnonzero((facts < 0) & ~block.is_redirected)
         dialled.tell_backends(plain, own.take(plain), block.start.take(plain), lookups)
     return dialled
+
+
+def tell_headless(block: Block, ends: Ends, ids: tuple[Ids, Ids], dialled: Dialled, lookups: Lookups) -> None:
+    """Tell `dialled` of the headless Services whose endpoints were dialled, where nothing else told a Service.
+
+    `ids` are the endpoints that opened and answered. What a pod's own node says to it is the kubelet's probe, as a
+    rule, and no client's.
+    """
+    if not len(lookups.headless.index):
+        return
+    rows = np.flatnonzero((dialled.service < 0) & (dialled.several < 0) & ~block.is_redirected)
+    ports = packed_ports(block.dst_port.take(rows), block.protocol.take(rows))
+    keys = packed_addresses(ends.dst.address.take(rows), ports)
+    facts = lookups.headless.rows(keys, block.start.take(rows))
+    rows, facts = rows[facts >= 0], facts[facts >= 0]
+    src, dst = (end.take(rows) for end in ids)
+    is_probe = lookups.is_node.take(src) & (lookups.place.take(src) == lookups.place.take(dst))
+    first_set = len(lookups.dials.sets) + len(lookups.node_ports.sets) + len(lookups.backends.sets)
+    dialled.tell(rows[~is_probe], lookups.headless, facts[~is_probe], first_set)
 
 
 def unanswered(block: Block, dialled: Dialled) -> Rows:

@@ -33,7 +33,7 @@ LABEL_HELP: Final = {
     "service_port": "Name of the Service's port, or its number where it has no name.",
     "service_type": "ClusterIP, NodePort, LoadBalancer or ExternalName, as the Service declares.",
     "via": "The kind of address dialled: cluster_ip, node_port, load_balancer_ip, external_ip; `alias`: a DNS name's; "
-    "`backend`: not known.",
+    "`headless`: an endpoint's, of a Service that has no other; `backend`: not known.",
     "protocol": "TCP, UDP, SCTP, ICMP, ICMPv6, or the IANA number.",
     "flow_direction": "`request` from the side that opened the connection, `reply` to it.",
     "reason": "Why; the values are listed with the metric.",

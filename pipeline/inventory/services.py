@@ -20,7 +20,9 @@ from .spans import ALWAYS, SPAN
 PROTOCOLS: Final[Mapping[str, int]] = {"TCP": 6, "UDP": 17, "SCTP": 132}
 """IANA numbers of the protocols that a Service can have."""
 
-VIAS: Final[pl.Enum] = pl.Enum(["cluster_ip", "load_balancer_ip", "external_ip", "node_port", "backend", "alias"])
+VIAS: Final[pl.Enum] = pl.Enum(
+    ["cluster_ip", "load_balancer_ip", "external_ip", "node_port", "backend", "alias", "headless"]
+)
 
 SERVICES: Final = pl.Schema(
     {

@@ -15,7 +15,7 @@ from ..inventory.models import Resource
 from ..inventory.policy_history import PolicyEpoch
 from ..inventory.snapshot import Snapshot
 from .evidence import Evidence
-from .look_ups import Dialled, LookUp, LookUps, address_of
+from .look_ups import BY_BACKEND, Dialled, LookUp, LookUps, address_of
 from .parties import Party, namespaces_of, party_of
 from .walk import PolicyStep, Question, SideWalk, asked_for, walk
 
@@ -57,7 +57,7 @@ def explain(
     (row,) = asking.attributed([(dialled.dst_ip, dialled.port)])
     look_ups = [asking.end("source", dialled.src_ip, row["src_id"]), *asking.services(row)]
     services = asking.service_ids(row)
-    redirects = services if row["via"] != "backend" else []
+    redirects = services if row["via"] not in BY_BACKEND else []
     if redirects:
         answering = asking.backends(redirects)
     elif row["destination"]["kind"] == "Service":

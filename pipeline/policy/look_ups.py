@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import polars as pl
 
@@ -21,6 +21,9 @@ from ..inventory.models import EndpointSlice, Pod, namespace_of
 from ..inventory.owners import controller_of
 from ..inventory.snapshot import Snapshot
 from .evidence import Evidence, Used, latest, used
+
+BY_BACKEND: Final = frozenset({"backend", "headless"})
+"""Values of `via` where the address dialled is the backend's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +119,11 @@ class LookUps:
         service = self._snapshot.services.row(row["service_id"], named=True)
         name = f"{service['service_namespace']}/{service['service']}"
         how = str(row["via"]).replace("_", " ")
+        if how == "headless":
+            how = "endpoint, for it is headless"
         answer = f"Service {name} ({service['service_type']}), port {service['service_port']}, by its {how}"
         found = [LookUp(asked, answer, self._subject(service["endpoint_id"]), latest(self._dials(row)))]
-        if row["via"] != "backend":
+        if row["via"] not in BY_BACKEND:
             found.append(self._behind(name, service, row["service_id"]))
         return found
 
@@ -188,7 +193,7 @@ class LookUps:
         address = address_of(self._dialled.dst_ip)
         is_port = (pl.col("service_id") == row["service_id"]) & (pl.col("port") == self._dialled.port)
         is_there = (pl.col("addr_hi") == address.hi) & (pl.col("addr_lo") == address.lo)
-        name = {"node_port": "node_ports", "backend": "backends"}.get(str(row["via"]), "dialled")
+        name = {"node_port": "node_ports", **dict.fromkeys(BY_BACKEND, "backends")}.get(str(row["via"]), "dialled")
         frame = self._now(getattr(self._snapshot, name).filter(is_port))
         return frame if name == "node_ports" else frame.filter(is_there)
 

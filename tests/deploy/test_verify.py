@@ -92,6 +92,13 @@ def test_a_connection_seen_once_and_right_is_ok() -> None:
     assert report.header_bytes_per_packet == pytest.approx(52, abs=2)
 
 
+def test_who_dials_an_endpoint_of_a_headless_service_means_it() -> None:
+    key = ("10.244.2.5", 8080, 6)
+    direct = truth(service=None, dst_ip=key[0], dst_port=key[1])
+    told = truth_frame([direct, {**direct, "dst_port": 8081}], {}, headless={key: "default/peers"})
+    assert told["service"].to_list() == ["default/peers", ""]
+
+
 def test_payload_that_was_sent_again_is_no_fault() -> None:
     again = flow(packets=6, bytes=100 + 6 * 80 + 88)
     assert judged([truth(sent_again_bytes=88)], [again]).ok

@@ -21,7 +21,7 @@ from tests.pipeline.aggregate.connections import (
     services_cluster,
     with_span,
 )
-from tests.pipeline.small_cluster import pod
+from tests.pipeline.small_cluster import pod, service
 
 SNAPSHOT = services_cluster()
 NO_ENDPOINT = "flowatlas_service_no_endpoint_connections_total"
@@ -100,6 +100,21 @@ def test_every_service_port_says_when_it_was_called_last() -> None:
         ("shop", "database", "5432"): 0,
         ("shop", "peers", "5432"): now + 3,  # a headless Service's clients dial the pod
     }
+
+
+def test_of_a_headless_service_only_the_last_call_is_told() -> None:
+    """Nothing chooses among its endpoints, so it is neither uneven nor dialled in vain."""
+    calls = [Call(DATABASE, backend_port=5432, at=at) for at in range(30)]
+    found = signals(calls, snapshot=with_span(SNAPSHOT, DATABASE, 0, 60)).samples()
+    assert exposed(found, LAST)["shop", "peers", "5432"] == NOW / SECOND + 29
+    assert exposed(found, "flowatlas_service_endpoint_skew_ratio") == {}
+    assert exposed(found, NO_ENDPOINT) == {}
+
+
+def test_any_of_several_headless_services_may_have_been_called() -> None:
+    snapshot = services_cluster(service("replicas", "None", 5432, selector={"app": "database"}))
+    told = exposed(signals([Call(DATABASE, backend_port=5432, at=3)], snapshot=snapshot).samples(), LAST)
+    assert {told["shop", name, "5432"] for name in ("peers", "replicas")} == {NOW / SECOND + 3}
 
 
 def test_signals_outlive_a_change_of_ids() -> None:

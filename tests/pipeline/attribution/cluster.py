@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from hypothesis import strategies as st
@@ -72,6 +72,7 @@ class AService:
     ports: Sequence[APort]
     app: str  # what it selects; "" where it has no selector
     endpoints: Sequence[str]  # of a slice of its own, on the Service's own ports
+    is_headless: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class Cluster:
             *(
                 service(
                     s.name,
-                    *s.cluster_ips,
+                    *(["None"] if s.is_headless else s.cluster_ips),
                     load_balancer_ips=s.load_balancer_ips,
                     external_ips=s.external_ips,
                     ports=[
@@ -194,10 +195,13 @@ def clusters(draw: st.DrawFn) -> Cluster:
         app=st.sampled_from(["", *APPS]),
         endpoints=st.one_of(st.just([]), subsets((POD_IPS[2], POD_IPS[4], OTHER_IPS[0]), 2)),
     )
+    headless = services.map(
+        lambda own: replace(own, cluster_ips=[], load_balancer_ips=[], external_ips=[], is_headless=True)
+    )
     return Cluster(
         nodes,
-        draw(st.lists(pods, max_size=8, unique_by=lambda item: item.name)),
-        draw(st.lists(services, max_size=5, unique_by=lambda item: item.name)),
+        draw(st.lists(pods, min_size=2, max_size=8, unique_by=lambda item: item.name)),
+        draw(st.lists(services | services | headless, min_size=2, max_size=5, unique_by=lambda item: item.name)),
     )
 
 
@@ -214,11 +218,39 @@ def histories(draw: st.DrawFn) -> list[Era]:
     ]
 
 
+Target = tuple[str, int, int]
+"""Address, port and protocol."""
+
+
+def targets_of(eras: Sequence[Era]) -> list[Target]:
+    """What the Services of a history are dialled by, rightly or not."""
+    found = []
+    for cluster in (era.cluster for era in eras):
+        for called in cluster.services:
+            own = (*called.cluster_ips, *called.load_balancer_ips, *called.external_ips, *called.endpoints)
+            pods = [ip for pod in cluster.pods if pod.app == called.app for ip in pod.ips]
+            for port in called.ports:
+                number = PROTOCOLS[port.protocol]
+                found += [(ip, port.port, number) for ip in (*own, *pods)]
+                found += [(ip, port.node_port, number) for ip in NODE_IPS if port.node_port]
+    return found
+
+
 @st.composite
-def flows(draw: st.DrawFn) -> Flow:
+def journeys(draw: st.DrawFn) -> tuple[list[Era], list[Flow]]:
+    """A history of a cluster, and flows of which half are to its Services."""
+    eras = draw(histories())
+    targets = targets_of(eras)
+    return eras, draw(st.lists(flows(targets) | flows(()) if targets else flows(()), min_size=20, max_size=60))
+
+
+@st.composite
+def flows(draw: st.DrawFn, targets: Sequence[Target]) -> Flow:
+    """A flow to one of the targets, or to anything where there are none."""
     address = st.sampled_from(ALL_IPS)
-    src, dst = draw(address), draw(address)
-    dst_port = draw(st.sampled_from(PORTS))
+    anything = st.tuples(address, st.sampled_from(PORTS), st.sampled_from([1, 4, 6, 17, 132]))
+    src = draw(address)
+    dst, dst_port, protocol = draw(st.sampled_from(targets) if targets else anything)
     is_plain = draw(st.booleans())
     return Flow(
         node=draw(st.sampled_from([*NODES, "n4", "n9"])),
@@ -227,7 +259,7 @@ def flows(draw: st.DrawFn) -> Flow:
         backend=dst if is_plain else draw(address),
         nat_src=draw(st.one_of(st.just(src), address)),
         dst_port=dst_port,
-        protocol=draw(st.sampled_from([1, 4, 6, 17, 132])),
+        protocol=protocol,
         backend_port=dst_port if is_plain else draw(st.sampled_from(PORTS)),
         start=draw(st.sampled_from([0, 9, 10, 12, 19, 20, 25, 30, 39, 40, 49, 50, 60])),
     )

@@ -51,6 +51,7 @@ def snapshot_over(eras: Sequence[Era]) -> Snapshot:
         ranges=ranges_frame(cluster_ranges([item for era in eras for item in era.cluster.objects()])),
         objects={},
         outside=outside,
+        tracked={"service_ports": merged(lambda part: part.tracked["service_ports"])},
     )
 
 

@@ -64,7 +64,12 @@ class Oracle:
         service, via = next(iter(services.items())) if len(services) == 1 else (None, None)
         destination = backend_end
         listeners = self.listeners(cluster, flow) if backend_end[0] == "Node" else set()
-        if service and via != "backend" and not is_redirected and self.place(cluster, backend_end) is None:
+        if (
+            service
+            and via not in ("backend", "headless")
+            and not is_redirected
+            and self.place(cluster, backend_end) is None
+        ):
             destination = ("Service", service[0])
         elif len(listeners) == 1:
             destination = ("Pod", next(iter(listeners)))
@@ -86,6 +91,8 @@ class Oracle:
                 return "inferred", "before_status"
             if via == "backend":
                 return "inferred", "backend_only"
+            if via == "headless":
+                return "inferred", "headless"
             if listeners:
                 return "inferred", "host_port"
             return "exact", "no_backend" if service and not is_redirected else ""
@@ -146,6 +153,7 @@ class Oracle:
         by_address: dict[Port, str] = {}
         by_node_port: dict[Port, str] = {}
         by_backend: dict[Port, str] = {}
+        by_endpoint: dict[Port, str] = {}
         for service in cluster.services:
             for port in service.ports:
                 if PROTOCOLS[port.protocol] != flow.protocol:
@@ -162,6 +170,8 @@ class Oracle:
                     by_node_port[name] = "node_port"
                 if flow.dst_port == port.port and flow.dst in self.backends(cluster, service):
                     by_backend[name] = "backend"
+                    if service.is_headless:
+                        by_endpoint[name] = "headless"
         if by_address:
             return by_address
         holder = self.holder(cluster, flow.dst)
@@ -169,7 +179,16 @@ class Oracle:
         is_unlisted = holder is None and flow.backend != flow.dst
         if by_node_port and (is_loopback_here or is_unlisted or (holder and holder[0] == "Node")):
             return by_node_port
-        return by_backend if services_by == "backend" and flow.backend == flow.dst else {}
+        if flow.backend != flow.dst:
+            return {}
+        if services_by == "backend":
+            return by_backend
+        source, destination = self.end(cluster, flow.src, flow.node), self.end(cluster, flow.dst, flow.node)
+        listeners = self.listeners(cluster, flow) if destination[0] == "Node" else set()
+        if len(listeners) == 1:
+            destination = ("Pod", next(iter(listeners)))
+        is_probe = source[0] == "Node" and self.place(cluster, destination) == source[1]
+        return {} if is_probe else by_endpoint
 
     @staticmethod
     def backends(cluster: Cluster, service: AService) -> set[str]:

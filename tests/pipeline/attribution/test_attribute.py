@@ -13,9 +13,10 @@ from pipeline.attribution import attribute
 from pipeline.attribution.confidence import REASON
 from pipeline.attribution.mesh_lookups import MESHES
 from pipeline.inventory.dataplane import ServicesBy
-from pipeline.inventory.models import convert
+from pipeline.inventory.models import Resource, convert
+from pipeline.inventory.services import VIAS
 from pipeline.inventory.snapshot import build
-from tests.pipeline.attribution.cluster import APod, Cluster, Era, Flow, flows, histories
+from tests.pipeline.attribution.cluster import APod, Cluster, Era, Flow, journeys
 from tests.pipeline.attribution.eras import snapshot_over
 from tests.pipeline.attribution.frames import answers, frame_of
 from tests.pipeline.attribution.oracle import Oracle
@@ -23,11 +24,12 @@ from tests.pipeline.inventory.objects import node, pod, service
 
 
 @settings(max_examples=200, deadline=None)
-@given(histories(), st.lists(flows(), min_size=1, max_size=60), st.sampled_from(["dialled", "backend"]))
+@given(journeys(), st.sampled_from(["dialled", "backend"]))
 def test_every_row_is_attributed_as_the_oracle_says(
-    eras: list[Era], listed: list[Flow], services_by: ServicesBy
+    journey: tuple[list[Era], list[Flow]], services_by: ServicesBy
 ) -> None:
     """The history of a cluster in one snapshot gives each flow what the cluster as of its start would."""
+    eras, listed = journey
     oracle = Oracle(eras)
     for flow, answer in zip(listed, answers(listed, snapshot_over(eras), services_by), strict=True):
         assert answer == oracle.answer(flow, services_by), flow
@@ -181,14 +183,49 @@ def test_two_pods_that_declare_one_port_of_their_node_leave_the_node_and_say_so(
 BACKEND = Flow("n1", "10.244.1.5", "10.244.2.5", "10.244.2.5", "10.244.1.5", 80, 6, backend_port=80)
 
 
+DB_PODS: list[Resource] = [
+    node("n1", "192.0.2.1"),
+    node("n2", "192.0.2.2"),
+    pod("client", "10.244.1.5", on="n1"),
+    pod("db", "10.244.2.5", on="n2", labels={"app": "db"}),
+]
+
+
 def test_a_flow_straight_to_a_pod_is_a_services_only_where_flows_show_nothing_else() -> None:
-    objects = [pod("client", "10.244.1.5", on="n1"), pod("db", "10.244.2.5", on="n2", labels={"app": "db"})]
-    headless = service("db", "None", selector={"app": "db"})
-    snapshot = build([*objects, headless])
+    snapshot = build([*DB_PODS, service("db", "10.96.0.1", selector={"app": "db"})])
     assert answers([BACKEND], snapshot)[0].service is None
     (answer,) = answers([BACKEND], snapshot, "backend")
     assert (answer.service, answer.via, answer.reason) == (("db", "80"), "backend", "backend_only")
     assert (answer.destination, answer.attribution) == (("Pod", "db"), "inferred")
+
+
+def test_who_dials_an_endpoint_of_a_headless_service_is_its_client() -> None:
+    """Also where a Service with an address has the endpoint: its clients dial the address."""
+    services = [service(name, ip, selector={"app": "db"}) for name, ip in (("db", "None"), ("db-rw", "10.96.0.1"))]
+    snapshot = build([*DB_PODS, *services])
+    headless, dialled, elsewhere = answers(
+        [BACKEND, replace(BACKEND, dst="10.96.0.1"), replace(BACKEND, dst_port=81, backend_port=81)], snapshot
+    )
+    assert (headless.service, headless.via) == (("db", "80"), "headless")
+    assert (headless.attribution, headless.reason) == ("inferred", "headless")
+    assert (headless.destination, headless.role) == (("Pod", "db"), "canonical")
+    assert (dialled.service, dialled.via) == (("db-rw", "80"), "cluster_ip")
+    assert (elsewhere.service, elsewhere.via) == (None, None)
+
+
+def test_what_a_pods_own_node_says_to_it_is_no_client_of_a_headless_service() -> None:
+    """The kubelet probes; what runs in another node's network is a client as any other."""
+    snapshot = build([*DB_PODS, service("db", "None", selector={"app": "db"})])
+    probe = replace(BACKEND, node="n2", src="192.0.2.2", nat_src="192.0.2.2")
+    agent = replace(BACKEND, src="192.0.2.1", nat_src="192.0.2.1")
+    assert [answer.service for answer in answers([probe, agent], snapshot)] == [None, ("db", "80")]
+
+
+def test_an_endpoint_of_two_headless_services_names_both() -> None:
+    both = [service(name, "None", selector={"app": "db"}) for name in ("db", "db-peers")]
+    (answer,) = answers([BACKEND], build([*DB_PODS, *both]))
+    assert (answer.service, answer.reason) == (None, "ambiguous_service")
+    assert [name for name, _ in answer.candidates] == ["db", "db-peers"]
 
 
 def test_a_backend_of_two_services_is_neithers_and_both_are_named() -> None:
@@ -275,7 +312,7 @@ def test_rows_keep_their_order_and_their_columns() -> None:
         "src_id": pl.UInt32(),
         "dst_id": pl.UInt32(),
         "service_id": pl.UInt32(),
-        "via": pl.Enum(["cluster_ip", "load_balancer_ip", "external_ip", "node_port", "backend", "alias"]),
+        "via": VIAS,
         "role": pl.Enum(["canonical", "observer", "overlay"]),
         "attribution": pl.Enum(["exact", "inferred", "ambiguous", "unknown"]),
         "reason": REASON,

@@ -91,6 +91,7 @@ def service(
             "metadata": {"name": name, "namespace": namespace},
             "spec": {
                 "type": kind,
+                **({"clusterIP": cluster_ips[0]} if cluster_ips else {}),
                 "clusterIPs": list(cluster_ips),
                 "externalIPs": list(external_ips),
                 "ports": list(ports),
