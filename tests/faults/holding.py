@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +17,7 @@ from typing import Final, Self
 
 from tests.faults.slope import LEAST_LEVELS, Slope, slope_of
 
+HELD: Final = ("memory", "files", "threads")
 MOST_MB_AN_HOUR: Final = 1.0
 SLACK_MB: Final = 8.0
 """What may be more at the end of a run than at its beginning, for all that is known: half an hour cannot tell 1 MB/h
@@ -96,21 +97,19 @@ class Watch:
                 least[minute] = held.least(least.get(minute, held))
 
 
-def is_flat(name: str, minutes: Mapping[int, Held], say: Callable[[str], None], *, is_judged: bool = True) -> bool:
-    """Whether a process holds no more at the end of these minutes than at their beginning; says what was seen.
-
-    Of what is not judged the memory is said alone.
-    """
+def is_flat(name: str, minutes: Mapping[int, Held], say: Callable[[str], None], judged: Collection[str] = HELD) -> bool:
+    """Whether a process holds no more at the end of these minutes than at their beginning, of what is judged of HELD;
+    says what was seen of all."""
     if len(minutes) < LEAST_LEVELS:
         say(f"{name}: {len(minutes)} minutes are too few to judge by")
         return True
     held = list(minutes.values())
     slope: Slope = slope_of([60.0 * minute for minute in minutes], [one.mb for one in held])
     flaws = []
-    if is_judged and not slope.is_flat(MOST_MB_AN_HOUR, SLACK_MB):
+    if "memory" in judged and not slope.is_flat(MOST_MB_AN_HOUR, SLACK_MB):
         flaws.append("memory GROWS" if slope.low > MOST_MB_AN_HOUR else "memory IS NOT KNOWN to be level")
     third = len(held) // 3
-    for what in ("files", "threads"):
+    for what in (what for what in ("files", "threads") if what in judged):
         before = max(getattr(one, what) for one in held[:third])
         after = min(getattr(one, what) for one in held[-third:])
         if after > before:

@@ -23,7 +23,7 @@ import pytest
 from pipeline import engine
 from pipeline.errors import ConfigError, PermanentError, TransientError
 from pipeline.lake.maintenance import maintain
-from pipeline.lake.store import SETTINGS, Store
+from pipeline.lake.store import Store
 from tests.faults.ledger import Ledger
 from tests.faults.lives import Death, Disk, Disturbed, Dying, disturbed, live
 from tests.pipeline.shipments import NOW, SECOND
@@ -31,9 +31,6 @@ from tests.pipeline.shipments import NOW, SECOND
 LAST_CALL: Final = 120
 """About so many calls that change the disk are in a round."""
 BATCHES: Final = (4, 30)
-CHECKPOINT: Final = "10"
-"""Commits of a table between two checkpoints, and not a hundred: who opens a table has a thread for each entry of the
-log since, for ten seconds, so that how many there are would say nothing but how long ago the last one was."""
 TOLD: Final = 50
 """A line is said, and the history cared for, after so many rounds."""
 LATER: Final = datetime.fromtimestamp(NOW // SECOND, UTC) + timedelta(hours=2)
@@ -81,7 +78,6 @@ def main() -> int:
     seconds, seed = float(sys.argv[1]), int(sys.argv[2])
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patched:
         patched.setattr(engine, "BACK_OFF_SECONDS", (0.01, 0.1))
-        patched.setitem(SETTINGS, "delta.checkpointInterval", CHECKPOINT)
         disk = Disk(Path(folder), Ledger(seed, rows=200), left=0, flush_rows=2_000)
         return rounds(disk, random.Random(seed), seconds)
 

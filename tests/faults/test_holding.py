@@ -84,5 +84,5 @@ def test_what_cannot_be_told_is_not_taken_for_level() -> None:
 def test_of_who_is_not_judged_the_memory_is_told_alone() -> None:
     said: list[str] = []
     minutes = {minute: Held(300.0 + 10 * minute, 20, 5) for minute in range(12)}
-    assert is_flat("one", minutes, said.append, is_judged=False)
+    assert is_flat("one", minutes, said.append, judged=("files", "threads"))
     assert "+600" in said[0]
