@@ -7,7 +7,8 @@ from typing import Final
 
 import polars as pl
 
-from ..inventory.models import EndpointSlice, Pod, Service, namespace_of
+from ..inventory.models import Pod, Service, namespace_of
+from ..inventory.slice_models import EndpointSlice
 from .evidence import Evidence, Name, counted, full, has_labels, written
 from .finding import Finding
 

@@ -15,8 +15,9 @@ import polars as pl
 from .addresses import NO_ADDRESS, Address, parse
 from .claims import TERMINAL_PHASES, reported
 from .endpoints import Roster
-from .models import EndpointSlice, Node, Pod, Resource, Service, ServicePort, SliceEndpoint, namespace_of
+from .models import Node, Pod, Resource, Service, ServicePort, namespace_of
 from .services import PROTOCOLS
+from .slice_models import EndpointSlice, SliceEndpoint
 from .spans import ALWAYS, SPAN
 
 BACKENDS: Final = pl.Schema(

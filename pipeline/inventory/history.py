@@ -22,7 +22,6 @@ from .endpoints import ENDPOINTS, FIXED_ROWS
 from .holders import Holders
 from .models import (
     MODELS,
-    EndpointSlice,
     Job,
     Node,
     Other,
@@ -42,6 +41,7 @@ from .policy_history import PolicyEpoch, PolicyHistory, quantum
 from .ranges import cluster_ranges, ranges_frame
 from .rows import Register
 from .service_history import ServiceHistory
+from .slice_models import EndpointSlice
 from .snapshot import TRACKED, Snapshot
 from .spans import BEGINNING, END
 from .tracked import Track, TrackedFrame

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Final
 
 from .cilium_nodes import CiliumNode
-from .models import EndpointSlice, Node, Pod, Service
+from .models import Node, Pod, Service
+from .slice_models import EndpointSlice
 from .spans import BEGINNING, END, instant_of
 
 _SECOND: Final = 1_000_000_000

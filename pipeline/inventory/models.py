@@ -20,6 +20,7 @@ from .ingress_models import Ingress, IngressClass, Route
 from .istio_models import DestinationRule, IstioGateway, PeerAuthentication, VirtualService
 from .parts import Cidr, Ip, Metadata, PortNumber, Slim, decode, without_nulls
 from .policies import NetworkPolicy
+from .slice_models import EndpointSlice
 
 
 class NameOnly(Slim, frozen=True):
@@ -237,56 +238,6 @@ class Service(Slim, frozen=True):
         """Whether it has no address of its own: clients find its endpoints by name."""
         own = self.spec.cluster_ip
         return self.spec.type != "ExternalName" and own is not None and own.address == NO_ADDRESS
-
-
-class EndpointConditions(Slim, frozen=True):
-    """discovery.k8s.io EndpointConditions; absent means ready and serving, and not terminating."""
-
-    ready: bool | None = None
-    serving: bool | None = None
-    terminating: bool | None = None
-
-
-class TargetReference(Slim, frozen=True):
-    """The object behind an endpoint, as a rule a Pod."""
-
-    kind: str = ""
-    namespace: str = ""
-    name: str = ""
-    uid: str = ""
-
-
-class SliceEndpoint(Slim, frozen=True):
-    """One endpoint of a slice. The addresses of one endpoint are alike; those of an FQDN slice are host names."""
-
-    addresses: list[str]
-    conditions: EndpointConditions | None = None
-    target_ref: TargetReference | None = None
-    node_name: str | None = None
-    zone: str | None = None
-
-
-class SlicePort(Slim, frozen=True):
-    """One port of a slice, by number: named target ports are resolved here. No number means every port."""
-
-    name: str | None = None
-    port: PortNumber | None = None
-    protocol: Literal["TCP", "UDP", "SCTP"] = "TCP"
-
-
-class EndpointSlice(Slim, frozen=True):
-    """discovery.k8s.io/v1 EndpointSlice: a part of the endpoints of one Service, of one address family."""
-
-    metadata: Metadata
-    address_type: str = "IPv4"
-    endpoints: list[SliceEndpoint] | None = None
-    ports: list[SlicePort] | None = None
-    kind: str = "EndpointSlice"
-
-    @property
-    def service(self) -> str:
-        """Name of the Service that the slice belongs to; "" where it belongs to none."""
-        return (self.metadata.labels or {}).get("kubernetes.io/service-name", "")
 
 
 class ReplicaSet(Slim, frozen=True):

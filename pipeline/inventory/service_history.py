@@ -18,9 +18,10 @@ from .backends import BACKENDS, sliced
 from .claims import Strength, service_claims
 from .endpoints import service_row
 from .holders import Claim, Holders
-from .models import EndpointSlice, Resource, Service, ServicePort, namespace_of
+from .models import Resource, Service, ServicePort, namespace_of
 from .rows import Register, Row, Spans
 from .services import DIALLED, NODE_PORTS, PROTOCOLS, SERVICES, dials, port_row
+from .slice_models import EndpointSlice
 from .spans import END
 
 Key = tuple[str, str]

@@ -17,8 +17,9 @@ from ..attribution.names import with_structs
 from ..attribution.route_lookups import route_lookups_of
 from ..inventory.addresses import Address, halves_of, text_of
 from ..inventory.istio_models import DestinationRule, service_of
-from ..inventory.models import EndpointSlice, Pod, namespace_of
+from ..inventory.models import Pod, namespace_of
 from ..inventory.owners import controller_of
+from ..inventory.slice_models import EndpointSlice
 from ..inventory.snapshot import Snapshot
 from .evidence import Evidence, Used, latest, used
 
