@@ -6,6 +6,7 @@ however many endpoint ids it is known. The invariant: what is not asked for is n
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Final
 
@@ -19,7 +20,7 @@ from ..inventory.snapshot import Snapshot
 from ..inventory.spans import BEGINNING
 from ..inventory.steps import Steps
 from .answers import Answers, answers_of
-from .arrays import table
+from .arrays import Rows, table
 from .keyindex import KeyIndex
 from .timelines import Timeline
 
@@ -55,6 +56,20 @@ def packed_addresses(addresses: NDArray[np.int32], packed_ports: Keys) -> Keys:
     keys <<= np.uint64(24)
     keys |= packed_ports
     return keys
+
+
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    """The nodes that endpoints are on, by endpoint id."""
+
+    is_node: NDArray[np.bool_]
+    node: Ids
+    """The number of the Node that it is or is on; -1 where it is on none."""
+
+    def from_own_nodes(self, src: NDArray[np.integer], dst: NDArray[np.integer]) -> Rows:
+        """The rows of what comes from the node that the destination is on, by the endpoint ids of both."""
+        rows = np.flatnonzero(self.is_node.take(src))
+        return rows[self.node.take(src[rows]) == self.node.take(dst[rows])] if rows.size else rows
 
 
 class Lookups:
@@ -170,6 +185,11 @@ class Lookups:
         """By endpoint id: the number of the Node that it is or is on; -1 for all that is on none."""
         named = self._snapshot.endpoints.join(self.node_names, on="node", how="left", maintain_order="left")
         return table(named["here"], -1)
+
+    @cached_property
+    def hosts(self) -> Hosts:
+        """By endpoint id: the node that it is on."""
+        return Hosts(self.is_node, self.place)
 
     @cached_property
     def is_node(self) -> NDArray[np.bool_]:

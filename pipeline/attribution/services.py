@@ -91,10 +91,9 @@ def tell_headless(block: Block, ends: Ends, ids: tuple[Ids, Ids], dialled: Diall
     keys = packed_addresses(ends.dst.address.take(rows), ports)
     facts = lookups.headless.rows(keys, block.start.take(rows))
     rows, facts = rows[facts >= 0], facts[facts >= 0]
-    src, dst = (end.take(rows) for end in ids)
-    is_probe = lookups.is_node.take(src) & (lookups.place.take(src) == lookups.place.take(dst))
+    probes = lookups.hosts.from_own_nodes(*(end.take(rows) for end in ids))
     first_set = len(lookups.dials.sets) + len(lookups.node_ports.sets) + len(lookups.backends.sets)
-    dialled.tell(rows[~is_probe], lookups.headless, facts[~is_probe], first_set)
+    dialled.tell(np.delete(rows, probes), lookups.headless, np.delete(facts, probes), first_set)
 
 
 def unanswered(block: Block, dialled: Dialled) -> Rows:

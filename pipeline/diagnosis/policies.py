@@ -34,7 +34,7 @@ def policies_of_pod(evidence: Evidence) -> Iterator[Finding]:
         strangers = [
             f"{each.kind} {full((each.namespace or '', each.name))} is of a kind that is not judged"
             for each in policies.not_judged
-            if each.may_concern(direction) and each.reach in {None, party.namespace}
+            if each.may_apply(direction, party.namespace)
         ]
         yield Finding(
             CHECK,

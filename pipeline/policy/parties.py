@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from ..attribution.flowfile import PROTOCOL_NUMBERS
 from ..attribution.policies.identities import NAMESPACE_NAME
+from ..attribution.policies.profiles import named_ports_of
 from ..inventory.addresses import Address
 from ..inventory.models import Namespace, Node, Pod, Resource, namespace_of
 from ..inventory.snapshot import Snapshot
@@ -69,9 +69,7 @@ def party_of(snapshot: Snapshot, endpoint_id: int, address: Address, namespaces:
             namespace,
             subject.metadata.labels or {},
             {**namespaces.get(namespace, {}), NAMESPACE_NAME: namespace},
-            tuple(
-                sorted({(p.name, PROTOCOL_NUMBERS[p.protocol], p.container_port) for p in subject.spec.ports if p.name})
-            ),
+            named_ports_of(subject),
             endpoint_id,
             on,
         )

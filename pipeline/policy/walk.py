@@ -132,11 +132,7 @@ def walk(policies: Policies, direction: Direction, question: Question) -> SideWa
     if verdict == DENIED and direction == "ingress" and peer.kind == "Node" and peer.node == subject.node:
         verdict, why = ALLOWED, "it comes from the node that the pod is on, which no NetworkPolicy keeps out"
         found.steps = [step if step.effect != "isolates" else replace(step, effect="") for step in found.steps]
-    may_apply = [
-        stranger
-        for stranger in policies.not_judged
-        if stranger.may_concern(direction) and stranger.reach in {None, subject.namespace}
-    ]
+    may_apply = [stranger for stranger in policies.not_judged if stranger.may_apply(direction, subject.namespace)]
     strangers = [f"{kind} {f'{namespace}/' if namespace else ''}{name}" for kind, namespace, name in may_apply]
     steps = found.steps
     if verdict == UNPROTECTED and strangers:

@@ -19,12 +19,13 @@ from ...inventory.models import Namespace, Resource, identity_of
 from ...inventory.snapshot import Snapshot
 from .. import arrays
 from ..keyindex import distinct
+from ..lookups import lookups_of
 from .evaluation import ALLOWED, DENIED, VERDICTS, Questions, evaluate
 from .identities import Identities, identities_of, vocabulary_of
 from .likeness import likeness_of
 from .lists import Lists, distinct_lists
 from .matcher import Matcher
-from .pairs import Homes, Hosts, Packing, Pairs, pairs_of
+from .pairs import Homes, Packing, Pairs, pairs_of
 from .profiles import Profiles
 from .readers import read_one
 from .side import REFERENCES, Side, compile_side, ordered
@@ -210,7 +211,7 @@ class Policies:
         self._identities = identities
         self._is_pod = identities.is_pod.take(identities.of_endpoint)
         self._is_service = _is_service(snapshot)
-        self._hosts = Hosts.of(snapshot)
+        self._hosts = lookups_of(snapshot).hosts
         addresses = {direction: matcher.addresses for direction, matcher in self._matchers.items()}
         self.packing = Packing(identities, self.likeness, self._is_service, addresses, Homes.of(snapshot), self._hosts)
 
@@ -242,7 +243,7 @@ class Policies:
         )
         own = np.zeros(len(pairs), np.bool_)
         if direction == "ingress":
-            own[pairs.from_own_nodes(self._hosts)] = True
+            own[self._hosts.from_own_nodes(pairs.src_id, pairs.dst_id)] = True
         questions = Questions(subjects, peers, matcher.addresses.of(hi, lo), matcher.ports.of(points), points, dst, own)
         return questions, pairs.to_themselves(self._is_pod)
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from ...inventory.snapshot import Snapshot
-from ..lookups import lookups_of
+from ..lookups import Hosts
 from .classes import AddressClasses, Classes, point
 from .identities import Identities
 from .likeness import Likeness
@@ -81,30 +81,10 @@ class Pairs:
             are_same[own] |= is_pod.take(self.src_id[own])
         return are_same
 
-    def from_own_nodes(self, hosts: Hosts) -> npt.NDArray[np.int64]:
-        """The rows of what comes from the node that the destination is on."""
-        rows = np.flatnonzero(hosts.is_node.take(self.src_id))
-        return rows[hosts.node.take(self.src_id[rows]) == hosts.node.take(self.dst_id[rows])] if rows.size else rows
-
 
 def pairs_of(frame: pl.DataFrame) -> Pairs:
     """The columns `PAIR` of a frame."""
     return Pairs(*(frame[name].to_numpy() for name in PAIR))
-
-
-@dataclass(frozen=True)
-class Hosts:
-    """The nodes that endpoints are on, by endpoint id."""
-
-    is_node: Mask
-    node: npt.NDArray[np.int32]
-    """The number of the Node that it is or is on; -1 where it is on none."""
-
-    @classmethod
-    def of(cls, snapshot: Snapshot) -> Hosts:
-        """Of all endpoints of a snapshot."""
-        lookups = lookups_of(snapshot)
-        return cls(lookups.is_node, lookups.place)
 
 
 @dataclass(frozen=True)
@@ -189,6 +169,6 @@ class Packing:
             classes += self._ports.of(pairs.points())
         classes <<= 2
         classes |= pairs.to_themselves(self._is_pod)
-        classes[pairs.from_own_nodes(self._hosts)] |= 2
+        classes[self._hosts.from_own_nodes(pairs.src_id, pairs.dst_id)] |= 2
         words[:, 1] = classes.view(np.uint64)
         return words

@@ -94,6 +94,12 @@ def _of_node(node: Node) -> Profile:
 
 
 def _of_pod(pod: Pod) -> Profile:
+    return Profile("Pod", namespace_of(pod), frozenset((pod.metadata.labels or {}).items()), named_ports_of(pod))
+
+
+def named_ports_of(pod: Pod) -> NamedPorts:
+    """The ports that a pod names, in order, each once."""
     ports = pod.spec.ports
-    named = {(port.name, PROTOCOL_NUMBERS[port.protocol], port.container_port) for port in ports if port.name}
-    return Profile("Pod", namespace_of(pod), frozenset((pod.metadata.labels or {}).items()), tuple(sorted(named)))
+    return tuple(
+        sorted({(port.name, PROTOCOL_NUMBERS[port.protocol], port.container_port) for port in ports if port.name})
+    )

@@ -60,6 +60,10 @@ class Stranger(NamedTuple):
         """Whether its kind decides about what goes this way."""
         return self.kind not in (EGRESS_ONLY if direction == "ingress" else INGRESS_ONLY)
 
+    def may_apply(self, direction: Direction, namespace: str) -> bool:
+        """Whether it may concern the pods of a namespace in what goes this way."""
+        return self.may_concern(direction) and self.reach in {None, namespace}
+
 
 def strangers_of(objects: Iterable[Resource]) -> list[Stranger]:
     """The policies among the objects that are not understood."""

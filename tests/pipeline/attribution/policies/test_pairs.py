@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from pipeline.attribution.lookups import lookups_of
 from pipeline.attribution.policies.classes import AddressClasses, PortClasses
 from pipeline.attribution.policies.engine import compile_policies
 from pipeline.attribution.policies.likeness import Likeness
-from pipeline.attribution.policies.pairs import NO_WORD, Homes, Hosts, Packing, Pairs
+from pipeline.attribution.policies.pairs import NO_WORD, Homes, Packing, Pairs
 from pipeline.attribution.policies.terms import Addresses, Ports
 from pipeline.inventory import snapshot
 from tests.pipeline.inventory.objects import node, pod, service
@@ -22,7 +23,7 @@ CLUSTER = snapshot.build(
 )
 IDENTITIES = compile_policies([], CLUSTER).identities
 ENDPOINTS = range(CLUSTER.endpoints.height)
-HOSTS = Hosts.of(CLUSTER)
+HOSTS = lookups_of(CLUSTER).hosts
 
 
 class Wide(AddressClasses):
@@ -103,7 +104,12 @@ def test_an_address_is_in_its_ranges_whoever_holds_it_and_however_many_ranges_th
     is_service = np.zeros(cluster.endpoints.height, np.bool_)
     likeness = Likeness(kinds, kinds, PortClasses([]))
     made = Packing(
-        identities, likeness, is_service, {"egress": classes, "ingress": classes}, Homes.of(cluster), Hosts.of(cluster)
+        identities,
+        likeness,
+        is_service,
+        {"egress": classes, "ingress": classes},
+        Homes.of(cluster),
+        lookups_of(cluster).hosts,
     )
     ids, none = held["endpoint_id"].to_numpy(), np.zeros(rows, np.uint8)
     for addresses in (held, other):
