@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import polars as pl
 
+from .output import full_name
+
 
 def narrow(rows: pl.DataFrame) -> pl.DataFrame:
     """The rows with an end, a Service and the policies of both directions as one text each."""
@@ -14,7 +16,7 @@ def narrow(rows: pl.DataFrame) -> pl.DataFrame:
     policy = pl.concat_str(
         pl.element().struct.field("kind"),
         pl.lit(" "),
-        _named(pl.element().struct.field("namespace"), pl.element().struct.field("name")),
+        full_name(pl.element().struct.field("namespace"), pl.element().struct.field("name")),
         pl.when(rule == "").then(pl.lit("")).otherwise(" rule " + rule),
         pl.lit(" "),
         pl.element().struct.field("effect").cast(pl.String),
@@ -29,7 +31,7 @@ def narrow(rows: pl.DataFrame) -> pl.DataFrame:
         _end("source", "src_ip").alias("source"),
         pl.concat_str(address, pl.lit(":"), port).alias("dialled"),
         pl.col("protocol").cast(pl.String),
-        _named(pl.col("service").struct.field("namespace"), pl.col("service").struct.field("name")).alias("service"),
+        full_name(pl.col("service").struct.field("namespace"), pl.col("service").struct.field("name")).alias("service"),
         _end("destination", "dst_ip").alias("destination"),
         pl.col("verdict").cast(pl.String),
         pl.col("attribution").cast(pl.String),
@@ -44,9 +46,4 @@ def _end(side: str, address: str) -> pl.Expr:
     name = of.field("name").cast(pl.String).fill_null("")
     is_known = of.field("kind").cast(pl.String).is_in(["External", "Unknown"]).not_().fill_null(value=False)
     beyond = pl.concat_str(name, pl.lit(" "), address, ignore_nulls=True).str.strip_chars_start()
-    return pl.when(is_known).then(_named(of.field("namespace"), name)).otherwise(beyond)
-
-
-def _named(namespace: pl.Expr, name: pl.Expr) -> pl.Expr:
-    space = namespace.cast(pl.String).fill_null("")
-    return pl.when(space == "").then(name).otherwise(space + "/" + name)
+    return pl.when(is_known).then(full_name(of.field("namespace"), name)).otherwise(beyond)

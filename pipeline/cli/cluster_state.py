@@ -14,6 +14,7 @@ from ..errors import ConfigError, TransientError
 from .kafka_access import kafka_options
 
 if TYPE_CHECKING:
+    from ..inventory.manifests import Refusal
     from ..inventory.models import Resource
     from ..inventory.policy_history import PolicyEpoch
     from ..inventory.snapshot import Snapshot
@@ -61,14 +62,23 @@ def load(arguments: argparse.Namespace) -> Known:
     return _of_the_bus(arguments) if arguments.state == Path("bus") else _of_files(arguments)
 
 
+def objects_in(state: Path) -> tuple[list[Resource], list[Refusal]]:
+    """The objects of a file or folder, and what was refused. Raises ConfigError where all was: an answer about no
+    cluster would read like one about a cluster that is well."""
+    from ..inventory import manifests
+
+    objects, refusals = manifests.load(state)
+    if refusals and not objects:
+        raise ConfigError(f"--state: nothing can be read: {refusals[0]}")
+    return objects, refusals
+
+
 def _of_files(arguments: argparse.Namespace) -> Known:
-    from ..inventory import manifests, snapshot
+    from ..inventory import snapshot
 
     if arguments.bus is not None:
         raise ConfigError("--bus: it goes with --state bus")
-    objects, refusals = manifests.load(arguments.state)
-    if refusals and not objects:  # an answer about no cluster would read like an answer about a cluster that is well
-        raise ConfigError(f"--state: nothing can be read: {refusals[0]}")
+    objects, refusals = objects_in(arguments.state)
     for problem in refusals:
         print(f"flowatlas {arguments.command}: {problem}", file=sys.stderr)
     return Known(objects, snapshot.build(objects), (), len(refusals))

@@ -23,6 +23,12 @@ def form_of(asked: str | None) -> str:
     return asked or ("table" if sys.stdout.isatty() else "jsonl")
 
 
+def full_name(namespace: pl.Expr, name: pl.Expr) -> pl.Expr:
+    """NAMESPACE/NAME; the name alone where there is no namespace."""
+    space = namespace.cast(pl.String).fill_null("")
+    return pl.when(space == "").then(name).otherwise(space + "/" + name)
+
+
 def write(
     rows: pl.DataFrame, form: str | None, to: BinaryIO | None = None, mend_json: Callable[[str], str] = str
 ) -> None:

@@ -9,6 +9,8 @@ from typing import Final
 
 import polars as pl
 
+from .output import full_name
+
 _LAST: Final = ("responsible", "findings")
 _FOR_PROGRAMS: Final = ("pairs", "addresses", "by_workload", "decided")
 """Columns that a table leaves out, and those that end as these do."""
@@ -22,16 +24,16 @@ def narrow(rows: pl.DataFrame) -> pl.DataFrame:
         if name in ("source_namespace", "destination_namespace"):
             side = name.removesuffix("_namespace")
             heading = {"source": "from", "destination": "to"}[side]
-            columns.append(_named(pl.col(name), pl.col(f"{side}_workload")).alias(heading))
+            columns.append(_named(name, f"{side}_workload").alias(heading))
         elif name == "namespace" and "workload" in rows.columns:
-            columns.append(_named(pl.col(name), pl.col("workload")).alias("workload"))
+            columns.append(_named(name, "workload").alias("workload"))
         elif name == "port" and "protocol" in rows.columns:
             protocol = pl.col("protocol").cast(pl.String).str.to_lowercase()
             columns.append(
                 pl.concat_str(pl.col(name).cast(pl.String).fill_null("-"), pl.lit("/"), protocol).alias(name)
             )
         elif name == "kind" and "rule" in rows.columns:
-            policy = _named(pl.col("namespace"), pl.col("name"))
+            policy = _named("namespace", "name")
             columns.append(pl.concat_str("kind", pl.lit(" "), policy).alias("policy"))
         elif not _is_told(name, rows):
             columns.append(pl.col(name))
@@ -40,10 +42,8 @@ def narrow(rows: pl.DataFrame) -> pl.DataFrame:
     return shown.select(pl.exclude(last), *last)
 
 
-def _named(namespace: pl.Expr, name: pl.Expr) -> pl.Expr:
-    """NAMESPACE/NAME, the name alone where there is no namespace."""
-    prefix = pl.when(namespace.fill_null("") == "").then(pl.lit("")).otherwise(namespace + "/")
-    return prefix + name.cast(pl.String).fill_null("-")
+def _named(namespace: str, name: str) -> pl.Expr:
+    return full_name(pl.col(namespace), pl.col(name).cast(pl.String).fill_null("-"))
 
 
 def _is_told(name: str, rows: pl.DataFrame) -> bool:

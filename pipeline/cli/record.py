@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
 from .arguments import add_lake, add_since, add_until
+from .cluster_state import objects_in
 from .progress import progress
 from .terminal import counted
 
@@ -58,14 +59,12 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def load(arguments: argparse.Namespace) -> Recorded:
     """Read the objects and the record; refused objects and lines are named on standard error."""
-    from ..inventory import manifests, snapshot
+    from ..inventory import snapshot
     from ..policy.ends import judged
     from ..policy.record import record_of
 
     with progress("reading the objects and the record"):
-        objects, refusals = manifests.load(arguments.state)
-        if refusals and not objects:
-            raise ConfigError(f"--state: nothing can be read: {refusals[0]}")
+        objects, refusals = objects_in(arguments.state)
         cluster = snapshot.build(objects)
         flows, problems = _flows(arguments, cluster)
         record = record_of(flows)
