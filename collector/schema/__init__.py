@@ -1,8 +1,9 @@
 """The wire contract between collectors and the pipeline: tables, batches, headers and bus records.
 
 `tables` declares what travels, `batches` how a batch is named and what its headers say, `encoding` and `wire` the form
-of its bytes, `records` how it lies in a file. Columns of numpy are encoded here; the pipeline decodes them in
-`pipeline.decode`, where foreign bytes are validated. Whoever reads or sends takes the names below from this package.
+of its bytes, `records` how it lies in a file, `folders` how the folder of that file is made to last. Columns of numpy
+are encoded here; the pipeline decodes them in `pipeline.decode`, where foreign bytes are validated. Whoever reads or
+sends takes the names below from this package.
 
 Addresses are two unsigned 64-bit halves in network order; IPv4 is the mapped address `::ffff:a.b.c.d`.
 
@@ -21,6 +22,7 @@ from .batches import (
     parse_headers,
 )
 from .encoding import MAGIC, PREFIX, Column, encode, filled, frame_of, ordered
+from .folders import make_folder, sync_folder
 from .records import RECORD, RECORD_MAGIC, pack_record, unpack_records
 from .tables import (
     APP_PROTOCOLS,
@@ -81,8 +83,10 @@ __all__ = [
     "encode",
     "filled",
     "frame_of",
+    "make_folder",
     "ordered",
     "pack_record",
     "parse_headers",
+    "sync_folder",
     "unpack_records",
 ]

@@ -12,6 +12,8 @@ import os
 from pathlib import Path
 from typing import Final
 
+from ..schema import make_folder, sync_folder
+
 _log = logging.getLogger(__name__)
 
 SUFFIX: Final = ".seg"
@@ -27,7 +29,7 @@ class SegmentFolder:
     """The segments of one folder, oldest first, and their size. Makes the folder; raises OSError where it cannot."""
 
     def __init__(self, path: Path) -> None:
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
         self._path = path
         self._sizes: dict[str, int] = {}  # by name, oldest first
         self.size_bytes = 0
@@ -59,11 +61,7 @@ class SegmentFolder:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.rename(self._path / name)
-            directory = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
+            sync_folder(self._path)
         except OSError:
             for path in (temporary, self._path / name):
                 with contextlib.suppress(OSError):

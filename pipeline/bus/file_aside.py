@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from collector.schema import NODE_NAME, pack_record
+from collector.schema import NODE_NAME, make_folder, pack_record
 
 from .. import durable
 from ..errors import TransientError
@@ -55,7 +55,7 @@ class FileAside:
                 if not NODE_NAME.match(node):
                     continue
                 folder = self._root / one.message.topic / node
-                folder.mkdir(parents=True, exist_ok=True)
+                make_folder(folder)
                 durable.write(
                     folder / f"{epoch:020d}-{seq:012d}.seg", pack_record(one.message.headers, one.message.value)
                 )

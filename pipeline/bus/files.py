@@ -17,7 +17,7 @@ from typing import Final, cast
 
 import msgspec
 
-from collector.schema import MAX_MESSAGE_BYTES, NODE_NAME, BatchError, unpack_records
+from collector.schema import MAX_MESSAGE_BYTES, NODE_NAME, BatchError, make_folder, unpack_records
 
 from ..errors import ConfigError
 from . import Message, Places
@@ -64,7 +64,7 @@ class FileReader:
         """
         told = positions_of(places or {})
         try:
-            self._root.mkdir(parents=True, exist_ok=True)
+            make_folder(self._root)
         except OSError as error:
             raise ConfigError(f"bus: cannot use {self._root} as a folder: {error}") from error
         self._saved = self._file.open() if self._file else {}

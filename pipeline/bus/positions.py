@@ -14,6 +14,8 @@ from typing import Final
 
 import msgspec
 
+from collector.schema import make_folder
+
 from .. import durable
 from ..errors import ConfigError, TransientError
 from . import Places
@@ -59,7 +61,7 @@ class PositionFile:
         Raises TransientError while another reader holds the group, ConfigError where the file cannot be used.
         """
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self._path.parent)
             self._lock = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -20,7 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from ..durable import sync_folder
+from collector.schema import make_folder, sync_folder
+
+from .. import durable
 from ..errors import ConfigError, PermanentError, TransientError
 from .layout import Content, Encoder, NewerError, SnapshotError, decode
 
@@ -54,13 +56,14 @@ def member_of(root: Path, group: str) -> str:
     """The name of the member of a group whose snapshots are here: made up at the first call. Raises ConfigError."""
     path = root / group / "0" / "member"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         if not path.exists():
             new = path.with_name(f"member.{os.getpid()}")
-            new.write_text(secrets.token_hex(4))
+            durable.write(new, secrets.token_hex(4).encode())
             with contextlib.suppress(FileExistsError):
                 os.link(new, path)
             new.unlink()
+            sync_folder(path.parent)
         return path.read_text()
     except OSError as error:
         raise ConfigError(f"pipeline.snapshot: {path}: {error.strerror or error}") from error
@@ -91,7 +94,7 @@ class SnapshotFolder:
         where the folder cannot be used."""
         self.close()
         try:
-            self._path.mkdir(parents=True, exist_ok=True)
+            make_folder(self._path)
             self._lock = os.open(self._path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             writer = max([0, *self._writers(), *(version.writer for version, _ in self._found())]) + 1

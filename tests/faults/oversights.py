@@ -12,6 +12,7 @@ from typing import Any, Final
 import pytest
 from msgspec import structs
 
+from collector.sinks import segments
 from collector.sinks.segments import SegmentFolder
 from pipeline import intake
 from pipeline.aggregate.series import SeriesBudget
@@ -101,6 +102,10 @@ MISTAKES: Final[Mapping[str, tuple[str, Plant]]] = {
         puts(SegmentFolder, "write", syncs(os.path.isdir)),
     ),
     "a spool does not sync its names": ("power cut of a spool", puts(SegmentFolder, "write", syncs(os.path.isfile))),
+    "a spool does not sync the names of its folders": (
+        "power cut of a spool",
+        puts(segments, "make_folder", lambda was, path: path.mkdir(parents=True, exist_ok=True)),
+    ),
     "a spool writes where it reads": ("power cut of a spool", puts(SegmentFolder, "write", writes_in_place)),
     "records that came together have one number": ("in records", puts(kafka_records, "_cut", numbers_from_the_first)),
     "rows of a poll have the names of others": ("in records", puts(intake, "merged", names_by_name)),

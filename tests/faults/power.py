@@ -1,8 +1,8 @@
 """What a disk may hold after the power was cut: of all that was not synced any part, in any order.
 
 Contents that were not synced are kept, torn at any length, or empty; names that were made, renamed or removed since
-their folder was last synced are as they are now or as they were, each file by itself. The invariant: what was synced
-stays.
+their folder was last synced are as they are now or as they were, each file by itself. Of a folder that was made and
+whose own name was not synced since, nothing may be left. The invariant: what was synced stays.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from typing import Final
 import pytest
 
 WHOLE: Final = "whole"
+LOST: Final = 0.5
+"""How often nothing is left of a folder where that may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +52,14 @@ def leave(schedule: Schedule, folder: Path) -> None:
 
 
 class Power:
-    """Watches one folder without folders in it. `aside` is on the same file system, and empty."""
+    """Watches one folder without folders in it, which may be made only later. `aside` is on the same file system, and
+    made here."""
 
     def __init__(self, folder: Path, aside: Path) -> None:
         self._folder = folder
         self._aside = aside
+        self._unsynced = {there for there in (folder, *folder.parents) if not there.exists()}
+        """Folders that are not there yet, or whose names may still be lost."""
         self._synced: set[int] = set()
         self._names: dict[int, str] = {}
         aside.mkdir()
@@ -69,6 +74,8 @@ class Power:
 
     def cut(self, chance: random.Random) -> Schedule:
         """What may be left where the power goes now: any of what is possible, by chance. Nothing is changed."""
+        if self._unsynced and chance.random() < LOST:
+            return {}
         now = self._inodes()
         everything = now | self._names
         left: dict[str, Left] = {}
@@ -88,7 +95,11 @@ class Power:
         told = os.fstat(opened)
         if not stat.S_ISDIR(told.st_mode):
             self._synced.add(told.st_ino)
-        elif told.st_ino == self._folder.stat().st_ino:
+            return
+        self._unsynced = {
+            path for path in self._unsynced if not path.exists() or path.parent.stat().st_ino != told.st_ino
+        }
+        if self._folder.exists() and told.st_ino == self._folder.stat().st_ino:
             self._note_names()
 
     def _note_names(self) -> None:
@@ -101,4 +112,4 @@ class Power:
             self._synced.update(self._names)
 
     def _inodes(self) -> dict[int, str]:
-        return {path.stat().st_ino: path.name for path in self._folder.iterdir()}
+        return {path.stat().st_ino: path.name for path in self._folder.iterdir()} if self._folder.exists() else {}

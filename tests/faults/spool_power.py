@@ -159,9 +159,7 @@ def cut_at(
     life has no such call."""
     kind, limit_bytes = LIVES[name]
     books, dying = Books(), Dying(at, is_done=is_done)
-    folder = root / "spool" / "flows"
-    folder.mkdir(parents=True)
-    power = Power(folder, root / "aside")
+    power = Power(root / "spool" / "flows", root / "aside")
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("collector.sinks.spool._RETRY_S", (0.001, 0.002))
         with power.watching(), disturbed(dying, DISK_CALLS), suppress(Death):

@@ -66,7 +66,7 @@ print(json.dumps({"unexplained": account.unexplained, "starts": 1, "account": st
 """
 
 
-@pytest.mark.parametrize(("code", "when"), [(LIFE, "7..400+17"), (SPOOL, "2..50+3")], ids=["pipeline", "spool"])
+@pytest.mark.parametrize(("code", "when"), [(LIFE, "7..400+17"), (SPOOL, "12..60+3")], ids=["pipeline", "spool"])
 def test_a_device_that_errs_costs_nothing_that_is_not_counted(tmp_path: Path, code: str, when: str) -> None:
     log = tmp_path / "log"
     strace = ["strace", "-f", "-qq", "--seccomp-bpf", "-o", str(log), "-e", f"trace={SYNCS}"]

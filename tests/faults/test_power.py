@@ -44,9 +44,8 @@ def successor_of(disk: Disk, root: Path, schedule: Schedule) -> Disk:
 def cut_at(at: int, root: Path, *, is_done: bool) -> tuple[int, list[str]] | None:
     """How many schedules of one call were lived on, and what was unexplained; None where a life has no such call."""
     disk = Disk(root / "disk", Ledger(at), left=9)
-    folder = disk.root / "snapshot" / GROUP / "0"
-    folder.mkdir(parents=True)
-    power = Power(folder, root / "aside")
+    disk.root.mkdir()
+    power = Power(disk.root / "snapshot" / GROUP / "0", root / "aside")
     dying = Dying(at, is_done=is_done)
     with power.watching(), disturbed(dying), suppress(Death):
         live(disk, until=3)

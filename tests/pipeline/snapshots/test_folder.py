@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import polars as pl
@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.errors import ConfigError, PermanentError, TransientError
 from pipeline.snapshots import layout
-from pipeline.snapshots.folder import SnapshotFolder
+from pipeline.snapshots.folder import SnapshotFolder, member_of
 from pipeline.snapshots.layout import Content
 
 
@@ -240,3 +240,24 @@ def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"pipeline\.snapshot: .*file"):
         opened(tmp_path / "file")
     assert os.listdir(tmp_path) == ["file"]  # noqa: PTH208 - names are all that is asked
+
+
+def test_a_member_keeps_its_name(tmp_path: Path) -> None:
+    name = member_of(tmp_path, "group")
+    assert name == member_of(tmp_path, "group") != member_of(tmp_path, "other")
+    assert (tmp_path / "group" / "0" / "member").read_text() == name
+
+
+def test_a_members_name_is_on_disk_before_anybody_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under another name, what the history has of a member would be nobody's."""
+    calls: list[str] = []
+    for name in ("fsync", "link"):
+        call = getattr(os, name)
+
+        def noted(what: object, *more: object, call: Callable[..., None] = call) -> None:
+            calls.append(Path(f"/proc/self/fd/{what}").readlink().name if isinstance(what, int) else "named")
+            call(what, *more)
+
+        monkeypatch.setattr(os, name, noted)
+    member_of(tmp_path, "group")
+    assert calls[-4:] == [f"member.{os.getpid()}.part", "0", "named", "0"]
