@@ -26,6 +26,7 @@ from collector.schema import MAX_MESSAGE_BYTES
 from ..errors import ConfigError, PermanentError, TransientError
 from . import Message, Places
 from .kafka_joining import join_patiently
+from .kafka_places import number_of, offsets_of, places_of, topics_of
 from .kafka_quarantine import KafkaQuarantine
 from .kafka_receiving import receive_large_pieces
 from .kafka_records import read_messages
@@ -87,12 +88,14 @@ class KafkaReader:
         """The offset behind the last message polled, of each partition that had one."""
         self._told: dict[TopicPartition, int] = {}
         """Where reading goes on by what `start` was told, of each partition that was not given to us yet."""
+        self._known: dict[str, int] = {}
+        """The numbers of the topics that these offsets are of."""
         self._aside = KafkaQuarantine(self._servers, self._options)
 
     def start(self, places: Places | None = None) -> None:
         """Connect; `poll` joins the group. Raises TransientError where none answers, ConfigError where one refuses."""
         self._told = {p: at for p, at in offsets_of(places or {}).items() if not self._share or self._share.takes(p[1])}
-        self._behind = dict(self._told)
+        self._behind, self._known = dict(self._told), topics_of(places or {})
         try:
             self._consumer = self._connected()
             if self._share is None:
@@ -134,6 +137,7 @@ class KafkaReader:
         """New messages of the partitions that the group gave us, about FETCH_BYTES at most."""
         with sorted_errors():
             self._take_share()
+            self._see_topics()
             polled = self._polled(timeout_s)
         self._behind |= {partition: messages[-1].offset + 1 for partition, messages in polled.items()}
         return [message for messages in polled.values() for message in messages]
@@ -166,13 +170,32 @@ class KafkaReader:
 
     def places(self) -> Places:
         """The offsets behind everything polled, by topic and partition."""
-        places: Places = {}
-        for (topic, partition), offset in self._behind.items():
-            places.setdefault(topic, {})[str(partition)] = offset
-        return places
+        return places_of(self._behind, self._known)
+
+    def _see_topics(self) -> None:
+        """Begin anew with topics that are others than those that our offsets are of. What came before and comes again
+        is passed over by who knows batches by name."""
+        for topic in self._topics:
+            number = number_of(self._consumer._cluster, topic)  # public as `cluster` on admin clients alone
+            if number is None:
+                continue
+            if self._known.setdefault(topic, number) != number:
+                log.warning("bus: %s is another topic than the one that was read: it is read from the beginning", topic)
+                self._known[topic] = number
+                self._rewind(topic)
+
+    def _rewind(self, topic: str) -> None:
+        """Go back to the beginning of all partitions of a topic."""
+        for offsets in (self._told, self._behind):
+            offsets |= {partition: 0 for partition in offsets if partition.topic == topic}
+        for partition in self._consumer.assignment():
+            if partition.topic == topic:
+                self._behind[partition] = 0
+                self._consumer.seek(partition, 0)
 
     def _go_on(self, partitions: Iterable[TopicPartition]) -> None:
         """Read on where `start` was told to; only once, for another reader may deal with a partition between."""
+        self._see_topics()
         for partition in partitions:
             offset = self._told.pop(partition, None)
             if offset is not None:
@@ -276,18 +299,6 @@ class _GivenPartitions(ConsumerRebalanceListener):  # type: ignore[misc]  # kafk
     def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
         """They were taken while we were not heard of."""
         self._lost(lost)
-
-
-def offsets_of(places: Places) -> dict[TopicPartition, int]:
-    """Offsets by partition. Raises ConfigError where the places are of another bus."""
-    try:
-        return {
-            TopicPartition(topic, int(partition)): int(offset)
-            for topic, partitions in places.items()
-            for partition, offset in partitions.items()
-        }
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"bus: these are no offsets of Kafka: {error}") from error
 
 
 def servers_of(url: str) -> list[str]:

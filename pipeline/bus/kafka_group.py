@@ -125,6 +125,7 @@ class KafkaMember(KafkaReader):
 
     def _take_over(self, given: set[TopicPartition], holder: Holder) -> None:
         """Go on with what we were given: behind what was settled last, or where we have left it ourselves."""
+        self._see_topics()
         committed = _committed(self._consumer, sorted(given))
         if self._given is not given:
             return  # the group has changed its mind meanwhile

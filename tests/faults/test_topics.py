@@ -1,0 +1,124 @@
+"""Topics that are deleted and made anew, or of another cluster, under a pipeline with snapshots: their messages count
+from 0 again, and none of them is passed over for having a number that was read before.
+
+What was on the bus still counts once: batches of before that are shipped again are known by their names.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import polars as pl
+import pytest
+from kafka import KafkaProducer
+from kafka import errors as kafka_errors
+from kafka.admin import KafkaAdminClient, NewTopic
+
+from collector.schema import TABLES
+from pipeline.bus.topics import QUARANTINE_TOPIC
+from pipeline.query import scan_flows
+from tests.faults.members import Member, counted, until
+from tests.kafka_broker import KafkaBroker
+from tests.pipeline.shipments import batch, flow
+
+pytestmark = pytest.mark.kafka
+
+NODES: Final = {"node-a": "10.0.1.5", "node-b": "10.0.2.5"}
+BEFORE: Final = 30
+"""Batches of each node that are read before; more come after, so that all numbers of before are numbers again."""
+AFTER: Final = 50
+AGAIN: Final = 5
+"""Batches of before that come once more, as who was not answered ships them."""
+PARTITIONS: Final = 2
+
+
+class Topics:
+    """The topics of one broker, and what was shipped to them."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self.bootstrap = bootstrap
+        self._admin: Any = KafkaAdminClient(bootstrap_servers=bootstrap)
+        self.make()
+
+    def make(self) -> None:
+        wanted = [NewTopic(table.topic, PARTITIONS, 1) for table in TABLES.values()]
+        _insist(lambda: self._admin.create_topics([*wanted, NewTopic(QUARANTINE_TOPIC, PARTITIONS, 1)]))
+
+    def make_anew(self) -> None:
+        """Delete all of them, and make others of their names."""
+        self._admin.delete_topics([*(table.topic for table in TABLES.values()), QUARANTINE_TOPIC])
+        self.make()
+
+    def ship(self, first: int, until: int) -> None:
+        """Batches of one flow of each node, numbered so."""
+        producer: Any = KafkaProducer(bootstrap_servers=self.bootstrap, metrics_enabled=False)
+        for seq in range(first, until):
+            for node, pod in NODES.items():
+                one = batch(node, seq, [flow(pod, "10.96.0.5", 80, backend="10.0.1.5", flow_id=seq)])
+                producer.send(one.topic, key=one.key, value=one.value, headers=list(one.headers().items()))
+        producer.flush(60)
+        producer.close()
+
+    def close(self) -> None:
+        self._admin.close()
+
+
+def _insist(action: Callable[[], object]) -> None:
+    """Do what a broker refuses until it has deleted topics of the same names."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            action()
+        except (kafka_errors.TopicAlreadyExistsError, kafka_errors.UnknownTopicOrPartitionError):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        else:
+            return
+
+
+@pytest.fixture(scope="module")
+def topics() -> Iterator[Topics]:
+    with KafkaBroker({"group.min.session.timeout.ms": "1000"}) as broker:
+        topics = Topics(broker.bootstrap)
+        yield topics
+        topics.close()
+
+
+@pytest.mark.parametrize("partitions", ["group", "0/1"])
+@pytest.mark.parametrize("is_running", [True, False], ids=["meanwhile", "in_between"])
+def test_of_topics_made_anew_all_is_read_and_nothing_counts_twice(
+    topics: Topics, tmp_path: Path, partitions: str, *, is_running: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLOWATLAS_PIPELINE_PARTITIONS", partitions)
+    monkeypatch.setenv("FLOWATLAS_PIPELINE_GROUP", tmp_path.name)
+    topics.make_anew()
+    member = Member(tmp_path / "member", f"kafka://{topics.bootstrap}", tmp_path / "lake")
+    try:
+        member.start()
+        topics.ship(0, BEFORE)
+        until(lambda: member.rows() == BEFORE * len(NODES), member.stuck)
+        if not is_running:
+            member.close()
+        topics.make_anew()
+        topics.ship(BEFORE - AGAIN, BEFORE + AFTER)
+        if not is_running:
+            member.start()
+        until(lambda: member.rows() >= (BEFORE + AFTER) * len(NODES), member.stuck)
+        total = (BEFORE + AFTER) * len(NODES)
+        sums = counted([member])
+        assert sums["flowatlas_pipeline_rows_total"] == total
+        assert sums["flowatlas_pipeline_missing_batches_total"] == 0
+        assert sums["flowatlas_pipeline_duplicate_batches_total"] >= AGAIN * len(NODES)
+        assert member.fallen == []
+        assert "is another topic than the one that was read" in member.log()
+        until(lambda: _written(tmp_path / "lake") == total, member.stuck)
+    finally:
+        member.close()
+
+
+def _written(lake: Path) -> int:
+    told = scan_flows(lake=lake).select(pl.len()).collect()
+    return int(told.item())
