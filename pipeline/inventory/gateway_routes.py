@@ -1,8 +1,7 @@
 """Rows of routes from the Gateway API: each route under each Gateway that it names.
 
 A reference to another namespace is taken as it is written: whether a ReferenceGrant allows it is not judged, for a
-route that is refused gets no traffic. Nor does a backend of weight 0, which makes no row. A route whose parent is a
-Service is a mesh's and no entrance.
+route that is refused gets no traffic. A route whose parent is a Service is a mesh's and no entrance.
 
 Source: the API reference of gateway.networking.k8s.io (HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, Gateway).
 """
@@ -87,7 +86,7 @@ def _rows(
     namespace = namespace_of(route)
     for rule in route.spec.rules or []:
         for reference in rule.backend_refs or []:
-            if (reference.group, reference.kind) != ("", "Service") or reference.weight == 0:
+            if (reference.group, reference.kind) != ("", "Service"):
                 continue
             service = reference.namespace or namespace, reference.name
             weight = 1 if reference.weight is None else reference.weight

@@ -86,8 +86,6 @@ def _of_route(route: Route, ports: ServicePorts) -> Iterator[tuple[RouteRow, Ent
     entrance = Entrance(name, "", OPENSHIFT, tuple(of_controller(OPENSHIFT)))
     origin = ("Route", namespace, route.metadata.name, spec.host or "", spec.path or "", "prefix")
     for target in (spec.to, *(spec.alternate_backends or [])):
-        if target.weight == 0:
-            continue
         wanted = spec.port.target_port if spec.port else None
         for number in ports.targeting((namespace, target.name), wanted):
             weight = 100 if target.weight is None else target.weight

@@ -52,7 +52,7 @@ def _rows(
     for rule in rules:
         for target in rule.route or []:
             service = service_of(target.destination.host, namespace)
-            if service is None or target.weight == 0:
+            if service is None:
                 continue
             number = target.destination.port.number if target.destination.port else None
             weight = 100 if target.weight is None else target.weight

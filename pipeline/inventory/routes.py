@@ -29,7 +29,7 @@ ROUTES: Final = pl.Schema(
         "service": pl.String(),
         "port": pl.UInt16(),  # the Service's port; 0 where it cannot be told
         "tls": pl.Boolean(),  # whether the host is offered over TLS
-        "weight": pl.UInt32(),  # the share of the Service among those of the same host and path
+        "weight": pl.UInt32(),  # the share of the Service among those of the same host and path; never 0
         "class": pl.String(),  # IngressClass or GatewayClass; "" where none is named
         "controller": pl.String(),  # as the class says
         "entrance": pl.String(),  # what has `CONTROLLERS`: the Ingress, Route or Gateway, as kind/namespace/name

@@ -47,9 +47,10 @@ def controller_rows(resources: Sequence[Resource]) -> list[Row]:
 
 
 def _rows(resources: Sequence[Resource]) -> Iterator[tuple[RouteRow, Entrance]]:
+    """What any kind leads to; a backend of weight 0 gets no traffic, and makes no row."""
     publishers, ports = Publishers(resources), ServicePorts(resources)
     for source in (ingress_rows, gateway_rows, virtual_service_rows):
-        yield from source(resources, publishers, ports)
+        yield from (found for found in source(resources, publishers, ports) if found[0].weight)
 
 
 ROUTES_FRAME: Final = TrackedFrame("routes", ROUTES, _KINDS, route_rows, "route_id")
