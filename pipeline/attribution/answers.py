@@ -51,6 +51,13 @@ class Answers:
         return table(self.timeline.facts["answers"], -1)
 
     @cached_property
+    def count(self) -> NDArray[np.int32]:
+        """The same: how many answers there are."""
+        of_sets = np.append(self.sets.list.len().to_numpy().astype(np.int32), np.int32(0))
+        counts: NDArray[np.int32] = np.where(self.answer >= 0, np.int32(1), of_sets.take(self.several))
+        return counts
+
+    @cached_property
     def via(self) -> NDArray[np.uint8]:
         """The same: the code of the via; NO_VIA where there is none, or several."""
         via = self.timeline.facts["via"]

@@ -150,6 +150,12 @@ class Lookups:
         return answers_of(claims)
 
     @cached_property
+    def may_be_headless(self) -> NDArray[np.bool_]:
+        """By row of `backends`: whether `headless` has the backend too, at some time."""
+        keys = self.backends.timeline.facts["key"].to_numpy()
+        return np.append(self.headless.index.find([keys]) >= 0, [False])
+
+    @cached_property
     def listeners(self) -> Answers:
         """By `packed` address, port and protocol of a node: the endpoint id of the pod that answers there."""
         return answers_of(self._by_address("listeners", "endpoint_id", pl.lit(None, VIAS)))

@@ -48,9 +48,17 @@ class Dialled:
         self.several[rows] = -1
 
     def tell_backends(self, rows: Rows, keys: Keys, starts: NDArray[np.int64], lookups: Lookups) -> None:
-        """Write the Services of backends, by address, port and protocol, to rows that have none yet."""
-        first_set = len(lookups.dials.sets) + len(lookups.node_ports.sets)
-        self.tell(rows, lookups.backends, lookups.backends.rows(keys, starts), first_set)
+        """Write the Services of backends, by address, port and protocol, to rows that have none yet.
+
+        Not where all of them are headless: their clients dial the backend wherever they are (`tell_headless`).
+        """
+        backends, headless = lookups.backends, lookups.headless
+        facts = backends.rows(keys, starts)
+        asked = np.flatnonzero(lookups.may_be_headless.take(facts))
+        alone = headless.rows(keys.take(asked), starts.take(asked))
+        is_alone = (alone >= 0) & (headless.count.take(alone) == backends.count.take(facts.take(asked)))
+        facts[asked[is_alone]] = -1
+        self.tell(rows, backends, facts, len(lookups.dials.sets) + len(lookups.node_ports.sets))
 
 
 def dialled_of(block: Block, ends: Ends, lookups: Lookups, *, by_backend: bool) -> Dialled:

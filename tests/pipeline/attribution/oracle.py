@@ -181,7 +181,7 @@ class Oracle:
             return by_node_port
         if flow.backend != flow.dst:
             return {}
-        if services_by == "backend":
+        if services_by == "backend" and by_backend.keys() != by_endpoint.keys():
             return by_backend
         source, destination = self.end(cluster, flow.src, flow.node), self.end(cluster, flow.dst, flow.node)
         listeners = self.listeners(cluster, flow) if destination[0] == "Node" else set()

@@ -199,6 +199,9 @@ def test_a_flow_straight_to_a_pod_is_a_services_only_where_flows_show_nothing_el
     assert (answer.destination, answer.attribution) == (("Pod", "db"), "inferred")
 
 
+EITHER = pytest.mark.parametrize("services_by", ["dialled", "backend"])
+
+
 def test_who_dials_an_endpoint_of_a_headless_service_is_its_client() -> None:
     """Also where a Service with an address has the endpoint: its clients dial the address."""
     services = [service(name, ip, selector={"app": "db"}) for name, ip in (("db", "None"), ("db-rw", "10.96.0.1"))]
@@ -213,17 +216,35 @@ def test_who_dials_an_endpoint_of_a_headless_service_is_its_client() -> None:
     assert (elsewhere.service, elsewhere.via) == (None, None)
 
 
-def test_what_a_pods_own_node_says_to_it_is_no_client_of_a_headless_service() -> None:
+@EITHER
+def test_an_endpoint_of_a_headless_service_alone_is_told_as_such_wherever_it_is(services_by: ServicesBy) -> None:
+    """A backend tells no more of it than its address does, for that is what is dialled."""
+    snapshot = build([*DB_PODS, service("db", "None", selector={"app": "db"})])
+    (answer,) = answers([BACKEND], snapshot, services_by)
+    assert (answer.service, answer.via, answer.reason) == (("db", "80"), "headless", "headless")
+
+
+def test_a_backend_of_a_headless_service_and_of_one_with_an_address_may_be_either() -> None:
+    """Where the address was translated before the flow was seen, whoever dialled it looks the same."""
+    services = [service(name, ip, selector={"app": "db"}) for name, ip in (("db", "None"), ("db-rw", "10.96.0.1"))]
+    (answer,) = answers([BACKEND], build([*DB_PODS, *services]), "backend")
+    assert (answer.service, answer.via, answer.reason) == (None, None, "ambiguous_service")
+    assert [name for name, _ in answer.candidates] == ["db", "db-rw"]
+
+
+@EITHER
+def test_what_a_pods_own_node_says_to_it_is_no_client_of_a_headless_service(services_by: ServicesBy) -> None:
     """The kubelet probes; what runs in another node's network is a client as any other."""
     snapshot = build([*DB_PODS, service("db", "None", selector={"app": "db"})])
     probe = replace(BACKEND, node="n2", src="192.0.2.2", nat_src="192.0.2.2")
     agent = replace(BACKEND, src="192.0.2.1", nat_src="192.0.2.1")
-    assert [answer.service for answer in answers([probe, agent], snapshot)] == [None, ("db", "80")]
+    assert [answer.service for answer in answers([probe, agent], snapshot, services_by)] == [None, ("db", "80")]
 
 
-def test_an_endpoint_of_two_headless_services_names_both() -> None:
+@EITHER
+def test_an_endpoint_of_two_headless_services_names_both(services_by: ServicesBy) -> None:
     both = [service(name, "None", selector={"app": "db"}) for name in ("db", "db-peers")]
-    (answer,) = answers([BACKEND], build([*DB_PODS, *both]))
+    (answer,) = answers([BACKEND], build([*DB_PODS, *both]), services_by)
     assert (answer.service, answer.reason) == (None, "ambiguous_service")
     assert [name for name, _ in answer.candidates] == ["db", "db-peers"]
 
