@@ -12,7 +12,7 @@ from . import Subparsers
 from .arguments import add_lake, add_output, add_since, add_until
 from .progress import progress
 
-_LIMITS: Final = ("series_max", "series_max_per_family", "series_namespace_share")
+_LIMITS: Final = ("series_max", "series_max_per_family", "series_idle_s", "series_namespace_share")
 
 
 def add(commands: Subparsers) -> None:
@@ -39,6 +39,12 @@ def add(commands: Subparsers) -> None:
     )
     command.add_argument("--series-max", metavar="N", help="as the pipeline's setting of this name")
     command.add_argument("--series-max-per-family", metavar="N", help="the same")
+    command.add_argument(
+        "--series-idle-s",
+        metavar="SECONDS",
+        help="the same, by the record's own clock: series are taken to grow from their first flow to their last; 0: "
+        "none goes for being idle",
+    )
     command.add_argument("--series-namespace-share", metavar="SHARE", help="the same; 1: there are no quotas")
     add_output(command)
     command.set_defaults(run=run)
@@ -59,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
         "pipeline", PipelineConfig, file=arguments.config, environ=os.environ, flags={**unused, **flags}
     )
     limit = limit_of(config.series_max_per_family, config.series_fold)
-    budget = SeriesBudget(config.series_max, limit, 0, config.series_namespace_share)
+    budget = SeriesBudget(config.series_max, limit, config.series_idle_s, config.series_namespace_share)
     with progress("counting series"):
         found = forecast(scan_flows(arguments.lake, since=arguments.since, until=arguments.until), budget)
     tables = {"metric": found.by_metric, "family": found.by_family, "namespace": found.by_namespace}

@@ -19,6 +19,8 @@ from ..catalog import BY_NAME, NAMESPACES, PAIR, ROUTE, SERVICE, SUBSET
 
 FIRST: Final = "__first"
 """When a label set was first there, in nanoseconds."""
+LAST: Final = "__last"
+"""When it was last there, in the same."""
 WEIGHT: Final = "__weight"
 """How much it has of what tells heavy ones from others."""
 FAILED: Final = "__failed"
@@ -64,7 +66,7 @@ def lines(metric: str) -> int:
 
 
 def recorded(history: pl.LazyFrame) -> dict[str, pl.DataFrame]:
-    """By family, a row a label set of rows of HISTORY: its labels as text, FIRST, WEIGHT and FAILED."""
+    """By family, a row a label set of rows of HISTORY: its labels as text, FIRST, LAST, WEIGHT and FAILED."""
     found: dict[str, list[pl.DataFrame]] = {}
     frames = pl.collect_all([_distinct(history, family) for family in FAMILIES])
     for family, frame in zip(FAMILIES, frames, strict=True):
@@ -82,6 +84,7 @@ def _distinct(history: pl.LazyFrame, family: Family) -> pl.LazyFrame:
         .group_by(*labels)
         .agg(
             pl.col("time").min().dt.epoch("ns").alias(FIRST),
+            pl.col("time").max().dt.epoch("ns").alias(LAST),
             family.weight.cast(pl.UInt64).alias(WEIGHT),
             failed.alias(FAILED),
         )
@@ -90,8 +93,8 @@ def _distinct(history: pl.LazyFrame, family: Family) -> pl.LazyFrame:
 
 def _together(parts: list[pl.DataFrame]) -> pl.DataFrame:
     """What both ends of flows tell of one family."""
-    labels = [name for name in parts[0].columns if name not in {FIRST, WEIGHT, FAILED}]
-    return pl.concat(parts).group_by(labels).agg(pl.col(FIRST).min(), pl.col(WEIGHT, FAILED).sum())
+    labels = [name for name in parts[0].columns if name not in {FIRST, LAST, WEIGHT, FAILED}]
+    return pl.concat(parts).group_by(labels).agg(pl.col(FIRST).min(), pl.col(LAST).max(), pl.col(WEIGHT, FAILED).sum())
 
 
 def _timed(name: str, column: str) -> Family:

@@ -53,6 +53,6 @@ def test_both_ends_of_flows_make_one_label_set() -> None:
     columns = {name: pl.Series([(row | ends).get(name)], dtype=dtype) for name, dtype in HISTORY.items()}
     history = pl.DataFrame(columns).with_columns(time=pl.lit(7).cast(HISTORY["time"]))
     found = recorded(history.lazy())
-    assert found[INTERFACES].rows() == [("namespace", "name", "node", 7, 6, 0)]
+    assert found[INTERFACES].rows() == [("namespace", "name", "node", 7, 7, 6, 0)]
     (conversation,) = found["flows/conversations"].select(FIRST, WEIGHT, FAILED).rows()
     assert conversation == (7, 3, 0)
