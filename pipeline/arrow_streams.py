@@ -16,7 +16,7 @@ from collector.schema import VERSION
 
 from .arrow_stream import END, PAIR_BYTES, PARTS, Content, read_batch
 from .blocks import Block
-from .pieces import Octets, Places, joined
+from .pieces import Octets, Places, alike
 
 MOST_SHAPES: Final = 4
 """So many kinds of encoders are told apart; what else is there is read one by one."""
@@ -120,14 +120,14 @@ def _alike(block: Block, numbers: Places, rows: Places, shape: Shape) -> tuple[F
     is_alike = (block.sizes[numbers] >= size + len(END)) & (block.sizes[numbers] % _WORD == 0)
     numbers = numbers[is_alike]
     starts, sizes = block.starts[numbers], block.sizes[numbers]
-    words = joined(block.memory, starts, np.full(len(starts), size)).view(np.uint64).reshape(-1, len(shape.words))
+    words = alike(block.memory, starts, size).view(np.uint64)
     told = words.view(np.int64)
-    ends = (starts + sizes)[:, None] + np.arange(-len(END), 0)
+    ends = alike(block.memory, starts + sizes - len(END), len(END))
     is_so = (
         ((words == shape.words) | shape.is_free).all(axis=1)
         & (told[:, shape.rows] == rows[numbers])
         & (told[:, shape.body_size] == sizes - size - len(END))
-        & (block.memory[ends] == np.frombuffer(END, np.uint8)).all(axis=1)
+        & (ends == np.frombuffer(END, np.uint8)).all(axis=1)
     )
     is_alike[is_alike] = is_so
     return is_alike, told if is_so.all() else told[is_so]

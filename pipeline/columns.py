@@ -9,22 +9,27 @@ Layout: Arrow's columnar format, "Fixed-size Primitive Layout" and "Variable-siz
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
 
-from collector.schema import KNOWN_TABLES, OLDEST_VERSION, UTF8, VERSION, BatchError, Table
+from collector.schema import KNOWN_TABLES, UTF8, BatchError, Table
 
-from .arrow_streams import Contents
-from .pieces import Octets, Places, joined
+from .arrow_streams import Contents, Flags
+from .pieces import Octets, Places, alike, joined
 
 Numbers = np.ndarray[Any, Any]
 
 _ALIGNMENT: Final = 8
 _OFFSET: Final = np.dtype(np.int32)
 """Of where a value of text begins."""
+_OCTET: Final = np.dtype(np.uint8)
+_MOST_PLANES: Final = 8
+_UNKNOWN: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,45 +46,56 @@ class Texts:
 class _Layout:
     """Which buffers the columns of a table have, how long they must be, and what is taken from them.
 
-    A part is what has so many bytes a row: a column of numbers, one of its planes, where text begins or where it ends.
+    A part is what has so many bytes a row: a column of numbers, one of its planes or all of its high ones, where text
+    begins or where it ends.
     """
 
-    def __init__(self, table: Table, version: int) -> None:
+    def __init__(self, table: Table, version: int, low: Mapping[str, int]) -> None:
         columns = table.wire_columns(version)
         self.kinds = {name: _OFFSET if kind == UTF8 else np.dtype(kind) for name, kind in columns.items()}
-        self.places: dict[str, int] = {}
+        self.numbers = {name: number for number, name in enumerate(columns)}
+        places = dict.fromkeys(columns, 0)
         """The buffer of a column's numbers, or of the places of its text, behind which is the one of its bytes."""
         buffers = 0
         for name, kind in columns.items():
-            self.places[name] = buffers + 1  # the first is of nulls
+            places[name] = buffers + 1  # the first is of nulls
             buffers += 3 if kind == UTF8 else 2
         texts = [name for name, kind in columns.items() if kind == UTF8]
-        self.used = np.array([*self.places.values(), *(self.places[name] + 1 for name in texts)])
-        """The buffers that are looked at: all but those of nulls."""
-        self.widths = np.array([*(kind.itemsize for kind in self.kinds.values()), *(0 for _ in texts)])
-        self.ends = np.isin(self.used, [self.places[name] for name in texts]) * _OFFSET.itemsize
+        self.text_numbers = {name: number for number, name in enumerate(texts)}
+        self.text_columns = np.array([self.numbers[name] for name in texts], np.int64)
+        used = np.array([*places.values(), *(places[name] + 1 for name in texts)])
+        """The buffers that are looked at: one of each column, then those of the bytes of texts."""
+        self.pairs = np.concatenate([2 * used, 2 * used + 1])
+        """The numbers of their pairs that say where they begin, then of those that say how long they are."""
+        self.widths = np.array([*(kind.itemsize for kind in self.kinds.values()), *(0 for _ in texts)])[:, None]
+        self.ends = np.isin(np.arange(len(used)), self.text_columns)[:, None] * _OFFSET.itemsize
         """Bytes that are wanted beyond those of each row, where there is a row."""
-        planes = set(table.planes) if version > 1 else set()
+        planes = table.planes if version > 1 else ()
+        self.low = {name: min(low.get(name, _MOST_PLANES), self.kinds[name].itemsize) for name in planes}
+        """How many planes of a column, from the lowest on, are parts of their own: one at least."""
         self.parts: dict[str, int] = {}
         """The first part of a column; the others are behind it."""
         parts: list[tuple[int, int, int, int]] = []
         for name in sorted(columns, key=lambda name: 1 if name in planes else self.kinds[name].itemsize, reverse=True):
-            place, width = self.places[name], self.kinds[name].itemsize
+            column, width = self.numbers[name], self.kinds[name].itemsize
             self.parts[name] = len(parts)
             if name in planes:
-                parts += [(place, 1, plane, 0) for plane in range(width)]
+                each = self.low[name]
+                parts += [(column, 1, plane, 0) for plane in range(each)]
+                parts += [(column, width - each, each, 0)] if each < width else []
             else:
-                parts += [(place, width, 0, skipped) for skipped in ([0, width] if name in texts else [0])]
-        self.part_place, self.part_width, self.part_rows, self.part_skip = np.array(parts).T
-        """Of each part, wide ones first: its buffer, its bytes a row, and behind how many rows of them and bytes it
+                parts += [(column, width, 0, skipped) for skipped in ([0, width] if name in texts else [0])]
+        self.first_text = len(parts)
+        """Behind the parts is the text of each column, with as many bytes as there are."""
+        self.part_columns, widths, many_rows, skipped = np.array(parts).T
+        self.part_widths, self.part_rows, self.part_skip = widths[:, None], many_rows[:, None], skipped[:, None]
+        """Of each part, wide ones first: its column, its bytes a row, and behind how many rows of them and bytes it
         begins there."""
 
 
-_LAYOUTS: Final = {
-    (name, version): _Layout(table, version)
-    for name, table in KNOWN_TABLES.items()
-    for version in range(OLDEST_VERSION, VERSION + 1)
-}
+@lru_cache(maxsize=256)
+def _layout(table: str, version: int, low: tuple[tuple[str, int], ...]) -> _Layout:
+    return _Layout(KNOWN_TABLES[table], version, dict(low))
 
 
 class Columns:
@@ -88,30 +104,49 @@ class Columns:
     Raises BatchError with reason `ipc` or `values` (nulls) where one of them is at fault, as do its methods.
     """
 
-    def __init__(self, contents: Contents, table: Table, version: int) -> None:
-        self._layout = layout = _LAYOUTS[table.name, version]
-        self.sizes = contents.rows
+    def __init__(self, contents: Contents, table: Table, version: int, low: Mapping[str, int] = _UNKNOWN) -> None:
+        """`low` says of columns whose bytes travel apart how many planes (one at least), from the lowest on, are
+        likely to be all that hold something but 0: where it is so it costs less, and else it is noticed."""
+        self._layout = layout = _layout(table.name, version, tuple(low.items()))
+        self.sizes = rows = contents.rows
         self._memory = contents.memory
-        rows = contents.rows[:, None]
-        if (contents.fields[:, :, 0] != rows).any():
+        if (contents.fields[:, :, 0] != rows[:, None]).any():
             raise BatchError("ipc", "columns of different lengths")
         if contents.fields[:, :, 1].any():
             raise BatchError("values", "nulls")
-        starts, self._lengths = contents.buffers[:, :, 0], contents.buffers[:, :, 1]
-        used, lengths, ends = starts[:, layout.used], self._lengths[:, layout.used], contents.sizes[:, None]
-        least = rows * layout.widths + (rows > 0) * layout.ends
-        is_inside = (used >= 0) & (used <= ends) & (lengths <= ends - used) & (used % _ALIGNMENT == 0)
+        told = contents.buffers.reshape(len(rows), -1).take(layout.pairs, axis=1).T.copy()
+        starts, lengths = told.reshape(2, -1, len(rows))  # by buffer and batch
+        least = layout.widths * rows + layout.ends * (rows > 0)
+        ends = contents.sizes
+        is_inside = (starts >= 0) & (starts <= ends) & (lengths <= ends - starts) & (starts & (_ALIGNMENT - 1) == 0)
         if not ((is_inside | (lengths == 0)) & (lengths >= least)).all():
             raise BatchError("ipc", "columns that are not in the body")
-        self._starts = contents.starts[:, None] + starts
-        begins = self._starts[:, layout.part_place] + layout.part_rows * rows + layout.part_skip
-        many = layout.part_width * self.sizes.sum()
+        self._starts = starts + contents.starts
+        text_begins, text_sizes, self._is_sound = self._bytes_of_texts(lengths[len(layout.numbers) :])
+        begins = self._starts.take(layout.part_columns, axis=0)
+        begins += layout.part_rows * rows + layout.part_skip
+        begins, sizes = np.concatenate([begins, text_begins]), np.concatenate([layout.part_widths * rows, text_sizes])
+        many = sizes.sum(axis=1)
         if len(rows) == 1:
-            self._parts, self._begins = self._memory, np.where(rows[0] > 0, begins[0], 0)
+            self._parts, self._begins = self._memory, np.where(many > 0, begins[:, 0], 0)
         else:
-            self._parts = joined(self._memory, begins.T.ravel(), (layout.part_width * rows).T.ravel())
+            self._parts = joined(self._memory, begins.ravel(), sizes.ravel())
             self._begins = np.cumsum(many) - many
         self._ends = self._begins + many
+
+    def _bytes_of_texts(self, lengths: Places) -> tuple[Places, Places, Flags]:
+        """By column of text and batch where its bytes begin and how many there are; and by column whether that is
+        inside of the `lengths` of its buffers."""
+        begins, sizes = np.zeros((2, *lengths.shape), np.int64)
+        batches = np.flatnonzero(self.sizes)
+        firsts = self._starts[self._layout.text_columns[:, None], batches]
+        lasts = firsts + self.sizes[batches] * _OFFSET.itemsize
+        told = alike(self._memory, np.concatenate([firsts.ravel(), lasts.ravel()]), _OFFSET.itemsize).view(_OFFSET)
+        first, last = told.reshape(2, *firsts.shape).astype(np.int64)
+        is_inside = (first >= 0) & (first <= last) & (last <= lengths[:, batches])
+        begins[:, batches] = self._starts[len(self._layout.numbers) :, batches] + first
+        sizes[:, batches] = np.where(is_inside, last - first, 0)
+        return begins, sizes, is_inside.all(axis=1)
 
     @cached_property
     def last_rows(self) -> Places:
@@ -119,9 +154,17 @@ class Columns:
         return np.cumsum(self.sizes)
 
     def planes(self, name: str) -> Octets:
-        """The bytes of a column of numbers whose bytes travel apart: by place in the number, lowest first, and row."""
-        first, width = self._layout.parts[name], self._layout.kinds[name].itemsize
-        return self._parts[self._begins[first] : self._ends[first + width - 1]].reshape(width, -1)
+        """The bytes of a column of numbers whose bytes travel apart: by place in the number, lowest first, and row.
+        One place at least; behind the last there is nothing but 0."""
+        first, low, width = self._layout.parts[name], self._layout.low[name], self._layout.kinds[name].itemsize
+        planes = self._parts[self._begins[first] : self._ends[first + low - 1]].reshape(low, -1)
+        if low < width:
+            if not self._part(first + low, _OCTET).max(initial=0):
+                return planes
+            begins = self._starts[self._layout.numbers[name]] + np.arange(width)[:, None] * self.sizes
+            planes = joined(self._memory, begins.ravel(), np.tile(self.sizes, width)).reshape(width, -1)
+        used = np.flatnonzero(planes.max(axis=1, initial=0))
+        return planes[: used.max(initial=0) + 1]
 
     def numbers(self, name: str) -> Numbers:
         """A column of numbers."""
@@ -129,28 +172,18 @@ class Columns:
 
     def text(self, name: str, first: int = 1) -> Texts:
         """A column of text, its values counted from `first` on."""
-        place, part = self._layout.places[name], self._layout.parts[name]
+        part, number = self._layout.parts[name], self._layout.text_numbers[name]
         begins, ends = self._part(part, _OFFSET), self._part(part + 1, _OFFSET)
-        firsts, lasts = self._outer(begins, ends)
         lengths = ends - begins
-        least = min(each.min(initial=0) for each in (begins, lengths, lasts))  # 32 bits may wrap where one is negative
-        if least < 0 or (lasts > self._lengths[:, place + 1]).any():
+        least = min(begins.min(initial=0), lengths.min(initial=0))  # 32 bits may wrap where one is negative
+        if least < 0 or not self._is_sound[number]:
             raise BatchError("ipc", f"{name} goes back or beyond its bytes")
         numbers = np.zeros(len(lengths), np.uint32)
         used = np.flatnonzero(lengths != 0)
         if not used.size:
             return Texts(b"", lengths[used], numbers)
         numbers[used] = np.arange(first, first + len(used))
-        data = joined(self._memory, self._starts[:, place + 1] + firsts, lasts - firsts)
-        return Texts(data.tobytes(), lengths[used], numbers)
+        return Texts(self._part(self._layout.first_text + number, _OCTET).tobytes(), lengths[used], numbers)
 
     def _part(self, number: int, kind: np.dtype[Any]) -> Numbers:
         return self._parts[self._begins[number] : self._ends[number]].view(kind)
-
-    def _outer(self, begins: Numbers, ends: Numbers) -> tuple[Places, Places]:
-        """Where the text of each batch begins and ends."""
-        has_rows = self.sizes > 0
-        firsts, lasts = np.zeros((2, len(self.sizes)), np.int64)
-        firsts[has_rows] = begins[(self.last_rows - self.sizes)[has_rows]]
-        lasts[has_rows] = ends[(self.last_rows - 1)[has_rows]]
-        return firsts, lasts

@@ -27,12 +27,13 @@ def joined(memory: Octets, starts: Places, sizes: Places) -> Octets:
 
     Where a piece without bytes is said to begin does not matter. Raises IndexError for what is not all inside."""
     used = np.where(sizes > 0, starts, 0)
-    if len(memory) > _MOST or sizes.min(initial=0) < 0 or used.min(initial=0) < 0:
+    if len(memory) > _MOST or (used | sizes).view(np.uint64).max(initial=0) > _MOST:  # a negative one is larger
         raise IndexError("pieces of no memory")
-    if (used > len(memory)).any() or (sizes > len(memory) - used).any():
+    if (used + sizes).max(initial=0) > len(memory):
         raise IndexError("pieces beyond the memory")
-    views = np.zeros((len(sizes), 4), np.int32)
-    views[:, 0], views[:, 3] = sizes, used
+    views = np.empty((len(sizes), 2), np.int64)
+    views[:, 0] = sizes
+    np.left_shift(used, 32, out=views[:, 1])
     short = np.flatnonzero(sizes <= _INLINE)
     if short.size and len(memory):
         within = np.minimum(used[short, None] + np.arange(_INLINE), len(memory) - 1)
@@ -40,3 +41,13 @@ def joined(memory: Octets, starts: Places, sizes: Places) -> Octets:
     pieces = pa.Array.from_buffers(pa.binary_view(), len(views), [None, pa.py_buffer(views), pa.py_buffer(memory)])
     plain = pieces.cast(pa.large_binary()).buffers()[2]
     return np.frombuffer(plain, np.uint8)[: sizes.sum()]
+
+
+def alike(memory: Octets, starts: Places, size: int) -> Octets:
+    """The pieces of a memory that begin at `starts` and all have so many bytes, one at least: a row each.
+
+    Raises IndexError for what is not all inside."""
+    if starts.min(initial=0) < 0 or size > len(memory):
+        raise IndexError("pieces of no memory")
+    windows = np.ndarray(len(memory) - size + 1, f"V{size}", memory, strides=(1,))
+    return windows[starts].view(np.uint8).reshape(-1, size)

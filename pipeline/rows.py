@@ -42,6 +42,8 @@ class Assembly:
         self._next = dict.fromkeys(self._texts, 1)
         """The number of the next value; 0 is the empty one."""
         self._filled = 0
+        self.low: dict[str, int] = {}
+        """By column whose bytes travel apart how many planes were used of it in the rows that were added last."""
 
     def add(self, columns: Columns) -> tuple[Mapping[str, Numbers], Mapping[str, int]]:
         """Add the rows of some batches; returns their numbers, and by column of text the bytes of the longest value.
@@ -52,7 +54,9 @@ class Assembly:
         added = {name: space[rows] for name, space in self._numbers.items()}
         for name, space in added.items():
             if name in self._planes:
-                _from_planes(columns.planes(name), space)
+                planes = columns.planes(name)
+                self.low[name] = len(planes)
+                _from_planes(planes, space)
             elif name not in self._relative:
                 space[:] = columns.numbers(name)
         for name, near in self._relative.items():
@@ -126,10 +130,22 @@ class _Within:
 
 
 def _from_planes(planes: Octets, space: Numbers) -> None:
-    octets = space.view(np.uint8).reshape(len(space), space.itemsize)
-    space[:] = 0
-    for place in np.flatnonzero(planes.max(axis=1, initial=0)):  # the high bytes of most numbers are 0
-        octets[:, place] = planes[place]
+    """Put numbers into a space, from planes of their bytes: neighbours become planes of numbers twice as wide."""
+    parts, bits = [*planes], 8
+    while len(parts) > 1:
+        pairs = list(zip(parts[::2], parts[1::2], strict=False))
+        odd = parts[2 * len(pairs) :]
+        parts = [_side_by_side(low, high, bits) for low, high in pairs] + odd
+        bits *= 2
+    space[:] = parts[0]
+
+
+def _side_by_side(low: Numbers, high: Numbers, bits: int) -> Numbers:
+    """Numbers of so many low bits, and the high bits above them."""
+    both = high.astype(f"u{bits // 4}")
+    both <<= bits
+    both |= low
+    return both
 
 
 def _from_distance(name: str, near: Numbers, distance: Numbers, space: Numbers) -> None:
