@@ -137,8 +137,13 @@ class KafkaReader:
         """New messages of the partitions that the group gave us, about FETCH_BYTES at most."""
         with sorted_errors():
             self._take_share()
-            self._see_topics()
+            known = dict(self._known)
             polled = self._polled(timeout_s)
+            self._see_topics()
+        anew = {topic for topic, number in known.items() if self._known[topic] != number}
+        polled = {
+            p: messages for p, messages in polled.items() if p.topic not in anew
+        }  # they come again in their order
         self._behind |= {partition: messages[-1].offset + 1 for partition, messages in polled.items()}
         return [message for messages in polled.values() for message in messages]
 
