@@ -81,7 +81,8 @@ def _insist(action: Callable[[], object]) -> None:
 
 @pytest.fixture(scope="module")
 def topics() -> Iterator[Topics]:
-    with KafkaBroker({"group.min.session.timeout.ms": "1000"}) as broker:
+    settings = {"group.min.session.timeout.ms": "1000", "auto.create.topics.enable": "false"}
+    with KafkaBroker(settings) as broker:
         topics = Topics(broker.bootstrap)
         yield topics
         topics.close()
