@@ -145,12 +145,7 @@ class Engine:
             self._look_ahead(min(timeout_s, HELD_POLL_SECONDS))
         else:
             self._catch_up()
-            messages = self._reader.poll(min(timeout_s, HELD_POLL_SECONDS) if self._stages.held_rows else timeout_s)
-            self.ready.set()
-            self._leave_to_others()
-            settling.has_unsettled |= bool(messages)
-            for chunk in self._intake.take(messages):
-                self._stages.apply(chunk)
+            self._go_on(min(timeout_s, HELD_POLL_SECONDS) if self._stages.held_rows else timeout_s)
             if settling.is_asked_for:
                 self.publish()  # what we have counted is ours, and others go on behind it
         self._stages.release(began_s)
@@ -158,6 +153,15 @@ class Engine:
             self.publish()
         if not settling.by_snapshots:
             settling.commit_what_is_due(self._mark)
+
+    def _go_on(self, timeout_s: float) -> None:
+        """Poll and apply; what was polled is let go by the end, for publishing takes memory too."""
+        messages = self._reader.poll(timeout_s)
+        self.ready.set()
+        self._leave_to_others()
+        self._settling.has_unsettled |= bool(messages)
+        for chunk in self._intake.take(messages):
+            self._stages.apply(chunk)
 
     def _leave_to_others(self) -> None:
         """Forget what counters of nodes said last whose partitions have gone, for sums over members would have it

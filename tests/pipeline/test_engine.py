@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import threading
 import time
+import weakref
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +16,9 @@ import pytest
 
 from pipeline import engine as engine_module
 from pipeline import stages as stages_module
+from pipeline.aggregate.samples import Samples
 from pipeline.attribution.aliases import may_be_alias
+from pipeline.bus import Message
 from pipeline.cli.main import main
 from pipeline.errors import PermanentError, TransientError
 from pipeline.inventory.snapshot import Snapshot
@@ -50,6 +54,24 @@ def test_unreadable_messages_are_set_aside_by_reason_and_the_rest_is_applied() -
     assert bench.reader.quarantined == [(corrupt, "checksum"), (broken, "segment")]
     reasons = bench.values("flowatlas_pipeline_quarantined_batches_total", "reason")
     assert reasons == {("checksum",): 1, ("segment",): 1}
+
+
+class Polled(list[Message]):
+    """What a poll brings; unlike other lists it can be asked whether it is still held."""
+
+
+def test_nothing_that_was_polled_is_held_while_it_is_published(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(Polled([through_service()]))
+    polled = weakref.ref(bench.reader.polls[0])
+    is_held: list[bool] = []
+
+    def publish(_: Sequence[Samples]) -> None:
+        is_held.append(polled() is not None)
+
+    monkeypatch.setattr(bench.publication, "publish", publish)
+    time.sleep(0.06)  # longer than a window
+    bench.engine.step(0.0)
+    assert is_held == [False]
 
 
 def test_a_bus_that_refuses_for_a_while_costs_nothing() -> None:
