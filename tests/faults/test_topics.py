@@ -20,6 +20,7 @@ from kafka.admin import KafkaAdminClient, NewTopic
 from collector.schema import TABLES
 from pipeline.bus.topics import QUARANTINE_TOPIC
 from pipeline.query import scan_flows
+from tests.faults.counts import IS_ALL
 from tests.faults.members import Member, counted, until
 from tests.kafka_broker import KafkaBroker
 from tests.pipeline.shipments import batch, flow
@@ -33,6 +34,8 @@ AFTER: Final = 50
 AGAIN: Final = 5
 """Batches of before that come once more, as who was not answered ships them."""
 PARTITIONS: Final = 2
+CASES: Final = [("group", True), ("0/1", False), *([("group", False), ("0/1", True)] if IS_ALL else [])]
+"""How partitions are shared, and whether the pipeline runs while topics are made anew, or only afterwards."""
 
 
 class Topics:
@@ -88,8 +91,7 @@ def topics() -> Iterator[Topics]:
         topics.close()
 
 
-@pytest.mark.parametrize("partitions", ["group", "0/1"])
-@pytest.mark.parametrize("is_running", [True, False], ids=["meanwhile", "in_between"])
+@pytest.mark.parametrize(("partitions", "is_running"), CASES)
 def test_of_topics_made_anew_all_is_read_and_nothing_counts_twice(
     topics: Topics, tmp_path: Path, partitions: str, *, is_running: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
