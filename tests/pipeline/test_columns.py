@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from collector.schema import COUNTERS, VERSION, Batch, BatchError
+from collector.schema import COUNTERS, FLOWS, VERSION, Batch, BatchError
 from pipeline.arrow_streams import Contents, read_batches
 from pipeline.blocks import inflated
 from pipeline.columns import Columns
 from pipeline.envelope import open_batch
-from tests.pipeline.batches_for_tests import counters, message
+from tests.pipeline.batches_for_tests import batch, counters, message
 
 NAMES = ["eth0", "", "lo", "é", "eth0"]
 GOOD = counters(rows=5, interface=NAMES)
@@ -105,3 +105,30 @@ def test_what_pretends_to_have_nulls_or_other_rows_is_refused(batches: tuple[Bat
         fields[-1, 3, at] += 1
         with pytest.raises(BatchError, match=reason):
             columns(replace(told, fields=fields))
+
+
+@pytest.mark.parametrize("low", [{}, {"packets": 1}, {"packets": 2, "bytes": 1}, {"packets": 8, "connect_us": 1}])
+@pytest.mark.parametrize("many", [1, 3])
+def test_planes_are_what_they_are_however_many_are_likely(low: dict[str, int], many: int) -> None:
+    """That of all rows one has something in a higher place is noticed."""
+    packets = np.array([[5, 0, 7], [300, 1, 2], [2**40, 0, 0]], np.uint64)[-many:]
+    sent = [batch(rows=3, seq=number, packets=of_one) for number, of_one in enumerate(packets)]
+    if many > 1:
+        sent.insert(0, batch(rows=0))
+    (block,) = inflated([open_batch(message(each)) for each in sent])
+    found = Columns(read_batches(block, FLOWS.name), FLOWS, VERSION, low)
+    planes = found.planes("packets")
+    assert len(planes) == 6
+    octets = np.zeros((planes.shape[1], 8), np.uint8)
+    octets[:, : len(planes)] = planes.T
+    assert octets.view(np.uint64)[:, 0].tolist() == packets.ravel().tolist()
+    assert len(found.planes("connect_us")) == 1
+
+
+def test_a_column_without_anything_has_one_plane() -> None:
+    nothing = np.zeros(3, np.uint64)
+    (block,) = inflated([open_batch(message(batch(rows=3, packets=nothing)))])
+    for low in ({}, {"packets": 1}, {"packets": 3}):
+        planes = Columns(read_batches(block, FLOWS.name), FLOWS, VERSION, low).planes("packets")
+        assert not planes.any()
+        assert planes.shape == (max(1, low.get("packets", 1)), 3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.pieces import joined
+from pipeline.pieces import alike, joined
 
 
 def test_pieces_are_slices_in_any_order() -> None:
@@ -38,3 +38,18 @@ def test_nothing_is_taken_from_anywhere(memory: np.ndarray) -> None:
 def test_what_is_not_inside_is_not_read(start: int, size: int) -> None:
     with pytest.raises(IndexError):
         joined(np.zeros(20, np.uint8), np.array([0, start]), np.array([3, size]))
+
+
+def test_pieces_of_one_size_are_slices_in_any_order() -> None:
+    random = np.random.default_rng(0)
+    memory = random.integers(0, 256, 1000).astype(np.uint8)
+    for size in (1, 4, 13, 999, 1000):
+        starts = random.integers(0, len(memory) - size + 1, 50)
+        assert alike(memory, starts, size).tolist() == [memory[start : start + size].tolist() for start in starts]
+    assert alike(memory, np.zeros(0, np.int64), 7).shape == (0, 7)
+
+
+@pytest.mark.parametrize(("start", "size"), [(-1, 5), (16, 5), (20, 1), (0, 21), (2**63 - 1, 1)])
+def test_pieces_of_one_size_that_are_not_inside_are_not_read(start: int, size: int) -> None:
+    with pytest.raises(IndexError):
+        alike(np.zeros(20, np.uint8), np.array([0, start]), size)
