@@ -45,7 +45,8 @@ from collector.schema import (
 from pipeline import catalog
 from pipeline.arrow_stream import SCHEMAS
 from pipeline.bus import Message
-from pipeline.decode import MAX_TEXT_BYTES, decode
+from pipeline.decode import MAX_TEXT_BYTES, decode, merged
+from pipeline.envelope import open_batch
 from tests.pipeline.batches_for_tests import batch, columns, counters, message, sealed, stream_message, stream_of
 
 
@@ -76,6 +77,16 @@ def test_extreme_numbers_are_exact() -> None:
     zero = np.zeros(2, dtype=np.uint64)
     good = batch(rows=2, bytes=biggest, reply_bytes=zero, packets=np.full(2, 2**64 - 1, dtype=np.uint64))
     assert decode(message(good)).frame["bytes"].to_list() == [2**62 - 1] * 2
+
+
+@pytest.mark.parametrize("block_bytes", [1, 10**6])
+def test_numbers_of_any_width_come_out_in_any_order(monkeypatch: pytest.MonkeyPatch, block_bytes: int) -> None:
+    """What high bytes the batches before have had, in the same block or in others, is nothing to go by."""
+    monkeypatch.setattr(pipeline.blocks, "BLOCK_BYTES", block_bytes)
+    numbers = [0x0102030405060708 >> 8 * cut for cut in (0, 7, 3, 8, 2, 6, 1, 5, 4, 0)]
+    sent = [batch(rows=2, seq=seq, bytes=np.array([0, number], np.uint64)) for seq, number in enumerate(numbers)]
+    rows = merged([open_batch(message(each)) for each in sent])
+    assert rows.frame["bytes"].to_list() == [number for pair in zip([0] * 10, numbers, strict=True) for number in pair]
 
 
 def test_a_sum_that_wraps_around_is_no_sum() -> None:
