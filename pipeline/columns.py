@@ -9,15 +9,13 @@ Layout: Arrow's columnar format, "Fixed-size Primitive Layout" and "Variable-siz
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from types import MappingProxyType
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
 
-from collector.schema import KNOWN_TABLES, UTF8, BatchError, Table
+from collector.schema import KNOWN_TABLES, OLDEST_VERSION, UTF8, VERSION, BatchError, Table
 
 from .arrow_streams import Contents, Flags
 from .pieces import Octets, Places, alike, joined
@@ -28,8 +26,6 @@ _ALIGNMENT: Final = 8
 _OFFSET: Final = np.dtype(np.int32)
 """Of where a value of text begins."""
 _OCTET: Final = np.dtype(np.uint8)
-_MOST_PLANES: Final = 8
-_UNKNOWN: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +42,10 @@ class Texts:
 class _Layout:
     """Which buffers the columns of a table have, how long they must be, and what is taken from them.
 
-    A part is what has so many bytes a row: a column of numbers, one of its planes or all of its high ones, where text
-    begins or where it ends.
+    A part is what has so many bytes a row: a column of numbers, one of its planes, where text begins or where it ends.
     """
 
-    def __init__(self, table: Table, version: int, low: Mapping[str, int]) -> None:
+    def __init__(self, table: Table, version: int) -> None:
         columns = table.wire_columns(version)
         self.kinds = {name: _OFFSET if kind == UTF8 else np.dtype(kind) for name, kind in columns.items()}
         self.numbers = {name: number for number, name in enumerate(columns)}
@@ -70,9 +65,7 @@ class _Layout:
         self.widths = np.array([*(kind.itemsize for kind in self.kinds.values()), *(0 for _ in texts)])[:, None]
         self.ends = np.isin(np.arange(len(used)), self.text_columns)[:, None] * _OFFSET.itemsize
         """Bytes that are wanted beyond those of each row, where there is a row."""
-        planes = table.planes if version > 1 else ()
-        self.low = {name: min(low.get(name, _MOST_PLANES), self.kinds[name].itemsize) for name in planes}
-        """How many planes of a column, from the lowest on, are parts of their own: one at least."""
+        planes = set(table.planes) if version > 1 else set()
         self.parts: dict[str, int] = {}
         """The first part of a column; the others are behind it."""
         parts: list[tuple[int, int, int, int]] = []
@@ -80,9 +73,7 @@ class _Layout:
             column, width = self.numbers[name], self.kinds[name].itemsize
             self.parts[name] = len(parts)
             if name in planes:
-                each = self.low[name]
-                parts += [(column, 1, plane, 0) for plane in range(each)]
-                parts += [(column, width - each, each, 0)] if each < width else []
+                parts += [(column, 1, plane, 0) for plane in range(width)]
             else:
                 parts += [(column, width, 0, skipped) for skipped in ([0, width] if name in texts else [0])]
         self.first_text = len(parts)
@@ -93,9 +84,11 @@ class _Layout:
         begins there."""
 
 
-@lru_cache(maxsize=256)
-def _layout(table: str, version: int, low: tuple[tuple[str, int], ...]) -> _Layout:
-    return _Layout(KNOWN_TABLES[table], version, dict(low))
+_LAYOUTS: Final = {
+    (name, version): _Layout(table, version)
+    for name, table in KNOWN_TABLES.items()
+    for version in range(OLDEST_VERSION, VERSION + 1)
+}
 
 
 class Columns:
@@ -104,10 +97,8 @@ class Columns:
     Raises BatchError with reason `ipc` or `values` (nulls) where one of them is at fault, as do its methods.
     """
 
-    def __init__(self, contents: Contents, table: Table, version: int, low: Mapping[str, int] = _UNKNOWN) -> None:
-        """`low` says of columns whose bytes travel apart how many planes (one at least), from the lowest on, are
-        likely to be all that hold something but 0: where it is so it costs less, and else it is noticed."""
-        self._layout = layout = _layout(table.name, version, tuple(low.items()))
+    def __init__(self, contents: Contents, table: Table, version: int) -> None:
+        self._layout = layout = _LAYOUTS[table.name, version]
         self.sizes = rows = contents.rows
         self._memory = contents.memory
         if (contents.fields[:, :, 0] != rows[:, None]).any():
@@ -156,13 +147,8 @@ class Columns:
     def planes(self, name: str) -> Octets:
         """The bytes of a column of numbers whose bytes travel apart: by place in the number, lowest first, and row.
         One place at least; behind the last there is nothing but 0."""
-        first, low, width = self._layout.parts[name], self._layout.low[name], self._layout.kinds[name].itemsize
-        planes = self._parts[self._begins[first] : self._ends[first + low - 1]].reshape(low, -1)
-        if low < width:
-            if not self._part(first + low, _OCTET).max(initial=0):
-                return planes
-            begins = self._starts[self._layout.numbers[name]] + np.arange(width)[:, None] * self.sizes
-            planes = joined(self._memory, begins.ravel(), np.tile(self.sizes, width)).reshape(width, -1)
+        first, width = self._layout.parts[name], self._layout.kinds[name].itemsize
+        planes = self._parts[self._begins[first] : self._ends[first + width - 1]].reshape(width, -1)
         used = np.flatnonzero(planes.max(axis=1, initial=0))
         return planes[: used.max(initial=0) + 1]
 

@@ -114,8 +114,7 @@ def merged(opened: Sequence[Opened]) -> Rows:
     assembly = Assembly(table, version, sum(name.rows for name in names))
     shapes: list[Shape] = []
     for block in inflated(opened):
-        contents = read_batches(block, table.name, version, shapes)
-        numbers, longest = assembly.add(Columns(contents, table, version, assembly.low))
+        numbers, longest = assembly.add(Columns(read_batches(block, table.name, version, shapes), table, version))
         _check_lengths(longest)
         _check_values(numbers)
         _check_bytes(numbers, table, [batch.name for batch in block.batches])

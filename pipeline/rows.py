@@ -42,8 +42,6 @@ class Assembly:
         self._next = dict.fromkeys(self._texts, 1)
         """The number of the next value; 0 is the empty one."""
         self._filled = 0
-        self.low: dict[str, int] = {}
-        """By column whose bytes travel apart how many planes were used of it in the rows that were added last."""
 
     def add(self, columns: Columns) -> tuple[Mapping[str, Numbers], Mapping[str, int]]:
         """Add the rows of some batches; returns their numbers, and by column of text the bytes of the longest value.
@@ -54,9 +52,7 @@ class Assembly:
         added = {name: space[rows] for name, space in self._numbers.items()}
         for name, space in added.items():
             if name in self._planes:
-                planes = columns.planes(name)
-                self.low[name] = len(planes)
-                _from_planes(planes, space)
+                _from_planes(columns.planes(name), space)
             elif name not in self._relative:
                 space[:] = columns.numbers(name)
         for name, near in self._relative.items():
