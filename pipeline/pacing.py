@@ -11,11 +11,11 @@ from typing import Final
 
 LEAST_BETWEEN: Final = 0.5
 """Windows that counting gets between two publications, however long they take."""
-MOST_BETWEEN: Final = 5.0
+MOST_BETWEEN: Final = 10.0
 """Windows between two publications while the bus is far ahead."""
 FAR_BEHIND: Final = 2_000
 """Messages waiting on the bus, about a large poll: from so many on, catching up comes before publishing each window."""
-SHARE: Final = 0.05
+SHARE: Final = 0.025
 """Of the time, for publishing, while the bus is far ahead; more where MOST_BETWEEN windows leave no room for it."""
 
 

@@ -13,11 +13,11 @@ from pipeline.pacing import FAR_BEHIND, MOST_BETWEEN, SHARE, Pace
         (0, 0.3, 0.0, 11.0),  # a window after it began
         (0, 0.8, 0.0, 11.3),  # counting gets half a window
         (FAR_BEHIND - 1, 0.3, 3.0, 11.0),
-        (FAR_BEHIND, 0.03, 0.0, 11.0),
-        (FAR_BEHIND, 0.1, 0.0, 12.0),  # a twentieth of the time is what it takes
-        (FAR_BEHIND, 0.1, 0.1, 13.9),  # and of the pages that were made since the one before
-        (FAR_BEHIND, 3.0, 0.0, 18.0),  # but five windows are the most
-        (FAR_BEHIND, 0.1, 3.0, 15.1),
+        (FAR_BEHIND, 0.02, 0.0, 11.0),
+        (FAR_BEHIND, 0.1, 0.0, 14.0),  # a fortieth of the time is what it takes
+        (FAR_BEHIND, 0.1, 0.1, 17.9),  # and of the pages that were made since the one before
+        (FAR_BEHIND, 3.0, 0.0, 23.0),  # but ten windows are the most
+        (FAR_BEHIND, 0.1, 3.0, 20.1),
     ],
 )
 def test_publishing_is_due_each_window_and_less_often_while_the_bus_is_far_ahead(
@@ -33,7 +33,7 @@ def test_what_is_counted_is_shown_as_usual_as_soon_as_the_bus_is_not_far_ahead_a
     pace = Pace(window_s=2.0, now_s=100.0)
     assert pace.due_at(FAR_BEHIND) == 102.0
     pace.published(102.0, 104.5, 0.0)
-    assert (pace.due_at(FAR_BEHIND), pace.due_at(0)) == (114.5, 105.5)
+    assert (pace.due_at(FAR_BEHIND), pace.due_at(0)) == (124.5, 105.5)
 
 
 def test_publishing_far_behind_takes_its_share_of_the_time() -> None:
