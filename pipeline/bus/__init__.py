@@ -63,7 +63,8 @@ class Reader(Protocol):
         goes on after it."""
 
     def caught_up(self) -> bool:
-        """Whether the last poll reached the end of what the bus held then."""
+        """Whether all is polled that the bus held when this was asked first since it was so last, or at the last poll:
+        what has come since may wait."""
 
     def lag(self) -> Mapping[str, int]:
         """By topic, how many messages (segments on file://) the bus held behind the last poll, as far as polls told;

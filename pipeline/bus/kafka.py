@@ -90,6 +90,8 @@ class KafkaReader:
         """Where reading goes on by what `start` was told, of each partition that was not given to us yet."""
         self._known: dict[str, int] = {}
         """The numbers of the topics that these offsets are of."""
+        self._ends: dict[TopicPartition, int] = {}
+        """Where our partitions ended when somebody asked whether we have all; empty since we had."""
         self._aside = KafkaQuarantine(self._servers, self._options)
 
     def start(self, places: Places | None = None) -> None:
@@ -191,6 +193,7 @@ class KafkaReader:
 
     def _rewind(self, topic: str) -> None:
         """Go back to the beginning of all partitions of a topic."""
+        self._ends = {}
         for offsets in (self._told, self._behind):
             offsets |= {partition: 0 for partition in offsets if partition.topic == topic}
         for partition in self._consumer.assignment():
@@ -239,7 +242,8 @@ class KafkaReader:
             self._consumer.commit(offsets, timeout_ms=int(ANSWER_SECONDS * 1000))
 
     def caught_up(self) -> bool:
-        """Whether we stand at the end of all our partitions; False until the group has given us any or none."""
+        """Whether all is polled that our partitions held when this was asked first, since it was so last: who waits for
+        more than that has to meet a moment in which nothing comes. False until the group has given us any or none."""
         with sorted_errors():
             mine: set[TopicPartition] = self._consumer.assignment()
             if not mine:
@@ -248,14 +252,17 @@ class KafkaReader:
                 if self._group is None:
                     return False  # the topic is not there, or not known yet
                 return bool(self._consumer.group_metadata().state == MemberState.STABLE)
+            timeout_ms = int(ANSWER_SECONDS * 1000)
             try:
-                positions = {p: self._consumer.position(p, timeout_ms=int(ANSWER_SECONDS * 1000)) for p in mine}
-                if any(positions[p] < (self._consumer.highwater(p) or 0) for p in mine):
-                    return False
-                ends = self._consumer.end_offsets(list(mine), timeout_ms=int(ANSWER_SECONDS * 1000))
+                positions = {p: self._consumer.position(p, timeout_ms=timeout_ms) for p in mine}
+                if self._ends.keys() != mine:
+                    self._ends = self._consumer.end_offsets(list(mine), timeout_ms=timeout_ms)
             except kafka_errors.RetriableError:
                 return False
-        return all(positions[p] is not None and positions[p] >= ends[p] for p in mine)
+        is_so = all(positions[p] is not None and positions[p] >= end for p, end in self._ends.items())
+        if is_so:
+            self._ends = {}
+        return is_so
 
     def lag(self) -> Mapping[str, int]:
         """Messages by topic that the last answers of brokers told of and that were not polled yet."""

@@ -247,3 +247,23 @@ def test_a_zombie_that_wakes_after_others_went_on_is_refused(
     assert zombies == ZOMBIES
     shipper.stop()
     reconcile(members[:2], shipper, tmp_path / "lake")
+
+
+def test_a_roll_to_more_pods_counts_every_batch_once_and_none_waits_for_a_pause(
+    members: list[Member], shipper: Shipper, tmp_path: Path
+) -> None:
+    """As a StatefulSet does that is told of one more: that one comes first, then the others are replaced in turn."""
+    shipper.start()
+    for member in members[:2]:
+        member.start()
+    until(lambda: all(member.rows() for member in members[:2]), members[0].stuck)
+    members[2].start()
+    until(lambda: members[2].rows() > 0, members[2].stuck)
+    for member in (members[1], members[0]):
+        member.look()
+        member.send(signal.SIGTERM)
+        assert member.ended() == 0, member.log()
+        member.start()
+        until(lambda: members[2].rows() > 0 and bool(member.served()), member.stuck)  # noqa: B023
+    shipper.stop()
+    reconcile(members[:3], shipper, tmp_path / "lake")
