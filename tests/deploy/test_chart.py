@@ -18,6 +18,7 @@ from collector.schema import KNOWN_TABLES
 from deploy.render import CHART, HELM, KUBERNETES, OVERLAYS, PROFILES, build, objects, profile, stale, template
 from pipeline.bus.topics import wanted_topics
 from pipeline.cli import settings
+from pipeline.config import PipelineConfig
 from pipeline.inventory.watch.kinds import KINDS
 
 pytestmark = pytest.mark.manifests
@@ -291,22 +292,19 @@ def test_who_scales_the_pipeline_has_its_replicas_to_itself(by: str, kind: str) 
     assert the(found, kind)["spec"]["scaleTargetRef"]["name"] == "flowatlas-pipeline"
     pipeline = the(found, "StatefulSet")["spec"]
     assert "replicas" not in pipeline
-    assert partitions(pipeline) == "group"
 
 
-def partitions(pipeline: Object) -> str:
-    """What a pipeline's pods are told of their share."""
-    (container,) = pipeline["template"]["spec"]["containers"]
-    return str({v["name"]: v.get("value") for v in container["env"]}["FLOWATLAS_PIPELINE_PARTITIONS"])
-
-
-def test_pipelines_share_the_partitions_by_their_number() -> None:
-    from pipeline.bus.share import Share, parse_share
-
-    pipeline = the(given("pipeline.replicas=3"), "StatefulSet")["spec"]
-    told = partitions(pipeline)
-    shares = [parse_share(told, {"HOSTNAME": f"flowatlas-pipeline-{n}"}) for n in range(pipeline["replicas"])]
-    assert shares == [Share(n, 3) for n in range(3)]
+@pytest.mark.parametrize("values", [("pipeline.replicas=3",), ("pipeline.autoscaling.by=keda",)])
+def test_how_many_pipelines_there_are_may_change_while_they_run(values: tuple[str, ...]) -> None:
+    """The group divides the partitions and a snapshot says what is counted; no pod knows how many it is one of."""
+    found = given(*values)
+    (container,) = the(found, "StatefulSet")["spec"]["template"]["spec"]["containers"]
+    told = {v["name"]: v.get("value") for v in container["env"]}
+    assert told["FLOWATLAS_PIPELINE_SNAPSHOT"]
+    assert "FLOWATLAS_PIPELINE_PARTITIONS" not in told
+    assert PipelineConfig(bus="kafka://kafka:9092", state="bus").partitions == "group"
+    (settings,) = (yaml.safe_load(text) for o in found if o["kind"] == "ConfigMap" for text in o["data"].values())
+    assert "partitions" not in settings.get("pipeline", {})
 
 
 def test_probes_speak_tls_where_the_web_config_asks_for_it() -> None:
