@@ -100,15 +100,14 @@ def test_grants_never_exceed_the_limit_nor_a_share(
 ) -> None:
     grants, held = Grants(quota(share), most, {}, are_of_namespaces=True), Counter[str]()
     for wanted, detail in rounds:
-        before = held.copy()
         granted = grants.grant(wanted, detail)
-        held.update(granted)
         assert all(0 <= granted[owner] <= number for owner, number in wanted.items())
-        assert held.total() <= most
-        for owner, number in granted.items():
+        for owner, number in granted.items():  # in the order in which they were served
+            held[owner] += number
             if number:
-                of_others = min(share, HALF) * (most - (before.total() - before[owner]))
+                of_others = min(share, HALF) * (most - (held.total() - held[owner]))
                 assert held.total() <= share * most + 1e-6 or held[owner] <= of_others + 1e-6
+        assert held.total() <= most
     newcomer = Grants(quota(share), most, held, are_of_namespaces=True).grant({"new": most}, "other")["new"]
     assert newcomer >= int(min(share, HALF) * (most - held.total()))
 
