@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from types import TracebackType
 from typing import Final, Self
 
@@ -116,4 +118,12 @@ def is_flat(name: str, minutes: Mapping[int, Held], say: Callable[[str], None], 
             flaws.append(f"{what} GROW from {before} at most to {after} at least")
     told = f"{name}: memory {slope}; {held[0]} at first, {held[-1]} at last"
     say("; ".join([told, *flaws]))
+    say(f"{name}: MB by tenths of that time: {', '.join(f'{level:.0f}' for level in _tenths(held))}")
     return not flaws
+
+
+def _tenths(held: Sequence[Held]) -> list[float]:
+    """The memory in each tenth of the time: what grows for ever rises in all of them."""
+    bounds = [round(tenth * len(held) / 10) for tenth in range(11)]
+    parts = [held[first:last] for first, last in pairwise(bounds) if last > first]
+    return [median(one.mb for one in part) for part in parts]

@@ -86,3 +86,9 @@ def test_of_who_is_not_judged_the_memory_is_told_alone() -> None:
     minutes = {minute: Held(300.0 + 10 * minute, 20, 5) for minute in range(12)}
     assert is_flat("one", minutes, said.append, judged=("files", "threads"))
     assert "+600" in said[0]
+
+
+def test_levels_are_told_in_their_order() -> None:
+    said: list[str] = []
+    is_flat("one", {minute: Held(300.0 + minute // 4, 20, 5) for minute in range(40)}, said.append)
+    assert said[1].endswith(": 300, 301, 302, 303, 304, 305, 306, 307, 308, 309")
