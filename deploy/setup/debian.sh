@@ -7,6 +7,7 @@ missing=""
 want() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || missing="$missing $2"; }
 want ip iproute2
 want nft nftables
+want conntrack conntrack
 want dnsmasq dnsmasq-base
 want nginx nginx-light
 [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || missing="$missing libnginx-mod-stream"
