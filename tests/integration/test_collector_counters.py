@@ -67,9 +67,7 @@ def test_counters_are_the_pods_own_to_the_byte(network: Network, proc: Path) -> 
     assert by_address["10.1.0.2"]["transmit_bytes"] >= 123_456
 
 
-def test_sockets_of_a_pod_are_those_that_it_has(
-    network: Network, proc: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sockets_of_a_pod_are_those_that_it_has(network: Network, proc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are counted a pod at a time, and once in a while."""
     monkeypatch.setattr(counters, "SOCKETS_SHARE", 1.0)  # on a busy machine one look may take seconds
     source = CounterSource(Metrics(), proc, network.netns("node"))
