@@ -142,10 +142,9 @@ class KafkaReader:
             known = dict(self._known)
             polled = self._polled(timeout_s)
             self._see_topics()
+        # what was polled of a topic before it was seen to be another one comes again, in its order
         anew = {topic for topic, number in known.items() if self._known[topic] != number}
-        polled = {
-            p: messages for p, messages in polled.items() if p.topic not in anew
-        }  # they come again in their order
+        polled = {partition: messages for partition, messages in polled.items() if partition.topic not in anew}
         self._behind |= {partition: messages[-1].offset + 1 for partition, messages in polled.items()}
         return [message for messages in polled.values() for message in messages]
 

@@ -22,6 +22,8 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.fs import DeltaStorageHandler
 from deltalake.transaction import AddAction, RemoveAction
 
+from collector.schema import make_folder
+
 from ..errors import ConfigError, TransientError
 from .mending import ACTIONS, mend
 from .tables import LakeTable
@@ -138,8 +140,8 @@ class Store:
             remote.close()
             return
         file = folder / path
-        is_first = not file.parent.is_dir()
-        file.parent.mkdir(parents=True, exist_ok=True)
+        if not file.parent.is_dir():
+            make_folder(file.parent)
         try:
             with file.open("xb") as local:
                 local.write(content)
@@ -149,9 +151,6 @@ class Store:
             file.unlink(missing_ok=True)
             raise
         _sync(file.parent)
-        if is_first:
-            for above in file.relative_to(folder).parents[1:]:
-                _sync(folder / above)
 
     def mend(self, table: LakeTable) -> None:
         """Set aside what a power cut has torn of the table's log. Raises PermanentError where that cannot be done."""

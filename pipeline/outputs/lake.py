@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
+from collector.schema import make_folder
+
 from ..errors import ConfigError, PermanentError, TransientError
 from ..kept import Frames
 from ..lake.tables import FLOWS, FORMER, SETTLED, TABLES, LakeTable, stored
@@ -235,7 +237,7 @@ class Lake:
 def _prepare(root: Path) -> None:
     """Make the folder, and put Parquet of versions before Delta aside."""
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        make_folder(root)
         flows = root / FLOWS.name
         if flows.is_dir() and not (flows / "_delta_log").is_dir() and any(flows.glob("date=*")):
             flows.rename(root / FORMER)
