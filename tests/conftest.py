@@ -25,6 +25,7 @@ from tests.kube_apiserver import BINARY, KubeApiServer
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PROGRAMS: Final = {
+    "root": ("ip", "nft", "conntrack"),
     "prometheus": ("prometheus", "promtool"),
     "kafka": ("java",),
     "apiserver": ("etcd", "openssl"),

@@ -6,7 +6,6 @@ Run with and without enforcement. Needs root.
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import time
 from collections import Counter
@@ -21,7 +20,7 @@ from deploy.lab import needs, topology
 from deploy.lab.cluster import Enforce, Lab
 from deploy.lab.objects import Cluster
 
-REASONS = [*needs.missing(), *([] if shutil.which("conntrack") else ["conntrack is not installed"])]
+REASONS = needs.missing()
 pytestmark = [pytest.mark.root, pytest.mark.skipif(bool(REASONS), reason="; ".join(REASONS))]
 
 Key = tuple[int, str, int, str, int]
