@@ -49,9 +49,8 @@ class _Layout:
         columns = table.wire_columns(version)
         self.kinds = {name: _OFFSET if kind == UTF8 else np.dtype(kind) for name, kind in columns.items()}
         self.numbers = {name: number for number, name in enumerate(columns)}
-        places: dict[
-            str, int
-        ] = {}  # the buffer of a column's numbers, or of where its text is, before that of its bytes
+        # the buffer of a column's numbers, or of the places of its text, behind which is the one of its bytes
+        places: dict[str, int] = {}
         buffers = 0
         for name, kind in columns.items():
             places[name] = buffers + 1  # the first is of nulls
@@ -61,8 +60,8 @@ class _Layout:
         self.text_columns = np.array([self.numbers[name] for name in texts], np.int64)
         used = np.array([*places.values(), *(places[name] + 1 for name in texts)])
         self.pairs = np.concatenate([2 * used, 2 * used + 1])
-        """Of the buffers that are looked at, one of each column and then those of the bytes of texts: the numbers that say
-        where they begin, then those that say how long they are."""
+        """Of the buffers that are looked at, one of each column and then those of the bytes of texts: the numbers of what
+        says where they begin, then of what says how long they are."""
         self.widths = np.array([*(kind.itemsize for kind in self.kinds.values()), *(0 for _ in texts)])[:, None]
         self.ends = np.isin(np.arange(len(used)), self.text_columns)[:, None] * _OFFSET.itemsize
         """Bytes that are wanted beyond those of each row, where there is a row."""
