@@ -60,8 +60,8 @@ class _Layout:
         self.text_columns = np.array([self.numbers[name] for name in texts], np.int64)
         used = np.array([*places.values(), *(places[name] + 1 for name in texts)])
         self.pairs = np.concatenate([2 * used, 2 * used + 1])
-        """Of the buffers that are looked at, one of each column and then those of the bytes of texts: the numbers of what
-        says where they begin, then of what says how long they are."""
+        """Of the buffers that are looked at, one of each column and then those of the bytes of texts: the numbers of
+        what says where they begin, then of what says how long they are."""
         self.widths = np.array([*(kind.itemsize for kind in self.kinds.values()), *(0 for _ in texts)])[:, None]
         self.ends = np.isin(np.arange(len(used)), self.text_columns)[:, None] * _OFFSET.itemsize
         """Bytes that are wanted beyond those of each row, where there is a row."""
