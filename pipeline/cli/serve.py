@@ -148,7 +148,7 @@ def serve(
         guard=guard,
         is_alive=progress.is_going,
     )
-    with server, care, GivingBack():
+    with server, care, GivingBack(lambda: engine.ready.is_set()):
         log.info("serving /metrics on %s:%d", *server.address)
         if tell is not None:
             tell(server.address[1])

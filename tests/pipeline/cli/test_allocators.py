@@ -86,7 +86,7 @@ for number, piece in enumerate(pieces):
     if number % 20:
         libc.free(piece)
 print(held())
-with GivingBack(every_s=0.01):
+with GivingBack(lambda: True, every_s=0.01):
     deadline = time.monotonic() + 60
     while held() > 60 and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -95,6 +95,28 @@ print(held())
     before, after = map(float, ran(script).stdout.split())
     assert before > 180
     assert after < 60
+
+
+def test_the_collector_passes_over_what_was_loaded() -> None:
+    """And over nothing before that; who ends first does not wait for it."""
+    script = """
+import gc, threading, time
+from pipeline.cli.allocators import GivingBack
+loaded = threading.Event()
+with GivingBack(loaded.is_set):
+    stays = [[number] for number in range(10_000)]
+    print(gc.get_freeze_count())
+    loaded.set()
+    deadline = time.monotonic() + 60
+    while not gc.get_freeze_count() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    print(gc.get_freeze_count())
+with GivingBack(lambda: False):
+    pass
+"""
+    before, after = map(int, ran(script).stdout.split())
+    assert before == 0
+    assert after >= 10_000
 
 
 def test_what_the_user_has_set_stays() -> None:
