@@ -27,6 +27,7 @@ from ..attribution.keyindex import distinct
 from ..catalog import BY_NAME
 from ..inventory.snapshot import Snapshot
 from ..kept import Frames, fits, rows_of
+from .pod_numbers import NAMES, POD, PodNumbers
 from .samples import Samples
 
 _LINK_BYTES: Final = 14  # an Ethernet header, as a veth counts it; no checksum
@@ -40,13 +41,12 @@ _TIDIED_ROWS: Final = 60_000
 _SPARSENESS: Final = 4
 """Places of pods at looks to a row of theirs at most: a place for each costs less than to tell apart what is there."""
 
-_POD: Final = ("node", "namespace", "pod")
-_FLOWS: Final = pl.Schema(
-    {**dict.fromkeys(_POD, pl.String()), "time": pl.Int64(), "bytes": pl.Int64(), "packets": pl.Int64()}
-)
+_FLOWS: Final = pl.Schema({"pod": pl.UInt32(), "time": pl.Int64(), "bytes": pl.Int64(), "packets": pl.Int64()})
 _READINGS: Final = pl.Schema({**_FLOWS, "netns": pl.UInt64()})
 _FLOORS: Final = pl.Schema({"node": pl.String(), "floor": pl.Int64()})
 _SUMS: Final = ("bytes", "packets")
+_MOST_FORGOTTEN: Final = 10_000
+"""Pods of which nothing is kept that may still have numbers."""
 
 
 class Coverage:
@@ -72,7 +72,9 @@ class Coverage:
         self._untidy_rows = untidy_rows
         self._flows = pl.DataFrame(schema=_FLOWS)
         self._readings = pl.DataFrame(schema=_READINGS)
-        self._homes = _Homes(pl.DataFrame(schema=dict.fromkeys((*_POD[:2], "name", "kind"), pl.String)))
+        self._pods = PodNumbers()
+        """What `pod` means in flows and readings."""
+        self._homes: _Homes | None = None
         self._floors = pl.DataFrame(schema=_FLOORS)
         """Until when flows of pods without a reading are forgotten, by node, for clocks differ."""
         self._is_tidy = True
@@ -81,8 +83,8 @@ class Coverage:
 
     def add_flows(self, flows: pl.DataFrame, snapshot: Snapshot) -> None:
         """Add flows of every role, attributed under the snapshot."""
-        if snapshot.endpoints is not self._homes.endpoints:
-            self._homes = _Homes(snapshot.endpoints)
+        if self._homes is None or snapshot.endpoints is not self._homes.endpoints:
+            self._homes = _Homes(snapshot.endpoints, self._pods)
         arrived = _at_pods(flows, self._homes)
         if arrived is not None:
             self._flows = pl.concat([self._flows, arrived])
@@ -95,31 +97,29 @@ class Coverage:
         both_ways = [
             pl.sum_horizontal(f"receive_{what}", f"transmit_{what}").cast(pl.Int64).sum().alias(what) for what in _SUMS
         ]
-        read = counters.group_by(*_POD, "time", "netns").agg(*both_ways).select(_READINGS.names())
-        known = self._readings.select(_POD, is_known=True).unique()
-        read = (
-            read.join(known, on=_POD, how="left")
-            .join(self._floors, on="node", how="left")
-            .filter(pl.col("is_known") | pl.col("floor").is_null() | (pl.col("time") >= pl.col("floor")))
-            .select(_READINGS.names())
-        )
-        self._readings = pl.concat([self._readings, read])
+        read = counters.group_by(*POD, "time", "netns").agg(*both_ways)
+        read = read.join(self._floors, on="node", how="left").with_columns(pod=self._pods.of(read))
+        is_known = pl.col("pod").is_in(self._readings["pod"].unique().implode())
+        is_taken = is_known | pl.col("floor").is_null() | (pl.col("time") >= pl.col("floor"))
+        self._readings = pl.concat([self._readings, read.filter(is_taken).select(_READINGS.names())])
         self._is_tidy = False
 
     def keep_nodes(self, nodes: Collection[str]) -> None:
         """Forget pods of other nodes: somebody else is told of them."""
-        is_kept = pl.col("node").is_in(list(nodes))
+        of_nodes = np.flatnonzero(self._pods.names["node"].is_in(list(nodes)).to_numpy())
+        is_kept = pl.col("pod").is_in(pl.Series(of_nodes, dtype=pl.UInt32).implode())
         self._flows, self._readings = self._flows.filter(is_kept), self._readings.filter(is_kept)
 
     def state(self) -> Frames:
         """The flows and readings of the window."""
         self._tidy()
-        return {"flows": self._flows, "readings": self._readings}
+        return {"flows": self._flows, "readings": self._readings, "pods": self._pods.names}
 
     def restore(self, frames: Frames) -> int:
         """Take up a window."""
-        if not fits(frames, flows=_FLOWS, readings=_READINGS):
+        if not fits(frames, flows=_FLOWS, readings=_READINGS, pods=NAMES):
             return rows_of(frames)
+        self._pods = PodNumbers(frames["pods"])
         self._flows, self._readings = frames["flows"], frames["readings"]
         self._raise_floors()
         self._is_tidy = False
@@ -128,7 +128,7 @@ class Coverage:
     def samples(self) -> list[Samples]:
         """The share of each pod, and of each node's pods together, over the window up to the last reading."""
         self._tidy()
-        pods = self._compared().sort(_POD)
+        pods = self._compared().sort(POD)
         nodes = pods.group_by("node").agg(pl.col("flow_bytes", "expected_bytes").sum()).sort("node")
         shares = (("flowatlas_capture_coverage_ratio", pods), ("flowatlas_node_capture_coverage_ratio", nodes))
         return [_samples(metric, compared) for metric, compared in shares]
@@ -138,43 +138,64 @@ class Coverage:
         if self._is_tidy:
             return
         newest = pl.col("time").max()
-        is_same_pod = pl.col("netns") == pl.col("netns").sort_by("time").last().over(_POD)
-        readings = self._readings.filter(newest.over(_POD) > newest - self._window_ns).filter(is_same_pod)
-        readings = readings.filter(pl.col("time") >= newest.over(_POD) - self._window_ns)
-        is_first_of_step = pl.col("time") == pl.col("time").min().over(*_POD, pl.col("time") // self._step_ns)
-        self._readings = readings.filter(is_first_of_step | (pl.col("time") == newest.over(_POD))).unique(
-            [*_POD, "time"], keep="any"
+        is_same_pod = pl.col("netns") == pl.col("netns").sort_by("time").last().over("pod")
+        readings = self._readings.filter(newest.over("pod") > newest - self._window_ns).filter(is_same_pod)
+        readings = readings.filter(pl.col("time") >= newest.over("pod") - self._window_ns)
+        is_first_of_step = pl.col("time") == pl.col("time").min().over("pod", pl.col("time") // self._step_ns)
+        self._readings = readings.filter(is_first_of_step | (pl.col("time") == newest.over("pod"))).unique(
+            ["pod", "time"], keep="any"
         )
         self._raise_floors()
         if self._flows.height:
-            since = self._readings.group_by(_POD).agg(since=pl.col("time").min())
-            read = self._readings.select(*_POD, "time", read="time").sort("time")
+            read = self._readings.select("pod", "time", read="time").sort("time")
             oldest = pl.lit(self._flows["time"].max(), pl.Int64) - self._window_ns
+            since = self._since()
             parts = [self._told(rows, oldest, since, read) for rows in self._flows.iter_slices(_TIDIED_ROWS)]
             self._flows = parts[0] if len(parts) == 1 else _summed(pl.concat(parts).lazy())
         self._is_tidy, self._tidied = True, self._flows.height
+        self._forget_pods()
 
-    def _told(self, flows: pl.DataFrame, oldest: pl.Expr, since: pl.DataFrame, read: pl.DataFrame) -> pl.DataFrame:
+    def _since(self) -> pl.Series:
+        """By pod the time of its first reading or, where there is none, until when its flows are forgotten."""
+        first = self._readings.group_by("pod").agg(since=pl.col("time").min())
+        return (
+            self._pods.names.select("node")
+            .with_row_index("pod")
+            .join(first, on="pod", how="left", maintain_order="left")
+            .join(self._floors, on="node", how="left", maintain_order="left")
+            .select(pl.coalesce("since", "floor"))["since"]
+        )
+
+    def _told(self, flows: pl.DataFrame, oldest: pl.Expr, since: pl.Series, read: pl.DataFrame) -> pl.DataFrame:
         """Those flows of which a reading may tell, as of the next one that their pod has, or as they are."""
         return _summed(
             flows.lazy()
-            .filter(pl.col("time") > oldest)
-            .join(since.lazy(), on=_POD, how="left")
-            .join(self._floors.lazy(), on="node", how="left")
-            .filter(pl.col("time") > pl.coalesce("since", "floor"))
+            .filter(pl.col("time") > oldest, pl.col("time") > since[flows["pod"]])
             .sort("time")
             .join_asof(
                 read.lazy(),
                 on="time",
-                by=_POD,
+                by="pod",
                 strategy="forward",
                 check_sortedness=False,  # it is sorted; Polars cannot tell with `by`
             )
             .with_columns(time=pl.coalesce("read", "time"))
         )
 
+    def _forget_pods(self) -> None:
+        """Give new numbers where most pods that have one are gone."""
+        used = pl.concat([self._flows["pod"], self._readings["pod"]]).unique()
+        if len(self._pods) > 2 * len(used) + _MOST_FORGOTTEN:
+            numbers = pl.Series(self._pods.keep(used.to_numpy()))
+            self._flows, self._readings = (
+                rows.with_columns(pod=numbers[rows["pod"]]) for rows in (self._flows, self._readings)
+            )
+            self._homes = None
+
     def _raise_floors(self) -> None:
-        newest = self._flows.group_by("node").agg(floor=pl.col("time").max() - self._wait_ns)
+        newest = self._flows.group_by("pod").agg(pl.col("time").max())
+        nodes = self._pods.names["node"][newest["pod"]]
+        newest = newest.with_columns(nodes).group_by("node").agg(floor=pl.col("time").max() - self._wait_ns)
         floors = pl.concat([self._floors, newest]).group_by("node").agg(pl.col("floor").max())
         self._floors = floors.filter(pl.col("floor") > pl.col("floor").max() - self._window_ns)
 
@@ -183,33 +204,37 @@ class Coverage:
         grown = [(pl.col(name).last() - pl.col(name).first()).alias(f"read_{name}") for name in (*_SUMS, "time")]
         read = (
             self._readings.sort("time")
-            .group_by(_POD)
+            .group_by("pod")
             .agg(*grown, until=pl.col("time").last())
             .filter(pl.col("read_time") >= self._shortest_ns, pl.col("read_bytes") > 0, pl.col("read_packets") >= 0)
         )
         told = (
-            self._flows.join(read.select(*_POD, "until"), on=_POD)
+            self._flows.join(read.select("pod", "until"), on="pod")
             .filter(pl.col("time") <= pl.col("until"))
-            .group_by(_POD)
+            .group_by("pod")
             .agg(pl.col("bytes").sum().alias("flow_bytes"), pl.col("packets").sum().alias("flow_packets"))
         )
         missed_packets = pl.col("read_packets") - pl.col("flow_packets")
         missed_bytes = pl.col("read_bytes") - pl.col("flow_bytes")
         room = (_SHORTEST_SEGMENT_BYTES * missed_packets - missed_bytes) // (_SHORTEST_SEGMENT_BYTES - _ARP_BYTES)
         arp = pl.min_horizontal(room, missed_packets).clip(lower_bound=0)
-        return (
-            read.join(told, on=_POD, how="left")
+        compared = (
+            read.join(told, on="pod", how="left")
             .with_columns(pl.col("flow_bytes", "flow_packets").fill_null(0))
             .with_columns(expected_bytes=pl.col("read_bytes") - _ARP_BYTES * arp)
             .filter(pl.col("expected_bytes") > 0)
         )
+        return self._pods.names[compared["pod"]].hstack(compared.drop("pod"))
 
 
 class _Homes:
     """The nodes that pods are on, by endpoint id, as codes of the category that flows have."""
 
-    def __init__(self, endpoints: pl.DataFrame) -> None:
+    def __init__(self, endpoints: pl.DataFrame, pods: PodNumbers) -> None:
         self.endpoints = endpoints
+        self._pods = pods
+        self._numbers = np.full(endpoints.height, arrays.NO_ID)
+        """By endpoint id, of those that were asked for."""
         is_pod = pl.col("kind") == "Pod"
         homes = endpoints.select(pl.when(is_pod).then(pl.col("node").cast(pl.String)).cast(pl.Categorical))["node"]
         self._categories = homes
@@ -221,6 +246,14 @@ class _Homes:
         """Numbers that tell the pods of one node apart, from 0."""
         self.width = int(self.places[self.codes != arrays.NO_ID].max(initial=0)) + 1
         """How many there are on one node at most."""
+
+    def pods(self, ids: NDArray[np.uint32]) -> NDArray[np.uint32]:
+        """The pods' numbers, by their endpoint ids."""
+        unasked = np.unique(ids[self._numbers.take(ids) == arrays.NO_ID])
+        if unasked.size:
+            named = arrays.taken(self.endpoints, unasked, "node", "namespace", "name")
+            self._numbers[unasked] = self._pods.of(named.rename({"name": "pod"})).to_numpy()
+        return self._numbers.take(ids)
 
 
 def _at_pods(flows: pl.DataFrame, homes: _Homes) -> pl.DataFrame | None:
@@ -251,10 +284,8 @@ def _at_pods(flows: pl.DataFrame, homes: _Homes) -> pl.DataFrame | None:
     sums = {"bytes": np.zeros(size, np.int64), "packets": np.zeros(size, np.int64)}
     for measure, values in (("bytes", carried), ("packets", packets)):
         np.add.at(sums[measure], cells, values.view(np.int64).take(rows))
-    names = arrays.taken(homes.endpoints, ids.take(some), "node", "namespace", "name")
-    times = times.take(rows.take(some))
-    told_sums = (pl.Series(measure, values.take(told)) for measure, values in sums.items())
-    return names.hstack([pl.Series("time", times), *told_sums]).rename({"name": "pod"})
+    pods, times = homes.pods(ids.take(some)), times.take(rows.take(some))
+    return pl.DataFrame({"pod": pods, "time": times, **{name: values.take(told) for name, values in sums.items()}})
 
 
 def _looks(nodes: NDArray[np.uint32], times: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -268,7 +299,7 @@ def _looks(nodes: NDArray[np.uint32], times: NDArray[np.int64]) -> NDArray[np.in
 
 def _summed(flows: pl.LazyFrame) -> pl.DataFrame:
     """What is of one pod and time together."""
-    return flows.group_by(*_POD, "time").agg(pl.col(_SUMS).sum()).select(_FLOWS.names()).collect()
+    return flows.group_by("pod", "time").agg(pl.col(_SUMS).sum()).select(_FLOWS.names()).collect()
 
 
 def _samples(name: str, compared: pl.DataFrame) -> Samples:

@@ -216,6 +216,26 @@ def test_a_node_whose_clock_is_behind_has_its_share() -> None:
     assert shares(coverage) == {"c": 1.0}
 
 
+def test_pods_of_which_nothing_is_kept_lose_their_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And those that keep one keep what was counted under it, also for the process that goes on."""
+    monkeypatch.setattr(coverage_module, "_MOST_FORGOTTEN", 0)
+    coverage = Coverage(wait_s=15)
+    coverage.add_flows(flows(flow("node-1", "b", "outside", 0), flow("node-2", "c", "outside", 0)), STATE)
+    coverage.add_counters(readings(reading("a", 90, 0, 0)))
+    for second in range(90, 120, 5):
+        coverage.add_flows(flows(flow("node-1", "a", "outside", second + 1)), STATE)
+        coverage.add_flows(flows(flow("node-2", "c", "outside", second + 1)), STATE)
+    assert coverage.state()["pods"]["pod"].to_list() == ["b", "c", "a"]
+    coverage.keep_nodes(["node-1"])
+    coverage.add_counters(readings(reading("a", 120, 6 * 1528, 12)))
+    assert coverage.state()["pods"]["pod"].to_list() == ["a"]
+    coverage.add_flows(flows(flow("node-1", "a", "b", 121)), STATE)
+    after = Coverage()
+    after.restore(coverage.state())
+    after.add_counters(readings(reading("a", 125, 7 * 1528, 14)))
+    assert shares(after) == {"a": 1.0}
+
+
 @settings(max_examples=15, deadline=None)
 @given(
     sizes=st.lists(st.integers(20, 3000), min_size=40, max_size=40),
