@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -35,6 +36,16 @@ MAX_FILE_ROWS: Final = 1_000_000
 _TRIES: Final = 20
 
 
+@dataclass(frozen=True, slots=True)
+class _Doubt:
+    """A commit of which the answer got lost."""
+
+    paths: list[str]
+    numbers: Mapping[str, int]
+    frames: int
+    """How many of the frames that are held are in it, from the first on."""
+
+
 class Lake:
     """A writer of the history below `root`: a folder or the URL of an object store, of which `options` tell."""
 
@@ -53,6 +64,8 @@ class Lake:
         self._at: dict[str, DeltaTable] = {}
         self._epoch = 0
         self._held: dict[str, list[pl.DataFrame]] = {table.name: [] for table in SETTLED}
+        self._doubts: dict[str, _Doubt] = {}
+        """By table, a commit of which it is not known whether it went through."""
         self._renew()
 
     @property
@@ -66,6 +79,7 @@ class Lake:
         Raises ConfigError where the place cannot be written to or holds other tables, TransientError where it does not
         answer.
         """
+        from ..lake.rewound import catch_up
         from ..lake.store import Store, is_url
 
         if not is_url(self._root):
@@ -73,17 +87,20 @@ class Lake:
         self._store = Store(self._root, self._options)
         for table in TABLES.values():
             self._at[table.name] = self._store.opened(table)
+        catch_up(self._store, self._at)
         if self._app is None:
             return
-        self._epoch = self._fence(FLOWS, 0)
+        self._epoch = 0
+        self._epoch = self._fence(FLOWS, 1 + max(self._fence_of(table) for table in SETTLED))
         for table in SETTLED[:-1]:
             self._fence(table, self._epoch)
             self._take_back(table)
 
     def committed(self, app: str | None = None) -> int | None:
-        """The number of the last settle of this application, or of another; None where there was none."""
+        """The number of the last settle of this application, or of another; None where there was none. Raises
+        TransientError where the table cannot be read."""
         name = app or self._app
-        return self._at[FLOWS.name].transaction_version(name) if name is not None else None
+        return self._number(FLOWS, name) if name is not None else None
 
     def add(self, rows: pl.DataFrame, table: str = FLOWS.name) -> None:
         """Hold rows of a table of SETTLED until the next commit; best with text as `codes`."""
@@ -152,47 +169,65 @@ class Lake:
         from ..lake.parts import write_parts
         from ..lake.store import REFUSALS
 
+        self._is_through(table)
         at = self._at[table.name]
         if numbers:
-            self._refuse_if_fenced(at)
+            self._refuse_if_other(table, self._epoch)
+        held = self._held[table.name]
         actions: list[AddAction] = []
         try:
-            if held := self._held[table.name]:
+            if held:
                 rows = stored(pl.concat(held), table)
                 actions = write_parts(self._store, table, rows, name, max_rows=self._max_file_rows)
             self._store.commit(table, at, actions, numbers, told)
         except REFUSALS as error:
-            if not self._is_there(table, [action.path for action in actions], numbers):
-                self._store.discard(table, [action.path for action in actions])
+            self._doubts[table.name] = _Doubt([action.path for action in actions], numbers, len(held))
+            if not self._is_through(table):
                 if isinstance(error, CommitFailedError) and numbers:
-                    self._refuse_if_fenced(at)
+                    self._refuse_if_other(table, self._epoch)
                 raise TransientError(f"lake: {table.name}: {error}") from error
-        self._held[table.name] = []
+        else:
+            self._held[table.name] = []
 
-    def _is_there(self, table: LakeTable, paths: list[str], numbers: Mapping[str, int]) -> bool:
-        """Whether a commit of which nothing is known went through."""
+    def _is_through(self, table: LakeTable) -> bool:
+        """Whether a commit of which nothing is known went through, where there is one; its rows are held no more then.
+
+        Raises TransientError as long as the table cannot be read: neither its rows nor its files are touched before.
+        """
         from ..lake.parts import files_of
         from ..lake.store import REFUSALS
 
+        if (doubt := self._doubts.get(table.name)) is None:
+            return False
         at = self._at[table.name]
         try:
             at.update_incremental()
-        except REFUSALS:
-            return False
-        if paths:
-            return paths[0] in files_of(at)["path"]
-        return all(at.transaction_version(name) == number for name, number in numbers.items()) and bool(numbers)
+            is_there = (
+                doubt.paths[0] in files_of(at)["path"]
+                if doubt.paths
+                else bool(doubt.numbers)
+                and all(at.transaction_version(name) == number for name, number in doubt.numbers.items())
+            )
+        except REFUSALS as error:
+            raise TransientError(f"lake: {table.name}: {error}") from error
+        del self._doubts[table.name]
+        if is_there:
+            del self._held[table.name][: doubt.frames]
+        else:
+            self._store.discard(table, doubt.paths)
+        return is_there
 
-    def _fence(self, table: LakeTable, epoch: int) -> int:
-        """Let no commit through that was begun under an earlier fence. The number of this one."""
+    def _fence(self, table: LakeTable, least: int) -> int:
+        """Let no commit through that was begun under an earlier fence. The number of this one, `least` or more; where
+        we have one already it must be that."""
         from deltalake.exceptions import CommitFailedError
 
         from ..lake.store import REFUSALS
 
         for _ in range(_TRIES):
             at = self._at[table.name]
-            number = max(epoch, (at.transaction_version(self._fence_name) or 0) + 1)
-            if epoch and number > epoch:
+            number = max(least, self._fence_of(table) + 1)
+            if self._epoch and number > self._epoch:
                 raise PermanentError(f"lake: another process writes for {self._app}")
             try:
                 self._store.commit(table, at, [], {self._fence_name: number})
@@ -201,7 +236,7 @@ class Lake:
             except REFUSALS as error:
                 raise TransientError(f"lake: {table.name}: {error}") from error
             else:
-                self._refuse_if_other(at, number)
+                self._refuse_if_other(table, number)
                 return number
         raise TransientError(f"lake: {table.name}: others commit without end")
 
@@ -226,11 +261,20 @@ class Lake:
         except REFUSALS as error:
             raise TransientError(f"lake: {table.name}: {error}") from error
 
-    def _refuse_if_fenced(self, at: DeltaTable) -> None:
-        self._refuse_if_other(at, self._epoch)
+    def _fence_of(self, table: LakeTable) -> int:
+        return self._number(table, self._fence_name) or 0
 
-    def _refuse_if_other(self, at: DeltaTable, epoch: int) -> None:
-        if at.transaction_version(self._fence_name) != epoch:
+    def _number(self, table: LakeTable, name: str) -> int | None:
+        """The number of a transaction; it is looked up in the log."""
+        from ..lake.store import REFUSALS
+
+        try:
+            return self._at[table.name].transaction_version(name)
+        except REFUSALS as error:
+            raise TransientError(f"lake: {table.name}: {error}") from error
+
+    def _refuse_if_other(self, table: LakeTable, epoch: int) -> None:
+        if self._fence_of(table) != epoch:
             raise PermanentError(f"lake: another process has taken over from this one as {self._app}")
 
 

@@ -216,7 +216,7 @@ MISTAKES: Final[Mapping[str, tuple[str, Plant]]] = {
     "what the disk refused is dropped": ("refused", puts(Lake, "commit", drops_what_was_refused)),
     "what was taken without an answer is written again": (
         "answer lost",
-        puts(Lake, "_is_there", lambda was, *_: False),
+        puts(Lake, "_is_through", lambda was, *_: False),
     ),
     "a snapshot is not synced": ("power cut", puts(SnapshotFolder, "prepare", does_not_sync)),
     "the last message of a poll is skipped": ("disorder", puts(Intake, "take", skips_the_last)),

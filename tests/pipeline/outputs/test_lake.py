@@ -148,6 +148,48 @@ def test_a_commit_of_which_the_answer_was_lost_is_not_written_again(
     assert (lake.held_rows, ids(tmp_path)) == (0, [0])
 
 
+@pytest.mark.parametrize("name", [None, "flowatlas/0"], ids=["flush", "settle"])
+def test_a_commit_of_which_the_answer_was_lost_and_the_table_too_for_a_while_is_not_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str | None
+) -> None:
+    """The log has it; what came later is written beside it, and no file goes that the log names."""
+    lake = Lake(tmp_path, app=name)
+    lake.start()
+
+    def be_away(self: DeltaTable) -> None:
+        raise OSError(110, "Connection timed out")
+
+    def write(version: int) -> None:
+        if name is None:
+            lake.flush()
+        else:
+            lake.commit(version)
+
+    lake.add(rows(NOON))
+    with monkeypatch.context() as patched:
+        patched.setattr(DeltaTable, "update_incremental", be_away)
+        for version in (1, 2):
+            with pytest.raises(TransientError, match="timed out"):
+                write(version)
+    assert ids(tmp_path) == [0]
+    lake.add(rows(NOON + timedelta(minutes=1), NOON + timedelta(minutes=2)))
+    write(3)
+    assert (lake.held_rows, ids(tmp_path)) == (0, [0, 0, 1])
+
+
+def test_a_table_that_cannot_be_read_for_a_while_stops_nobody_for_good(tmp_path: Path) -> None:
+    lake = app(tmp_path)
+    lake.add(rows(NOON))
+    lake.add(counters(NOON), "counters")
+    (tmp_path / "flows").rename(tmp_path / "away")
+    for version in (1, 2):
+        with pytest.raises(TransientError, match="flows"):
+            lake.commit(version)
+    (tmp_path / "away").rename(tmp_path / "flows")
+    lake.commit(3)
+    assert (ids(tmp_path), scan_counters(tmp_path).collect().height) == ([0], 1)
+
+
 def test_a_settle_is_on_record_with_its_offsets_also_without_a_row(tmp_path: Path) -> None:
     lake = app(tmp_path)
     assert lake.committed() is None
