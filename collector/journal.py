@@ -188,8 +188,9 @@ def _read(content: bytes, kind: str) -> Left:
 
 
 def _batches(record: bytes) -> list[Batch]:
+    """The batches of a record, also where a collector of another version has made them."""
     try:
-        found = [(parse_headers(headers), value) for headers, value in unpack_records(record)]
-    except BatchError:  # of another version
+        found = [(parse_headers(headers, is_any_version=True), value) for headers, value in unpack_records(record)]
+    except BatchError:
         return []
-    return [Batch(t.table, t.node, t.epoch, t.seq, t.rows, t.byte_sum, value) for t, value in found]
+    return [told.batch(value) for told, value in found]

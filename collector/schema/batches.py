@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from .tables import KNOWN_TABLES, OLDEST_VERSION, TABLES, VERSION, Table
@@ -44,6 +44,8 @@ class Batch:
     """On a compacted topic: a later batch of the same slot takes this one's place."""
     oldest_kept: int | None = None
     """In a folder: segments of this table and node of earlier epochs may go now, and no others. None: by size."""
+    version: int = field(default_factory=lambda: VERSION)
+    """What `value` is encoded in: an earlier or a later version's where another collector has left it."""
 
     @property
     def topic(self) -> str:
@@ -63,7 +65,7 @@ class Batch:
     def headers(self) -> dict[str, bytes]:
         """The message headers. All are ASCII text; numbers are decimal."""
         fields: dict[str, Any] = {
-            "schema": VERSION,
+            "schema": self.version,
             "table": self.table,
             "node": self.node,
             "epoch": self.epoch,
@@ -85,9 +87,15 @@ class BatchName(NamedTuple):
     rows: int
     byte_sum: int
 
+    def batch(self, value: bytes) -> Batch:
+        """The batch that says so of itself, to be passed on."""
+        return Batch(self.table, self.node, self.epoch, self.seq, self.rows, self.byte_sum, value, version=self.schema)
 
-def parse_headers(headers: Mapping[str, bytes], tables: Mapping[str, Table] = TABLES) -> BatchName:
-    """Read untrusted headers.
+
+def parse_headers(
+    headers: Mapping[str, bytes], tables: Mapping[str, Table] = TABLES, *, is_any_version: bool = False
+) -> BatchName:
+    """Read untrusted headers; `is_any_version` is for who passes batches on and does not read them.
 
     Raises BatchError with reason `headers` where one is missing or malformed, `table` for one that `tables` lacks,
     `schema_version` for one that this reader does not know.
@@ -100,7 +108,7 @@ def parse_headers(headers: Mapping[str, bytes], tables: Mapping[str, Table] = TA
         raise BatchError("headers", f"{type(error).__name__} {str(error)[:80]}") from None
     if not (0 <= seq < _LIMIT and 0 <= rows < _LIMIT and 0 <= byte_sum < _LIMIT):
         raise BatchError("headers", "a number is out of range")
-    if not OLDEST_VERSION <= version <= VERSION:
+    if not is_any_version and not OLDEST_VERSION <= version <= VERSION:
         raise BatchError("schema_version", f"{version}, this reader knows {OLDEST_VERSION} to {VERSION}")
     if table not in tables:
         raise BatchError("table", table[:40])

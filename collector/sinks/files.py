@@ -72,7 +72,7 @@ class FileSink:
         name, segment = folder.pop_oldest()
         try:
             for headers, _ in unpack_records(segment):
-                batch = parse_headers(headers, KNOWN_TABLES)
+                batch = parse_headers(headers, KNOWN_TABLES, is_any_version=True)
                 self._metrics.lost(batch.table, batch.rows, batch.byte_sum, "retention")
         except BatchError as error:
             _log.warning("bus: deleted a segment that was none: %s: %s", name, error)

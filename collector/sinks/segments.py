@@ -17,12 +17,14 @@ from ..schema import make_folder, sync_folder
 _log = logging.getLogger(__name__)
 
 SUFFIX: Final = ".seg"
+EPOCH_DIGITS: Final = 20
+"""A segment's name begins with so many digits of its epoch."""
 _TEMPORARY: Final = ".part"
 
 
 def segment_name(epoch: int, seq: int) -> str:
     """The file name of a batch: names sort as batches were made."""
-    return f"{epoch:020d}-{seq:012d}{SUFFIX}"
+    return f"{epoch:0{EPOCH_DIGITS}d}-{seq:012d}{SUFFIX}"
 
 
 class SegmentFolder:
@@ -70,9 +72,13 @@ class SegmentFolder:
         self._note(name, len(content))
 
     def read(self, name: str) -> bytes:
-        """The content of one segment; empty where the disk does not give it."""
+        """The content of one segment. Raises OSError where the disk does not give it, or somebody has deleted it."""
+        return (self._path / name).read_bytes()
+
+    def last_read(self, name: str) -> bytes:
+        """The same of one that is to be deleted in any case: empty where it cannot be read."""
         try:
-            return (self._path / name).read_bytes()
+            return self.read(name)
         except OSError as error:
             _log.warning("bus: segment not read: %s", error)
             return b""
@@ -93,8 +99,8 @@ class SegmentFolder:
             self.delete(old)
 
     def pop_oldest(self) -> tuple[str, bytes]:
-        """Delete the oldest segment and return its name and content; empty where somebody deleted it before."""
+        """Delete the oldest segment and return its name and content; empty where the disk does not give it."""
         name = next(iter(self._sizes))
-        content = self.read(name)
+        content = self.last_read(name)
         self.delete(name)
         return name, content

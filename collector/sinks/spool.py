@@ -20,7 +20,7 @@ from ..errors import ConfigError, TransientError
 from ..metrics import Metrics
 from ..schema import TABLES, Batch, BatchError
 from . import Settled, Sink
-from .segments import SegmentFolder, segment_name
+from .segments import EPOCH_DIGITS, SegmentFolder, segment_name
 from .spooled import claimed, packed, unpacked
 
 _log = logging.getLogger(__name__)
@@ -128,7 +128,7 @@ class SpoolSink:
                 wait_s = self._not_before - time.monotonic()
                 if wait_s > 0:
                     self._changed.wait(wait_s)
-                elif not self._waiting or self._window() >= WINDOW_BYTES:
+                elif not self._waiting or self._window() >= WINDOW_BYTES or self._is_next_epoch():
                     self._changed.wait()
                 else:
                     key = self._waiting.popleft()
@@ -138,10 +138,29 @@ class SpoolSink:
                         return batch
         return None
 
+    def _is_next_epoch(self) -> bool:
+        """Whether the next batch is of another epoch than those of the spool that the bus has not answered for.
+
+        Each of them may have come and may have to be sent again, and readers know of the last few epochs alone what
+        has come.
+        """
+        unanswered = next((name for table, name in self._with_bus if (table, name) not in self._unspooled), None)
+        return unanswered is not None and unanswered[:EPOCH_DIGITS] != self._waiting[0][1][:EPOCH_DIGITS]
+
     def _read(self, key: _Key) -> Batch | None:
-        """The batch of a segment; one that is damaged is deleted and counted."""
+        """The batch of a segment; one that is damaged is deleted and counted, one that cannot be read now waits."""
         table, name = key
-        content = self._segments[table].read(name)
+        try:
+            content = self._segments[table].read(name)
+        except FileNotFoundError:
+            _log.warning("spool: %s/%s is gone: somebody else has sent or deleted it", table, name)
+            self._segments[table].delete(name)
+            return None
+        except OSError as error:
+            _log.warning("spool: not read, tried again behind the others: %s", error)
+            self._waiting.append(key)
+            self._back_off()
+            return None
         try:
             return unpacked(content, table, name)
         except BatchError as error:
@@ -181,7 +200,7 @@ class SpoolSink:
         while self._waiting and self._size() > self._limit_bytes:
             table, name = self._waiting.popleft()
             folder = self._segments[table]
-            self._count_lost(folder.read(name), "spool_full")
+            self._count_lost(folder.last_read(name), "spool_full")
             folder.delete(name)
 
     def _count_lost(self, content: bytes, reason: str) -> None:

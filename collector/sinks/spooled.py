@@ -1,7 +1,8 @@
 """A batch as it lies in the spool: a record with a seal among its headers, for a disk may damage those too.
 
 A value's own checksum covers neither the headers nor its prefix; the seal covers both, and no more, so what a damaged
-value held is still known. The invariant: `unpacked` returns what was packed, or raises.
+value held is still known. What a collector of another version has left is passed on as it is: whoever reads it judges
+it. The invariant: `unpacked` returns what was packed, or raises.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def unpacked(content: bytes, table: str, segment: str) -> Batch:
     if (told.table, segment_name(told.epoch, told.seq)) != (table, segment):
         raise BatchError("headers", "they are of another segment")
     frame_of(value, told.schema)
-    return Batch(told.table, told.node, told.epoch, told.seq, told.rows, told.byte_sum, value)
+    return told.batch(value)
 
 
 def claimed(content: bytes) -> BatchName | None:
@@ -72,7 +73,7 @@ def _name_of(headers: Mapping[str, bytes], value: bytes) -> BatchName:
     seal = _seal(unsealed, value)
     if unsealed.keys() != _UNSEALED or headers.get(_SEAL, seal) != seal:
         raise BatchError("headers", "they are damaged")
-    return parse_headers(unsealed)
+    return parse_headers(unsealed, is_any_version=True)
 
 
 def _seal(headers: Mapping[str, bytes], value: bytes) -> bytes:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from collector.errors import ConfigError
 from collector.metrics import Metrics
-from collector.schema import STATE, Batch, unpack_records
+from collector.schema import STATE, VERSION, Batch, unpack_records
 from collector.sinks.files import FileSink
 
 EPOCH = 1_790_000_000_000_000_000
@@ -71,6 +72,14 @@ def test_a_foreign_segment_is_expired_without_a_count(tmp_path: Path) -> None:
     sink(tmp_path, metrics, limit_bytes=3000).send(batch(1))
     assert len(segments(tmp_path)) == 1
     assert metrics.value("lost_rows_total", table="flows", reason="retention") == 0
+
+
+def test_what_a_collector_of_a_later_version_has_left_is_expired_by_count(tmp_path: Path) -> None:
+    metrics = Metrics()
+    sink(tmp_path, metrics).send(replace(batch(0, size=4000), version=VERSION + 1))
+    sink(tmp_path, metrics, limit_bytes=3000).send(batch(1))
+    assert [path.name[-8:] for path in segments(tmp_path)] == ["0001.seg"]
+    assert metrics.value("lost_rows_total", table="flows", reason="retention") == 10
 
 
 @pytest.mark.parametrize("failing", ["fsync", "rename"])

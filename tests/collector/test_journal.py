@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ import pytest
 
 from collector.errors import ConfigError
 from collector.journal import FRAME, Journal, Left, Part
-from collector.schema import Batch
+from collector.schema import VERSION, Batch
 
 
 @dataclass
@@ -127,6 +127,16 @@ def test_the_state_of_another_kind_is_left_out_but_not_its_batches(tmp_path: Pat
     journal.close()
     left = left_in(tmp_path / "j")
     assert (list(left.parts), left.batches) == ([], [batch(5)])
+
+
+def test_the_batches_of_another_version_are_sent_as_they_are(tmp_path: Path) -> None:
+    journal, state = Journal(tmp_path / "j"), Counting()
+    journal.open("counting")
+    made = [replace(batch(seq), version=version) for seq, version in enumerate((VERSION - 1, VERSION + 1))]
+    journal.stage(state, lambda: None)
+    journal.commit(made)
+    journal.close()
+    assert left_in(tmp_path / "j").batches == made
 
 
 def test_a_change_that_could_not_be_written_is_told_with_everything(

@@ -13,10 +13,11 @@ import pytest
 
 from collector.errors import ConfigError, TransientError
 from collector.metrics import Metrics
-from collector.schema import PREFIX, Batch, pack_record
+from collector.schema import PREFIX, Batch, pack_record, parse_headers
 from collector.sinks import Settled, spool
 from collector.sinks.segments import SegmentFolder, segment_name
 from collector.sinks.spool import SpoolSink
+from pipeline.batches import MAX_EPOCHS, BatchLedger
 from tests.faults.counts import often, tell
 from tests.pipeline import batches_for_tests
 
@@ -301,6 +302,58 @@ def test_what_a_collector_of_the_version_before_has_left_is_sent(tmp_path: Path)
     rig.sink.stop()
     assert rig.bus.got == [0, 2]
     assert rig.metrics.value("spool_corrupt_segments_total") == 1
+
+
+def test_what_cannot_be_read_now_is_sent_later_and_what_somebody_has_deleted_is_not_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Rig(tmp_path, prepare=away)
+    for seq in range(4):
+        first.sink.send(batch(seq))
+    first.sink.stop()
+    refused: list[Path] = []
+    read = Path.read_bytes
+
+    def errs(path: Path) -> bytes:
+        if path.name == segment_name(EPOCH, 1) and len(refused) < 3:
+            refused.append(path)
+            raise OSError(5, "Input/output error")
+        if path.name == segment_name(EPOCH, 2):
+            path.unlink()
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", errs)
+    second = Rig(tmp_path)
+    assert second.sink.flush(60)
+    second.sink.stop()
+    assert len(refused) == 3
+    assert second.bus.got == [0, 3, 1]
+    assert files(tmp_path) == []
+    assert second.metrics.value("spool_corrupt_segments_total") == 0
+    assert second.metrics.value("spool_bytes") == 0
+
+
+def test_however_often_a_collector_was_started_anew_what_is_sent_again_is_known(tmp_path: Path) -> None:
+    """The bus takes what it is given and does not say so; the pipeline knows a node's last epochs alone."""
+    first = Rig(tmp_path, prepare=away)
+    starts = 2 * MAX_EPOCHS
+    for start in range(starts):
+        for seq in range(2):
+            first.sink.send(batches_for_tests.batch(epoch=EPOCH + start, seq=seq))
+    first.sink.stop()
+    second = Rig(tmp_path, prepare=lambda bus: setattr(bus, "answers", False))
+    ledger, told = BatchLedger(), list[bool]()
+    deadline, refused = time.monotonic() + 60, set[tuple[int, int]]()
+    while files(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.05)
+        unanswered, second.bus.unanswered = second.bus.unanswered, []
+        for one in unanswered:
+            told.append(ledger.accept(parse_headers(one.headers())))
+            name = one.epoch, one.seq
+            second.bus.on_settled(one, name in refused)
+            refused.add(name)
+    second.sink.stop()
+    assert (sum(told), len(told)) == (2 * starts, 4 * starts)
 
 
 def test_a_backlog_drains_ten_times_as_fast_as_it_grew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import permutations
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +16,9 @@ from typing import Any, Final
 import pytest
 from msgspec.structs import replace
 
+from collector.metrics import Metrics
 from collector.schema import PREFIX, UTF8, VERSION, Table, batches, encoding
+from collector.sinks.spool import SpoolSink
 from collector.text import Text
 from pipeline import intake
 from pipeline.bus import Message
@@ -26,6 +29,7 @@ from pipeline.snapshots import layout
 from tests.faults.counts import tell
 from tests.faults.ledger import Ledger, Lost
 from tests.faults.lives import Disk, live
+from tests.faults.trials import Away, Well
 
 BEFORE, NOW, AFTER = -1, 0, 1
 ORDERS: Final = list(permutations((BEFORE, NOW, AFTER)))
@@ -119,6 +123,25 @@ def test_batches_of_a_later_version_are_counted_and_kept_for_who_can_read_them(t
     assert all(any(value in segment for segment in later) for value in kept)
     page = disk.publication.text().decode()
     assert f'flowatlas_pipeline_quarantined_batches_total{{reason="schema_version"}} {BATCHES}' in page
+
+
+@pytest.mark.parametrize("age", [BEFORE, AFTER], ids=["before", "after"])
+def test_what_a_collector_of_another_version_has_left_in_its_spool_is_sent_as_it_is(tmp_path: Path, age: int) -> None:
+    """Also by one that cannot read it: a pipeline that can does."""
+    disk, metrics = Disk(tmp_path, Ledger(25, nodes=("node-a",), restarts=0), left=0), Metrics()
+    for its_age, bus in ((age, Away), (NOW, Well)):
+        with program(its_age):
+            sink = SpoolSink(tmp_path / "spool", metrics, 1 << 20, partial(bus, disk))
+            sink.start()
+            for _ in range(BATCHES):
+                sink.send(disk.ledger.batch())
+            sink.flush(60 if bus is Well else 0)
+            sink.stop()
+    with program(max(age, NOW)):
+        assert live(disk) == 0
+    tell(account := disk.account())
+    assert account.unexplained == {}
+    assert metrics.value("spool_corrupt_segments_total") == 0
 
 
 def test_settings_of_a_later_version_are_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
