@@ -8,7 +8,8 @@ from typing import Protocol
 from ..schema import Batch
 
 Settled = Callable[[Batch, bool], None]
-"""Told of a batch whether the bus has it; False leaves it to whoever is told."""
+"""Told of a batch whether it is done with: the bus has it, or never will, which is counted. False leaves it to whoever
+is told."""
 
 
 class Sink(Protocol):

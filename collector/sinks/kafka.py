@@ -1,11 +1,13 @@
 """Batches to Kafka: one message each, under its key, acknowledged by all in-sync replicas, idempotent.
 
-The client itself bounds nothing, so what may wait for the broker's answer is bounded here, in bytes. A batch that
-finds no room within BLOCK_S is lost with reason `bus_full`, one that the client gives up with reason `bus_error`,
-unless somebody keeps it (`spool`) and is told; neither raises. Topics are the broker's to create. No compression by
-Kafka: a batch is compressed already. A producer that was refused is replaced: the client takes some refusals for final,
-and rights, passwords and certificates can be mended while we run. So is one that answers nothing any more: where a
-connection is reset while it asks for its identity, the client may wait for that for ever, and lets nothing expire.
+The client itself bounds nothing, so what may wait for the broker's answer is bounded here, in bytes. A batch that finds
+no room within BLOCK_S is lost with reason `bus_full`, one that the client gives up with reason `bus_error`, unless
+somebody keeps it (`spool`) and is told; neither raises. One that is larger than its topic takes is lost for certain,
+with reason `too_large`: who kept it would hold up all that come after it. Topics are the broker's to create. No
+compression by Kafka: a batch is compressed already. A producer that was refused is replaced: the client takes some
+refusals for final, and rights, passwords and certificates can be mended while we run. So is one that answers nothing
+any more: where a connection is reset while it asks for its identity, the client may wait for that for ever, and lets
+nothing expire.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import Any, Final
 
 import google_crc32c
 from kafka import KafkaProducer
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, MessageSizeTooLargeError
 from kafka.record import default_records
 
 from ..errors import ConfigError, TransientError
@@ -35,13 +37,15 @@ RECONNECT_MS: Final = 2_000
 _OVERDUE: Final = 1.5
 """A producer that has not answered for a batch after so many DELIVERY_S never will."""
 _ROOM_FOR_HEADERS: Final = 64 * 1024
+_TOO_LARGE: Final = "too_large"
 
 
 class KafkaSink:
     """Hands batches to one producer. `limit_bytes` bounds what is in flight.
 
-    Where `on_settled` is given it is called once for each batch, from any thread, with whether the broker has it, and
-    nothing is counted as lost here. `options` are the client's: security (`kafka_client`).
+    Where `on_settled` is given it is called once for each batch, from any thread, with whether nobody need keep it any
+    more: the broker has it, or will never take it, and that alone is counted as lost here. `options` are the client's:
+    security (`kafka_client`).
     """
 
     def __init__(
@@ -179,16 +183,20 @@ class KafkaSink:
                 self._on_settled(batch, True)
 
     def _lose(self, batch: Batch, error: BaseException) -> None:
+        # the first that is refused is too large; those behind it the client gives up with the same error
+        is_too_large = isinstance(error, MessageSizeTooLargeError) and not self._is_refused
         self._is_refused |= isinstance(error, KafkaError) and not error.retriable
         if self._settle(batch):
-            _log.warning("bus: batch not delivered: %s: %s", type(error).__name__, error)
-            self._give_up(batch, "bus_error")
+            told = type(error).__name__, error, len(batch.value), batch.topic
+            _log.warning("bus: batch not delivered: %s: %s (%d bytes for %s)", *told)
+            self._give_up(batch, _TOO_LARGE if is_too_large else "bus_error")
 
     def _give_up(self, batch: Batch, reason: str) -> None:
-        if self._on_settled is not None:
-            self._on_settled(batch, False)
-        else:
+        is_lost = self._on_settled is None or reason == _TOO_LARGE
+        if is_lost:
             self._metrics.lost(batch.table, batch.rows, batch.byte_sum, reason)
+        if self._on_settled is not None:
+            self._on_settled(batch, is_lost)
 
     def _settle(self, batch: Batch) -> bool:
         """Forget a batch; False where it was settled before, so that each is counted once."""

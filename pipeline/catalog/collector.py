@@ -24,8 +24,8 @@ METRICS: Final = (
         "counter",
         "",
         ("table", "reason"),
-        "Rows that did not reach the bus, by reason: bus_full, bus_error, retention, spool_full, spool_error, "
-        "spool_corrupt.",
+        "Rows that did not reach the bus, by reason: bus_full, bus_error, too_large, retention, spool_full, "
+        "spool_error, spool_corrupt.",
         exposer="collector",
     ),
     Metric(

@@ -23,7 +23,8 @@ METRICS: Final = tuple(
             "lost_rows_total",
             "",
             ("table", "reason"),
-            "Rows that did not reach the bus, by reason: bus_full, bus_error. Each is made good by a new epoch.",
+            "Rows that did not reach the bus, by reason: bus_full, bus_error, too_large. Each is made good by a new "
+            "epoch.",
         ),
         ("objects", "", ("kind",), "Objects that the cluster has, by kind."),
         ("changes_total", "", ("kind",), "Objects put or deleted, those of the first listing included."),

@@ -160,7 +160,7 @@ class Outlet:
 
     def lost(self) -> int:
         """How many rows were lost so far."""
-        reasons = ("bus_full", "bus_error")
+        reasons = ("bus_full", "bus_error", "too_large")
         return int(sum(self._metrics.value("lost_rows_total", table="state", reason=reason) for reason in reasons))
 
 

@@ -12,6 +12,7 @@ from kafka import KafkaConsumer, TopicPartition
 from collector.errors import ConfigError, TransientError
 from collector.metrics import Metrics
 from collector.schema import MAX_MESSAGE_BYTES, Batch
+from collector.sinks import Settled, Sink
 from collector.sinks import kafka as kafka_sink
 from collector.sinks.kafka import BLOCK_S, KafkaSink
 from collector.sinks.spool import SpoolSink
@@ -108,6 +109,42 @@ def test_a_spool_loses_nothing_of_a_broker_that_is_killed_and_comes_back(tmp_pat
     assert sorted(set(found)) == list(range(total))
     assert metrics.value("batches_total", table="flows") == total
     assert metrics.value("spool_bytes") == 0
+
+
+@pytest.mark.parametrize("is_spooled", [True, False])
+def test_what_is_too_large_for_its_topic_is_lost_by_count_and_holds_up_nothing(
+    tmp_path: Path, *, is_spooled: bool
+) -> None:
+    """Once a topic has refused one for its size the client gives up all that it has: those are sent again."""
+    metrics = Metrics()
+    large = {20, 21, 50}
+    with KafkaBroker({"message.max.bytes": "50000"}) as broker:
+        url = f"kafka://{broker.bootstrap}"
+
+        def kafka(told: Settled | None = None) -> KafkaSink:
+            return KafkaSink(url, metrics, 1 << 25, told)
+
+        sink: Sink = SpoolSink(tmp_path, metrics, 1 << 26, kafka) if is_spooled else kafka()
+        sink.start()
+        for seq in range(100):
+            sink.send(batches_for_tests.batch(seq=seq, rows=5000 if seq in large else 10))
+            if not is_spooled:
+                assert sink.flush(60)  # else what is given up along with it is lost too, and counted
+        assert sink.flush(60)
+        sink.stop()
+        consumer = KafkaConsumer(bootstrap_servers=broker.bootstrap, auto_offset_reset="earliest", group_id=None)
+        consumer.subscribe([batch(0).topic])
+        found: set[int] = set()
+        deadline = time.monotonic() + 90
+        while len(found) < 100 - len(large) and time.monotonic() < deadline:
+            for messages in consumer.poll(500).values():
+                found |= {int(dict(m.headers)["seq"]) for m in messages}
+        consumer.close()
+    assert found == set(range(100)) - large
+    assert metrics.value("batches_total", table="flows") == 100 - len(large)
+    assert metrics.value("lost_rows_total", table="flows", reason="too_large") == 5000 * len(large)
+    assert metrics.value("lost_rows_total", table="flows", reason="bus_error") == 0
+    assert not list(tmp_path.rglob("*.seg"))
 
 
 def test_nobody_there_is_transient() -> None:
