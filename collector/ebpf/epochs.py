@@ -1,7 +1,8 @@
 """Which of a tuple's sightings are of which connection, where a tuple is used for one after the other. Pure.
 
 A connection begins with a SYN whose sequence number is not that of before, where it is seen first; what is seen of its
-tuple from then on is its own.
+tuple from then on is its own. One of a protocol without SYNs begins where its packets are translated otherwise than
+before: what a client goes on sending to a Service goes to another backend once the one from before has gone.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .layout import SYN
+from .lifetimes import TCP
 from .live import NEVER, Flags, Live, Rows
 from .sightings import Part
 
@@ -29,6 +31,47 @@ def epochs(seen: Part, begin: Rows, group: Rows, slots: Rows, live: Live) -> npt
     `begin` and `group` are `groups` of their keys; `slots`, one a group, says where the connection from before is in
     `live`, -1 where there is none. None where each group is one connection.
     """
+    begun = _begun(seen, begin, group, slots, live)
+    moved = _moved(seen, begin, group, slots, live)
+    if begun is None or moved is None:
+        return begun if moved is None else moved.astype(np.int64)
+    return begun + moved  # of no tuple both: its protocol has SYNs or has none
+
+
+def _moved(seen: Part, begin: Rows, group: Rows, slots: Rows, live: Live) -> Flags | None:
+    """Which sightings are of another connection than before since they are translated otherwise; None where none is.
+
+    It is told where the connection from before is counted.
+    """
+    is_told = seen.is_known & (seen.flows["protocol"] != TCP) & (slots[group] >= 0)
+    rows = np.flatnonzero(is_told & seen.opens)
+    if not len(rows):
+        return None
+    before = live.get(slots[group[rows]], ("observer",))
+    moved = rows[(before["observer"] == seen.observer[rows]) & _differs(seen, rows, slots[group[rows]], live)]
+    if not len(moved):
+        return None
+    since = np.full(len(begin), NEVER, np.int64)
+    np.minimum.at(since, group[moved], seen.first[moved])
+    is_after = seen.first >= since[group]
+    rows = np.flatnonzero(is_told & (since[group] < NEVER))
+    is_after[rows] = _differs(seen, rows, slots[group[rows]], live)
+    return is_after
+
+
+def _differs(seen: Part, rows: Rows, slots: Rows, live: Live) -> Flags:
+    """Whether these sightings have been translated otherwise than what is known of the connections in these slots."""
+    now = seen.translated(rows)
+    before = live.get(slots, ("is_known", *now))
+    is_other = np.zeros(len(rows), np.bool_)
+    for name, column in now.items():
+        is_other |= column != before[name]
+    found: Flags = is_other & before["is_known"]
+    return found
+
+
+def _begun(seen: Part, begin: Rows, group: Rows, slots: Rows, live: Live) -> npt.NDArray[np.int64] | None:
+    """The same, by SYNs."""
     starts = np.flatnonzero(seen.begins())
     if not len(starts):
         return None

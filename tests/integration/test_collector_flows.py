@@ -25,6 +25,16 @@ from tests.collector.network import (
 
 pytestmark = pytest.mark.root
 
+MOVED = """
+table ip moved {
+  chain prerouting {
+    type nat hook prerouting priority dstnat - 1;
+    ip daddr 10.96.0.10 udp dport 80 dnat to 10.2.0.3:8080
+  }
+}
+"""
+"""What is sent to the Service by UDP goes to another backend."""
+
 
 @pytest.fixture(params=["conntrack", "ebpf"])
 def flows(request: pytest.FixtureRequest, network: Network) -> Iterator[Source]:
@@ -58,6 +68,50 @@ def test_masquerade_shows_whom_the_backend_sees(network: Network, flows: Source)
         transfer(sock, 10)
         (row,) = records(flows.read(time.time_ns()), 6)
     assert (row["src"], row["nat_src"]) == ("10.1.0.2", "10.2.0.1")
+
+
+def test_what_goes_on_to_another_backend_is_another_connection(network: Network, flows: Source) -> None:
+    """A backend has gone: kube-proxy takes it out of its rules and conntrack's table, and a client in UDP sends on."""
+    server, client = (
+        in_namespace(network.netns(name), lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        for name in ("server", "client")
+    )
+
+    def exchange() -> None:
+        for _ in range(3):
+            client.sendto(bytes(72), ("10.96.0.10", 80))
+            server.sendto(bytes(22), server.recvfrom(100)[1])
+            client.recv(100)
+
+    network.run("server", "ip", "address", "add", "10.2.0.3/24", "dev", "eth0")
+    rows = []
+    with server, client:
+        for sock in (server, client):
+            sock.settimeout(60)
+        server.bind(("10.2.0.2", 8080))
+        exchange()
+        rows += records(flows.read(time.time_ns()), 17)
+        server.close()
+        try:
+            network.run("node", "nft", "-f", "-", stdin=MOVED)
+            network.run("node", "conntrack", "-D", "-p", "udp")
+            server = in_namespace(network.netns("server"), lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            with server:
+                server.settimeout(60)
+                server.bind(("10.2.0.3", 8080))
+                exchange()
+                rows += records(flows.read(time.time_ns()), 17)
+        finally:
+            network.run("node", "nft", "delete", "table", "ip", "moved")
+            network.run("server", "ip", "address", "del", "10.2.0.3/24", "dev", "eth0")
+    one, other = ([row for row in rows if row["backend"] == backend] for backend in ("10.2.0.2", "10.2.0.3"))
+    assert len(one) + len(other) == len(rows)
+    for told, closed in ((one, 1), (other, 0)):
+        names = ("packets", "bytes", "reply_packets", "reply_bytes", "opened", "closed")
+        assert [sum(row[name] for row in told) for name in names] == [3, 300, 3, 150, 1, closed]
+        assert len({row["flow_id"] for row in told}) == 1
+    assert one[0]["flow_id"] != other[0]["flow_id"]
+    assert one[0]["src_port"] == other[0]["src_port"]
 
 
 def test_ipv6_is_translated_alike(network: Network, flows: Source) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from collector.ebpf.tracking import Connections
 from collector.schema import OUTCOMES
 from tests.collector.ebpf.kernel_model import (
     CLIENT_SIDE,
+    SERVER_SIDE,
     UDP,
     UPLINK,
     Connection,
@@ -182,6 +184,49 @@ def test_a_late_packet_is_of_no_new_connection() -> None:
     rows += look(connections, kernel, 3 * S)
     assert [(row["opened"], row["closed"], row["packets"]) for row in rows] == [(1, 1, 4), (0, 0, 1)]
     assert len({row["flow_id"] for row in rows}) == 1
+
+
+def moving(backends: Iterable[int], script: str = "> < > <") -> list[Packet]:
+    """What a client goes on sending from one port, a second for each backend that it is passed on to."""
+    found: list[Packet] = []
+    for second, backend in enumerate(backends, 1):
+        packets = Connection(CLIENT, SERVICE, (backend, 8080), second * S, script, protocol=UDP).packets()
+        found += [replace(one, ifindex=100 + backend) if one.ifindex == SERVER_SIDE else one for one in packets]
+    return found
+
+
+@KERNELS
+@pytest.mark.parametrize("script", ["> < > <", "> >"])
+def test_what_goes_on_to_another_backend_is_another_connection(script: str, model: Model) -> None:
+    backends = (2, 2, 3, 2)
+    packets = moving(backends, script)
+    each = len(packets) // len(backends)
+    rows = replay(packets, {each * number - 1 for number in range(1, 5)}, model)
+    groups = sorted(by_connection(rows), key=lambda group: group[0]["start"])
+    near = [packet for packet in packets if packet.ifindex == CLIENT_SIDE]
+    assert [{row["backend_lo"] & 0xFFFF for row in group} for group in groups] == [{2}, {3}, {2}]
+    for group, seconds in zip(groups, ((1, 2), (3,), (4,)), strict=True):
+        sent = [packet.size for packet in near if packet.time // S in seconds and not packet.is_reply]
+        assert (sum(row["packets"] for row in group), sum(row["bytes"] for row in group)) == (len(sent), sum(sent))
+        assert [sum(row[name] for row in group) for name in ("opened", "closed")] == [1, 1]
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(2, 4), min_size=1, max_size=6), st.sets(st.integers(0, 47), max_size=8), st.booleans())
+def test_wherever_it_is_passed_on_to_and_whenever_one_looks_nothing_is_left_out(
+    backends: list[int], cuts: set[int], is_one_way: bool
+) -> None:
+    packets = moving(backends)
+    rows = replay(packets, cuts, OneWayKernel if is_one_way else Kernel)
+    near = [packet for packet in packets if packet.ifindex == CLIENT_SIDE]
+    for is_reply, names in ((False, ("packets", "bytes")), (True, ("reply_packets", "reply_bytes"))):
+        sizes = [packet.size for packet in near if packet.is_reply == is_reply]
+        assert [sum(row[name] for row in rows) for name in names] == [len(sizes), sum(sizes)]
+    groups = by_connection(rows)
+    assert 1 <= len(groups) <= 1 + sum(one != other for one, other in pairwise(backends))
+    for group in groups:
+        assert [sum(row[name] for row in group) for name in ("opened", "closed")] == [1, 1]
+        assert len({row["backend_lo"] for row in group}) == 1
 
 
 @settings(deadline=None)
