@@ -35,11 +35,15 @@ class SegmentFolder:
         self._path = path
         self._sizes: dict[str, int] = {}  # by name, oldest first
         self.size_bytes = 0
-        for entry in sorted(os.scandir(path), key=lambda entry: entry.name):
-            if entry.name.endswith(_TEMPORARY):
-                (path / entry.name).unlink()
-            elif entry.name.endswith(SUFFIX):
-                self._note(entry.name, entry.stat().st_size)
+        found = {}
+        with os.scandir(path) as entries:
+            for entry in entries:  # each holds all that is told of its file, so none is kept: there may be many
+                if entry.name.endswith(_TEMPORARY):
+                    (path / entry.name).unlink()
+                elif entry.name.endswith(SUFFIX):
+                    found[entry.name] = entry.stat().st_size
+        for name in sorted(found):
+            self._note(name, found.pop(name))
 
     @property
     def names(self) -> list[str]:

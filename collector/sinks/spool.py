@@ -13,6 +13,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from heapq import merge
+from itertools import repeat
 from pathlib import Path
 from typing import Final
 
@@ -61,8 +63,8 @@ class SpoolSink:
                 self._segments[name] = SegmentFolder(self._folder / name)
             except OSError as error:
                 raise ConfigError(f"spool: cannot use {self._folder}: {error}") from error
-        found = [(segment, table) for table, folder in self._segments.items() for segment in folder.names]
-        self._waiting.extend((table, segment) for segment, table in sorted(found))
+        found = (zip(folder.names, repeat(table)) for table, folder in self._segments.items())
+        self._waiting.extend((table, segment) for segment, table in merge(*found))
         self._tell()
         self._sender.start()
 

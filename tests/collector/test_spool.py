@@ -6,6 +6,7 @@ import os
 import random
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -354,6 +355,24 @@ def test_however_often_a_collector_was_started_anew_what_is_sent_again_is_known(
             refused.add(name)
     second.sink.stop()
     assert (sum(told), len(told)) == (2 * starts, 4 * starts)
+
+
+def test_many_segments_take_a_collector_that_starts_little_memory(tmp_path: Path) -> None:
+    """Else one that is started anew in a long outage dies of them, again and again."""
+    segments = 10_000
+    for name in ("flows", "counters"):
+        (tmp_path / name).mkdir()
+        for seq in range(segments // 2):
+            (tmp_path / name / segment_name(EPOCH, seq)).touch()
+    tracemalloc.start()
+    try:
+        rig = Rig(tmp_path, prepare=away)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    rig.sink.stop()
+    tell(f"{most / segments:.0f} bytes a segment")
+    assert most < 300 * segments
 
 
 def test_a_backlog_drains_ten_times_as_fast_as_it_grew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
