@@ -17,7 +17,7 @@ from typing import Final
 from .aggregate.samples import Samples
 from .bus import GroupReader, Reader
 from .config import PipelineConfig
-from .errors import TransientError
+from .errors import ConfigError, TransientError
 from .handover import HandOver
 from .intake import Intake
 from .outputs.lake import Lake
@@ -106,15 +106,16 @@ class Settling:
         if self._snapshots is None:
             log.info("metrics begin at zero: there is no pipeline.snapshot, so a restart counts at least once")
             return False
-        return self._snapshots.take_up(self._lake.committed() if self._lake is not None else None, self._agreed)
+        in_history = None if self._lake is None else self._lake.committed() or 0
+        return self._snapshots.take_up(in_history, self._agreed)
 
     def start_reading(self) -> None:
-        """Start the reader where the last snapshot ends, or behind the last commit."""
+        """Start the reader where the last snapshot ends, else where the history does, or behind the last commit."""
         places = self._snapshots.places if self._snapshots is not None else None
-        if places is None:
-            self._reader.start()
-        else:
+        if places is not None:
             self._reader.start(places)
+        else:
+            self._start_where_history_ends()
         self._is_reading = True
 
     def put_aside(self) -> None:
@@ -171,6 +172,18 @@ class Settling:
         self._reader.stop()
         if self._snapshots is not None:
             self._snapshots.close()
+
+    def _start_where_history_ends(self) -> None:
+        """Go on where the history ends; where it does not tell, or is of another bus, behind the last commit."""
+        places = self._lake.places() if self._lake is not None and self._group is None else None
+        if places is not None:
+            try:
+                self._reader.start(places)
+            except ConfigError as error:
+                log.warning("the history does not tell where to go on: %s", error)
+            else:
+                return
+        self._reader.start()
 
     def _snapshot_in_group(self, snapshots: Snapshots, group: GroupReader) -> None:
         """The group agrees to a snapshot that has the rows of the history, which are then written without applying any

@@ -37,6 +37,8 @@ REFUSALS: Final = (DeltaError, OSError, pl.exceptions.PolarsError, pa.ArrowExcep
 """What a disk or an object store that refuses is told by."""
 MAINTENANCE: Final = "flowatlas#maintenance"
 """The transaction of whoever takes files out of a table: there is one such commit at a time."""
+PLACES: Final = "flowatlas.offsets"
+"""Where a settle has the places on the bus up to which it has all."""
 _LOG: Final = "_delta_log"
 _WRITING: Final = {"timeout": "10s", "max_retries": "2", "retry_timeout": "10s"}
 """A store that hangs is not waited for while a file goes out; options may say otherwise. Who writes tries again."""

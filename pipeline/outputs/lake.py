@@ -15,7 +15,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
@@ -102,6 +102,12 @@ class Lake:
         name = app or self._app
         return self._number(FLOWS, name) if name is not None else None
 
+    def places(self) -> dict[str, dict[str, Any]] | None:
+        """The places on the bus that our last settle has all of; None where none tells. Raises TransientError."""
+        from ..lake.rewound import places_of
+
+        return places_of(self._store, self._at[FLOWS.name], self._app) if self._app is not None else None
+
     def add(self, rows: pl.DataFrame, table: str = FLOWS.name) -> None:
         """Hold rows of a table of SETTLED until the next commit; best with text as `codes`."""
         wanted = self._schemas[table]
@@ -133,6 +139,7 @@ class Lake:
         Raises PermanentError where another process has taken over, or the number was given before.
         """
         from ..lake.parts import settle_name
+        from ..lake.store import PLACES
 
         if self._app is None:
             raise ValueError("a lake without an application numbers nothing")
@@ -141,7 +148,7 @@ class Lake:
         for table in SETTLED:
             if self._held[table.name] or table is FLOWS:
                 numbers = {self._app: version, self._fence_name: self._epoch}
-                told = {"flowatlas.settle": version, "flowatlas.offsets": dict(offsets or {})}
+                told = {"flowatlas.settle": version, PLACES: dict(offsets or {})}
                 self._write(table, settle_name(self._app, version), numbers, told)
         self._renew()
 

@@ -79,6 +79,8 @@ class SnapshotFolder:
         self._current = Version(0, 0)
         self._number = 0
         self._prepared: Version | None = None
+        self.loaded = 0
+        """The version of the snapshot that `load` has found."""
         self.refused = 0
         """Snapshots that were found and could not be read."""
         self.bytes = 0
@@ -129,7 +131,7 @@ class SnapshotFolder:
         for version in sorted((version for version, kind in self._found() if kind == "snapshot"), reverse=True):
             path = self._path / version.file("snapshot")
             try:
-                return decode(path.read_bytes())
+                content = decode(path.read_bytes())
             except NewerError as error:
                 raise ConfigError(f"pipeline.snapshot: {path}: {error}; it is left as it is") from None
             except (SnapshotError, OSError) as error:
@@ -138,6 +140,9 @@ class SnapshotFolder:
                 log.error("snapshot: %s cannot be used: %s", path, error)  # noqa: TRY400 - it says what is wrong
                 self.refused += 1
                 path.rename(path.with_suffix(".refused"))
+            else:
+                self.loaded = int(version)
+                return content
         return None
 
     def prepare(self, content: Content, *, is_awaited: bool = True) -> int:

@@ -15,7 +15,7 @@ from ..aggregate.samples import Samples, samples_of
 from ..bus import Places
 from ..catalog import BY_NAME
 from ..intake import Intake
-from ..kept import frames_of, restored
+from ..kept import Frames, frames_of, restored
 from ..outputs.meters import Meters
 from ..stages import Stages
 from .folder import SnapshotFolder
@@ -33,11 +33,15 @@ class Snapshots:
     def __init__(self, folder: SnapshotFolder, stages: Stages, intake: Intake, meters: Meters) -> None:
         self.places: Places | None = None
         """Where on the bus the last snapshot ends; None where there is none."""
+        self.taken_up = 0
+        """The version of the snapshot that we went on from."""
         self._folder = folder
         self._stages = stages
         self._intake = intake
         self._meters = meters
         self._last: dict[str, Any] = {}
+        self._settled = 0
+        """Under which version the history was written last."""
 
     def open(self) -> None:
         """Be who writes to the folder. Raises TransientError while another process is, ConfigError where it cannot be
@@ -46,24 +50,34 @@ class Snapshots:
             self._folder.open()
 
     def take_up(self, in_history: int | None = None, agreed: Callable[[], int | None] = lambda: None) -> bool:
-        """Open the folder and go on from its last snapshot; whether there is one. `agreed` is asked for the last one
-        that others go on from, where the folder does not tell.
+        """Open the folder and go on from its last snapshot; whether there is one. `in_history` is the last one that the
+        history has, 0 where it has none, and None where there is no history. `agreed` is asked for the last one that
+        others go on from, where the folder does not tell.
 
         Raises TransientError while another process has the folder, ConfigError where it cannot be used.
         """
         began = time.monotonic()
         self.open()
+        counts = in_history
         if self._folder.has_prepared() and (last := agreed()) is not None:
-            in_history = max(last, in_history or 0)
-        content = self._folder.load(in_history)
+            counts = max(last, in_history or 0)
+        content = self._folder.load(counts)
         if content is None:
             self._meters.refused_snapshots += self._folder.refused
+            but = ", but a history of before" if in_history else ""
+            log.log(
+                logging.WARNING if in_history else logging.INFO, "metrics begin at zero: there is no snapshot%s", but
+            )
             return False
-        values = content.values
+        values, frames = content.values, content.frames
+        self.taken_up, settled = self._folder.loaded, values.get("settled", 0)
+        self._settled = self.taken_up if settled is None else settled
+        if in_history is not None:
+            frames = self._lacked(frames, in_history)
         self._intake.restore(values["batches"])
         self._meters.restore(values["meters"])
         self._meters.refused_snapshots += self._folder.refused
-        for part, rows in restored(self._stages.kept(), content.frames).items():
+        for part, rows in restored(self._stages.kept(), frames).items():
             log.warning("snapshot: %d rows of %s were kept under other labels or columns than today's", rows, part)
             self._meters.misfits[part] += rows
         self.places = values["places"]
@@ -87,6 +101,7 @@ class Snapshots:
             "batches": self._intake.state(),
             "meters": self._meters.state(),
             "expired": self._stages.expired,
+            "settled": self._settled if write_history is None else None,  # None: with this one
         }
         if values == self._last and write_history is None:
             return
@@ -98,9 +113,28 @@ class Snapshots:
             agree(version)
         if write_history is not None:
             write_history(version)
+            self._settled = values["settled"] = version
         self._folder.promote()
         self.places, self._last = places, values
         self._meters.snapshot(time.time(), time.monotonic() - began, self._folder.bytes)
+
+    def _lacked(self, frames: Frames, in_history: int) -> Frames:
+        """What of a snapshot the history does not have. Where the two are not of one moment the log says so."""
+        if in_history < self._settled:
+            log.warning(
+                "snapshot: the history is an older one, or another: it ends with settle %d, and what was written up to "
+                "settle %d is not written again",
+                in_history,
+                self._settled,
+            )
+        if in_history <= self.taken_up:
+            return frames
+        log.warning(
+            "snapshot: it is an older one, %d, and the history goes on to settle %d: what comes again is there twice",
+            self.taken_up,
+            in_history,
+        )
+        return {name: rows for name, rows in frames.items() if not name.startswith("lake:")}
 
     def failing(self, *, is_failing: bool) -> Samples:
         """The metric that says whether the last one could be written."""

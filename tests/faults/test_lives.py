@@ -13,10 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import settling
 from pipeline.errors import PermanentError
+from pipeline.outputs.lake import Lake
+from pipeline.query import scan_flows
 from tests.faults.counts import often
 from tests.faults.ledger import Ledger
-from tests.faults.lives import Death, Disk, Disturbed, Dying, disturbed, live
+from tests.faults.lives import GROUP, Death, Disk, Disturbed, Dying, disturbed, live
 
 BATCHES = 9
 STEP = often(9, 1)
@@ -101,6 +104,39 @@ def test_who_wakes_after_its_successor_began_commits_nothing_any_more(
             break
     print(f"{woken} zombies, {refused} refused; the last:\n{account}")
     assert woken * STEP > 60
+
+
+@pytest.mark.parametrize("hint_s", [0.0, 3600.0], ids=["told", "not told"])
+def test_where_the_snapshots_are_lost_the_history_goes_on_where_it_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hint_s: float
+) -> None:
+    """Whatever the bus was told of how far they were: every flow is in it once. Counters begin at zero."""
+    monkeypatch.setattr(settling, "HINT_SECONDS", hint_s)
+    disk = Disk(tmp_path, Ledger(17), left=40, again=0.0)
+
+    def die() -> None:
+        if disk.left == 17:  # with rows that wait for the history
+            raise Death
+
+    with pytest.raises(Death):
+        live(disk, on_turn=die)
+    assert scan_flows(disk.lake).collect().height > 0
+    shutil.rmtree(tmp_path / "snapshot")
+    disk.forget_locks()
+    assert live(disk) == 0
+    print(account := disk.account())
+    assert {what: count for what, count in account.unexplained.items() if "history" in what} == {}
+    assert {what: account.identities[what] for what in ("missing", "doubled")} == {"missing": 0, "doubled": 0}
+    assert account.unexplained["rows"] > 0
+
+
+def test_a_history_of_another_bus_stops_nobody_whose_snapshots_are_gone(tmp_path: Path) -> None:
+    lake = Lake(tmp_path / "lake", app=f"{GROUP}/0")
+    lake.start()
+    lake.commit(1, {"flowatlas.flows.v1": {"0": 17}})
+    disk = Disk(tmp_path, Ledger(18), left=5)
+    assert live(disk) == 0
+    assert disk.account().unexplained == {}
 
 
 class _GaveUpError(Exception):

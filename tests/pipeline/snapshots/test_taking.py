@@ -6,6 +6,7 @@ The history is a stand-in that keeps what Delta promises: a commit with its numb
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -66,8 +67,8 @@ class History:
             raise PermanentError("given before")
         self.commits[version] = rows
 
-    def last(self) -> int | None:
-        return max(self.commits, default=None)
+    def last(self) -> int:
+        return max(self.commits, default=0)
 
 
 class Held:
@@ -241,4 +242,48 @@ def test_whoever_is_told_of_a_snapshot_is_told_after_its_name_is_on_disk(
         process.snapshots.take({"t": {"0": step + 1}}, **calls)
         before = [event for who in others.values() for event in ("synced", who)]
         assert told == [*before, "synced"]
+    process.folder.close()
+
+
+def test_an_older_snapshot_writes_no_row_again_that_the_history_has_by_now(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A copy that was put back: what it held for the history was written since. What comes again cannot be known."""
+    history = History()
+    process = Process(tmp_path / "now", history)
+    process.apply(0, history.commit)
+    shutil.copytree(tmp_path / "now", tmp_path / "copy")
+    process.apply(1, history.commit)
+    process.folder.close()
+    with caplog.at_level("WARNING"):
+        after = Process(tmp_path / "copy", history)
+    assert (after.step, after.counted(), after.held.rows) == (1, 1, 0)
+    assert "older one" in caplog.text
+    after.apply(1, history.commit)
+    assert (after.counted(), list(history.commits.values())) == (3, [3, 2])
+    after.folder.close()
+
+
+def test_a_history_that_is_not_what_it_was_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """An older copy of it, or another place; and where it is as it was nothing is said, also after steps without it."""
+    history = History()
+    process = Process(tmp_path, history)
+    for step in range(3):
+        process.apply(step, history.commit)
+    process.folder.close()
+    with caplog.at_level("WARNING"):
+        Process(tmp_path, history).folder.close()
+        assert caplog.text == ""
+        Process(tmp_path, History()).folder.close()
+    assert "the history is an older one, or another" in caplog.text
+
+
+def test_nothing_is_written_where_the_history_was_written_and_nothing_came_since(tmp_path: Path) -> None:
+    history = History()
+    process = Process(tmp_path, history)
+    for step in range(2):
+        process.apply(step, history.commit)
+    before = sorted(path.name for path in tmp_path.rglob("*.snapshot"))
+    process.snapshots.take({"t": {"0": 2}})
+    assert sorted(path.name for path in tmp_path.rglob("*.snapshot")) == before
     process.folder.close()
