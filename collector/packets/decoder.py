@@ -67,6 +67,8 @@ HANDLERS: Final[Mapping[Kind, Callable[[Frames, Packets], None]]] = {
     Kind.WIREGUARD: tunnels.wireguard,
 }
 
+_BROKEN: Final = (Reason.IP_CUT, Reason.IP_VERSION, Reason.IP_LENGTH)
+
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
@@ -83,6 +85,10 @@ class Decoded:
     """How the inner headers are carried; equally long."""
     no_flow: Mapping[str, int]
     unread: Mapping[str, int]
+    broken: Packets
+    """Which packets are without a flow although IP should come next: what comes is none, or is cut short."""
+    broken_bytes: Positions
+    """Captured bytes of each of these, from where its IP header should be."""
     rows: Packets
     """Which packet each row is of."""
     network: Positions
@@ -112,6 +118,7 @@ def decode(octets: Octets, start: Positions, end: Positions, kind: npt.NDArray[n
     has_flow = frames.depth > 0
     rows = np.flatnonzero(has_flow)
     unread = frames.reason[rows]
+    broken = np.flatnonzero(~has_flow & np.isin(frames.reason, _BROKEN))
     return Decoded(
         packets=frames.count,
         outer=frames.outer(),
@@ -119,6 +126,8 @@ def decode(octets: Octets, start: Positions, end: Positions, kind: npt.NDArray[n
         carriage=frames.carriage(),
         no_flow=_by_reason(frames.reason[~has_flow]),
         unread=_by_reason(unread[unread != Reason.NOT_IP]),
+        broken=broken,
+        broken_bytes=frames.end[broken] - frames.at[broken],
         rows=rows,
         network=frames.network[rows],
         at=frames.at[rows],

@@ -39,6 +39,9 @@ def sums_of(
     wanted = np.flatnonzero(np.isin(captured.ifindex, points))
     kind = np.where(np.isin(captured.hardware[wanted], _ETHERNETS), Kind.ETHERNET, Kind.IP).astype(np.uint8)
     decoded = decode(captured.octets, captured.start[wanted], captured.end[wanted], kind)
+    if len(decoded.broken):
+        missed["packets", "malformed"] += len(decoded.broken)
+        missed["bytes", "malformed"] += int(decoded.broken_bytes.sum())
     head, packet = decoded.inner, wanted[decoded.rows]
     is_kept, source_port, destination_port = _ports(captured.octets, decoded, missed)
     count = len(packet)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
-from scapy.layers.l2 import Ether
+from scapy.layers.l2 import ARP, Ether
 from scapy.layers.vxlan import VXLAN
 from scapy.packet import Packet, Raw
 
@@ -24,7 +24,9 @@ WALL_NS = 1_790_000_000_000_000_000
 ETHER: Any = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
 
 
-def captured(packets: Sequence[Packet], *, ifindex: int = 3, outgoing: bool = False, snap: int = 256) -> Captured:
+def captured(
+    packets: Sequence[Packet | bytes], *, ifindex: int = 3, outgoing: bool = False, snap: int = 256
+) -> Captured:
     frames = [bytes(packet)[:snap] for packet in packets]
     ends = np.cumsum([len(frame) for frame in frames])
     count = len(frames)
@@ -45,7 +47,7 @@ def tcp(flags: str, *, seq: int = 7, payload: int = 0, sport: int = 1000, dport:
     return made
 
 
-def summed(packets: Sequence[Packet], **how: Any) -> tuple[Any, Any, Counter[tuple[str, str]]]:
+def summed(packets: Sequence[Packet | bytes], **how: Any) -> tuple[Any, Any, Counter[tuple[str, str]]]:
     missed: Counter[tuple[str, str]] = Counter()
     flows, sums = sums_of(captured(packets, **how), np.array([3], np.uint32), WALL_NS, missed)
     return flows, sums, missed
@@ -102,6 +104,17 @@ def test_a_later_fragment_is_counted_as_such() -> None:
     flows, _, missed = summed([later])
     assert len(flows) == 0
     assert missed == {("packets", "fragment"): 1, ("bytes", "fragment"): 52}
+
+
+def test_what_should_be_ip_and_is_none_is_counted_as_malformed() -> None:
+    sound = bytes(tcp("A"))
+    cut, of_no_version, too_short = sound[:30], bytearray(sound), bytearray(sound)
+    of_no_version[14] = 0x95
+    too_short[17] = 19
+    arp = Ether() / ARP()
+    flows, sums, missed = summed([sound, cut, bytes(of_no_version), bytes(too_short), arp])
+    assert (len(flows), sums["packets"].tolist()) == (1, [1])
+    assert missed == {("packets", "malformed"): 3, ("bytes", "malformed"): 16 + 40 + 40}
 
 
 def test_a_tuple_that_is_used_again_is_another_generation() -> None:
