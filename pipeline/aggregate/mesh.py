@@ -1,7 +1,7 @@
 """What a mesh was asked to do and what it does: shares of subsets, connections held open, plaintext where none may be.
 
 The invariant: shares compare what was seen since the weights were last changed, so a changed route is never judged by
-connections from before it.
+connections from before it; what was seen is counted here, for the series of a subset may go or be folded.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ UNGUARDED_PORTS: Final = (15020, 15021, 15090)
 """Ports that a sidecar answers in plain whatever the mesh says: probes and metrics."""
 
 _SHARES: Final = pl.Schema(
-    {**dict.fromkeys(SUBSET, pl.String()), "weight": pl.Int64(), "total": pl.Int64(), "before": pl.UInt64()}
+    {**dict.fromkeys(SUBSET, pl.String()), "weight": pl.Int64(), "total": pl.Int64(), "seen": pl.UInt64()}
 )
 _PLAINTEXT_IDS: Final = ("src_id", "dst_id", "service_id")
 
@@ -52,8 +52,8 @@ class MeshMetrics:
             Plain("flowatlas_mesh_plaintext_connections_total", self._plaintext, "opened"),
         )
         self._shares: Shares = {}
-        self._before: dict[tuple[str, str, str], int] = {}
-        """Connections by subset when its share was last changed."""
+        self._seen: dict[tuple[str, str, str], int] = {}
+        """Connections by subset since its share was last changed."""
         self._snapshot: Snapshot | None = None
         self._workloads = pl.Series()
         self._is_pod = np.zeros(0, np.bool_)
@@ -80,17 +80,31 @@ class MeshMetrics:
         if mesh.has_members:
             is_canonical = arrays.is_code(flows["role"], "canonical")
             is_member = ~arrays.is_code(mesh.members, "none")
-            self._count_subsets(flows, is_canonical, is_member)
+            self._count_subsets(flows, is_canonical, is_member, mesh)
             self._count_plaintext(flows, is_canonical, is_member, mesh)
         if not mesh.subset_rows.is_empty():
             self._open.add(flows, mesh, snapshot)
 
-    def _count_subsets(self, flows: pl.DataFrame, is_canonical: arrays.Mask, is_member: arrays.Mask) -> None:
+    def _count_subsets(
+        self, flows: pl.DataFrame, is_canonical: arrays.Mask, is_member: arrays.Mask, mesh: MeshLookups
+    ) -> None:
         """What clients of the mesh sent to subsets; other clients share out nothing."""
         is_shared = is_canonical & arrays.is_there(flows["subset_id"])
         rows = np.flatnonzero(is_shared & is_member.take(flows["src_id"].to_numpy()))
         shared = arrays.taken(flows, rows, "subset_id", *SUBSET_MEASURES)
         self._subsets.count(shared, rollups.of_rows(shared, *SUBSET_MEASURES), self._named)
+        if self._shares:
+            self._see(shared, mesh)
+
+    def _see(self, shared: pl.DataFrame, mesh: MeshLookups) -> None:
+        """Count connections of subsets that have a configured share."""
+        opened = np.bincount(arrays.ids(shared["subset_id"]), shared["opened"].to_numpy())
+        subsets = np.flatnonzero(opened)
+        names = arrays.taken(mesh.subset_rows, subsets, *SUBSET).iter_rows()
+        for (namespace, service, subset), count in zip(names, opened[subsets].tolist(), strict=True):
+            key = namespace, service, subset
+            if key in self._shares:
+                self._seen[key] = self._seen.get(key, 0) + int(count)
 
     def _count_plaintext(
         self, flows: pl.DataFrame, is_canonical: arrays.Mask, is_member: arrays.Mask, mesh: MeshLookups
@@ -110,51 +124,43 @@ class MeshMetrics:
         self._plaintext.count(ids, rollups.of_rows(told, "opened"), self._named)
 
     def kept(self) -> Mapping[str, Kept]:
-        """The totals, what is held open, and how shares stood when they were last changed."""
+        """The totals, what is held open, and the shares with what was seen of them."""
         return {"subsets": self._subsets, "plaintext": self._plaintext, "open": self._open, "shares": self}
 
     def state(self) -> Frames:
-        """The shares, and the connections by subset when they were last changed."""
-        rows = [(*key, weight, total, self._before.get(key, 0)) for key, (weight, total) in self._shares.items()]
+        """The shares, and the connections by subset since they were last changed."""
+        rows = [(*key, weight, total, self._seen.get(key, 0)) for key, (weight, total) in self._shares.items()]
         return {"shares": pl.DataFrame(rows, schema=_SHARES, orient="row")}
 
     def restore(self, frames: Frames) -> int:
         """Take up shares: those that are asked for still are judged on from where they stood."""
         if not fits(frames, shares=_SHARES):
             return rows_of(frames)
-        for namespace, service, subset, weight, total, before in frames["shares"].iter_rows():
+        for namespace, service, subset, weight, total, seen in frames["shares"].iter_rows():
             self._shares[namespace, service, subset] = weight, total
-            self._before[namespace, service, subset] = before
+            self._seen[namespace, service, subset] = seen
         return 0
 
     def samples(self) -> list[Samples]:
         """Every metric of the mesh with its values as they are now."""
-        counts = self._counts()
         return [
             *(view.samples() for view in self._views),
             samples_of(
                 BY_NAME["flowatlas_mesh_subset_configured_ratio"],
                 {key: weight / total for key, (weight, total) in self._shares.items()},
             ),
-            samples_of(BY_NAME["flowatlas_mesh_subset_observed_ratio"], self._observed(counts)),
+            samples_of(BY_NAME["flowatlas_mesh_subset_observed_ratio"], self._observed()),
             *self._open.samples(),
         ]
 
     def _take_shares(self, shares: Shares) -> None:
         changed = {key[:2] for key in {*shares, *self._shares} if shares.get(key) != self._shares.get(key)}
-        if changed:
-            counts = self._counts()
-            self._before |= {key: counts.get(key, 0) for key in shares if key[:2] in changed}
-            self._before = {key: count for key, count in self._before.items() if key in shares}
+        self._seen = {key: count for key, count in self._seen.items() if key in shares and key[:2] not in changed}
         self._shares = shares
 
-    def _counts(self) -> dict[tuple[str, str, str], int]:
-        counts = self._subsets.measure("opened").to_list()
-        return dict(zip(self._subsets.labels.rows(), counts, strict=True))
-
-    def _observed(self, counts: dict[tuple[str, str, str], int]) -> dict[tuple[str, ...], float]:
+    def _observed(self) -> dict[tuple[str, ...], float]:
         """By subset with a configured share and by bound: the share of the Service's connections that it got."""
-        seen = {key: counts.get(key, 0) - self._before.get(key, 0) for key in self._shares}
+        seen = {key: self._seen.get(key, 0) for key in self._shares}
         totals: dict[tuple[str, str], int] = {}
         for (namespace, service, _), count in seen.items():
             totals[namespace, service] = totals.get((namespace, service), 0) + count

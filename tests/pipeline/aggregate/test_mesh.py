@@ -6,8 +6,10 @@ import polars as pl
 import pytest
 
 from collector.schema import OUTCOMES
+from pipeline.aggregate.budget import Limit
 from pipeline.aggregate.intervals import wilson
 from pipeline.aggregate.mesh import MeshMetrics
+from pipeline.aggregate.series import SeriesBudget
 from pipeline.attribution import attribute
 from pipeline.inventory.models import Resource
 from pipeline.inventory.snapshot import Snapshot, build
@@ -77,6 +79,38 @@ def test_shares_begin_anew_when_the_weights_change() -> None:
     add(metrics, changed, *[flow(CLIENT, V2)] * 3)
     assert values(metrics, "subset_observed_ratio")["shop", "web", "v2", "estimate"] == 1.0
     assert values(metrics, "subset_connections_total")["shop", "web", "v1"] == 5
+
+
+def test_shares_are_of_what_was_seen_whether_or_not_the_series_are_there_still() -> None:
+    """The series of a subset that gets nothing any more goes for being idle, and one may be folded from the start."""
+    metrics, second = MeshMetrics(), 10**9
+    budget = SeriesBudget(10**6, Limit(3), idle_s=100)
+    add(metrics, cluster(virtual_service(("v1", 100), ("v2", 0))), *[flow(CLIENT, V1)] * 5)
+    budget.enforce(metrics.kept(), 1_000 * second)
+    changed = cluster(virtual_service(("v1", 50), ("v2", 50)))
+    for at in range(1_000, 1_200, 20):
+        add(metrics, changed, flow(CLIENT, V2))
+        budget.enforce(metrics.kept(), at * second)
+    assert ("shop", "web", "v1") not in values(metrics, "subset_connections_total")
+    assert values(metrics, "subset_observed_ratio")["shop", "web", "v2", "estimate"] == 1.0
+    add(metrics, changed, flow(CLIENT, V1))
+    budget.enforce(metrics.kept(), 1_200 * second)
+    assert values(metrics, "subset_observed_ratio")["shop", "web", "v1", "estimate"] == 1 / 11
+    tight, of_none = MeshMetrics(), SeriesBudget(10**6, Limit(1), idle_s=0)
+    add(tight, changed, flow(CLIENT, V1), *[flow(CLIENT, V2)] * 3)
+    of_none.enforce(tight.kept(), 1)
+    assert values(tight, "subset_connections_total").keys() == {("other", "other", "other")}
+    assert values(tight, "subset_observed_ratio")["shop", "web", "v1", "estimate"] == 0.25
+
+
+def test_shares_are_judged_on_after_a_restart() -> None:
+    before, after = MeshMetrics(), MeshMetrics()
+    snapshot = cluster(virtual_service(("v1", 50), ("v2", 50)))
+    add(before, snapshot, flow(CLIENT, V1), flow(CLIENT, V2))
+    for name, part in before.kept().items():
+        assert after.kept()[name].restore(part.state()) == 0
+    add(after, cluster(virtual_service(("v1", 50), ("v2", 50))), flow(CLIENT, V2), flow(CLIENT, V2))
+    assert values(after, "subset_observed_ratio")["shop", "web", "v1", "estimate"] == 0.25
 
 
 def test_a_subset_without_a_single_connection_has_every_share_possible() -> None:
