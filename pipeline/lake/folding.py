@@ -52,6 +52,14 @@ def fold(store: Store) -> int:
     return read
 
 
+def unfolded(store: Store, flows: DeltaTable) -> list[str]:
+    """Paths of files of FLOWS that some derived table does not know yet, whether or not they are in it still."""
+    tables = (store.open(table) for table in DERIVED)
+    done = [None if table is None else table.transaction_version(FOLDED) for table in tables]
+    least = min(-1 if number is None else number for number in done)
+    return [path for path, _ in _files(store, flows, least, flows.version())]
+
+
 def rolled_up(flows: pl.LazyFrame, every: str) -> pl.LazyFrame:
     """Rows of FLOWS as those of FLOWS_1M (`1m`) or FLOWS_1H (`1h`): canonical ones, so that sums are true."""
     outcomes = {name: (pl.col("outcome") == name) for name in ("refused", "reset", "no_reply")}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from math import ceil
@@ -23,7 +24,7 @@ from deltalake.transaction import AddAction
 
 from ..errors import TransientError
 from ..outputs.coding import Codes, coded_schema
-from .folding import fold, merged
+from .folding import fold, merged, unfolded
 from .parts import files_of, removal, settle_of, write_parts
 from .store import MAINTENANCE, REFUSALS, Store
 from .tables import FLOWS, FORMER, TABLES, LakeTable
@@ -58,32 +59,70 @@ def maintain(
     keep_days: Mapping[str, int] | None = None,
     readers_hours: int = READERS_HOURS,
 ) -> Care:
-    """One round over all tables. Raises TransientError where the store refuses or others do the same."""
+    """One round over all tables. Raises TransientError where the store refuses or others do the same.
+
+    Where there is no room to fold, what is old is forgotten and deleted nevertheless, for that makes room.
+    """
     for table in TABLES.values():
         store.mend(table)
-    care = Care(folded_files=fold(store))
+    care = Care()
+    try:
+        care.folded_files = fold(store)
+    except TransientError:
+        _make_room(store, now, keep_days or {}, readers_hours)
+        raise
     finished = store.open(FLOWS)
     for table in TABLES.values():
         at = store.open(table)
         if at is None or finished is None:
             continue
-        try:
-            days = (keep_days or {}).get(table.name, table.keep_days)
-            care.forgotten_files[table.name] = forget(store, table, at, now - timedelta(days=days))
+        with _sorted_errors(table):
+            care.forgotten_files[table.name] = forget(store, table, at, _oldest(table, now, keep_days or {}))
             care.merged_files[table.name] = compact(store, table, at, now, finished)
-            care.deleted_files[table.name] = len(
-                at.vacuum(readers_hours, dry_run=False, enforce_retention_duration=False, full=True)
-            )
-            at.update_incremental()
+            care.deleted_files[table.name] = _vacuum(at, readers_hours)
             if care.merged_files[table.name]:
                 at.create_checkpoint()
                 at.cleanup_metadata()
-        except CommitFailedError as error:
-            raise TransientError(f"lake: {table.name}: others care for it at this moment: {error}") from error
-        except REFUSALS as error:
-            raise TransientError(f"lake: {table.name}: {error}") from error
-    _forget_former(store, now - timedelta(days=(keep_days or {}).get(FLOWS.name, FLOWS.keep_days)))
+    _forget_former(store, _oldest(FLOWS, now, keep_days or {}))
     return care
+
+
+def _make_room(store: Store, now: datetime, keep_days: Mapping[str, int], readers_hours: int) -> None:
+    """Forget and delete, but nothing of which roll-ups are still to be made."""
+    for table in TABLES.values():
+        try:
+            with _sorted_errors(table):
+                if (at := store.open(table)) is None:
+                    continue
+                if table is not FLOWS:
+                    forget(store, table, at, _oldest(table, now, keep_days))
+                elif not set(unfolded(store, at)) <= {unquote(path) for path in files_of(at)["path"]}:
+                    continue
+                _vacuum(at, readers_hours)
+        except TransientError as error:
+            log.warning("%s", error)
+
+
+def _oldest(table: LakeTable, now: datetime, keep_days: Mapping[str, int]) -> datetime:
+    return now - timedelta(days=keep_days.get(table.name, table.keep_days))
+
+
+def _vacuum(at: DeltaTable, readers_hours: int) -> int:
+    """Delete files that have been out of the table for so long; how many."""
+    gone = at.vacuum(readers_hours, dry_run=False, enforce_retention_duration=False, full=True)
+    at.update_incremental()
+    return len(gone)
+
+
+@contextmanager
+def _sorted_errors(table: LakeTable) -> Iterator[None]:
+    """What the store refuses, and what others do at the same time, is tried again in the next round."""
+    try:
+        yield
+    except CommitFailedError as error:
+        raise TransientError(f"lake: {table.name}: others care for it at this moment: {error}") from error
+    except REFUSALS as error:
+        raise TransientError(f"lake: {table.name}: {error}") from error
 
 
 def compact(store: Store, table: LakeTable, at: DeltaTable, now: datetime, flows: DeltaTable) -> int:

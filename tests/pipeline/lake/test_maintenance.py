@@ -200,3 +200,62 @@ def test_a_lake_goes_on_writing_while_it_is_cared_for(tmp_path: Path) -> None:
         pl.concat(flows(20, seed=version) for version in range(1, 8))["flow_id"]
     )
     assert sums(scan_rollup(tmp_path)) == oracle(pl.concat(flows(20, seed=version) for version in range(1, 8)))
+
+
+def full(*_: Any) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def on_disk(root: Path) -> list[str]:
+    folder = root / "flows"
+    return sorted(str(file.relative_to(folder)) for file in folder.glob("date=*/hour=*/*.parquet"))
+
+
+def test_where_there_is_no_room_to_fold_what_is_old_goes_nevertheless(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a disk that is full would stay so. Flows stay until they are folded."""
+    first, second = (flows(100, seed=seed) for seed in (1, 2))
+    store = lake_of(tmp_path, first)
+    lake = Lake(tmp_path)
+    lake.start()
+    lake.add(counters(NOON), "counters")
+    lake.flush()
+    maintain(store, LATER)
+    lake_of(tmp_path, second)
+    assert len(on_disk(tmp_path)) == 1 + len(paths(store)) == 3
+    long_after = NOON + timedelta(days=20)
+    with monkeypatch.context() as patched:
+        patched.setattr("pipeline.lake.folding.write_parts", full)
+        with pytest.raises(TransientError, match="No space"):
+            maintain(store, long_after, readers_hours=0)
+    assert on_disk(tmp_path) == paths(store)
+    assert (scan_flows(tmp_path).collect().height, scan_counters(tmp_path).collect().height) == (200, 0)
+    maintain(store, long_after)
+    assert scan_flows(tmp_path).collect().height == 0
+    for every in ("1m", "1h"):
+        assert sums(scan_rollup(tmp_path, every)) == oracle(pl.concat([first, second]))
+
+
+def test_files_that_are_still_to_be_folded_outlive_a_round_that_makes_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were written after the fold of a round, and merged with others in the same."""
+    first, second = (flows(100, seed=seed) for seed in (1, 2))
+    store = lake_of(tmp_path, first)
+
+    def and_one_more(store: Store) -> int:
+        folded = fold(store)
+        lake_of(tmp_path, second)
+        return folded
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pipeline.lake.maintenance.fold", and_one_more)
+        maintain(store, LATER)
+    assert len(paths(store)) == 1
+    with monkeypatch.context() as patched:
+        patched.setattr("pipeline.lake.folding.write_parts", full)
+        with pytest.raises(TransientError, match="No space"):
+            maintain(store, LATER, readers_hours=0)
+    maintain(store, LATER)
+    assert sums(scan_rollup(tmp_path)) == oracle(pl.concat([first, second]))
