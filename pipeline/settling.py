@@ -62,7 +62,8 @@ class Settling:
         self._intake = intake
         self._meters = meters
         self._lake = lake
-        self._snapshots = Snapshots(folder, stages, intake, meters) if folder is not None else None
+        writer = (lake.app or "") if lake is not None else ""
+        self._snapshots = Snapshots(folder, stages, intake, meters, writer) if folder is not None else None
         self._group: GroupReader | None = None
         """The reader, where partitions change hands and snapshots say how far we are."""
         if folder is not None and isinstance(reader, GroupReader) and reader.is_shared:

@@ -59,7 +59,8 @@ class Lake:
     ) -> None:
         self._root = str(root)
         self._options = options or {}
-        self._app = app
+        self.app = app
+        """The name under which settles are numbered."""
         self._max_file_rows = max_file_rows
         self._at: dict[str, DeltaTable] = {}
         self._epoch = 0
@@ -88,7 +89,7 @@ class Lake:
         for table in TABLES.values():
             self._at[table.name] = self._store.opened(table)
         catch_up(self._store, self._at)
-        if self._app is None:
+        if self.app is None:
             return
         self._epoch = 0
         self._epoch = self._fence(FLOWS, 1 + max(self._fence_of(table) for table in SETTLED))
@@ -99,14 +100,14 @@ class Lake:
     def committed(self, app: str | None = None) -> int | None:
         """The number of the last settle of this application, or of another; None where there was none. Raises
         TransientError where the table cannot be read."""
-        name = app or self._app
+        name = app or self.app
         return self._number(FLOWS, name) if name is not None else None
 
     def places(self) -> dict[str, dict[str, Any]] | None:
         """The places on the bus that our last settle has all of; None where none tells. Raises TransientError."""
         from ..lake.rewound import places_of
 
-        return places_of(self._store, self._at[FLOWS.name], self._app) if self._app is not None else None
+        return places_of(self._store, self._at[FLOWS.name], self.app) if self.app is not None else None
 
     def add(self, rows: pl.DataFrame, table: str = FLOWS.name) -> None:
         """Hold rows of a table of SETTLED until the next commit; best with text as `codes`."""
@@ -141,15 +142,15 @@ class Lake:
         from ..lake.parts import settle_name
         from ..lake.store import PLACES
 
-        if self._app is None:
+        if self.app is None:
             raise ValueError("a lake without an application numbers nothing")
         if (last := self.committed()) is not None and version <= last:
-            raise PermanentError(f"lake: {self._app} has committed {last} already, and {version} is not beyond it")
+            raise PermanentError(f"lake: {self.app} has committed {last} already, and {version} is not beyond it")
         for table in SETTLED:
             if self._held[table.name] or table is FLOWS:
-                numbers = {self._app: version, self._fence_name: self._epoch}
+                numbers = {self.app: version, self._fence_name: self._epoch}
                 told = {"flowatlas.settle": version, PLACES: dict(offsets or {})}
-                self._write(table, settle_name(self._app, version), numbers, told)
+                self._write(table, settle_name(self.app, version), numbers, told)
         self._renew()
 
     def flush(self) -> None:
@@ -161,7 +162,7 @@ class Lake:
 
     @property
     def _fence_name(self) -> str:
-        return f"{self._app}#fence"
+        return f"{self.app}#fence"
 
     def _renew(self) -> None:
         """Begin with no text: addresses and names of the outside are ever new ones."""
@@ -235,7 +236,7 @@ class Lake:
             at = self._at[table.name]
             number = max(least, self._fence_of(table) + 1)
             if self._epoch and number > self._epoch:
-                raise PermanentError(f"lake: another process writes for {self._app}")
+                raise PermanentError(f"lake: another process writes for {self.app}")
             try:
                 self._store.commit(table, at, [], {self._fence_name: number})
             except CommitFailedError:
@@ -254,12 +255,12 @@ class Lake:
 
         at, finished = self._at[table.name], self.committed() or 0
         files = files_of(at).to_dicts()
-        left = [file for file in files if (of := settle_of(file["path"])) and of[0] == self._app and of[1] > finished]
+        left = [file for file in files if (of := settle_of(file["path"])) and of[0] == self.app and of[1] > finished]
         if not left:
             return
         log.warning("lake: %d files of an unfinished settle are taken out of %s", len(left), table.name)
         numbers = {
-            str(self._app): finished,
+            str(self.app): finished,
             self._fence_name: self._epoch,
             MAINTENANCE: (at.transaction_version(MAINTENANCE) or 0) + 1,
         }
@@ -282,7 +283,7 @@ class Lake:
 
     def _refuse_if_other(self, table: LakeTable, epoch: int) -> None:
         if self._fence_of(table) != epoch:
-            raise PermanentError(f"lake: another process has taken over from this one as {self._app}")
+            raise PermanentError(f"lake: another process has taken over from this one as {self.app}")
 
 
 def _prepare(root: Path) -> None:

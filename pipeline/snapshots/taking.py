@@ -30,7 +30,10 @@ WriteHistory = Callable[[int], None]
 class Snapshots:
     """Takes what `stages`, `intake` and `meters` know to and from a folder."""
 
-    def __init__(self, folder: SnapshotFolder, stages: Stages, intake: Intake, meters: Meters) -> None:
+    def __init__(
+        self, folder: SnapshotFolder, stages: Stages, intake: Intake, meters: Meters, writer: str = ""
+    ) -> None:
+        """`writer` is the name under which the history is written."""
         self.places: Places | None = None
         """Where on the bus the last snapshot ends; None where there is none."""
         self.taken_up = 0
@@ -40,8 +43,9 @@ class Snapshots:
         self._intake = intake
         self._meters = meters
         self._last: dict[str, Any] = {}
-        self._settled = 0
-        """Under which version the history was written last."""
+        self._writer = writer
+        self._settles: dict[str, int] = {}
+        """Under which version the history was written last, by the name of who did."""
 
     def open(self) -> None:
         """Be who writes to the folder. Raises TransientError while another process is, ConfigError where it cannot be
@@ -64,14 +68,12 @@ class Snapshots:
         content = self._folder.load(counts)
         if content is None:
             self._meters.refused_snapshots += self._folder.refused
-            but = ", but a history of before" if in_history else ""
-            log.log(
-                logging.WARNING if in_history else logging.INFO, "metrics begin at zero: there is no snapshot%s", but
-            )
+            tell = log.warning if in_history else log.info
+            tell("metrics begin at zero: there is no snapshot%s", ", but a history of before" if in_history else "")
             return False
         values, frames = content.values, content.frames
-        self.taken_up, settled = self._folder.loaded, values.get("settled", 0)
-        self._settled = self.taken_up if settled is None else settled
+        self.taken_up = self._folder.loaded
+        self._settles = {name: settle or self.taken_up for name, settle in values.get("settles", {}).items()}
         if in_history is not None:
             frames = self._lacked(frames, in_history)
         self._intake.restore(values["batches"])
@@ -101,7 +103,7 @@ class Snapshots:
             "batches": self._intake.state(),
             "meters": self._meters.state(),
             "expired": self._stages.expired,
-            "settled": self._settled if write_history is None else None,  # None: with this one
+            "settles": self._settles if write_history is None else {**self._settles, self._writer: 0},  # 0: this one
         }
         if values == self._last and write_history is None:
             return
@@ -113,19 +115,20 @@ class Snapshots:
             agree(version)
         if write_history is not None:
             write_history(version)
-            self._settled = values["settled"] = version
+            self._settles = values["settles"] = {**self._settles, self._writer: version}
         self._folder.promote()
         self.places, self._last = places, values
         self._meters.snapshot(time.time(), time.monotonic() - began, self._folder.bytes)
 
     def _lacked(self, frames: Frames, in_history: int) -> Frames:
         """What of a snapshot the history does not have. Where the two are not of one moment the log says so."""
-        if in_history < self._settled:
+        settled = self._settles.get(self._writer, 0)
+        if in_history < settled:
             log.warning(
                 "snapshot: the history is an older one, or another: it ends with settle %d, and what was written up to "
                 "settle %d is not written again",
                 in_history,
-                self._settled,
+                settled,
             )
         if in_history <= self.taken_up:
             return frames

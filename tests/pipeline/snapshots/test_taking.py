@@ -97,7 +97,9 @@ class HeldStages(Stages):
 class Process:
     """What one process has, from its start on."""
 
-    def __init__(self, root: Path, history: History, folder: SnapshotFolder | None = None) -> None:
+    def __init__(
+        self, root: Path, history: History, folder: SnapshotFolder | None = None, writer: str = "group/0"
+    ) -> None:
         config = PipelineConfig(bus="file:///unused", state=Path("unused"))
         self.meters = Meters()
         self.intake = Intake(self.meters)
@@ -105,7 +107,7 @@ class Process:
         self.stages.held = self.held = Held()
         self.history = history
         self.folder = folder or SnapshotFolder(root, "group")
-        self.snapshots = Snapshots(self.folder, self.stages, self.intake, self.meters)
+        self.snapshots = Snapshots(self.folder, self.stages, self.intake, self.meters, writer)
         self.snapshots.take_up(history.last())
 
     @property
@@ -273,6 +275,7 @@ def test_a_history_that_is_not_what_it_was_is_told(tmp_path: Path, caplog: pytes
     process.folder.close()
     with caplog.at_level("WARNING"):
         Process(tmp_path, history).folder.close()
+        Process(tmp_path, History(), writer="group/of-another-name").folder.close()
         assert caplog.text == ""
         Process(tmp_path, History()).folder.close()
     assert "the history is an older one, or another" in caplog.text
