@@ -44,6 +44,8 @@ class Totals:
         self._labels = pl.DataFrame(schema=dict.fromkeys(labels, pl.String))
         self._values: dict[str, _Sums] = {name: np.zeros(0, np.uint64) for name in measures}
         self._grew_at = np.zeros(0, np.int64)
+        self._gone = pl.DataFrame(schema=dict.fromkeys(measures, pl.Float64))
+        """What the series had that went; a row, once any did."""
         self.limit: Limit | None = None
         """What label sets that are new have to fit into."""
         self.folded = 0
@@ -86,6 +88,10 @@ class Totals:
         self._settle()
         return pl.Series(name, self._values[name], dtype=pl.UInt64)
 
+    def ever(self, name: str) -> float:
+        """What a measure has come to over all label sets since the beginning, those that went among them."""
+        return float(self.measure(name).cast(pl.Float64).sum()) + sum(self._gone[name])
+
     def take_folded(self) -> Mapping[str, int]:
         """By namespace the label sets that were counted under another since this was last asked."""
         taken, self._folded_of = self._folded_of, Counter()
@@ -98,12 +104,17 @@ class Totals:
         """
         self._settle()
         self._grew_at[self._grew_at < 0] = now_ns
-        is_live = self._grew_at > now_ns - idle_ns
-        gone = len(is_live) - int(is_live.sum())
+        return self.drop(self._grew_at <= now_ns - idle_ns)
+
+    def drop(self, is_gone: NDArray[np.bool_]) -> int:
+        """Drop these of the named series, as `expire` does; returns how many."""
+        gone = int(is_gone.sum())
         if gone:
-            self._labels = self._labels.filter(pl.Series(is_live))
-            self._values = {measure: values[is_live] for measure, values in self._values.items()}
-            self._grew_at = self._grew_at[is_live]
+            went = {name: values[is_gone].sum(dtype=np.float64) for name, values in self._values.items()}
+            self._gone = pl.DataFrame({name: [sum(self._gone[name]) + value] for name, value in went.items()})
+            self._labels = self._labels.filter(pl.Series(~is_gone))
+            self._values = {measure: values[~is_gone] for measure, values in self._values.items()}
+            self._grew_at = self._grew_at[~is_gone]
             self._forget()
         return gone
 
@@ -144,9 +155,10 @@ class Totals:
         self._is_settled = False
 
     def state(self) -> Frames:
-        """The series and their totals."""
+        """The series and their totals, and what those had that went."""
         self._settle()
-        return {"labels": self._labels, "values": pl.DataFrame(self._values)}
+        went = {"gone": self._gone} if self._gone.height else {}
+        return {"labels": self._labels, "values": pl.DataFrame(self._values), **went}
 
     def restore(self, frames: Frames) -> int:
         """Take up series. Where their labels are not the ones of today, those that agree in what is left of them are
@@ -164,6 +176,8 @@ class Totals:
         self._labels = series.select(names)
         self._values = {measure: series[measure].to_numpy() for measure in measures}
         self._grew_at = np.full(self._labels.height, -1)
+        if "gone" in frames and frames["gone"].schema == self._gone.schema:
+            self._gone = frames["gone"]
         self._forget()
         return misfits
 

@@ -83,7 +83,10 @@ class Nonzero:
 
 
 class Share:
-    """What measures of one family come to beside those of another, as one number; 0 while there is nothing."""
+    """What measures of one family have come to beside those of another, as one number; 0 while there is nothing.
+
+    Series that went count on: those of one family may go sooner than those of the other, and a part is no more than
+    its whole."""
 
     def __init__(self, metric: str, part: tuple[Totals, Sequence[str]], whole: tuple[Totals, Sequence[str]]) -> None:
         self._metric = BY_NAME[metric]
@@ -94,8 +97,7 @@ class Share:
     def samples(self) -> Samples:
         """The metric's value now."""
         part, whole = (
-            sum(float(totals.measure(measure).cast(pl.Float64).sum()) for measure in measures)
-            for totals, measures in (self._part, self._whole)
+            sum(totals.ever(measure) for measure in measures) for totals, measures in (self._part, self._whole)
         )
         return Samples(self._metric, self._labels, pl.Series([part / whole if whole else 0.0], dtype=pl.Float64))
 

@@ -2,7 +2,7 @@
 
 The invariant: every canonical flow is in the zone metric once, and each of its bytes is paid once by the end that sent
 it and once by the end that received it. Costs are computed from whole bytes when they are asked for, so they never
-drift.
+drift; and bytes are paid at the price of their time, so what is dear from now on begins at zero.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
+import numpy as np
 import polars as pl
 
 from ..attribution.zones import LOCALITIES, Zones, zones_of
 from ..catalog import BY_NAME
 from ..inventory.snapshot import Snapshot
-from ..kept import Kept
+from ..kept import Frames, Kept, fits, rows_of
 from ..prices import GIGABYTE, Price, Prices
 from .rollups import canonical, measures_of
 from .samples import Samples
@@ -26,6 +27,9 @@ from .views import BothWays
 _PAIR: Final = ("src_place", "dst_place", "is_same_node")
 _PAYERS: Final = ("src_id", "dst_id", "service_id")
 _BYTES: Final = ("bytes", "reply_bytes")
+_PRICES: Final = pl.Schema(
+    {"currency": pl.String(), "locality": pl.String(), "direction": pl.String(), "price": pl.Float64()}
+)
 
 
 class ZoneMetrics:
@@ -70,7 +74,9 @@ class ZoneMetrics:
 
     def kept(self) -> Mapping[str, Kept]:
         """The totals, and what was charged for."""
-        return {"zones": self._totals} | ({"charges": self._charges.totals} if self._charges is not None else {})
+        if self._charges is None:
+            return {"zones": self._totals}
+        return {"zones": self._totals, "charges": self._charges.totals, "prices": self._charges}
 
     def samples(self) -> list[Samples]:
         """The zone metric, and the cost metric where there are prices."""
@@ -122,6 +128,29 @@ class Charges:
         )
         self.totals.add(deltas, lambda ids: _payers_named(ids, snapshot))
 
+    def state(self) -> Frames:
+        """The prices at which the bytes are charged."""
+        prices = self._prices
+        rows = [
+            (prices.currency, locality, direction, getattr(price, direction))
+            for locality, price in prices.per_gigabyte.items()
+            for direction in Price.__struct_fields__
+        ]
+        return {"prices": pl.DataFrame(rows, schema=_PRICES, orient="row")}
+
+    def restore(self, frames: Frames) -> int:
+        """See by the prices of what was charged, which is restored before, what has other ones now: at today's it would
+        fall or jump, so it begins anew."""
+        if not fits(frames, prices=_PRICES):
+            return rows_of(frames)
+        key = ["currency", "locality", "direction"]
+        same = frames["prices"].join(self.state()["prices"], on=[*key, "price"]).select(key)
+        charged = self.totals.labels.with_columns(currency=pl.lit(self._prices.currency))
+        is_same = charged.with_row_index("row").join(same, on=key, how="semi")["row"]
+        is_gone = np.ones(charged.height, np.bool_)
+        is_gone[is_same.to_numpy()] = False
+        return self.totals.drop(is_gone)
+
     def samples(self) -> Samples:
         """The cost of all bytes until now."""
         source = self.totals.labels
@@ -129,7 +158,7 @@ class Charges:
             self._source = source
             self._rates = pl.Series(
                 [
-                    getattr(self._prices.per_gigabyte[locality], direction) / GIGABYTE
+                    getattr(self._prices.per_gigabyte.get(locality, Price()), direction) / GIGABYTE
                     for locality, direction in source.select("locality", "direction").iter_rows()
                 ],
                 dtype=pl.Float64,

@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector.schema import OUTCOMES
+from pipeline.aggregate.budget import Limit
 from pipeline.aggregate.families import families
 from pipeline.aggregate.flows import FlowMetrics
+from pipeline.aggregate.series import SeriesBudget
 from pipeline.aggregate.tallies import MOST
 from pipeline.attribution.confidence import CERTAINTY, EXACT, REASON, REASONS
 from pipeline.attribution.roles import ROLES
@@ -158,6 +160,23 @@ def test_metrics_equal_a_count_by_hand(most: int, history: list[tuple[Snapshot, 
         assert found == expected
         for name, series in found.items():
             assert series.keys() == expected[name].keys()
+
+
+def test_a_share_is_of_all_that_was_counted_and_not_of_the_series_that_are_left() -> None:
+    """Pairs of workloads go for being idle while the few reasons for which bytes are not attributed stay."""
+    metrics, second = FlowMetrics(), 10**9
+    budget = SeriesBudget(10**6, Limit(1000), idle_s=100)
+    row: dict[str, Any] = dict.fromkeys(ATTRIBUTED, 1)
+    row |= {"service_id": None, "via": None, "outcome": 0, "reply_bytes": 0}
+    row |= {"role": "canonical", "node": "node-a"}
+    metrics.use(SNAPSHOTS[0])
+    for at in range(10):
+        unknown = {"src_id": at, "bytes": 300, "attribution": "unknown", "reason": "unknown_source"}
+        known = {"src_id": at, "bytes": 700, "attribution": "exact", "reason": ""}
+        metrics.add(pl.DataFrame([row | unknown, row | known], schema=ATTRIBUTED))
+        budget.enforce(metrics.kept(), (1_000 + 60 * at) * second)
+        assert exposed(metrics)["flowatlas_unattributed_bytes_ratio"][()] == pytest.approx(0.3)
+    assert budget.expired > 0
 
 
 def test_every_flow_metric_of_the_catalogue_is_there() -> None:

@@ -103,3 +103,17 @@ def test_new_series_come_in_the_order_of_their_names() -> None:
     assert len(totals) == 3
     totals.add(deltas([(0, 1)]), letters)
     assert totals.labels["name"].to_list() == ["name-1", "name-2", "name-3", "name-0"]
+
+
+def test_what_went_is_in_what_was_ever_counted() -> None:
+    """Also after a restart, and of all that went at different times."""
+    totals = Totals(("id",), ("name",), ("value",))
+    totals.add(deltas([(0, 5), (1, 7)]), letters)
+    for at, ids in ((100, [2]), (200, [3]), (300, [4])):
+        totals.add(deltas([(number, 1) for number in ids]), letters)
+        totals.expire(at, 150)
+    assert found(totals) == {"name-3": 1, "name-4": 1}
+    again = Totals(("id",), ("name",), ("value",))
+    assert again.restore(totals.state()) == 0
+    again.add(deltas([(0, 2)]), letters)
+    assert (totals.ever("value"), again.ever("value")) == (15, 17)

@@ -15,6 +15,7 @@ from pipeline.aggregate.zones import ZoneMetrics
 from pipeline.attribution.roles import ROLES
 from pipeline.attribution.zones import with_locality
 from pipeline.inventory.snapshot import Snapshot
+from pipeline.kept import frames_of, restored
 from pipeline.prices import Price, Prices
 from tests.pipeline.small_cluster import pod
 from tests.pipeline.zoned_cluster import zoned_cluster
@@ -101,6 +102,55 @@ def test_without_prices_there_is_no_cost() -> None:
     metrics = ZoneMetrics()
     metrics.use(SNAPSHOTS[0])
     assert [samples.metric.name for samples in metrics.samples()] == ["flowatlas_zone_bytes_total"]
+
+
+def costs(metrics: ZoneMetrics) -> dict[tuple[str, ...], float]:
+    """Of who pays in USD, by namespace, distance and direction."""
+    return {(labels[0], *labels[3:]): value for labels, value in exposed(metrics.samples()[1]).items()}
+
+
+def test_after_a_restart_with_other_prices_what_has_another_price_begins_anew() -> None:
+    """A cost that is worked out anew of old bytes would jump, or fall to what Prometheus takes for growth."""
+    known = dict(SNAPSHOTS[0].endpoints.select("name", "id").iter_rows())
+    row = {"src_id": known["on-a1"], "dst_id": known["on-b1"], "service_id": None, "role": "canonical"}
+    frame = pl.DataFrame([{**row, "bytes": 10**9, "reply_bytes": 0}], schema=SCHEMA)
+
+    def restarted(before: ZoneMetrics, prices: Prices) -> tuple[ZoneMetrics, int]:
+        after = ZoneMetrics(prices)
+        misfits = restored(after.kept(), frames_of(before.kept()))
+        after.use(SNAPSHOTS[0])
+        return after, sum(misfits.values())
+
+    metrics = ZoneMetrics(PRICES)
+    metrics.use(SNAPSHOTS[0])
+    metrics.add_sums(frame)
+    metrics, misfits = restarted(metrics, PRICES)
+    assert misfits == 0
+    metrics.add_sums(frame)
+    egress, ingress = ("cross_zone", "egress", "USD"), ("cross_zone", "ingress", "USD")
+    assert costs(metrics)["shop", *egress] == 0.02
+    assert costs(metrics)["stock", *ingress] == 0.04
+    metrics, misfits = restarted(metrics, Prices("USD", {"cross_zone": Price(0.01, 0.2), "internet": Price(0.09)}))
+    assert misfits == 2
+    assert costs(metrics) == {("shop", *egress): 0.02, ("stock", *egress): 0}
+    metrics.add_sums(frame)
+    assert costs(metrics)["stock", *ingress] == 0.2
+    assert costs(metrics)["shop", *egress] == pytest.approx(0.03)
+    for other in (Prices("EUR", {"cross_zone": Price(0.01, 0.2)}), Prices("USD", {"internet": Price(0.09)})):
+        after, misfits = restarted(metrics, other)
+        assert (misfits, costs(after)) == (4, {})
+
+
+def test_prices_are_judged_on_where_a_snapshot_does_not_tell_them() -> None:
+    """As those of versions before do not; a distance may have no price any more."""
+    before, after = ZoneMetrics(PRICES), ZoneMetrics(Prices("USD", {"internet": Price(0.09)}))
+    before.use(SNAPSHOTS[0])
+    known = dict(SNAPSHOTS[0].endpoints.select("name", "id").iter_rows())
+    row = {"src_id": known["on-a1"], "dst_id": known["on-b1"], "service_id": None, "role": "canonical"}
+    before.add_sums(pl.DataFrame([{**row, "bytes": 10**9, "reply_bytes": 0}], schema=SCHEMA))
+    frames = {name: frame for name, frame in frames_of(before.kept()).items() if not name.startswith("prices:")}
+    assert restored(after.kept(), frames) == {}
+    assert set(costs(after).values()) == {0.0}
 
 
 def test_flows_need_a_snapshot() -> None:
