@@ -85,10 +85,13 @@ class Geo:
         return {"networks": self.networks}
 
     def restore(self, frames: Frames) -> int:
-        """Take up the numbers of networks."""
+        """Take up the numbers of networks, and forget all others: who goes on from a snapshot in the same process has
+        given some to networks that it knows nothing of."""
         if not fits(frames, networks=NETWORKS):
             return rows_of(frames)
-        self._numbers = {network: number for number, network in enumerate(frames["networks"].iter_rows())}
+        self._networks = frames["networks"]
+        self._numbers = {network: number for number, network in enumerate(self._networks.iter_rows())}
+        self._addresses, self._known = GrowingIndex(), np.zeros(0, np.uint32)
         return 0
 
     def join(self, flows: pl.DataFrame, snapshot: Snapshot) -> pl.DataFrame:

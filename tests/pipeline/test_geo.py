@@ -47,6 +47,25 @@ def told(geo: Geo, *addresses: str) -> list[tuple[Any, ...]]:
     return [geo.networks.row(number) for number in numbers]
 
 
+class Numbered:
+    """A database in which every address is in a network of its own."""
+
+    def get(self, ip_address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> Any:
+        return mmdb.system(int(ip_address) % 251 + 1, str(ip_address))
+
+
+def test_who_goes_on_from_a_snapshot_names_no_network_as_one_of_after_it() -> None:
+    """As a member of a group does that was given up, in the same process."""
+    geo = Geo((Numbered(),))
+    told(geo, "192.0.2.1")
+    snapshot = geo.state()
+    told(geo, "192.0.2.2", "192.0.2.3")
+    assert geo.restore(snapshot) == 0
+    for address in ("192.0.2.3", "192.0.2.4", "192.0.2.1", "192.0.2.2"):
+        assert told(geo, address)[0][2] == address
+    assert geo.networks.height == 5
+
+
 def test_country_and_system_come_from_several_files(tmp_path: Path) -> None:
     countries = {
         "203.0.113.0/24": mmdb.country("DE"),
