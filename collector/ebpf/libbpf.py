@@ -44,6 +44,7 @@ _SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "bpf_obj_get": (c_int, (c_char_p,)),
     "bpf_obj_get_info_by_fd": (c_int, (c_int, c_void_p, POINTER(c_uint32))),
     "bpf_link_update": (c_int, (c_int, c_int, c_void_p)),
+    "bpf_link_detach": (c_int, (c_int,)),
     "bpf_link_create": (c_int, (c_int, c_int, c_int, c_void_p)),
     "bpf_raw_tracepoint_open": (c_int, (c_char_p, c_int)),
     "bpf_iter_create": (c_int, (c_int,)),
@@ -150,8 +151,24 @@ def delete_all(map_fd: int, keys: npt.NDArray[np.void]) -> None:
         call("bpf_map_delete_batch", map_fd, keys.ctypes.data, byref(c_uint32(len(keys))), None)
 
 
+def look_up(map_fd: int, index: int, value: npt.NDArray[Any]) -> None:
+    """Read one element of an array map into `value`. Raises OSError."""
+    call("bpf_map_lookup_elem", map_fd, byref(c_uint32(index)), value.ctypes.data)
+
+
 def map_id(map_fd: int) -> int:
     """The kernel's number of a map. Raises OSError."""
-    info = (c_uint32 * 64)()  # struct bpf_map_info begins with type and id
+    return _map_info(map_fd)[1]
+
+
+def map_sizes(map_fd: int) -> tuple[int, int, int]:
+    """The bytes of a map's keys and of its values, and for how many of them it has room. Raises OSError."""
+    _, _, key, value, room = _map_info(map_fd)
+    return key, value, room
+
+
+def _map_info(map_fd: int) -> list[int]:
+    """How struct bpf_map_info begins: type, id, key_size, value_size, max_entries."""
+    info = (c_uint32 * 64)()
     call("bpf_obj_get_info_by_fd", map_fd, byref(info), byref(c_uint32(ctypes.sizeof(info))))
-    return int(info[1])
+    return info[:5]

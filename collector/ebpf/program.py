@@ -6,6 +6,7 @@ replaced by the next start. The invariant: `take` returns every packet counted b
 
 With a folder of a bpffs to pin them in, tables and links stay when the process goes: programs count on, and the next
 collector takes them over. Then a table that was taken stays full until `forget`; until then `take` returns it again.
+Tables of another size cannot be taken over: what they hold is returned by the first `take`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import ctypes
 import errno
 import logging
 import os
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from ctypes import byref
 from importlib import resources
 from pathlib import Path
@@ -26,18 +27,18 @@ import numpy.typing as npt
 
 from ..errors import ConfigError
 from . import libbpf
-from .layout import CONVERSATION, COUNTS, EGRESS, INGRESS, MISSED, MISSED_REASONS
+from .layout import CONVERSATION, COUNTS, EGRESS, INGRESS, MISSED_REASONS
+from .pinned import CHUNK, PINNED, TABLES, Leftovers, Taken, no_missed, read_missed, read_out
 
 _log = logging.getLogger(__name__)
 
 OBJECT: Final = "flow.bpf.o"
-CHUNK: Final = 16_384
 
 Kind = Literal["pod", "node"]
 
-_PINNED: Final = ("flows_a", "flows_b", "active", "missed")
 _TCX: Final = {INGRESS: 46, EGRESS: 47}  # BPF_TCX_INGRESS, BPF_TCX_EGRESS
 _CLSACT: Final = {INGRESS: 1, EGRESS: 2}  # BPF_TC_INGRESS, BPF_TC_EGRESS
+_NOTHING: Final = Leftovers({}, None)
 _CLSACT_HANDLE, _CLSACT_PRIORITY, _CLSACT_REPLACE = 1, 0xF10A, 1
 
 
@@ -64,6 +65,7 @@ class Program:
         code = object_code()
         self._pin = pin
         self._taken: npt.NDArray[np.void] | None = None
+        self._left = _NOTHING
         try:
             libbpf.library()
         except OSError as error:
@@ -77,9 +79,10 @@ class Program:
             try:
                 self._load(code, table_flows)
             except OSError:
-                if pin is None or not (pin / _PINNED[0]).exists():
+                if pin is None or not (pin / PINNED[0]).exists():
                     raise
-                _log.warning("ebpf: what is pinned in %s is of other settings or another version: counting anew", pin)
+                _log.warning("ebpf: what is pinned in %s is of other settings or another version: made anew", pin)
+                self._left = _read_out(pin)
                 self._unpin_all()
                 self._load(code, table_flows)
         except OSError as error:
@@ -93,18 +96,18 @@ class Program:
 
     def _load(self, code: bytes, table_flows: int) -> None:
         self._object = libbpf.find("bpf_object__open_mem", code, len(code), None)
-        tables = [self._map(name) for name in ("flows_a", "flows_b")]
+        tables = [self._map(name) for name in TABLES]
         for table in tables:
             libbpf.call("bpf_map__set_max_entries", table, table_flows)
         self._room = table_flows
-        for name in _PINNED if self._pin else ():
+        for name in PINNED if self._pin else ():
             libbpf.call("bpf_map__set_pin_path", self._map(name), str(self._pin / name).encode())  # type: ignore[operator]
         libbpf.call("bpf_object__load", self._object)
         self._tables = [libbpf.call("bpf_map__fd", table) for table in tables]
         self._active = libbpf.call("bpf_map__fd", self._map("active"))
         self._missed = libbpf.call("bpf_map__fd", self._map("missed"))
         self._passed_map = libbpf.call("bpf_map__fd", self._map("passed"))
-        self.missed = np.zeros(len(MISSED_REASONS), MISSED)
+        self.missed = no_missed()
         slot, active = ctypes.c_uint32(0), ctypes.c_uint32(0)
         self._is_left = libbpf.library().bpf_map_lookup_elem(self._active, byref(slot), byref(active)) == 0
         if not self._is_left:  # no collector was here
@@ -134,7 +137,21 @@ class Program:
             libbpf.delete_all(self._tables[0], self._taken)
         self._taken, self._is_left = None, False
 
-    def take(self) -> tuple[npt.NDArray[np.void], npt.NDArray[np.void]]:
+    def resume(self, taken: int, missed: Sequence[Sequence[int]]) -> None:
+        """Tell nothing again that an earlier collector has told: the table with that `taken_id`, so many missed.
+
+        What it has pinned may be gone, and all that was counted with it. Raises OSError.
+        """
+        if self._is_left:
+            self.missed = np.array(missed, np.int64)
+        elif self._left.missed is not None:
+            self.missed = np.array(missed, np.int64) - self._left.missed
+        if taken == self.taken_id:
+            self.forget()
+        tables = {number: table for number, table in self._left.tables.items() if number != taken}
+        self._left = Leftovers(tables, self._left.missed)
+
+    def take(self) -> Taken:
         """Everything counted since the last call: arrays of CONVERSATION and COUNTS of equal length. Raises OSError."""
         if not self._is_left:
             self._switch()
@@ -146,21 +163,24 @@ class Program:
             self._is_left = False
         else:
             self._taken = flows
-        return flows, counts
+        return self._with_left(flows, counts)
+
+    def _with_left(self, flows: npt.NDArray[np.void], counts: npt.NDArray[np.void]) -> Taken:
+        """The same, and once what was left in tables that could not be taken over."""
+        left, self._left = self._left.tables.values(), _NOTHING
+        if not left:
+            return flows, counts
+        return (
+            np.concatenate([*(table[0] for table in left), flows], dtype=CONVERSATION),
+            np.concatenate([*(table[1] for table in left), counts], dtype=COUNTS),
+        )
 
     def take_missed(self) -> Mapping[str, tuple[int, int]]:
         """Packets and bytes that came into no flow since the last call, by reason. Raises OSError."""
-        total = np.zeros(len(MISSED_REASONS), MISSED)
-        per_cpu = np.zeros(libbpf.call("libbpf_num_possible_cpus"), MISSED)
-        for index in range(len(total)):
-            slot = ctypes.c_uint32(index)
-            libbpf.call("bpf_map_lookup_elem", self._missed, byref(slot), per_cpu.ctypes.data)
-            total[index] = int(per_cpu["packets"].sum()), int(per_cpu["bytes"].sum())
-        before, self.missed = self.missed, total
+        before, self.missed = self.missed, read_missed(self._missed)
+        more = (self.missed - before).tolist()
         return {
-            reason: (int(now["packets"] - then["packets"]), int(now["bytes"] - then["bytes"]))
-            for reason, now, then in zip(MISSED_REASONS, total, before, strict=True)
-            if now["packets"] != then["packets"]
+            reason: (packets, size) for reason, (packets, size) in zip(MISSED_REASONS, more, strict=True) if packets
         }
 
     @property
@@ -268,6 +288,14 @@ class Program:
         if self._object is not None:
             libbpf.library().bpf_object__close(self._object)
             self._object = None
+
+
+def _read_out(folder: Path) -> Leftovers:
+    try:
+        return read_out(folder)
+    except OSError as error:
+        _log.warning("ebpf: what was counted meanwhile cannot be read: %s", error)
+        return _NOTHING
 
 
 def _hook(ifindex: int, direction: int) -> libbpf.TcHook:

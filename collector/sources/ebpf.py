@@ -90,10 +90,7 @@ class EbpfSource:
         self._connections.live.restore(part.arrays for part in left.parts)
         self._connections.live.watch()
         if left.parts:
-            told = left.parts[-1].values
-            program.missed[:] = [tuple(pair) for pair in told["missed"]]
-            if told["taken"] == program.taken_id:
-                program.forget()
+            program.resume(**left.parts[-1].values)
 
     def changes(self) -> Part:
         """For the journal: what the last read has changed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import json
+import os
 import socket
 import subprocess
 import threading
@@ -118,6 +119,19 @@ def routed_network() -> Iterator[Network]:
         built.run("node", "nft", "-f", "-", stdin=RULES)
         time.sleep(0.5)  # IPv6 routes become usable a moment after the link is up
         yield built
+
+
+@contextlib.contextmanager
+def pins() -> Iterator[Path]:
+    """A folder of a bpffs of its own."""
+    path = Path(f"/tmp/flowatlas-test-bpf-{os.getpid()}")
+    path.mkdir()
+    subprocess.run(["mount", "-t", "bpf", "bpf", str(path)], check=True)
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", str(path)], check=True)
+        path.rmdir()
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import signal
 import subprocess
@@ -20,7 +19,7 @@ from collector.schema import TABLES, unpack_records
 from pipeline.bus import Message
 from pipeline.decode import decode
 from tests.collector.generator import FIRST_PORT, IP_BYTES, Generator
-from tests.collector.network import Network, quiet_counts, routed_network
+from tests.collector.network import Network, pins, quiet_counts, routed_network
 from tests.faults.counts import often, tell
 from tests.faults.processor import Took, judge, waited_s
 
@@ -62,13 +61,8 @@ def network() -> Iterator[Network]:
 
 @pytest.fixture
 def pin() -> Iterator[Path]:
-    """A folder of a bpffs of its own."""
-    path = Path(f"/tmp/flowatlas-test-bpf-{os.getpid()}")
-    path.mkdir()
-    subprocess.run(["mount", "-t", "bpf", "bpf", str(path)], check=True)
-    yield path
-    subprocess.run(["umount", str(path)], check=True)
-    path.rmdir()
+    with pins() as path:
+        yield path
 
 
 @contextlib.contextmanager
