@@ -1,8 +1,9 @@
 """One page of what several workers expose: each is asked at each scrape; who does not answer soon is shown as it was.
 
 A sum over workers must not fall because one of them hangs, and a gauge that grows old must be seen to: so the numbers
-that a worker gave last stay, and beside them how old they are. The invariants: a scrape takes little more than
-ANSWER_SECONDS whatever the workers do, once each has answered one; and a worker is asked by one request at a time.
+that a worker gave last stay, and beside them how old they are; also while its successor serves and has nothing to show
+yet. The invariants: a scrape takes little more than ANSWER_SECONDS whatever the workers do, once each has answered one;
+and a worker is asked by one request at a time.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ ANSWER_SECONDS: Final = 1.0
 KEPT_SECONDS: Final = 300.0
 """Numbers so old are shown no more: Prometheus too takes a series for gone that was silent for five minutes."""
 
+_NOTHING: Final = len(b"# EOF\n")
+"""No longer is a page without any series, in either format."""
 _RESTARTS: Final = BY_NAME["flowatlas_pipeline_worker_restarts_total"]
 _AGE: Final = BY_NAME["flowatlas_pipeline_worker_answer_age_seconds"]
 
@@ -79,10 +82,11 @@ class LastPage:
             return self._last
 
     def _take(self) -> None:
-        page = self._worker.page(self._form)
-        if page is not None:
+        given = self._worker.page(self._form)
+        page = Page.of(given) if given is not None else None
+        if page is not None and page.length > _NOTHING:
             with self._lock:
-                self._last = Answer(Page.of(page), time.monotonic())
+                self._last = Answer(page, time.monotonic())
 
 
 class WorkersPublication(Publication):

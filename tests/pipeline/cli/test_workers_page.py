@@ -23,11 +23,11 @@ AGE = "flowatlas_pipeline_worker_answer_age_seconds"
 
 
 class Scripted:
-    """A worker that has counted `rows`, and answers while `answers` is set."""
+    """A worker that has counted `rows`, or has none to show, and answers while `answers` is set."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.rows = 0
+        self.rows: int | None = 0
         self.is_gone = False
         self.answers = threading.Event()
         self.answers.set()
@@ -49,7 +49,8 @@ class Scripted:
         finally:
             self.asking -= 1
         end = "# EOF\n" if form == "openmetrics" else ""
-        return gzip.compress(f"# TYPE rows_total counter\nrows_total {self.rows}\n{end}".encode())
+        shown = f"# TYPE rows_total counter\nrows_total {self.rows}\n" if self.rows is not None else ""
+        return gzip.compress(f"{shown}{end}".encode())
 
 
 class Pair:
@@ -126,6 +127,17 @@ def test_who_has_ended_is_shown_as_it_was(pair: Pair) -> None:
     assert pair.values("rows_total")["1"] == 5
     pair.other.is_gone, pair.other.rows = False, 1
     until(lambda: pair.values("rows_total")["1"] == 1)
+
+
+@pytest.mark.parametrize("form", ["text", "openmetrics"])
+def test_who_has_nothing_to_show_yet_is_shown_as_its_predecessor_was(pair: Pair, form: Format) -> None:
+    """A worker serves before it has taken up its snapshot; a sum over workers does not fall for that."""
+    until(lambda: b'rows_total{worker="1"} 5\n' in pair.publication.text(form))
+    pair.well.rows, pair.other.rows = 11, None
+    until(lambda: b'rows_total{worker="0"} 11\n' in pair.publication.text(form))
+    assert b'rows_total{worker="1"} 5\n' in pair.publication.text(form)
+    pair.other.rows = 6
+    until(lambda: b'rows_total{worker="1"} 6\n' in pair.publication.text(form))
 
 
 def test_who_never_answered_is_left_out_and_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
