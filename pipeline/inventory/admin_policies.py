@@ -2,7 +2,8 @@
 ClusterNetworkPolicy (v1alpha2).
 
 All have subjects, ordered rules and actions. The invariant is that of `policies`: what the API server would refuse
-raises, with the field named; a rule whose peers only a newer API knows is refused with its policy, never passed over.
+raises, with the field named; a rule of which only another version of the API knows a part, as `sameLabels` of
+v1alpha1's beginnings, is refused with its policy, for without that part it would mean more than it says.
 
 Source: the types of the network-policy-api project, of which the field comments are the specification.
 """
@@ -15,19 +16,19 @@ from typing import Annotated, Literal
 import msgspec
 
 from .parts import Cidr, Metadata, PortNumber, Slim
-from .policies import LabelSelector, Protocol
+from .policies import LabelSelector, Protocol, Term
 
 Priority = Annotated[int, msgspec.Meta(ge=0, le=1000)]
 
 
-class NamespacedPods(Slim, frozen=True):
+class NamespacedPods(Term, frozen=True):
     """Pods by their namespaces' labels and their own."""
 
     namespace_selector: LabelSelector = LabelSelector()
     pod_selector: LabelSelector = LabelSelector()
 
 
-class Subject(Slim, frozen=True):
+class Subject(Term, frozen=True):
     """The pods that a policy applies to; never hostNetwork ones."""
 
     namespaces: LabelSelector | None = None
@@ -37,7 +38,7 @@ class Subject(Slim, frozen=True):
         _exactly_one(self)
 
 
-class IngressPeer(Slim, frozen=True):
+class IngressPeer(Term, frozen=True):
     """One `from` entry."""
 
     namespaces: LabelSelector | None = None
@@ -47,7 +48,7 @@ class IngressPeer(Slim, frozen=True):
         _exactly_one(self)
 
 
-class EgressPeer(Slim, frozen=True):
+class EgressPeer(Term, frozen=True):
     """One `to` entry."""
 
     namespaces: LabelSelector | None = None
@@ -60,14 +61,14 @@ class EgressPeer(Slim, frozen=True):
         _exactly_one(self)
 
 
-class PortNumberMatch(Slim, frozen=True):
+class PortNumberMatch(Term, frozen=True):
     """v1alpha1: one port of one protocol."""
 
     port: PortNumber
     protocol: Protocol = "TCP"
 
 
-class PortRangeMatch(Slim, frozen=True):
+class PortRangeMatch(Term, frozen=True):
     """v1alpha1: a range of ports of one protocol."""
 
     start: PortNumber
@@ -78,7 +79,7 @@ class PortRangeMatch(Slim, frozen=True):
         _ordered(self.start, self.end)
 
 
-class AdminPort(Slim, frozen=True):
+class AdminPort(Term, frozen=True):
     """v1alpha1: one `ports` entry."""
 
     port_number: PortNumberMatch | None = None
@@ -89,7 +90,7 @@ class AdminPort(Slim, frozen=True):
         _exactly_one(self)
 
 
-class PortSpan(Slim, frozen=True):
+class PortSpan(Term, frozen=True):
     """v1alpha2: a range of ports."""
 
     start: PortNumber
@@ -99,7 +100,7 @@ class PortSpan(Slim, frozen=True):
         _ordered(self.start, self.end)
 
 
-class DestinationPort(Slim, frozen=True):
+class DestinationPort(Term, frozen=True):
     """v1alpha2: one port or a range."""
 
     number: PortNumber | None = None
@@ -109,13 +110,13 @@ class DestinationPort(Slim, frozen=True):
         _exactly_one(self)
 
 
-class Transport(Slim, frozen=True):
+class Transport(Term, frozen=True):
     """v1alpha2: what to match of TCP, UDP or SCTP; without a port, the whole protocol."""
 
     destination_port: DestinationPort | None = None
 
 
-class ProtocolMatch(Slim, frozen=True):
+class ProtocolMatch(Term, frozen=True):
     """v1alpha2: one `protocols` entry."""
 
     tcp: Transport | None = None
@@ -127,7 +128,7 @@ class ProtocolMatch(Slim, frozen=True):
         _exactly_one(self)
 
 
-class Rule(Slim, frozen=True):
+class Rule(Term, frozen=True):
     """What the rules of all kinds have; their order is their precedence."""
 
     action: Literal["Allow", "Accept", "Deny", "Pass"]

@@ -24,6 +24,10 @@ _LABEL_NAME: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 _SUBDOMAIN: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
 
+class Term(Slim, frozen=True, forbid_unknown_fields=True):
+    """A part that says what is meant. One that says more than is known here raises: without it, it would mean more."""
+
+
 def check_label_key(key: str) -> None:
     """Raise ValueError where it is no key that a label can have. Of values nothing is asked: the API server keeps older
     selectors that name what no label can be, and they select nothing."""
@@ -32,7 +36,7 @@ def check_label_key(key: str) -> None:
         raise ValueError(f"{key!r} is no label's key")
 
 
-class Requirement(Slim, frozen=True):
+class Requirement(Term, frozen=True):
     """One `matchExpressions` entry of a label selector."""
 
     key: str
@@ -47,7 +51,7 @@ class Requirement(Slim, frozen=True):
             raise ValueError(f"values: must not be given for the operator {self.operator}")
 
 
-class LabelSelector(Slim, frozen=True):
+class LabelSelector(Term, frozen=True):
     """A meta/v1 LabelSelector; empty, it selects everything."""
 
     match_labels: dict[str, str] | None = None

@@ -120,6 +120,30 @@ def test_an_invalid_cluster_wide_policy_is_refused_with_its_field(
         convert(f"{GROUP}/v1alpha1", kind, {"kind": kind, "metadata": {"name": "default"}, "spec": spec})
 
 
+@pytest.mark.parametrize(
+    ("peer", "at_fault"),
+    [
+        ({"namespaces": {"namespaceSelector": {"matchLabels": {"team": "a"}}}}, r"to\[0\]\.namespaces"),
+        ({"namespaces": {"sameLabels": ["team"]}}, r"`sameLabels`.*to\[0\]\.namespaces"),
+        ({"pods": {"namespaces": {"notSameLabels": ["team"]}, "podSelector": {}}}, r"to\[0\]\.pods"),
+        ({"pods": {"podSelector": {"matchlabels": {"app": "a"}}}}, r"`matchlabels`.*to\[0\]\.pods\.podSelector"),
+        ({**PEER, "serviceAccounts": {}}, r"`serviceAccounts`.*to\[0\]"),
+    ],
+)
+def test_what_another_version_says_of_a_peer_is_refused(peer: dict[str, Any], at_fault: str) -> None:
+    """The peers of v1alpha1's first releases, and of those to come: passed over, they would mean every namespace."""
+    body = {"kind": "AdminNetworkPolicy", "metadata": {"name": "a"}, "spec": rule(to=[peer])}
+    with pytest.raises(msgspec.ValidationError, match=at_fault):
+        convert(f"{GROUP}/v1alpha1", "AdminNetworkPolicy", body)
+
+
+def test_what_another_version_says_of_a_rule_or_port_is_refused() -> None:
+    for more in ({"except": [PEER]}, {"ports": [{"portNumber": {"port": 80, "appProtocol": "http"}}]}):
+        body = {"kind": "AdminNetworkPolicy", "metadata": {"name": "a"}, "spec": rule(**more)}
+        with pytest.raises(msgspec.ValidationError, match="unknown field"):
+            convert(f"{GROUP}/v1alpha1", "AdminNetworkPolicy", body)
+
+
 def test_the_baseline_policy_has_one_name() -> None:
     body = {"kind": "BaselineAdminNetworkPolicy", "metadata": {"name": "b"}, "spec": {"subject": SUBJECT}}
     with pytest.raises(msgspec.ValidationError, match=r"metadata\.name"):
