@@ -37,7 +37,7 @@ Listener = tuple[int, int, int, int, int]
 class _Node:
     """What is known of one node, by its object or by the pods on it."""
 
-    __slots__ = ("claims", "endpoint", "is_there", "node", "noted", "own", "pods")
+    __slots__ = ("claims", "endpoint", "is_there", "node", "noted", "own", "pods", "since")
 
     def __init__(self, endpoint: int) -> None:
         self.endpoint = endpoint
@@ -51,6 +51,8 @@ class _Node:
         self.claims: dict[tuple[Address, Strength], tuple[Claim, int]] = {}
         """Each open claim, and how many objects make it."""
         self.pods: set[PodKey] = set()
+        self.since = BEGINNING
+        """When it became this endpoint: what is learnt late holds since then at the earliest."""
 
 
 class _Pod:
@@ -114,12 +116,15 @@ class EndpointHistory:
         if state is None:
             state = self._nodes[name] = _Node(self._register.add(row, node))
         before, state.node, state.is_there = state.node, node, True
-        if row != self._register.row(state.endpoint) or (before and before.metadata.labels != node.metadata.labels):
+        is_relabelled = before is not None and before.metadata.labels != node.metadata.labels
+        if row != self._register.row(state.endpoint):
             state.endpoint = self._register.add(row, node)
             for claim, _ in state.claims.values():
                 claim.endpoint = state.endpoint
             self._holders.touch(address for address, _ in state.claims)
-            self._rename(state.pods)
+            self._rename(state.pods, is_relabelled=is_relabelled)
+        elif is_relabelled:
+            self._relabel(state, node, time_ns)
         self._register.subjects[state.endpoint] = node
         own = frozenset((address, strength) for address, strength, _ in node_claims(node, state.endpoint))
         self._exchange(state, state.own, own, lifetimes.born(node, time_ns, is_first=is_first), time_ns)
@@ -213,12 +218,7 @@ class EndpointHistory:
         if before.metadata.labels == pod.metadata.labels and list(before.spec.ports) == list(pod.spec.ports):
             self._register.subjects[state.endpoint] = pod
             return
-        state.endpoint = self._register.add(self._register.row(state.endpoint), pod)
-        for address, claim in state.claims.items():
-            claim.until = time_ns
-            state.claims[address] = again = Claim(state.endpoint, claim.strength, time_ns, time_ns)
-            again.leaving, again.closing, again.lost = claim.leaving, claim.closing, claim.lost
-            self._holders.add(address, again)
+        self._become(state, time_ns)
 
     def _hold(self, state: _Pod, time_ns: int, born: int, *, is_first: bool) -> None:
         """Claim the addresses that the pod holds, and give back those that it does not."""
@@ -291,6 +291,30 @@ class EndpointHistory:
 
     # --- both ---
 
+    def _relabel(self, state: _Node, node: Node, time_ns: int) -> None:
+        """A node has other labels from an instant on, and with it the pods on its network, which are it to policies."""
+        state.endpoint, state.since = self._register.add(self._register.row(state.endpoint), node), time_ns
+        for what, (claim, count) in state.claims.items():
+            state.claims[what] = self._follow(what[0], claim, state.endpoint, time_ns), count
+        for pod in (self._pods[key] for key in state.pods):
+            if pod.pod.spec.host_network:
+                self._become(pod, time_ns)
+                self._listen(pod, time_ns, time_ns)
+
+    def _become(self, state: _Pod, time_ns: int) -> None:
+        """A pod is another endpoint, alike but for what it is to policies, from an instant on."""
+        state.endpoint = self._register.add(self._register.row(state.endpoint), state.pod)
+        for address, claim in state.claims.items():
+            state.claims[address] = self._follow(address, claim, state.endpoint, time_ns)
+
+    def _follow(self, address: Address, claim: Claim, endpoint: int, time_ns: int) -> Claim:
+        """The claim of another endpoint in place of one's, from an instant on."""
+        claim.until = time_ns
+        again = Claim(endpoint, claim.strength, time_ns, time_ns)
+        again.leaving, again.closing, again.lost = claim.leaving, claim.closing, claim.lost
+        self._holders.add(address, again)
+        return again
+
     def used(self) -> list[int]:
         """The endpoints that are spoken of."""
         nodes = [state.endpoint for state in self._nodes.values()]
@@ -306,16 +330,17 @@ class EndpointHistory:
             pod.endpoint = int(mapping[pod.endpoint])
             pod.listeners = {(*place[:4], int(mapping[place[4]])): since for place, since in pod.listeners.items()}
 
-    def _rename(self, pods: Iterable[PodKey]) -> None:
-        """What the pods' rows are made of has become known."""
+    def _rename(self, pods: Iterable[PodKey], *, is_relabelled: bool = False) -> None:
+        """What the pods' rows are made of has become known; `is_relabelled`: their node's labels are others too."""
         for key in pods:
-            self._renamed(self._pods[key])
+            state = self._pods[key]
+            self._renamed(state, is_other=is_relabelled and bool(state.pod.spec.host_network))
 
-    def _renamed(self, state: _Pod) -> bool:
+    def _renamed(self, state: _Pod, *, is_other: bool = False) -> bool:
         """Whether the pod is another endpoint now; it was from the beginning, as far as its spans are open."""
         node = self._nodes.get(state.node)
         row = pod_row(state.pod, self._owners, node.node if node else None)
-        if row == self._register.row(state.endpoint):
+        if row == self._register.row(state.endpoint) and not is_other:
             return False
         state.endpoint = self._register.add(row, state.pod)
         for claim in state.claims.values():
@@ -355,6 +380,7 @@ class EndpointHistory:
             self._withdraw(state, what, time_ns)
 
     def _support(self, state: _Node, what: tuple[Address, Strength], since: int, time_ns: int) -> None:
+        since = max(since, state.since)
         if what in state.claims:
             claim, count = state.claims[what]
             state.claims[what] = (claim, count + 1)

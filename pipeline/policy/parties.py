@@ -6,7 +6,7 @@ node's network is its node here too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ..attribution.policies.identities import NAMESPACE_NAME
@@ -53,7 +53,7 @@ def party_of(snapshot: Snapshot, endpoint_id: int, address: Address, namespaces:
     name = f"{row['namespace']}/{row['name']}" if row["namespace"] else row["name"]
     text, on = f"{row['kind']} {name}", row["node"]
     if isinstance(subject, Pod) and subject.spec.host_network:
-        node = _node(snapshot, subject.spec.node_name or "")
+        node = _node_of(snapshot, subject, endpoint_id)
         text += f", on the network of Node {subject.spec.node_name}"
         if node is None:
             return Party(text, address, endpoint_id=endpoint_id)
@@ -76,6 +76,12 @@ def party_of(snapshot: Snapshot, endpoint_id: int, address: Address, namespaces:
     return Party(text if row["kind"] == "Node" else f"{text} ({address})", address, endpoint_id=endpoint_id)
 
 
-def _node(snapshot: Snapshot, name: str) -> Node | None:
-    found = (item for item in snapshot.subjects if isinstance(item, Node) and item.metadata.name == name)
-    return next(found, None)
+def _node_of(snapshot: Snapshot, pod: Pod, endpoint_id: int) -> Node | None:
+    """The Node that a pod is on, with the labels that it had for the pod: where those change, both have new ids."""
+
+    def named(subjects: Iterable[Resource | None]) -> Iterator[Node]:
+        nodes = (item for item in subjects if isinstance(item, Node))
+        return (node for node in nodes if node.metadata.name == pod.spec.node_name)
+
+    subjects = snapshot.subjects
+    return next(named(reversed(subjects[:endpoint_id])), None) or next(named(subjects[endpoint_id:]), None)

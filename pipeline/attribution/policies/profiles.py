@@ -1,12 +1,15 @@
 """What policies can know of each endpoint: kind, namespace, labels and named ports, numbered, whatever policies ask.
 
 It grows with the snapshots of one numbering and forgets nothing. The invariant: what an endpoint id means to policies
-never changes; an endpoint whose labels change has a new id. Only what was not known yet may come to be known.
+never changes; an endpoint whose labels change has a new id, and so has a pod on its node's network when the node's do.
+Only what was not known yet may come to be known.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
+from itertools import chain
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -19,6 +22,8 @@ from ..flowfile import PROTOCOL_NUMBERS
 Labels = frozenset[tuple[str, str]]
 NamedPorts = tuple[tuple[str, int, int], ...]
 """Name, protocol and number of each container port that has a name."""
+_Waiting = tuple[int, str, str]
+"""An endpoint's id, its kind, and the name of the Node that it is."""
 
 
 class Profile(NamedTuple):
@@ -42,8 +47,9 @@ class Profiles:
         self._numbers: dict[Profile, int] = {NOBODY: 0}
         self._of_endpoint = np.zeros(0, dtype=np.uint32)
         self._nodes: dict[str, int] = {}
-        self._waiting: dict[int, str] = {}
-        """Endpoints that are a Node that is not known yet, by its name: nodes themselves, and pods on their network."""
+        """By name, the profile that a Node had last."""
+        self._waiting: list[_Waiting] = []
+        """Nodes that are not known yet, and pods on the network of such, in order."""
 
     @property
     def of_endpoint(self) -> npt.NDArray[np.uint32]:
@@ -55,28 +61,24 @@ class Profiles:
         first, end = self._of_endpoint.size, snapshot.endpoints.height
         if first == end and not self._waiting:
             return False
-        subjects = snapshot.subjects
-        names: Sequence[str] = snapshot.endpoints["name"].slice(first).to_list()
-        kinds: Sequence[str] = snapshot.endpoints["kind"].slice(first).to_list()
-        for kind, name, number in zip(kinds, names, range(first, end), strict=True):
-            if kind == "Node":
-                self._waiting[number] = name
-        for number in [*self._waiting, *range(first, end)]:
-            if isinstance(subject := _subject(subjects, number), Node):
-                self._nodes[subject.metadata.name] = self._number(_of_node(subject))
+        new = zip(range(first, end), *snapshot.endpoints.slice(first).select("kind", "name"), strict=True)
         grown = np.concatenate([self._of_endpoint, np.zeros(end - first, dtype=np.uint32)])
-        for number in range(first, end):
-            if isinstance(subject := _subject(subjects, number), Pod):
-                if subject.spec.host_network:
-                    self._waiting[number] = subject.spec.node_name or ""
-                else:
-                    grown[number] = self._number(_of_pod(subject))
-        known = {number: self._nodes[name] for number, name in self._waiting.items() if name in self._nodes}
-        for number, profile in known.items():
-            grown[number] = profile
-            del self._waiting[number]
-        self._of_endpoint = grown
-        return any(number < first for number in known)
+        before, waiting = self._waiting, defaultdict[str, list[_Waiting]](list)
+        for number, kind, name in chain(before, new):
+            subject = _subject(snapshot.subjects, number)
+            if isinstance(subject, Node):
+                self._nodes[name] = self._number(_of_node(subject))
+                grown[[number, *(other for other, _, _ in waiting.pop(name, ()))]] = self._nodes[name]
+            elif isinstance(subject, Pod) and not subject.spec.host_network:
+                grown[number] = self._number(_of_pod(subject))
+            elif isinstance(subject, Pod) and (on := subject.spec.node_name or "") in self._nodes:
+                grown[number] = self._nodes[on]
+            elif isinstance(subject, Pod):
+                waiting[on].append((number, kind, on))
+            elif kind == "Node":
+                waiting[name].append((number, kind, name))
+        self._of_endpoint, self._waiting = grown, sorted(chain.from_iterable(waiting.values()))
+        return sum(number < first for number, _, _ in self._waiting) < len(before)
 
     def _number(self, profile: Profile) -> int:
         number = self._numbers.setdefault(profile, len(self.distinct))

@@ -19,7 +19,6 @@ from pipeline.inventory.history import History
 from pipeline.inventory.models import Node, Pod, ReplicaSet, Resource
 from pipeline.inventory.snapshot import Snapshot
 from tests.pipeline.inventory.changes import at, described, made, pod, service, slices
-from tests.pipeline.inventory.changes import node as node_of
 
 IPS = ("10.0.1.1", "10.0.1.2")
 NAMES = ("a", "b", "c")
@@ -263,7 +262,10 @@ def thing(kind: str, name: str, variant: int) -> Resource:
             node = f"node-{number % 2}"
             return pod(f"h{name}", f"192.0.2.{number % 2}", on=node, host_network=True, port=50 + variant)
         case "node":
-            return node_of(f"node-{number}", f"192.0.2.{number + 3 * (variant % 2)}", zone=f"z{variant // 2}")
+            ip = f"192.0.2.{number + 3 * (variant % 2)}"
+            labels = {"topology.kubernetes.io/zone": f"z{variant // 2}", "role": str(variant)}
+            addresses = [{"type": "InternalIP", "address": ip}]
+            return made("v1", "Node", f"node-{number}", metadata={"labels": labels}, status={"addresses": addresses})
         case "owner":
             above = [{"kind": "Deployment", "name": f"d{variant}", "controller": True}]
             return made("apps/v1", "ReplicaSet", name, metadata={"namespace": "shop", "ownerReferences": above})
