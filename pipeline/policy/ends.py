@@ -48,13 +48,13 @@ def judged(pairs: pl.DataFrame, snapshot: Snapshot) -> Judged:
 
 
 def _on_own_nodes(pairs: pl.DataFrame, snapshot: Snapshot) -> pl.DataFrame:
-    """Let what came from a pod's own node come from that of the pod that stands in for it."""
+    """Let what came from a pod's own node come from the one that it is on now, or that its stand-in is on."""
     lookups = lookups_of(snapshot)
     nodes = pl.lit(lookups.node_names["node_id"])
     place = pl.lit(pl.Series(lookups.place)).gather(pl.col("dst_id"))
-    is_moved = pl.col("from_own_node") & (pl.col("destination_by") == "workload") & (place >= 0)
-    own = nodes.gather(pl.when(is_moved).then(place).otherwise(0), null_on_oob=True)
-    return pairs.with_columns(src_id=pl.when(is_moved).then(own).otherwise("src_id"))
+    is_its_own = pl.col("from_own_node") & (place >= 0)
+    own = nodes.gather(pl.when(is_its_own).then(place).otherwise(0), null_on_oob=True)
+    return pairs.with_columns(src_id=pl.when(is_its_own).then(own).otherwise("src_id"))
 
 
 def living(snapshot: Snapshot) -> pl.DataFrame:

@@ -7,7 +7,8 @@ from typing import Any
 import polars as pl
 
 from pipeline.attribution.policies import compile_policies
-from pipeline.inventory.models import Resource
+from pipeline.inventory import snapshot
+from pipeline.inventory.models import Resource, convert
 from pipeline.policy.ends import judged
 from pipeline.policy.record import record_of
 from pipeline.policy.whatif import by_workload, changed_pairs
@@ -56,6 +57,18 @@ def test_a_default_deny_cuts_no_probe_of_the_pods_own_node_whatever_became_of_th
     probe = {"source_name": "n9", "source_workload": "n9", "destination_node": "n9"}
     rows = [seen("n1", "web-1", 80, destination_node="n1"), seen("n1", "web-0", 80, **probe)]
     pairs = judged(record_of(history(*rows)).pairs, known).pairs
+    before, after = (compile_policies([*objects, *more], known) for more in ([], [DENY_ALL]))
+    assert changed_pairs(pairs, before, after).is_empty()
+
+
+def test_a_probe_of_a_pod_that_moved_and_kept_its_name_comes_from_the_node_that_it_is_on() -> None:
+    objects, _, _ = cluster()
+    elsewhere = {"kind": "Node", "metadata": {"name": "n9"}}
+    elsewhere["status"] = {"addresses": [{"type": "InternalIP", "address": "192.0.2.9"}]}
+    objects = [*objects, convert("v1", "Node", elsewhere)]
+    known = snapshot.build(objects)
+    probe = {"source_name": "n9", "source_workload": "n9", "destination_node": "n9", "src_ip": "192.0.2.9"}
+    pairs = judged(record_of(history(seen("n1", "db-0", 5432, **probe))).pairs, known).pairs
     before, after = (compile_policies([*objects, *more], known) for more in ([], [DENY_ALL]))
     assert changed_pairs(pairs, before, after).is_empty()
 
