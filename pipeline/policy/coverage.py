@@ -49,13 +49,17 @@ def default_denies(objects: Iterable[Resource], namespaces: Iterable[str]) -> pl
     """By namespace: whether a NetworkPolicy selects every pod and allows nothing, `denies_ingress`, `denies_egress`."""
     denied: dict[str, set[str]] = {"ingress": set(), "egress": set()}
     for item in objects:
-        if isinstance(item, NetworkPolicy) and item.spec.pod_selector in (LabelSelector(), LabelSelector({}, [])):
+        if isinstance(item, NetworkPolicy) and _selects_all(item.spec.pod_selector):
             if "Ingress" in item.spec.directions and not item.spec.ingress:
                 denied["ingress"].add(namespace_of(item))
             if "Egress" in item.spec.directions and not item.spec.egress:
                 denied["egress"].add(namespace_of(item))
     rows = [(name, name in denied["ingress"], name in denied["egress"]) for name in sorted(set(namespaces))]
     return pl.DataFrame(rows, schema=["namespace", "denies_ingress", "denies_egress"], orient="row")
+
+
+def _selects_all(selector: LabelSelector) -> bool:
+    return not selector.match_labels and not selector.match_expressions
 
 
 def bases(policies: Policies, pairs: pl.DataFrame) -> pl.DataFrame:

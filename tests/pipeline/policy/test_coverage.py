@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from pipeline.inventory.models import Resource, convert
 from pipeline.policy.coverage import by_namespace, by_workload, default_denies, isolation
 from pipeline.policy.ends import judged
@@ -45,6 +47,12 @@ def test_bytes_stand_on_a_rule_on_nothing_or_are_denied() -> None:
     db, web = told["db"], told["web"]
     assert (db["ingress_explicit_bytes"], db["ingress_denied_bytes"], db["ingress_unprotected_bytes"]) == (150, 150, 0)
     assert (web["ingress_unprotected_bytes"], web["egress_unprotected_bytes"]) == (150, 300)
+
+
+@pytest.mark.parametrize("selector", [{}, {"matchLabels": {}}, {"matchExpressions": []}])
+def test_an_empty_selector_selects_every_pod_however_it_is_written(selector: dict[str, Any]) -> None:
+    deny = policy("deny", podSelector=selector, policyTypes=["Ingress"])
+    assert default_denies([deny], ["shop"]).rows() == [("shop", True, False)]
 
 
 def test_what_is_selected_and_nobody_decides_stands_on_the_default() -> None:
