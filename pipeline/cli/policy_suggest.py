@@ -94,7 +94,9 @@ def _suggest(arguments: argparse.Namespace) -> int:
 def _checked(result: Replay) -> str:
     """What the replay found."""
     cut, stopped = int(result.cut["counted"].sum()), int(result.stopped["connections"].sum())
+    still = int(result.denied_still["counted"].sum())
     return (
         f"replayed: {counted(cut, 'recorded legitimate connection')} cut, {result.passed} let through; "
-        f"{counted(stopped, 'other')} newly denied"
+        + (f"{still} denied as before, by policies that this replaces none of; " if still else "")
+        + f"{counted(stopped, 'other')} newly denied"
     )

@@ -30,6 +30,8 @@ class Replay:
     """Legitimate pairs that are not, which is a fault of the suggestion."""
     stopped: pl.DataFrame
     """Other recorded pairs that are newly denied."""
+    denied_still: pl.DataFrame
+    """Legitimate pairs that were denied and still are: by policies of other namespaces, or of the whole cluster."""
 
 
 def replay(
@@ -51,6 +53,7 @@ def replay(
         passed=int(pairs.filter(is_legitimate & ~after)["counted"].sum()),
         cut=pairs.filter(is_legitimate & after & ~before),
         stopped=pairs.filter(~is_legitimate & after & ~before),
+        denied_still=pairs.filter(is_legitimate & after & before),
     )
 
 

@@ -8,9 +8,10 @@ and objects give the same policies.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain, count
 from typing import Any, Final
 
 import polars as pl
@@ -154,13 +155,14 @@ def suggest(
     for key in cluster.workloads(namespace):
         if workload is None or key[2] == workload:
             groups[cluster.labels(key)].append(key)
-    suggested = []
+    suggested: list[SuggestedPolicy] = []
     for labels, members in sorted(groups.items()):
         ingress = _rules(cluster, _of(legitimate, members, "destination"), "ingress", (namespace, labels))
         egress = _rules(cluster, _of(legitimate, members, "source"), "egress", (namespace, labels))
         if ingress or egress:
             names = tuple(f"{kind} {name}" for _, kind, name in members)
-            suggested.append(SuggestedPolicy(namespace, _name(members), labels, names, ingress, egress))
+            name = _name(members, {policy.name for policy in suggested})
+            suggested.append(SuggestedPolicy(namespace, name, labels, names, ingress, egress))
     return suggested
 
 
@@ -268,9 +270,11 @@ def _port_names(pod: Pod, protocol: str, number: int) -> set[str]:
     }
 
 
-def _name(members: Sequence[tuple[str, str, str]]) -> str:
-    """A name that says what it is for, short enough for a label."""
-    return f"allow-{members[0][2]}"[:_LONGEST_NAME].rstrip("-.")
+def _name(members: Sequence[tuple[str, str, str]], taken: Collection[str]) -> str:
+    """A name that says what it is for, short enough for a label; numbered where workloads are called alike."""
+    ends = chain([""], (f"-{number}" for number in count(2)))
+    names = (f"allow-{members[0][2]}"[: _LONGEST_NAME - len(end)].rstrip("-.") + end for end in ends)
+    return next(name for name in names if name not in taken)
 
 
 def namespaces_with_pods(snapshot: Snapshot) -> list[str]:

@@ -10,7 +10,9 @@ import polars as pl
 import pytest
 import yaml
 
-from pipeline.inventory.models import Resource
+from pipeline.attribution.policies import compile_policies
+from pipeline.inventory import snapshot
+from pipeline.inventory.models import Resource, convert
 from pipeline.policy import legitimate, manifest
 from pipeline.policy.ends import judged
 from pipeline.policy.record import record_of
@@ -115,6 +117,35 @@ def test_a_way_out_needs_names_and_none_needs_none() -> None:
 def test_a_pod_that_reached_itself_may_reach_the_others_of_its_workload() -> None:
     policies, _ = suggested([seen("web-1", "web-1", 8080)])
     assert ("shop web", ["TCP/8080"]) in peers(policies, "allow-web", "ingress")
+
+
+def test_workloads_that_are_called_alike_get_a_policy_each() -> None:
+    """Two of one name would be one object to the API server, and the pods of one workload stand open."""
+    objects: list[Resource] = []
+    for place, kind in enumerate(("DaemonSet", "StatefulSet"), start=1):
+        owner = {"kind": kind, "name": "web", "controller": True}
+        metadata = {"name": f"web-{kind}", "namespace": "shop", "labels": {"kind": kind}, "ownerReferences": [owner]}
+        status = {"phase": "Running", "podIP": f"10.0.0.{place}"}
+        objects.append(convert("v1", "Pod", {"kind": "Pod", "metadata": metadata, "status": status}))
+    known = snapshot.build(objects)
+    rows = [
+        seen("198.51.100.7", f"web-{place}", 80)
+        | {"destination_name": f"web-{kind}", "destination_workload_kind": kind, "destination_workload": "web"}
+        for place, kind in enumerate(("DaemonSet", "StatefulSet"), start=1)
+    ]
+    pairs = judged(record_of(history(*rows)).pairs, known).pairs
+    found = suggest(known, legitimate.sorted_out(pairs, compile_policies(objects, known)), "shop")
+    assert [(item.name, dict(item.labels)) for item in found] == [
+        ("allow-web", {"kind": "DaemonSet"}),
+        ("allow-web-2", {"kind": "StatefulSet"}),
+    ]
+
+
+def test_what_others_deny_is_neither_cut_nor_let_through() -> None:
+    guard = policy("guard", "batch", policyTypes=["Egress"])
+    pairs, objects, known = pairs_of([seen("job-9", "db-0", 5432)], guard, include=("denied",))
+    result = replay(objects, known, pairs, suggest(known, pairs, "shop"))
+    assert (result.passed, result.cut.height, result.denied_still["counted"].to_list()) == (0, 0, [1])
 
 
 def test_what_a_node_masqueraded_comes_from_the_nodes() -> None:
