@@ -101,8 +101,8 @@ def _dialled(arguments: argparse.Namespace, cluster: Snapshot) -> Dialled:
     protocol = flowfile.protocol_numbers(pl.Series([arguments.protocol]))[0]
     if protocol is None:
         raise ConfigError(f"--protocol: {arguments.protocol} is no protocol's name or number")
-    sources = addresses_of(cluster, arguments.source, "--from")
-    targets = addresses_of(cluster, arguments.to, "--to")
+    sources = addresses_of(cluster, arguments.source, "--from", at)
+    targets = addresses_of(cluster, arguments.to, "--to", at)
     pairs = [(src, dst) for dst in targets for src in sources if (":" in src) == (":" in dst)]
     if not pairs:
         raise ConfigError("--from, --to: they have no address of one family")

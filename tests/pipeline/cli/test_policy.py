@@ -311,6 +311,33 @@ def test_explain_reads_what_a_watcher_tells(tmp_path: Path, capsys: pytest.Captu
     assert capsys.readouterr().out.endswith("Verdict: allowed\n")
 
 
+def test_explain_asks_for_the_address_that_a_pod_had_at_the_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A pod of a StatefulSet keeps its name and gets another address; its old one may be another pod's by now."""
+    began = 1_772_366_400_000_000_000
+
+    def told_pod(name: str, ip: str, uid: str) -> dict[str, Any]:
+        metadata = {"name": name, "namespace": "shop", "uid": uid}
+        return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "status": {"podIP": ip}}
+
+    rows = [put(began, told_pod("web-1", IPS["web-1"], "w")), put(began, told_pod("db-0", IPS["db-0"], "d"))]
+    rows += [synced(began), mark(began + 9 * 10**9), put(began + 10 * 10**9, told_pod("db-0", "10.0.0.77", "e"))]
+    rows += [put(began + 11 * 10**9, told_pod("job-9", IPS["db-0"], "j")), mark(began + 10**11)]
+    told = state(1, 0, rows)
+    folder = tmp_path / STATE.topic / told.node
+    folder.mkdir(parents=True)
+    (folder / f"{1:020}-{0:012}.seg").write_bytes(pack_record(told.headers(), told.value))
+    asked = ["--from", "shop/web-1", "--to", "shop/db-0", "--port", "5432"]
+    command = ["explain", "--state", "bus", "--bus", f"file://{tmp_path}", *asked]
+    assert main(command) == 0
+    assert "to Pod shop/db-0 (10.0.0.77)" in capsys.readouterr().out
+    assert main([*command, "--time", "2026-03-01T12:00:05Z"]) == 0
+    assert f"to Pod shop/db-0 ({IPS['db-0']})" in capsys.readouterr().out
+    assert main([*command[:6], "shop/job-9", *command[7:], "--time", "2026-03-01T12:00:05Z"]) == 2
+    assert "had no address at that time" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
