@@ -27,9 +27,11 @@ def bus() -> Section:
             timeseries(
                 "Messages waiting, by topic",
                 "Messages (segments of a directory) that the bus held and the pipeline had not read when it last read."
-                f" {to_do('FlowatlasBusLag')}",
+                f" {to_do('FlowatlasBusLag')} What Kafka deletes before it is read is gone a second."
+                f" {to_do('FlowatlasMessagesLost')}",
                 "short",
                 Query(total("flowatlas_bus_lag_messages", by=("topic", "instance")), "{{topic}} {{instance}}"),
+                Query(rate("flowatlas_bus_lost_messages_total", by=("topic",)), "{{topic}} gone a second"),
                 thresholds={1000: RED},
             ),
             timeseries(

@@ -219,6 +219,7 @@ class Engine:
         self._meters.missing({**self._intake.missing(), **self._stages.missing})
         self._meters.held_rows = self._stages.held_rows
         self._meters.lag = self._reader.lag()
+        self._meters.lost(self._reader.lost())
         self._meters.watermark = self._intake.watermark()
         traffic = self._stages.samples()
         series = sum(samples.series for samples in traffic)

@@ -110,6 +110,16 @@ ALERTS: Final = (
         "they held is not counted, or not yet.",
     ),
     Alert(
+        "FlowatlasMessagesLost",
+        "flowatlas-pipeline",
+        f"sum by (topic) ({events('flowatlas_bus_lost_messages_total', '10m')})",
+        "1m",
+        "warning",
+        "Kafka gave up messages of {{ $labels.topic }} before they were read",
+        "Within the last 10 minutes a pipeline came to messages of {{ $labels.topic }} that Kafka had deleted before "
+        "they were read: metrics and history lack them.",
+    ),
+    Alert(
         "FlowatlasSeriesFolded",
         "flowatlas-pipeline",
         f"sum by (family) ({events('flowatlas_series_folded_total', '1h')})",

@@ -70,6 +70,10 @@ class Reader(Protocol):
         """By topic, how many messages (segments on file://) the bus held behind the last poll, as far as polls told;
         asks nobody, and is empty before the first."""
 
+    def lost(self) -> Mapping[str, int]:
+        """By topic, how many messages the bus has given up before they were polled, since this was asked last; places
+        are behind them already. Empty where nobody can tell."""
+
     def quarantine(self, message: Message, reason: str) -> None:
         """Put an unreadable message aside, bounded in size, where a person can look at it."""
 
@@ -82,6 +86,9 @@ class Holder(Protocol):
 
     def note(self, partition: Partition, version: int) -> str:
         """What the next holder of a partition is told, where our snapshot `version` has it."""
+
+    def is_to_come_again(self, partition: Partition, note: str) -> bool:
+        """Whether what was settled of a partition last is in nothing that is left, so that it is to be read again."""
 
     def take_over(self, notes: Mapping[Partition, str], ours: Collection[Partition]) -> None:
         """From now on these partitions are ours; `ours` among them are where we left them."""

@@ -115,6 +115,10 @@ class FileReader:
             lag[topic] += len(folder.waiting)
         return lag
 
+    def lost(self) -> Mapping[str, int]:
+        """Nothing: who deletes segments counts them (`retention`)."""
+        return {}
+
     def quarantine(self, message: Message, reason: str) -> None:
         """Put a message into `DIR/.quarantine`. A full disk costs the message, never the pipeline."""
         try:

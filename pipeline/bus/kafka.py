@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, cast
@@ -30,6 +30,7 @@ from .kafka_places import number_of, offsets_of, places_of, topics_of
 from .kafka_quarantine import KafkaQuarantine
 from .kafka_receiving import receive_large_pieces
 from .kafka_records import read_messages
+from .kafka_resets import tell_resets
 from .share import Share
 
 log = logging.getLogger(__name__)
@@ -92,6 +93,9 @@ class KafkaReader:
         """The numbers of the topics that these offsets are of."""
         self._ends: dict[TopicPartition, int] = {}
         """Where our partitions ended when somebody asked whether we have all; empty since we had."""
+        self._resets: deque[tuple[TopicPartition, int, int]] = deque()
+        """Where the bus did not hold what was to be read next any more, and where reading goes on."""
+        self._lost = Counter(dict.fromkeys(self._topics, 0))
         self._aside = KafkaQuarantine(self._servers, self._options)
 
     def start(self, places: Places | None = None) -> None:
@@ -133,6 +137,7 @@ class KafkaReader:
         )
         receive_large_pieces(consumer)
         read_messages(consumer)
+        tell_resets(consumer, self._resets.append)
         return consumer
 
     def poll(self, timeout_s: float) -> list[Message]:
@@ -146,6 +151,7 @@ class KafkaReader:
         anew = {topic for topic, number in known.items() if self._known[topic] != number}
         polled = {partition: messages for partition, messages in polled.items() if partition.topic not in anew}
         self._behind |= {partition: messages[-1].offset + 1 for partition, messages in polled.items()}
+        self._see_resets()
         return [message for messages in polled.values() for message in messages]
 
     def _polled(self, timeout_s: float) -> Mapping[TopicPartition, list[Message]]:
@@ -199,6 +205,21 @@ class KafkaReader:
             if partition.topic == topic:
                 self._behind[partition] = 0
                 self._consumer.seek(partition, 0)
+
+    def _see_resets(self) -> None:
+        """Stand where reading goes on of partitions of which the bus did not hold what came next, and count that. What
+        was polled since has moved us on already."""
+        mine = self._consumer.assignment()
+        while self._resets:
+            partition, left, at = self._resets.popleft()
+            if partition not in mine or at == left:
+                continue
+            if self._behind.get(partition, left) == left:
+                self._behind[partition] = at
+            gone = max(0, at - left)
+            self._lost[partition.topic] += gone
+            where = f"{partition.topic}/{partition.partition}"
+            log.warning("bus: %s has nothing at %d: read on at %d, %d messages are gone", where, left, at, gone)
 
     def _go_on(self, partitions: Iterable[TopicPartition]) -> None:
         """Read on where `start` was told to; only once, for another reader may deal with a partition between."""
@@ -273,6 +294,11 @@ class KafkaReader:
             if end is not None:
                 lag[partition.topic] += max(0, end - self._behind.get(partition, end))
         return lag
+
+    def lost(self) -> Mapping[str, int]:
+        """By topic, how many messages were gone before they were polled, since this was asked last."""
+        lost, self._lost = self._lost, Counter(dict.fromkeys(self._topics, 0))
+        return lost
 
     def quarantine(self, message: Message, reason: str) -> None:
         """Send a message to QUARANTINE_TOPIC. An outage costs the message alone."""

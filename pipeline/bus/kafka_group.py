@@ -166,6 +166,7 @@ class KafkaMember(KafkaReader):
         if self._holder is None:
             super()._let_go(partitions)
             return
+        self._resets.clear()  # whoever goes on behind what was settled meets them too
         self._is_ousted |= not self._is_settled()
         self._told |= self._behind
         self._behind, self._given = {}, None

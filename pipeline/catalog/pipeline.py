@@ -22,6 +22,14 @@ METRICS: Final = (
         "Messages (segments of a directory) that the bus held and that the pipeline had not read yet, when it last "
         "read; of its own partitions.",
     ),
+    Metric(
+        "flowatlas_bus_lost_messages_total",
+        "counter",
+        "",
+        ("topic",),
+        "Messages that Kafka had given up before they were read: kept too short, or deleted. Their batches are in "
+        "flowatlas_pipeline_missing_batches_total too where batches before and after them came.",
+    ),
     Metric("flowatlas_pipeline_batches_total", "counter", "", ("table", "node"), "Batches applied."),
     Metric(
         "flowatlas_pipeline_rows_total",

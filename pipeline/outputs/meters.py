@@ -59,6 +59,7 @@ class Meters:
         self._quarantined: Counter[tuple[str, ...]] = Counter()
         self._gaps: Counter[tuple[str, ...]] = Counter()
         self._missing: Mapping[str, int] = {}
+        self._lost: Counter[tuple[str, ...]] = Counter()
         self._late_rows: Counter[tuple[str, ...]] = Counter()
         self._skewed: Counter[tuple[str, ...]] = Counter()
         self._lags = Lags("flowatlas_capture_to_metric_seconds")
@@ -148,6 +149,7 @@ class Meters:
             "rows": self._rows,
             "quarantined": self._quarantined,
             "gaps": self._gaps,
+            "lost": self._lost,
             "late_rows": self._late_rows,
             "skewed": self._skewed,
             "seconds": self._seconds,
@@ -162,6 +164,11 @@ class Meters:
     def known_missing(self, by_node: Mapping[str, int]) -> None:
         """How many are missing now, where whoever missed them has counted them."""
         self._missing = dict(by_node)
+
+    def lost(self, by_topic: Mapping[str, int]) -> None:
+        """The bus has given up so many messages more before they were read."""
+        for topic, messages in by_topic.items():
+            self._lost[(topic,)] += messages
 
     def samples(self, series: int) -> list[Samples]:
         """All self metrics; `series` is how many series of flow and counter metrics are exposed."""
@@ -181,6 +188,7 @@ class Meters:
             "flowatlas_pipeline_stage_seconds_total": self._seconds,
             "flowatlas_pipeline_last_observation_timestamp_seconds": newest,
             "flowatlas_bus_lag_messages": _keyed(self.lag),
+            "flowatlas_bus_lost_messages_total": self._lost,
             "flowatlas_pipeline_geo_failures_total": {(): self.geo_failures},
             "flowatlas_pipeline_series": {(): series},
             "flowatlas_state_objects": _keyed(self.objects),

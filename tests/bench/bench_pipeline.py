@@ -82,6 +82,10 @@ class MemoryReader:
         """Nothing waits."""
         return {}
 
+    def lost(self) -> dict[str, int]:
+        """Nothing."""
+        return {}
+
     def caught_up(self) -> bool:
         """Always, between two fillings."""
         return True

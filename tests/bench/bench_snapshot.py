@@ -76,6 +76,10 @@ class Reel:
         """Nothing waits."""
         return {}
 
+    def lost(self) -> dict[str, int]:
+        """Nothing."""
+        return {}
+
     def caught_up(self) -> bool:
         """After the last poll."""
         return self._stop.is_set()

@@ -84,6 +84,9 @@ class LogReader:
     def lag(self) -> Mapping[str, int]:
         return {}
 
+    def lost(self) -> Mapping[str, int]:
+        return {}
+
     def quarantine(self, message: Message, reason: str) -> None:
         self.refused.append(reason)
 

@@ -2,10 +2,13 @@
 from 0 again, and none of them is passed over for having a number that was read before.
 
 With a fixed share of partitions, batches of before that are shipped again are known by their names.
+
+And topics that have given up messages before they were read: these are counted, and reading goes on with what there is.
 """
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,11 +16,11 @@ from typing import Any, Final
 
 import polars as pl
 import pytest
-from kafka import KafkaProducer
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.admin import KafkaAdminClient, NewTopic
 
-from collector.schema import TABLES
+from collector.schema import FLOWS, TABLES
 from pipeline.bus.topics import QUARANTINE_TOPIC
 from pipeline.query import scan_flows
 from tests.faults.counts import IS_ALL
@@ -55,12 +58,19 @@ class Topics:
         self._admin.delete_topics([*(table.topic for table in TABLES.values()), QUARANTINE_TOPIC])
         self.make()
 
-    def ship(self, first: int, until: int) -> None:
+    def delete(self) -> None:
+        """Let no message of flows be there any more, as retention does."""
+        consumer: Any = KafkaConsumer(bootstrap_servers=self.bootstrap)
+        ends = consumer.end_offsets([TopicPartition(FLOWS.topic, p) for p in range(PARTITIONS)])
+        consumer.close()
+        self._admin.delete_records(ends)
+
+    def ship(self, first: int, until: int, epoch: int = 1) -> None:
         """Batches of one flow of each node, numbered so."""
         producer: Any = KafkaProducer(bootstrap_servers=self.bootstrap, metrics_enabled=False)
         for seq in range(first, until):
             for node, pod in NODES.items():
-                one = batch(node, seq, [flow(pod, "10.96.0.5", 80, backend="10.0.1.5", flow_id=seq)])
+                one = batch(node, seq, [flow(pod, "10.96.0.5", 80, backend="10.0.1.5", flow_id=seq)], epoch=epoch)
                 producer.send(one.topic, key=one.key, value=one.value, headers=list(one.headers().items()))
         producer.flush(60)
         producer.close()
@@ -121,6 +131,39 @@ def test_of_topics_made_anew_all_is_read_and_nothing_counts_twice(
         until(lambda: _written(tmp_path / "lake") == total, member.stuck)
     finally:
         member.close()
+
+
+@pytest.mark.parametrize("partitions", ["group", "0/1"])
+def test_what_is_gone_before_it_is_read_is_counted_once_and_reading_goes_on(
+    topics: Topics, tmp_path: Path, partitions: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No number is missing among those that came: collectors have begun anew meanwhile."""
+    monkeypatch.setenv("FLOWATLAS_PIPELINE_PARTITIONS", partitions)
+    monkeypatch.setenv("FLOWATLAS_PIPELINE_GROUP", tmp_path.name)
+    topics.make_anew()
+    member = Member(tmp_path / "member", f"kafka://{topics.bootstrap}", tmp_path / "lake")
+    lost = BEFORE * len(NODES)
+    try:
+        member.start()
+        topics.ship(0, BEFORE)
+        until(lambda: member.rows() == BEFORE * len(NODES), member.stuck)
+        member.send(signal.SIGKILL)
+        topics.ship(0, BEFORE, epoch=2)
+        topics.delete()
+        for shipped in (0, AGAIN):  # nothing comes after it; and then something, to who begins once more
+            topics.ship(BEFORE, BEFORE + shipped, epoch=2)
+            member.start()
+            until(lambda: member.rows() == (BEFORE + shipped) * len(NODES) and _lost(member) == lost, member.stuck)  # noqa: B023
+            member.send(signal.SIGTERM)
+            assert member.ended() == 0
+        assert counted([member])["flowatlas_pipeline_missing_batches_total"] == 0
+        assert member.fallen == []
+    finally:
+        member.close()
+
+
+def _lost(member: Member) -> int:
+    return counted([member])["flowatlas_bus_lost_messages_total"]
 
 
 def _written(lake: Path) -> int:

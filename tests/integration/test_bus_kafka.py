@@ -191,6 +191,37 @@ def test_a_share_keeps_no_places_of_partitions_that_are_anothers(bus: KafkaBus) 
     reader.stop()
 
 
+def test_what_is_gone_before_it_is_read_is_counted_and_does_not_wait(bus: KafkaBus) -> None:
+    first = bus.reader()
+    first.start()
+    put(bus, batch(node="node1"))
+    (read_once,) = read(first, 1)
+    places = first.places()
+    first.stop()
+    for seq in range(1, 6):
+        put(bus, batch(node="node1", seq=seq))
+    admin = KafkaAdminClient(bootstrap_servers=bus.bootstrap)
+    admin.delete_records({TopicPartition(bus.topic, int(read_once.partition)): 4})
+    admin.close()
+    second = open_reader(f"kafka://{bus.bootstrap}", f"group-{bus.topic}", [bus.topic], share=Share(0, 1))
+    second.start(places)
+    assert [message.offset for message in read(second, 2)] == [4, 5]
+    assert second.lost() == {bus.topic: 3}
+    assert second.lost() == {bus.topic: 0}, "told once"
+    second.stop()
+    admin = KafkaAdminClient(bootstrap_servers=bus.bootstrap)
+    admin.delete_records({TopicPartition(bus.topic, int(read_once.partition)): 6})
+    admin.close()
+    third = open_reader(f"kafka://{bus.bootstrap}", f"group-{bus.topic}", [bus.topic], share=Share(0, 1))
+    third.start(places)
+    deadline = time.monotonic() + 60
+    while third.places() == places and time.monotonic() < deadline:
+        assert third.poll(0.3) == []
+    assert third.lost() == {bus.topic: 5}
+    assert third.lag() == {bus.topic: 0}, "nothing waits, though nothing has come"
+    third.stop()
+
+
 def test_a_share_beyond_the_partitions_has_nothing_to_do(bus: KafkaBus) -> None:
     reader = shared(bus, 5, 6)
     reader.start()

@@ -69,6 +69,9 @@ class ScriptedReader:
     def lag(self) -> dict[str, int]:
         return {"flowatlas.flows.v1": sum(len(poll) for poll in self.polls if not isinstance(poll, Exception))}
 
+    def lost(self) -> dict[str, int]:
+        return {"flowatlas.flows.v1": 0}
+
     def quarantine(self, message: Message, reason: str) -> None:
         self._refuse("quarantine")
         self.quarantined.append((message, reason))

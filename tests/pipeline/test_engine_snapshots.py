@@ -64,6 +64,9 @@ class Log:
     def lag(self) -> dict[str, int]:
         return {}
 
+    def lost(self) -> dict[str, int]:
+        return {}
+
     def quarantine(self, message: Message, reason: str) -> None:
         raise AssertionError(reason)
 

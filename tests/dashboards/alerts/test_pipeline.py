@@ -17,6 +17,7 @@ LAG = f'flowatlas_bus_lag_messages{{topic="flowatlas.flows.v1",{ONE}}}'
 LATE = f"flowatlas_state_late_rows_total{{{ONE}}}"
 MISSING = 'flowatlas_pipeline_missing_batches_total{node="n1"}'
 QUARANTINED = 'flowatlas_pipeline_quarantined_batches_total{reason="schema"}'
+GONE = 'flowatlas_bus_lost_messages_total{topic="flowatlas.flows.v1"}'
 FOLDED = 'flowatlas_series_folded_total{family="flows/conversations"}'
 REFUSED = 'flowatlas_state_refused_objects{kind="Ingress"}'
 MISSED = "flowatlas_collector_missed_packets_total"
@@ -40,6 +41,7 @@ LABELS = {
     "FlowatlasBusLag": {"instance": "a:1", "topic": "flowatlas.flows.v1"},
     "FlowatlasLateRows": {"instance": "a:1"},
     "FlowatlasBatchesMissing": {"node": "n1"},
+    "FlowatlasMessagesLost": {"topic": "flowatlas.flows.v1"},
     "FlowatlasSeriesFolded": {"family": "flows/conversations"},
     "FlowatlasBatchesQuarantined": {"reason": "schema"},
     "FlowatlasObjectsRefused": {"kind": "Ingress"},
@@ -109,6 +111,8 @@ CASES = [
     Case("FlowatlasBatchesMissing", "the first ever", {MISSING: "_x20 1x40"}, 23, 1),
     Case("FlowatlasBatchesMissing", "one more", {MISSING: "1x20 2x40"}, 25, 1),
     Case("FlowatlasBatchesMissing", "no more than there were", {MISSING: "1x60"}, 30, 0),
+    Case("FlowatlasMessagesLost", "the first ever", {GONE: "0x20 90x40"}, 23, 1),
+    Case("FlowatlasMessagesLost", "no more than there were", {GONE: "90x60"}, 30, 0),
     Case("FlowatlasSeriesFolded", "the first ever", {FOLDED: "_x20 1x40"}, 23, 1),
     Case("FlowatlasSeriesFolded", "no more than there were", {FOLDED: "7x200"}, 150, 0),
     Case("FlowatlasBatchesQuarantined", "the first ever", {QUARANTINED: "_x20 1x40"}, 23, 1),
