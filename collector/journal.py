@@ -50,6 +50,8 @@ class Left:
 
     parts: Sequence[Part] = ()
     batches: Sequence[Batch] = ()
+    kind: str = ""
+    """Whose state it was, in which layout; empty where its kernel is gone."""
 
 
 class State(Protocol):
@@ -161,6 +163,7 @@ def _read(content: bytes, kind: str) -> Left:
     """The whole records of a journal: the parts since the last record of everything, and the last batches."""
     parts: list[Part] = []
     batches: list[Batch] = []
+    its_kind = ""
     boot = _BOOT.read_text().strip()
     at = 0
     while at + FRAME.size <= len(content):
@@ -178,13 +181,14 @@ def _read(content: bytes, kind: str) -> Left:
             place += arrays[name].nbytes
         if head["is_all"]:
             parts = []
-        if head["boot"] == boot and head.get("kind") == kind:
+        its_kind = head.get("kind", "") if head["boot"] == boot else ""
+        if its_kind == kind:
             parts.append(Part(head["values"], arrays))
         batches = []
         for count in head["batches"]:
             batches += _batches(body[place : place + count])
             place += count
-    return Left(parts, batches)
+    return Left(parts, batches, its_kind)
 
 
 def _batches(record: bytes) -> list[Batch]:

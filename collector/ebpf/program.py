@@ -112,7 +112,9 @@ class Program:
         self._is_left = libbpf.library().bpf_map_lookup_elem(self._active, byref(slot), byref(active)) == 0
         if not self._is_left:  # no collector was here
             self._switch()
-        elif active.value == libbpf.map_id(self._tables[0]):
+            return
+        self.missed = read_missed(self._missed)
+        if active.value == libbpf.map_id(self._tables[0]):
             self._tables.reverse()
 
     def _map(self, name: str) -> ctypes.c_void_p:
@@ -150,6 +152,14 @@ class Program:
             self.forget()
         tables = {number: table for number, table in self._left.tables.items() if number != taken}
         self._left = Leftovers(tables, self._left.missed)
+
+    def discard(self) -> None:
+        """Tell nothing of what was counted until now. Raises OSError."""
+        self._left = _NOTHING
+        self.forget()
+        self.take()
+        self.forget()
+        self.take_missed()
 
     def take(self) -> Taken:
         """Everything counted since the last call: arrays of CONVERSATION and COUNTS of equal length. Raises OSError."""

@@ -69,6 +69,8 @@ _LIVE: Final = {
     "is_told": "?",  # has had its first row
     "is_closed": "?",  # has had its last row
 }
+LAYOUT: Final = " ".join(f"{name}:{kind}" for name, kind in _LIVE.items())
+"""How what is known of connections is laid out: what is laid out otherwise cannot be restored."""
 _TOLD: Final = tuple(name for name in ROW if name in _LIVE)
 
 

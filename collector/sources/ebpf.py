@@ -9,6 +9,7 @@ With a journal and a place to pin the kernel's tables and hooks, it goes on wher
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,13 +18,17 @@ from typing import Final
 from ..ebpf.interfaces import Interfaces
 from ..ebpf.program import MissingError, Program
 from ..ebpf.sightings import sight
-from ..ebpf.tracking import Connections
+from ..ebpf.tracking import LAYOUT, Connections
 from ..errors import TransientError
 from ..journal import Journal, Left, Part
 from ..metrics import Metrics
 from ..schema import FLOWS
 from . import Columns
 
+_log = logging.getLogger(__name__)
+
+_NAME: Final = "ebpf"
+_KIND: Final = f"{_NAME} {LAYOUT}"  # of what is in the journal
 _OWN_NETNS: Final = Path("/proc/self/ns/net")
 
 
@@ -51,7 +56,7 @@ class EbpfSource:
 
     def start(self) -> None:
         """Load the program and put it on the interfaces. Raises MissingError, a ConfigError, where that cannot be."""
-        left = self._journal.open("ebpf") if self._journal else Left()
+        left = self._journal.open(_KIND) if self._journal else Left()
         try:
             self._program = Program(self._table_flows, self._pin)
         except MissingError:
@@ -86,11 +91,14 @@ class EbpfSource:
         self._interfaces = self._program = None
 
     def _resume(self, program: Program, left: Left) -> None:
-        """Go on where an earlier collector was: what it has committed of a table is not read again."""
+        """Go on where an earlier collector was: what it has told, by this source or by another, is not told again."""
         self._connections.live.restore(part.arrays for part in left.parts)
         self._connections.live.watch()
         if left.parts:
             program.resume(**left.parts[-1].values)
+        elif left.kind and left.kind.split()[0] != _NAME:
+            _log.info("ebpf: flows came from %s last: what was counted beside it is not told", left.kind.split()[0])
+            program.discard()
 
     def changes(self) -> Part:
         """For the journal: what the last read has changed."""

@@ -8,11 +8,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from collector.journal import Journal
+from collector.journal import Journal, Part
 from collector.metrics import Metrics
 from collector.netlink import in_namespace
+from collector.sources.conntrack import ConntrackSource
 from collector.sources.ebpf import EbpfSource
 from tests.collector.network import Network, pins, records
 
@@ -63,3 +65,45 @@ def test_what_was_counted_meanwhile_is_told_once(network: Network, tmp_path: Pat
         expected = (10, 0, 3) if change == "gone" else (20, 0, 6)
         assert told(network, tmp_path, pin, room, send) == expected
         assert told(network, tmp_path, pin, room, send) == (10, 0, 3)
+
+
+def test_what_another_source_has_told_is_not_told_by_this_one(network: Network, tmp_path: Path) -> None:
+    """Hooks that are pinned count on while flows come from conntrack."""
+    client = in_namespace(network.netns("client"), lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    deaf = in_namespace(network.netns("server"), lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+
+    def send() -> None:
+        for _ in range(10):
+            client.sendto(b"x", ("10.2.0.2", 8080))
+
+    with client, deaf, pins() as pin:
+        deaf.bind(("10.2.0.2", 8080))
+        assert told(network, tmp_path, pin, 4096, send) == (10, 1, 0)
+        journal = Journal(tmp_path)
+        other = ConntrackSource(Metrics(), network.netns("node"), journal)
+        other.start()
+        send()
+        other.finish(time.time_ns())
+        journal.commit([])
+        journal.shipped()
+        send()
+        other.stop()
+        assert told(network, tmp_path, pin, 4096, send)[0] == 10
+        assert told(network, tmp_path, pin, 4096, send)[0] == 10
+
+
+def test_a_journal_that_is_laid_out_otherwise_is_not_gone_on_with(network: Network, tmp_path: Path) -> None:
+    class Other:
+        def changes(self) -> Part:
+            return self.everything()
+
+        def everything(self) -> Part:
+            return Part({"taken": 0, "missed": [], "more": 1}, {"slot": np.zeros(1, np.int64)})
+
+    journal = Journal(tmp_path)
+    journal.open("ebpf")  # without a word of how it is laid out
+    journal.stage(Other(), lambda: None)
+    journal.commit([])
+    journal.close()
+    with pins() as pin:
+        assert told(network, tmp_path, pin, 4096, lambda: None) == (0, 0, 0)
