@@ -41,6 +41,6 @@ class Alert:
         return f"docs/runbooks/{_WORD.sub('-', self.name).lower()}.md"
 
 
-def events(selector: str, window: str) -> str:
-    """The series of a counter that grew within the window, or that were not there before it."""
-    return f"(increase({selector}[{window}]) > 0) or (({selector} unless {selector} offset {window}) > 0)"
+def events(selector: str, window: str, above: int = 0) -> str:
+    """The series of a counter that grew by more than that within the window, or that were not there before it."""
+    return f"(increase({selector}[{window}]) > {above}) or (({selector} unless {selector} offset {window}) > {above})"

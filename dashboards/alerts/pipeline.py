@@ -152,7 +152,7 @@ ALERTS: Final = (
     Alert(
         "FlowatlasPacketsMissed",
         "flowatlas-pipeline",
-        'increase(flowatlas_collector_missed_packets_total{reason=~"table_full|ring_full"}[10m]) > 100',
+        events('flowatlas_collector_missed_packets_total{reason=~"table_full|ring_full"}', "10m", above=100),
         "1m",
         "warning",
         "Packets in no flow at {{ $labels.instance }}: {{ $labels.reason }}",

@@ -122,6 +122,15 @@ CASES = [
     Case(
         "FlowatlasPacketsMissed", "the ring is full", {f'{MISSED}{{reason="ring_full",{ONE}}}': "0+20x60"}, 20, 1, "200"
     ),
+    Case(
+        "FlowatlasPacketsMissed",
+        "at once, the first ever",
+        {f'{MISSED}{{reason="ring_full",{ONE}}}': "_x20 50000x40"},
+        25,
+        1,
+        "50k",
+    ),
+    Case("FlowatlasPacketsMissed", "long ago", {f'{MISSED}{{reason="table_full",{ONE}}}': "_x20 50000x60"}, 45, 0),
     Case("FlowatlasPacketsMissed", "a few", {f'{MISSED}{{reason="table_full",{ONE}}}': "0+9x60"}, 20, 0),
     Case("FlowatlasPacketsMissed", "what is in no flow", {f'{MISSED}{{reason="fragment",{ONE}}}': "0+99x60"}, 20, 0),
     Case("FlowatlasWorkerReplaced", "once", {REPLACED: "0x20 1x40"}, 25, 1),
