@@ -39,7 +39,8 @@ class SegmentFolder:
         with os.scandir(path) as entries:
             for entry in entries:  # each holds all that is told of its file, so none is kept: there may be many
                 if entry.name.endswith(_TEMPORARY):
-                    (path / entry.name).unlink()
+                    with contextlib.suppress(OSError):  # a disk that has become read-only: it does no harm there
+                        (path / entry.name).unlink()
                 elif entry.name.endswith(SUFFIX):
                     found[entry.name] = entry.stat().st_size
         for name in sorted(found):

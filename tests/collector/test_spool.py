@@ -221,6 +221,28 @@ def test_what_the_disk_refuses_goes_straight_to_the_bus(tmp_path: Path, monkeypa
     assert rig.metrics.value("spool_is_degraded") == 0
 
 
+def test_a_collector_starts_on_a_disk_that_has_become_read_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where one was killed while it wrote."""
+    first = Rig(tmp_path, prepare=away)
+    first.sink.send(batch(0))
+    first.sink.stop()
+    (tmp_path / "flows" / f".{segment_name(EPOCH, 1)}.part").write_bytes(b"half")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    for name in ("unlink", "mkdir", "rename"):
+        monkeypatch.setattr(Path, name, refuse)
+    rig = Rig(tmp_path)
+    assert rig.sink.flush(60)
+    rig.sink.send(batch(1))
+    rig.sink.stop()
+    assert rig.bus.got == [0, 1]
+    assert rig.metrics.value("spool_is_degraded") == 1
+
+
 def test_what_disk_and_bus_refuse_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rig = Rig(tmp_path, prepare=away)
     monkeypatch.setattr(SegmentFolder, "write", lambda *_: (_ for _ in ()).throw(OSError(5, "Input/output error")))
