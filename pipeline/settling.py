@@ -14,8 +14,10 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from collector.schema import COUNTERS
+
 from .aggregate.samples import Samples
-from .bus import GroupReader, Reader
+from .bus import GroupReader, Places, Reader, ShareReader
 from .config import PipelineConfig
 from .errors import ConfigError, TransientError
 from .handover import HandOver
@@ -115,6 +117,7 @@ class Settling:
         places = self._snapshots.places if self._snapshots is not None else None
         if places is not None:
             self._reader.start(places)
+            self._leave_to_others(places)
         else:
             self._start_where_history_ends()
         self._is_reading = True
@@ -173,6 +176,16 @@ class Settling:
         self._reader.stop()
         if self._snapshots is not None:
             self._snapshots.close()
+
+    def _leave_to_others(self, places: Places) -> None:
+        """Forget which batches came from partitions with which others have gone on since, and what counters of their
+        nodes said last: a sum over shares would have that twice."""
+        if not isinstance(self._reader, ShareReader) or not self._reader.gone:
+            return
+        kept = {(topic, partition) for topic, of in places.items() for partition in of} - self._reader.gone
+        self._intake.keep(kept)
+        self._stages.keep_nodes(self._intake.nodes(COUNTERS.name, kept))
+        self._meters.known_missing(self._intake.missing())
 
     def _start_where_history_ends(self) -> None:
         """Go on where the history ends; where it does not tell, or is of another bus, behind the last commit."""

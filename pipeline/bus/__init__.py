@@ -122,6 +122,16 @@ class GroupReader(Reader, Protocol):
         Raises OustedError where they already go on from an earlier one, TransientError where it is not known yet."""
 
 
+@runtime_checkable
+class ShareReader(Reader, Protocol):
+    """A reader of a fixed share, which may be another one than when places were taken."""
+
+    @property
+    def gone(self) -> frozenset[Partition]:
+        """Partitions that `start` was told a place of which it does not go by: they are in another share now, or others
+        have had them since."""
+
+
 def open_reader(
     url: str,
     group: str | None,
@@ -146,8 +156,13 @@ def open_reader(
     if scheme == "kafka":
         from .kafka import KafkaReader
         from .kafka_group import KafkaMember
+        from .kafka_share import KafkaShare
 
-        if group is not None and share is None:
-            return KafkaMember(url, group, topics, options)
-        return KafkaReader(url, group, topics, options, share)
+        if group is None:
+            return KafkaReader(url, group, topics, options, share)
+        return (
+            KafkaMember(url, group, topics, options)
+            if share is None
+            else KafkaShare(url, group, topics, options, share)
+        )
     raise ConfigError(f"bus: {url!r} is neither file://DIR nor kafka://HOST:PORT[,HOST:PORT]")

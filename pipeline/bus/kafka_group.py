@@ -72,7 +72,7 @@ class KafkaMember(KafkaReader):
                     for topic in self._topics
                     for p in consumer.partitions_for_topic(topic) or ()
                 ]
-                return {_named(p): told.metadata for p, told in _committed(consumer, found).items()}
+                return {_named(p): told.metadata for p, told in committed_of(consumer, found).items()}
             finally:
                 consumer.close(autocommit=False)
 
@@ -126,7 +126,7 @@ class KafkaMember(KafkaReader):
     def _take_over(self, given: set[TopicPartition], holder: Holder) -> None:
         """Go on with what we were given: behind what was settled last, or where we have left it ourselves."""
         self._see_topics()
-        committed = _committed(self._consumer, sorted(given))
+        committed = committed_of(self._consumer, sorted(given))
         if self._given is not given:
             return  # the group has changed its mind meanwhile
         settled = {p: told.offset for p, told in committed.items()}
@@ -180,7 +180,7 @@ def _named(partition: TopicPartition) -> Partition:
     return partition.topic, str(partition.partition)
 
 
-def _committed(consumer: Any, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, Any]:
+def committed_of(consumer: Any, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, Any]:
     """Offset and note of each partition that has any; the client's public `committed` asks for one at a time."""
     timeout_ms = int(ANSWER_SECONDS * 1000)
     found = consumer._coordinator.fetch_committed_offsets(list(partitions), timeout_ms=timeout_ms)

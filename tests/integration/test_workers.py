@@ -38,14 +38,14 @@ _RUN = (
 
 
 class Workers:
-    """Two workers over a broker of their own."""
+    """Two workers, or so many, over a broker of their own."""
 
-    def __init__(self, folder: Path, broker: KafkaBroker) -> None:
+    def __init__(self, folder: Path, broker: KafkaBroker, count: int = 2) -> None:
         self.lake, self._log = folder / "lake", folder / "log"
         state = folder / "state.json"
         state.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": list(OBJECTS)}))
         self._producer: Any = KafkaProducer(bootstrap_servers=broker.bootstrap)
-        command = [sys.executable, "-c", _RUN, "pipeline", "--listen", "127.0.0.1:0", "--workers", "2"]
+        command = [sys.executable, "-c", _RUN, "pipeline", "--listen", "127.0.0.1:0", "--workers", str(count)]
         command += ["--bus", f"kafka://{broker.bootstrap}", "--state", str(state), "--lake", str(self.lake)]
         command += ["--snapshot", str(folder / "snapshots")]
         with self._log.open("wb") as log:
@@ -55,7 +55,7 @@ class Workers:
         return self._log.read_text()
 
     def url(self, page: str) -> str:
-        served = until(lambda: re.search(r"serving /metrics of 2 workers on (\S+)", self.log()))
+        served = until(lambda: re.search(r"serving /metrics of \d workers on (\S+)", self.log()))
         return f"http://{served[1]}/{page}"
 
     def ship(self, seq: int) -> None:
@@ -159,6 +159,34 @@ def test_workers_share_the_work_are_replaced_when_killed_or_stuck_and_end_togeth
     assert workers.parent.wait(SECONDS) == 0
     assert workers.children() == []
     assert scan_flows(workers.lake).collect()["flow_id"].sort().to_list() == list(range(4 * NODES))
+
+
+def count_one_more_of_each(workers: Workers, seq: int) -> float:
+    """Let workers count a batch of each node, and end; how many rows they had counted before."""
+    until(lambda: get(workers.url("readyz")))
+    before = sum(workers.rows().values())
+    workers.ship(seq)
+    until(lambda: sum(workers.rows().values()) >= before + NODES)
+    time.sleep(1)
+    assert sum(workers.rows().values()) == before + NODES
+    assert sum(workers.values("flowatlas_pipeline_missing_batches_total", "worker").values()) == 0
+    workers.parent.terminate()
+    assert workers.parent.wait(SECONDS) == 0
+    return before
+
+
+def test_workers_may_be_fewer_and_as_many_again(tmp_path: Path) -> None:
+    """The third one's folder comes back after the others have read its partitions on."""
+    with KafkaBroker() as broker:
+        assert main(["topics", "create", "--bus", f"kafka://{broker.bootstrap}", "--partitions", "6"]) == 0
+        for seq, count in enumerate((3, 2, 3)):
+            workers = Workers(tmp_path, broker, count)
+            try:
+                before = count_one_more_of_each(workers, seq)
+            finally:
+                workers.close()
+    assert before == 2 * NODES, "each counts on from what it had counted"
+    assert scan_flows(workers.lake).collect()["flow_id"].sort().to_list() == list(range(3 * NODES))
 
 
 def test_no_worker_outlives_its_parent(workers: Workers) -> None:
