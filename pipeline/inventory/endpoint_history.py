@@ -240,7 +240,7 @@ class EndpointHistory:
                 self._holders.add(address, claim)
         if is_over and not state.had_address and (ended is not None or not is_first):
             for address in told:  # it came and went before it was told of
-                claim = Claim(state.endpoint, Strength.POD, born, time_ns)
+                claim = Claim(state.endpoint, Strength.POD, since, time_ns)
                 claim.until = time_ns if ended is None else ended
                 self._holders.add(address, claim)
         state.had_address |= bool(told)

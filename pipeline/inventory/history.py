@@ -124,14 +124,15 @@ class History:
             self._apply(time_ns, key, before, resource)
 
     def delete(self, time_ns: int, api_version: str, kind: str, namespace: str, name: str) -> None:
-        """The object is gone. One that is not known is passed over."""
+        """The object is gone, at some time since the last mark: there is none while nobody watches. One that is not
+        known is passed over."""
         model = MODELS.get((api_version.rpartition("/")[0], kind), Other)
         key = identity(model, kind, namespace, name)
         if not self.is_synced:
             self._objects.get(model, {}).pop(key, None)
             return
         self._retain(time_ns)
-        self._remove(time_ns, model, key)
+        self._remove(time_ns, model, key, self.known_until)
 
     def drop(self, time_ns: int, resource: Resource) -> None:
         """The same of an object that is at hand, once something is known."""
@@ -139,13 +140,14 @@ class History:
         self._remove(time_ns, type(resource), identity_of(resource))
 
     def synced(self, time_ns: int) -> None:
-        """Everything that there is has been put since `begin`; what has not was deleted meanwhile."""
+        """Everything that there is has been put since `begin`; what has not was deleted meanwhile. Of later epochs this
+        is no mark: the bus may want one while the API server is away."""
         if not self.is_synced:
             self._load()
+            self.mark(time_ns)
         for kind, key in self._unseen or ():
             self._remove(time_ns, kind, key, self.known_until)
         self._unseen = None
-        self.mark(time_ns)
 
     def mark(self, time_ns: int) -> None:
         """Every change before `time_ns` has been given."""

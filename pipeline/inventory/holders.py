@@ -50,10 +50,11 @@ class Claim:
         self.until = END
 
     def rank(self, instant: int) -> tuple[int, int]:
-        """How strong it is at an instant of its span, smaller is stronger; of coming or lost ones, the first told."""
+        """How strong it is at an instant of its span, smaller is stronger; of coming ones, the first told, and of lost
+        ones the last, since who was told later had it after the other."""
         kind = Strength.LEAVING_POD if self.strength is Strength.POD else self.strength
         if instant >= self.lost:
-            return kind * _STEP + _LOST, self.seen
+            return kind * _STEP + _LOST, -self.seen
         if self.is_coming(instant):
             return kind * _STEP + _COMING, self.seen
         return (kind if instant >= self.leaving else self.strength) * _STEP, 0

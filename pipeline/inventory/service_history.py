@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +54,19 @@ class _Slice:
         self.backends: frozenset[Row] = frozenset()
 
 
+class _Freed(NamedTuple):
+    """When a Service gave up a place to dial."""
+
+    by: Key
+    until: int
+    lost: int
+    """Since when that may have been so, where nobody watched."""
+
+    def since(self, by: Key) -> int:
+        """From when on a Service can have the place. One that was made anew follows itself."""
+        return self.until if by == self.by else min(self.until, self.lost)
+
+
 class ServiceHistory:
     """Takes changes of Services and EndpointSlices, and keeps `register`, `holders` and its own frames."""
 
@@ -66,8 +80,8 @@ class ServiceHistory:
         self._known: dict[Key, _Service] = {}
         self._slices: dict[Key, _Slice] = {}
         self._slices_of: defaultdict[Key, set[Key]] = defaultdict(set)
-        self._freed: dict[Row, int] = {}
-        """Places to dial that a Service has given up, and when: another can have them from then on only."""
+        self._freed: dict[Row, _Freed] = {}
+        """Places to dial that a Service has given up: another can have them from then on only."""
 
     def put_service(self, time_ns: int, service: Service, *, is_first: bool) -> None:
         """A Service is, or has become, this."""
@@ -94,7 +108,8 @@ class ServiceHistory:
                 self._answer(self._slices[name], time_ns, born)
 
     def delete_service(self, time_ns: int, service: Service, lost_ns: int = END) -> None:
-        """A Service is gone; `lost_ns` is since when that may be so, where nobody watched."""
+        """A Service is gone; `lost_ns` is since when that may be so, where nobody watched: a place to dial that another
+        has since then may have been either's."""
         key = (namespace_of(service), service.metadata.name)
         state = self._known.pop(key)
         for claim in state.claims.values():
@@ -102,7 +117,7 @@ class ServiceHistory:
             claim.lost = min(claim.lost, lost_ns)
         self._holders.touch(state.claims)
         state.ports = {}
-        self._open(state, time_ns, time_ns)
+        self._open(state, time_ns, time_ns, lost_ns)
         for name in self._slices_of.get(key, ()):
             self._answer(self._slices[name], time_ns, time_ns)
 
@@ -134,7 +149,7 @@ class ServiceHistory:
         """Drop what ended before an instant."""
         for spans in (self.dialled, self.node_ports, self.backends):
             spans.forget(before_ns)
-        self._freed = {place: until for place, until in self._freed.items() if until > before_ns}
+        self._freed = {place: freed for place, freed in self._freed.items() if freed.until > before_ns}
 
     def remap(self, mapping: NDArray[np.uint32]) -> None:
         """Endpoints have new numbers."""
@@ -175,7 +190,7 @@ class ServiceHistory:
     def _number(self, state: _Service, row: Row) -> int:
         return self.services.add((state.endpoint, *row), state.service)
 
-    def _open(self, state: _Service, time_ns: int, born: int) -> None:
+    def _open(self, state: _Service, time_ns: int, born: int, lost_ns: int = END) -> None:
         """Note where the Service's ports are dialled now."""
         service, protocols = state.service, PROTOCOLS
         dialled = frozenset(
@@ -188,18 +203,17 @@ class ServiceHistory:
             for number, port in state.ports.values()
             if port.node_port
         )
-        self._change(self.dialled, state.dialled, dialled, 4, time_ns, born)
-        self._change(self.node_ports, state.node_ports, node_ports, 2, time_ns, born)
+        key = (namespace_of(service), service.metadata.name)
+        for spans, width, before, now in (
+            (self.dialled, 4, state.dialled, dialled),
+            (self.node_ports, 2, state.node_ports, node_ports),
+        ):
+            for fact in before - now:
+                self._freed[fact[:width]] = _Freed(key, spans.end(fact, time_ns), lost_ns)
+            for fact in now - before:  # the first columns are the place to dial, which one Service has at a time
+                freed = self._freed.get(fact[:width])
+                spans.begin(fact, max(born, min(freed.since(key), time_ns)) if freed else born)
         state.dialled, state.node_ports = dialled, node_ports
-
-    def _change(
-        self, spans: Spans, before: frozenset[Row], now: frozenset[Row], width: int, time_ns: int, born: int
-    ) -> None:
-        """End and begin facts; the first `width` columns are the place to dial, which one Service has at a time."""
-        for fact in before - now:
-            self._freed[fact[:width]] = spans.end(fact, time_ns)
-        for fact in now - before:
-            spans.begin(fact, max(born, min(self._freed.get(fact[:width], born), time_ns)))
 
     def _answer(self, state: _Slice, time_ns: int, born: int) -> None:
         """Note who answers by the slice now."""

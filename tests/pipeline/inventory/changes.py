@@ -102,7 +102,10 @@ class Told:
         for item in objects:
             self.history.put(at(seconds), item)
 
-    def delete(self, seconds: float, kind: str, name: str) -> None:
+    def delete(self, seconds: float, kind: str, name: str, *, watched: bool = True) -> None:
+        """The object is gone, now, or at any time since the last mark where nobody `watched`."""
+        if watched:
+            self.history.mark(at(seconds))
         versions = {"EndpointSlice": "discovery.k8s.io/v1", "ReplicaSet": "apps/v1", "Job": "batch/v1"}
         namespace = "" if kind == "Node" else "shop"
         self.history.delete(at(seconds), versions.get(kind, "v1"), kind, namespace, name)

@@ -226,7 +226,7 @@ def test_a_snapshot_is_the_same_object_while_nothing_changed_and_never_changes_i
     told.history.mark(at(5))
     told.put(6, pod("a", IP))
     assert told.history.snapshot() is before
-    told.delete(7, "Pod", "a")
+    told.delete(7, "Pod", "a", watched=False)
     after = told.history.snapshot()
     assert before.addresses.rows() == rows
     assert after.addresses.rows() != rows
@@ -242,6 +242,30 @@ def test_what_vanished_while_nobody_watched_yields_to_who_came_then() -> None:
     assert told.spans(IP) == [("gone", -3600, 20), ("new", 20, FOREVER)]
     assert told.spans("10.0.1.6") == [("lost", -3600, 30)]
     assert told.spans("10.0.1.7") == [("stays", -3600, FOREVER)]
+
+
+def test_what_a_watcher_that_went_on_finds_gone_yields_to_who_came_then_too() -> None:
+    """The API server was away from 10 to 30, or had forgotten: what vanished is told as deleted when that is known."""
+    told = Told(pod("gone", IP), pod("lost", "10.0.1.6"), node("node-a", "192.0.2.1"))
+    told.history.mark(at(10))
+    for name in ("gone", "lost"):
+        told.delete(30, "Pod", name, watched=False)
+    told.delete(30, "Node", "node-a", watched=False)
+    told.put(30, pod("new", IP, created=20), node("node-b", "192.0.2.1", created=15))
+    assert told.spans(IP) == [("gone", -3600, 20), ("new", 20, FOREVER)]
+    assert told.spans("10.0.1.6") == [("lost", -3600, 30)]
+    assert told.spans("192.0.2.1") == [("node-a", -7200, 15), ("node-b", 15, FOREVER)]
+
+
+def test_an_epoch_that_the_bus_wanted_is_no_mark() -> None:
+    """The API server was away from 10 to 30, and the bus lost a batch in between: all was said again, as it was."""
+    told = Told(pod("gone", IP))
+    told.history.mark(at(10))
+    told.relist(25, pod("gone", IP))
+    assert told.history.known_until == at(10)
+    told.delete(30, "Pod", "gone", watched=False)
+    told.put(30, pod("new", IP, created=20))
+    assert told.spans(IP) == [("gone", -3600, 20), ("new", 20, FOREVER)]
 
 
 def test_a_listing_that_breaks_off_deletes_nothing() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from tests.pipeline.inventory.changes import Told, seconds, service, slices
+from tests.pipeline.inventory.changes import Told, at, seconds, service, slices
 
 FOREVER = float("inf")
 
@@ -29,6 +29,18 @@ def test_a_service_made_anew_at_the_same_address_follows_the_old_one() -> None:
     told.put(20.6, service("web", "10.96.0.1", created=20, uid="other"))
     assert dialled(told) == [("web", 80, -3600, 20.4), ("web", 80, 20.4, FOREVER)]
     assert told.spans("10.96.0.1") == [("web", -3600, 20.4), ("web", 20.4, FOREVER)]
+
+
+def test_an_address_that_passed_to_another_service_while_nobody_watched_may_have_been_either_s() -> None:
+    """The API server was away from 10 to 30. Backends are known from when they were told."""
+    told = Told(service("web", "10.96.0.1"), service("same", "10.96.0.2"))
+    told.history.mark(at(10))
+    told.delete(30, "Service", "web", watched=False)
+    told.delete(30, "Service", "same", watched=False)
+    told.put(30, service("api", "10.96.0.1", created=20), service("same", "10.96.0.2", created=20, uid="other"))
+    rows = dialled(told)
+    assert [row for row in rows if row[0] != "same"] == [("web", 80, -3600, 30), ("api", 80, 20, FOREVER)]
+    assert [row for row in rows if row[0] == "same"] == [("same", 80, -3600, 30), ("same", 80, 30, FOREVER)]
 
 
 def test_a_port_that_changes_is_another_service_port_from_then_on() -> None:
