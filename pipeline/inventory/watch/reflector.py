@@ -59,6 +59,8 @@ class Reflector:
         self._is_listed = False
         self._watching_since: float | None = None
         self._failures = 0
+        self._is_forbidden = False
+        """Whether the last failure was that."""
         self._why = "start"
         self._empty_since: float | None = None
         self._woken = asyncio.Event()
@@ -67,8 +69,9 @@ class Reflector:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether the kind fails and may be done without."""
-        return not self.served.kind.is_required and self._failures >= STUCK
+        """Whether the kind fails and may be done without; one that is forbidden need not fail again to be known so."""
+        is_failing = self._failures >= STUCK or (self._failures > 0 and self._is_forbidden)
+        return not self.served.kind.is_required and is_failing
 
     @property
     def is_listed(self) -> bool:
@@ -86,7 +89,7 @@ class Reflector:
             self._woken.set()
 
     async def run(self) -> None:
-        """Keep the kind; returns where the cluster has it no more, or forbids one that may be done without."""
+        """Keep the kind; returns where the cluster has it no more. What is forbidden is not gone."""
         kind = self.served.kind.label
         while True:
             asked_s = 0.0
@@ -105,10 +108,6 @@ class Reflector:
             except AbsentError:
                 break
             except TransientError as error:
-                if isinstance(error, ForbiddenError) and not self.served.kind.is_required:
-                    log.debug("%s: %s; left out", kind, error)
-                    self._counters.add("errors_total", 1, kind=kind, reason="forbidden")
-                    break
                 asked_s = self._failed(error)
             await self._rest(self._backoff.wait_s(asked_s))
         self._objects.replace(self.served, {}, time.time_ns())
@@ -125,8 +124,11 @@ class Reflector:
         """Count and tell; how long the server wants to be left alone."""
         self._failures += 1
         reason = error.reason if isinstance(error, AnswerError) else "forbidden"  # the two that the server gives
+        self._is_forbidden = isinstance(error, ForbiddenError)
         self._counters.add("errors_total", 1, kind=self.served.kind.label, reason=reason)
-        log.log(logging.WARNING if self._failures <= STUCK else logging.DEBUG, "%s: %s", self.served.kind.label, error)
+        is_left_out = self._is_forbidden and self.is_stuck and not self._is_listed
+        level = logging.DEBUG if is_left_out or self._failures > STUCK else logging.WARNING
+        log.log(level, "%s: %s", self.served.kind.label, error)
         if reason == "malformed":
             self._list_anew(reason)
         return error.retry_after_s if isinstance(error, AnswerError) else 0.0

@@ -52,6 +52,26 @@ def test_an_optional_kind_that_is_forbidden_or_broken_stops_nothing(fake: FakeAp
         run.until(lambda log: log.names("Gateway") == {"edge"})
 
 
+def test_what_is_known_of_an_optional_kind_stays_while_it_is_forbidden(fake: FakeApi) -> None:
+    """A role that is taken away and given back takes no route and no policy with it."""
+    fake.served["HTTPRoute"] = fake_api.ALL["HTTPRoute"]
+    fake.put("HTTPRoute", "kept")
+    fake.put("HTTPRoute", "gone")
+    with watching(fake) as run:
+        run.settled()
+        fake.fault(status(403), "/httproutes", times=10**6)
+        fake.cut()
+        wait_for(lambda: run.counts.of("errors_total", "HTTPRoute", "forbidden") > 2)
+        pod(fake, "pod-0")
+        log = run.settled()
+        assert log.names("HTTPRoute") == {"kept", "gone"}, "what may not be read is not gone"
+        assert log.names("Pod") == {"pod-0"}, "and stops nothing"
+        assert run.counts.gauges["current", "HTTPRoute"] == 0.0
+        fake.delete("HTTPRoute", "gone")
+        fake.faults.clear()
+        run.until(lambda log: log.names("HTTPRoute") == {"kept"})
+
+
 def test_a_kind_that_is_needed_and_forbidden_is_waited_for(fake: FakeApi) -> None:
     fake.fault(status(403), "/pods", times=10**6)
     with watching(fake) as run:
