@@ -35,7 +35,7 @@ def test_what_others_had_in_between_is_not_ours_though_they_read_none_of_it(monk
     consumer._cluster = SimpleNamespace(topic_id=lambda _: None)
     member._consumer = consumer
     committed = {p: OffsetAndMetadata(5, "note", -1) for p in (HERE, THERE)}
-    monkeypatch.setattr(kafka_group, "_committed", lambda *_: committed)
+    monkeypatch.setattr(kafka_group, "committed_of", lambda *_: committed)
     member.attend(memory)
     member._told = {HERE: 5, THERE: 5}  # by its snapshot
     for given in ({HERE, THERE}, {HERE}, {HERE, THERE}):
