@@ -59,6 +59,17 @@ class _Epoch:
                 del starts[1]
         return True
 
+    def join(self, other: _Epoch) -> None:
+        """Note all that another has noted of the same epoch."""
+        starts, ends = self.starts, self.ends
+        self.starts, self.ends, self.given_up = [], [], max(self.given_up, other.given_up)
+        for start, end in sorted(zip(starts + other.starts, ends + other.ends, strict=True)):
+            if self.ends and start <= self.ends[-1]:
+                self.ends[-1] = max(self.ends[-1], end)
+            else:
+                self.starts.append(start)
+                self.ends.append(end)
+
     def missing(self) -> int:
         """Numbers inside the range seen that have not come."""
         return self.given_up + sum(self.starts[1:]) - sum(self.ends[:-1])
@@ -113,8 +124,17 @@ class BatchLedger:
         ]
 
     def put(self, node: str, table: str, number: int, given_up: int, intervals: list[list[int]]) -> None:
-        """Take up an epoch that another ledger's `track` told of."""
-        self._tracks.setdefault((node, table), OrderedDict())[number] = _Epoch(intervals, given_up)
+        """Take up an epoch that another ledger's `track` told of, with what is known of it already."""
+        epochs, told = self._tracks.setdefault((node, table), OrderedDict()), _Epoch(intervals, given_up)
+        if number in epochs:
+            told.join(epochs.pop(number))
+        epochs[number] = told
+
+    def end(self, node: str, table: str, number: int) -> int:
+        """The number behind the last that came in an epoch; 0 where none did."""
+        epochs = self._tracks.get((node, table))
+        epoch = epochs.get(number) if epochs is not None else None
+        return epoch.ends[-1] if epoch is not None and epoch.ends else 0
 
     def drop(self, node: str, table: str) -> None:
         """Forget a table of a node: another ledger has it."""

@@ -101,11 +101,14 @@ class Intake:
         self._forget([key for key, home in self._homes.items() if home not in partitions])
 
     def take_over(self, partition: Partition, tracks: list[list[Any]]) -> None:
-        """Remember of a partition what another reader's `tracks` told, and nothing else."""
+        """Remember of a partition what another reader's `tracks` told, and nothing else. A node may have moved from one
+        partition to another when topics were given more: then both tell of it, and it is at home where it came last."""
         self._forget(self._at_home(partition))
-        for node, table, *epoch in tracks:
-            self._homes[node, table] = partition
-            self._ledger.put(node, table, *epoch)
+        for node, table, number, given_up, intervals in tracks:
+            known = self._ledger.end(node, table, number)
+            if (node, table) not in self._homes or not intervals or intervals[-1][1] >= known:
+                self._homes[node, table] = partition
+            self._ledger.put(node, table, number, given_up, intervals)
 
     def watermark(self) -> int | None:
         """Event time up to which everything is taken to be here, in ns; None where nothing comes."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ import polars as pl
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka import errors as kafka_errors
-from kafka.admin import KafkaAdminClient, NewTopic
+from kafka.admin import KafkaAdminClient, NewPartitions, NewTopic
 
 from collector.schema import FLOWS, TABLES
 from pipeline.bus.topics import QUARANTINE_TOPIC
@@ -31,6 +31,7 @@ from tests.pipeline.shipments import batch, flow
 pytestmark = pytest.mark.kafka
 
 NODES: Final = {"node-a": "10.0.1.5", "node-b": "10.0.2.5"}
+MANY: Final = {f"node-{number}": "10.0.1.5" for number in range(8)}
 BEFORE: Final = 30
 """Batches of each node that are read before; more come after, so that all numbers of before are numbers again."""
 AFTER: Final = 50
@@ -58,6 +59,10 @@ class Topics:
         self._admin.delete_topics([*(table.topic for table in TABLES.values()), QUARANTINE_TOPIC])
         self.make()
 
+    def divide(self) -> None:
+        """Give each topic of tables twice as many partitions."""
+        self._admin.create_partitions({table.topic: NewPartitions(2 * PARTITIONS) for table in TABLES.values()})
+
     def delete(self) -> None:
         """Let no message of flows be there any more, as retention does."""
         consumer: Any = KafkaConsumer(bootstrap_servers=self.bootstrap)
@@ -65,11 +70,11 @@ class Topics:
         consumer.close()
         self._admin.delete_records(ends)
 
-    def ship(self, first: int, until: int, epoch: int = 1) -> None:
+    def ship(self, first: int, until: int, epoch: int = 1, nodes: Mapping[str, str] = NODES) -> None:
         """Batches of one flow of each node, numbered so."""
         producer: Any = KafkaProducer(bootstrap_servers=self.bootstrap, metrics_enabled=False)
         for seq in range(first, until):
-            for node, pod in NODES.items():
+            for node, pod in nodes.items():
                 one = batch(node, seq, [flow(pod, "10.96.0.5", 80, backend="10.0.1.5", flow_id=seq)], epoch=epoch)
                 producer.send(one.topic, key=one.key, value=one.value, headers=list(one.headers().items()))
         producer.flush(60)
@@ -160,6 +165,50 @@ def test_what_is_gone_before_it_is_read_is_counted_once_and_reading_goes_on(
         assert member.fallen == []
     finally:
         member.close()
+
+
+def test_of_nodes_that_have_moved_to_new_partitions_each_batch_is_known_to_who_reads_both(
+    topics: Topics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLOWATLAS_PIPELINE_PARTITIONS", "group")
+    monkeypatch.setenv("FLOWATLAS_PIPELINE_GROUP", tmp_path.name)
+    topics.make_anew()
+    members = [Member(tmp_path / f"member-{i}", f"kafka://{topics.bootstrap}", tmp_path / "lake") for i in range(2)]
+
+    def stuck() -> list[str]:
+        return [member.stuck() for member in members]
+
+    try:
+        for member in members:
+            member.start()
+        until(lambda: all(member.is_reading for member in members), stuck)
+        topics.ship(0, 10, nodes=MANY)
+        until(lambda: _rows(members) == 10 * len(MANY), stuck)
+        topics.divide()
+        topics.ship(10, 20, nodes=MANY)
+        until(lambda: _rows(members) == 20 * len(MANY), stuck)
+        members[1].look()
+        members[1].send(signal.SIGTERM)
+        assert members[1].ended() == 0
+        topics.ship(20, 30, nodes=MANY)
+        topics.ship(5, 15, nodes=MANY)  # again
+        until(lambda: _duplicates(members) >= 10 * len(MANY) or _rows(members) > 30 * len(MANY), stuck)
+        sums = counted(members)
+        assert sums["flowatlas_pipeline_rows_total"] == 30 * len(MANY)
+        assert sums["flowatlas_pipeline_missing_batches_total"] == 0
+    finally:
+        for member in members:
+            member.close()
+
+
+def _rows(members: list[Member]) -> int:
+    return sum(member.rows() for member in members)
+
+
+def _duplicates(members: list[Member]) -> int:
+    for member in members:
+        member.look()
+    return counted(members)["flowatlas_pipeline_duplicate_batches_total"]
 
 
 def _lost(member: Member) -> int:

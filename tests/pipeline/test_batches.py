@@ -25,6 +25,21 @@ def test_a_gap_is_missing_until_the_late_batch_arrives() -> None:
     assert ledger.missing() == {"node1": 0}
 
 
+@given(st.sets(st.integers(0, 30), min_size=1), st.sets(st.integers(0, 30), min_size=1))
+def test_who_takes_up_what_two_ledgers_have_of_an_epoch_knows_both(one: set[int], other: set[int]) -> None:
+    both = BatchLedger()
+    for seqs in (one, other):
+        ledger = BatchLedger()
+        for seq in seqs:
+            ledger.accept(name(seq))
+        for epoch in ledger.track("node1", "flows"):
+            both.put("node1", "flows", *epoch)
+    came = one | other
+    assert both.missing() == {"node1": max(came) - min(came) + 1 - len(came)}
+    assert both.end("node1", "flows", 1) == max(came) + 1
+    assert {seq for seq in range(32) if both.accept(name(seq))} == set(range(32)) - came
+
+
 def test_what_was_sent_before_the_first_batch_seen_is_not_missing() -> None:
     ledger = BatchLedger()
     assert ledger.accept(name(1_000_000))
