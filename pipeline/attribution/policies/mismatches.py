@@ -1,7 +1,7 @@
 """What was seen against what policies say: established although denied, and dropped although allowed.
 
-Said only where it is sure: both ends are known, every policy near the start says the same, and what came of the
-connection leaves no doubt. The invariant: a connection is marked on one of its rows at most.
+Said only where it is sure: both ends are known, every policy near the start says the same of the connection in all of
+its guises, and what came of it leaves no doubt. The invariant: a connection is marked on one of its rows at most.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from ..connections import among, connections_of
 from ..keyindex import distinct
 from ..roles import CANONICAL
 from .answers import COVERAGE
+from .guises import masqueraded, relabelled
 from .pairs import Pairs, pairs_of
 from .sayings import Said
 from .timeline import PolicyTimeline
@@ -51,6 +52,8 @@ _NO_MARK: Final = pl.Series("mismatch", [None], dtype=MISMATCH)
 _ALLOWED, _DENIED = range(2)
 """Codes of VERDICT."""
 _NOT_JUDGED: Final = arrays.code(COVERAGE, "not_judged")
+_DENIED_OUT: Final = arrays.code(COVERAGE, "denied")
+"""Of an answer on the way out."""
 
 Places = NDArray[np.int64]
 
@@ -95,6 +98,7 @@ class MismatchFinder:
             suspects.pairs.at(rows), suspects.start[rows], suspects.said.verdict[rows], self._grace_ns
         )
         rows = rows[is_settled]
+        rows = rows[self._is_so_in_any_guise(suspects, rows, snapshot)]
         rows = rows[~self._policies.may_be_overruled(suspects.pairs.at(rows), suspects.start[rows])]
         if rows.size:
             rows = rows[suspects.firsts(rows)]
@@ -113,12 +117,27 @@ class MismatchFinder:
             self._told = self._told.tail(MOST_TOLD)
         return rows
 
+    def _is_so_in_any_guise(self, suspects: _Suspects, rows: Places, snapshot: Snapshot) -> arrays.Mask:
+        """Which of these rows have their verdict however a dataplane may have known the connection."""
+        pairs, starts, verdicts = suspects.pairs.at(rows), suspects.start[rows], suspects.said.verdict[rows]
+        is_so = np.ones(rows.size, np.bool_)
+        for places, others in relabelled(pairs, starts, snapshot, self._grace_ns):
+            is_so[places] &= self._policies.is_settled(others, starts[places], verdicts[places], self._grace_ns)
+        # Whoever is denied on the way out is denied by its own policies, which see it before any node masquerades it.
+        denied_out = self._policies.book.coverages.take(suspects.said.egress[rows]) == _DENIED_OUT
+        for places, others in masqueraded(pairs, starts, (suspects.nat_hi[rows], suspects.nat_lo[rows]), snapshot):
+            settled = self._policies.is_settled(others, starts[places], verdicts[places], self._grace_ns)
+            is_so[places] &= settled | denied_out[places]
+        return is_so
+
 
 @dataclass(frozen=True)
 class _Suspects:
     """What is asked of the rows that may be mismatches, in columns."""
 
     pairs: Pairs
+    nat_hi: NDArray[np.uint64]
+    nat_lo: NDArray[np.uint64]
     start: NDArray[np.int64]
     time: NDArray[np.int64]
     said: Said
@@ -139,6 +158,8 @@ class _Suspects:
 def _suspects_of(flows: pl.DataFrame, said: Said, places: Places) -> _Suspects:
     return _Suspects(
         pairs=pairs_of(flows).at(places),
+        nat_hi=flows["nat_src_hi"].to_numpy()[places],
+        nat_lo=flows["nat_src_lo"].to_numpy()[places],
         start=flows["start"].to_numpy()[places],
         time=flows["time"].to_numpy()[places],
         said=said.at(places),

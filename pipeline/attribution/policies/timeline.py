@@ -91,10 +91,8 @@ class PolicyTimeline:
         self, pairs: Pairs, starts: npt.NDArray[np.int64], verdicts: npt.NDArray[np.uint8], grace_ns: int
     ) -> npt.NDArray[np.bool_]:
         """Which connections have these verdicts (codes of VERDICT) under all policies in force within `grace_ns` of
-        their start too."""
+        their start."""
         settled = np.ones(starts.size, dtype=np.bool_)
-        if len(self._sinces) == 1 or not starts.size:
-            return settled
         sinces = [None, *self._sinces[1:]]
         for which, (since, end) in enumerate(zip(sinces, [*self._sinces[1:], None], strict=True)):
             near = np.ones(starts.size, dtype=np.bool_) if since is None else starts >= since - grace_ns

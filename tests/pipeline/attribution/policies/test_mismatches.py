@@ -15,7 +15,7 @@ from pipeline.attribution.policies.mismatches import MismatchFinder
 from pipeline.attribution.roles import ROLES
 from pipeline.inventory import snapshot
 from pipeline.inventory.addresses import parse
-from pipeline.inventory.history import PolicyEpoch
+from pipeline.inventory.history import History, PolicyEpoch
 from pipeline.inventory.models import Resource, convert
 from pipeline.inventory.snapshot import Snapshot
 from pipeline.inventory.spans import BEGINNING
@@ -48,6 +48,8 @@ def flow(src: str, dst: str, outcome: str, **values: Any) -> dict[str, Any]:
         "dst": dst,
         "src_hi": hi,
         "src_lo": lo,
+        "nat_src_hi": hi,
+        "nat_src_lo": lo,
         "backend_hi": backend_hi,
         "backend_lo": backend_lo,
         "backend_port": 80,
@@ -71,7 +73,7 @@ DTYPES: dict[str, pl.DataType] = {
     "flow_id": pl.UInt64(),
     "src_id": pl.UInt32(),
     "dst_id": pl.UInt32(),
-    **{f"{end}_{half}": pl.UInt64() for end in ("src", "backend") for half in ("hi", "lo")},
+    **{f"{end}_{half}": pl.UInt64() for end in ("src", "nat_src", "backend") for half in ("hi", "lo")},
     "reason": REASON,
     "role": ROLES,
     "node": pl.Categorical(),
@@ -89,12 +91,14 @@ class Seen:
 
     def marks(self, *rows: dict[str, Any]) -> list[str | None]:
         names = self.cluster.endpoints["name"].to_list()
-        frame = pl.DataFrame(list(rows)).select(
-            pl.all().exclude("src", "dst"),
-            pl.col("src", "dst").replace_strict({name: names.index(name) for name in names}).name.suffix("_id"),
-        )
+        ids = [{f"{end}_id": self._id(names, row[end]) for end in ("src", "dst")} for row in rows]
+        frame = pl.DataFrame(list(rows)).drop("src", "dst").hstack(pl.DataFrame(ids))
         frame = frame.with_columns(pl.col(name).cast(dtype) for name, dtype in DTYPES.items())
         return self.finder.marks(frame, self.policies.say(frame), self.cluster).to_list()
+
+    @staticmethod
+    def _id(names: list[str], end: str | int) -> int:
+        return names.index(end) if isinstance(end, str) else end
 
 
 @pytest.fixture
@@ -155,6 +159,62 @@ def test_a_change_of_policies_that_do_not_judge_it_excuses_nothing() -> None:
     both = [policy("no-b", "b"), policy("no-c", "c")]
     seen = Seen((BEGINNING, both[:1]), (AT, both))
     assert seen.marks(flow("a", "b", "closed", start=AT + SECOND)) == ["established_denied"]
+
+
+def behind(node_ip: str) -> dict[str, int]:
+    """The columns of a source that a node masqueraded."""
+    hi, lo = parse(node_ip)
+    return {"nat_src_hi": hi, "nat_src_lo": lo}
+
+
+def let_in(name: str, cidr: str) -> Resource:
+    """Who is of a range may come into the pods of `b`, and nobody else."""
+    rules = [{"from": [{"ipBlock": {"cidr": cidr}}]}]
+    spec = {"podSelector": {"matchLabels": {"app": "b"}}, "policyTypes": ["Ingress"], "ingress": rules}
+    body = {"kind": "NetworkPolicy", "metadata": {"name": name, "namespace": "shop"}, "spec": spec}
+    return convert("networking.k8s.io/v1", "NetworkPolicy", body)
+
+
+def test_behind_a_node_that_masquerades_both_sources_must_be_denied(denied: Seen) -> None:
+    """The API leaves open whether policies see the client or the node; a pod's own node is let in always."""
+    through = [flow("outside", "b", "closed", flow_id=n, **behind(IPS[f"n{n}"])) for n in (1, 2)]
+    assert denied.marks(*through) == ["established_denied", None]
+    nodes = Seen((BEGINNING, [let_in("nodes", "192.0.2.1/32")]))
+    assert nodes.marks(through[0], flow("outside", "b", "closed", flow_id=3)) == [None, "established_denied"]
+    clients = Seen((BEGINNING, [let_in("clients", "203.0.113.0/24")]))
+    dropped = [{**row, "outcome": OUTCOMES.index("no_reply")} for row in through]
+    assert clients.marks(*dropped) == [None, "dropped_allowed"]
+
+
+def test_who_is_denied_on_the_way_out_is_denied_behind_any_node() -> None:
+    spec = {"podSelector": {"matchLabels": {"app": "a"}}, "policyTypes": ["Egress"]}
+    body = {"kind": "NetworkPolicy", "metadata": {"name": "no-way-out", "namespace": "shop"}, "spec": spec}
+    seen = Seen((BEGINNING, [convert("networking.k8s.io/v1", "NetworkPolicy", body)]))
+    assert seen.marks(flow("a", "b", "closed", **behind(IPS["n1"]))) == ["established_denied"]
+
+
+def test_near_a_change_of_labels_that_judge_it_nothing_is_a_mismatch() -> None:
+    """A dataplane follows a pod's labels no faster than a policy; other labels excuse nothing."""
+
+    def became(app: str, **more: str) -> Snapshot:
+        history = History()
+        history.begin()
+        for item in BODIES:
+            history.put(0, item)
+        history.synced(0)
+        history.put(AT, pod("b", IPS["b"], on="n2", labels={"app": app, **more}))
+        return history.snapshot()
+
+    rows = [flow("a", "b", "closed", start=AT + after * SECOND, flow_id=n) for n, after in enumerate((-30, -5, 5, 30))]
+
+    def marks(cluster: Snapshot, app: str) -> list[str | None]:
+        ids = cluster.endpoints.filter(name="b")["id"].to_list()
+        seen = Seen((BEGINNING, [policy("no", app)]), cluster=cluster)
+        return seen.marks(*({**row, "dst": ids[row["start"] >= AT]} for row in rows))
+
+    assert marks(became("c"), "c") == [None, None, None, "established_denied"]
+    assert marks(became("c"), "b") == ["established_denied", None, None, None]
+    assert marks(became("b", more="labels"), "b") == ["established_denied"] * 4
 
 
 def test_a_pod_that_came_just_now_or_went_meanwhile_dropped_nothing() -> None:
