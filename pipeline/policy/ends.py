@@ -16,6 +16,7 @@ from ..inventory.addresses import halves_of, is_v4
 from ..inventory.endpoints import OUTSIDE
 from ..inventory.snapshot import Snapshot
 from ..inventory.spans import END
+from .masqueraded import seen_as
 
 BY: Final = pl.Enum(["pod", "workload", "address"])
 """How an end was found: itself, another pod of its workload, by its address alone."""
@@ -33,7 +34,8 @@ class Judged:
     """Pairs that can be judged today, and how many connections of the record cannot."""
 
     pairs: pl.DataFrame
-    """`record.PAIRS` and what policies ask (`policies.PAIR`), `source_by` and `destination_by` (`BY`)."""
+    """`record.PAIRS` and what policies ask (`policies.PAIR`), `source_by` and `destination_by` (`BY`), and
+    `seen_as` (`masqueraded.seen_as`)."""
     left_out: pl.DataFrame
     """`reason`, `side`, `pairs` and `connections`, the most first."""
 
@@ -44,7 +46,8 @@ def judged(pairs: pl.DataFrame, snapshot: Snapshot) -> Judged:
         pairs = _find(pairs, side, end, snapshot)
     pairs = _on_own_nodes(pairs.rename({"backend_id": "dst_id"}).with_columns(backend_port=pl.col("port")), snapshot)
     is_whole = pl.col("src_id").is_not_null() & pl.col("dst_id").is_not_null()
-    return Judged(pairs.filter(is_whole), _left_out(pairs.filter(~is_whole)))
+    whole = pairs.filter(is_whole)
+    return Judged(whole.with_columns(seen_as(whole, snapshot)), _left_out(pairs.filter(~is_whole)))
 
 
 def _on_own_nodes(pairs: pl.DataFrame, snapshot: Snapshot) -> pl.DataFrame:

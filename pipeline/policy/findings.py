@@ -11,10 +11,12 @@ import polars as pl
 
 from ..attribution.policies import Policies
 from ..inventory.snapshot import Snapshot
-from .shadows import SHADOWED, shadows
+from .shadows import SELECTS_NOTHING, SHADOWED, shadows
 from .usage import over_broad, usage
 
 UNUSED: Final = "unused"
+LAST: Final = "with the last egress rule the isolation goes too, unless policyTypes names Egress"
+"""Of the egress rules of a policy that names no directions, where all of them may be taken for needless."""
 
 
 def findings(policies: Policies, snapshot: Snapshot, pairs: pl.DataFrame) -> pl.DataFrame:
@@ -48,7 +50,20 @@ def findings(policies: Policies, snapshot: Snapshot, pairs: pl.DataFrame) -> pl.
     moot = pl.when(pl.col("finding") == SHADOWED).then(
         pl.lit(SHADOWED) + pl.when(pl.col("shadowed_by").is_null()).then(pl.lit(" by isolation")).otherwise(pl.lit(""))
     )
-    listed = pl.concat_list(unused, pl.coalesce(moot, "finding")).list.drop_nulls()
+    is_needless = (pl.col("connections") == 0) | pl.col("finding").is_in([SHADOWED, SELECTS_NOTHING]).fill_null(
+        value=False
+    )
+    last = pl.when(is_needless.all().over("direction", "kind", "namespace", "name") & _hangs(policies)).then(
+        pl.lit(LAST)
+    )
+    listed = pl.concat_list(unused, pl.coalesce(moot, "finding"), last).list.drop_nulls()
     return told.with_columns(
         findings=pl.concat_list(listed, over_broad()), shadowed_by=pl.col("shadowed_by").fill_null([])
     ).drop("finding", "number")
+
+
+def _hangs(policies: Policies) -> pl.Expr:
+    """Of rules: whether their policy isolates only for having them."""
+    named = [f"{item.namespace}/{item.name}" for item in policies.written if item.hangs_on_rules]
+    is_named = pl.concat_str("namespace", pl.lit("/"), "name").is_in(named).fill_null(value=False)
+    return (pl.col("direction") == "egress") & (pl.col("kind") == "NetworkPolicy") & is_named

@@ -13,6 +13,7 @@ import polars as pl
 
 from ..attribution.policies import Policies
 from ..inventory.snapshot import Snapshot
+from .masqueraded import as_backends_saw, denied_behind
 from .record import FIELDS, SIDES, established
 from .responsible import labels_of
 
@@ -25,13 +26,17 @@ def mismatches(policies: Policies, snapshot: Snapshot, pairs: pl.DataFrame) -> p
     """By workload pair and port: `mismatch`, `connections`, `bytes`, `last_seen` and the `responsible` policies.
 
     Of datagrams without a reply nothing is said: many are meant to have none. Nor of a node that reaches a pod of its
-    own, which Kubernetes always lets through.
+    own, which Kubernetes always lets through, nor where it depends on whether a policy sees the source or the node that
+    masqueraded it.
     """
     node = pl.lit(snapshot.endpoints["node"])
     is_own_node = (pl.col("source_kind") == "Node") & (node.gather("src_id") == node.gather("dst_id"))
     pairs = pairs.filter(~is_own_node)
     judgement = policies.judgement(pairs)
     responsible = pl.lit(labels_of(judgement, ("allow", "deny", "isolates")))
+    seen = as_backends_saw(pairs)
+    is_denied = judgement.rows["verdict"] == "denied"
+    differs = denied_behind(judgement, policies.judgement(seen), seen) != is_denied.gather(seen["pair"])
     told = pairs.with_columns(
         judgement.rows["verdict"],
         responsible=judgement.rows.select(
@@ -39,7 +44,7 @@ def mismatches(policies: Policies, snapshot: Snapshot, pairs: pl.DataFrame) -> p
                 maintain_order=True
             )
         ).to_series(),
-    )
+    ).filter(~pl.int_range(pl.len()).is_in(seen.filter(differs)["pair"].implode()))
     answered = told.filter((pl.col("verdict") == "denied") & (established() > 0)).with_columns(
         counted=established(), mismatch=pl.lit(MISMATCH.categories[0]).cast(MISMATCH)
     )

@@ -1,7 +1,8 @@
 """What each rule was good for in the record, and how much more it allows than was ever used.
 
-A rule is used where it matches a recorded pair, decided or not; `decided` counts the connections of which it is named
-as responsible. The invariant: a rule that matched nothing is in the output too, with zeros: it is what is looked for.
+A rule is used where it matches a recorded pair, decided or not, also as its backend saw it: a node in place of the
+source that it masqueraded. `decided` counts the connections of which it is named as responsible. The invariant: a rule
+that matched nothing is in the output too, with zeros: it is what is looked for.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from ..attribution.policies.engine import SIDES
 from ..attribution.policies.terms import Action, Addresses, Direction, Pods, Ports, Rule
 from ..inventory.snapshot import Snapshot
 from .ends import living
+from .masqueraded import as_backends_saw
 from .matches import matched_rules
 
 RULES: Final = pl.Schema(
@@ -79,8 +81,12 @@ def _finding(what: str, least: int, part: float, is_used: pl.Expr) -> pl.Expr:
 def _of_direction(policies: Policies, direction: Direction, snapshot: Snapshot, pairs: pl.DataFrame) -> pl.DataFrame:
     peer, peer_end = ("destination", "backend") if direction == "egress" else ("source", "src")
     side = policies.side(direction)
-    asked = pairs.with_row_index("pair")
-    matched = matched_rules(policies, direction, pairs).join(asked, on="pair", how="left", maintain_order="left")
+    asked = pairs.with_row_index("pair").drop("seen_as")
+    if direction == "ingress":
+        asked = pl.concat([asked, as_backends_saw(pairs).select(asked.columns)])
+    rows = matched_rules(policies, direction, asked).rename({"pair": "row"})
+    matched = rows.join(asked.with_row_index("row"), on="row", how="left", maintain_order="left")
+    matched = matched.unique(["pair", "rule"], keep="first", maintain_order=True)
     within = _in_ranges(policies, direction, matched, peer_end)
     is_external = pl.col(f"{peer}_kind") != "Pod"
     used = (

@@ -11,6 +11,7 @@ from typing import Final
 import polars as pl
 
 from ..attribution.policies import Judgement, Policies
+from .masqueraded import as_backends_saw, denied_behind
 from .record import FIELDS, SIDES, Record, is_rare
 from .responsible import labels_of
 
@@ -20,6 +21,7 @@ CHANGE: Final = pl.Enum([CUT, LET_THROUGH])
 DENIES: Final = ("deny", "isolates")
 ALLOWS: Final = ("allow",)
 
+_SEES_NODE: Final = pl.element() + ", where it sees the node that masquerades"
 _PLACE: Final = tuple(field for field in FIELDS if field not in {"kind", "name"})
 _WHO: Final = tuple(f"{side}_{field}" for side in SIDES for field in _PLACE)
 
@@ -28,7 +30,7 @@ def changed_pairs(pairs: pl.DataFrame, before: Policies, after: Policies) -> pl.
     """Of `Judged.pairs`, those whose verdict changes, with `change` (CHANGE) and `responsible` (texts).
 
     Of a connection that is cut, what cuts it is responsible; of one let through, what allows it now, or what no longer
-    denies it where nothing needs to.
+    denies it where nothing needs to. What a node masqueraded is cut also where that cuts it which sees the node alone.
     """
     then, now = before.judgement(pairs), after.judgement(pairs)
     was_denied, is_denied = then.rows["verdict"] == "denied", now.rows["verdict"] == "denied"
@@ -39,7 +41,23 @@ def changed_pairs(pairs: pl.DataFrame, before: Policies, after: Policies) -> pl.
         change=pl.when(cut).then(pl.lit(CUT)).when(opened).then(pl.lit(LET_THROUGH)).cast(CHANGE),
         responsible=pl.when(cut).then(_named(now, DENIES)).otherwise(freed),
     )
-    return told.filter(pl.col("change").is_not_null())
+    behind = _cut_behind(pairs, (before, then), (after, now))
+    behind = behind.filter(~cut.gather(behind["pair"]))
+    whole = told.with_row_index("pair").update(behind, on="pair", how="left")
+    return whole.drop("pair").filter(pl.col("change").is_not_null())
+
+
+def _cut_behind(
+    pairs: pl.DataFrame, before: tuple[Policies, Judgement], after: tuple[Policies, Judgement]
+) -> pl.DataFrame:
+    """`pair`, `change` and `responsible` of pairs that are cut as their backends see them; policies, and what they say
+    of the pairs themselves, of before and after."""
+    seen = as_backends_saw(pairs)
+    now = after[0].judgement(seen)
+    was_denied = denied_behind(before[1], before[0].judgement(seen), seen)
+    is_cut = (now.rows["verdict"] == "denied") & ~was_denied
+    told = seen.select("pair", change=pl.lit(CUT, CHANGE), responsible=_named(now, DENIES).list.eval(_SEES_NODE))
+    return told.filter(is_cut).unique("pair", keep="first", maintain_order=True)
 
 
 def by_workload(changed: pl.DataFrame, record: Record) -> pl.DataFrame:

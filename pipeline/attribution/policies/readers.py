@@ -57,7 +57,9 @@ def _network_policy(policy: NetworkPolicy) -> Iterator[Policy]:
                 for number, rule in enumerate(written, start=1)
             )
             subject = Pods(namespace, (), _selector(spec.pod_selector))
-            yield Policy(policy.kind, namespace, policy.metadata.name, direction, Tier.NAMESPACE, 0, subject, rules)
+            hangs = direction == "egress" and not spec.policy_types
+            name = policy.metadata.name
+            yield Policy(policy.kind, namespace, name, direction, Tier.NAMESPACE, 0, subject, rules, hangs)
 
 
 def _peer(peer: PolicyPeer, namespace: str) -> Peer:

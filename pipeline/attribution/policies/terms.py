@@ -104,3 +104,5 @@ class Policy:
     priority: int
     subject: Pods
     rules: tuple[Rule, ...]
+    hangs_on_rules: bool = False
+    """Whether it isolates in this direction only for having rules in it: its object names no directions."""

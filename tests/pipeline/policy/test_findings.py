@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pipeline.inventory.models import Resource
 from pipeline.policy.ends import judged
-from pipeline.policy.findings import findings
+from pipeline.policy.findings import LAST, findings
 from pipeline.policy.record import record_of
 from tests.pipeline.policy.histories import cluster, history, later, policy, seen
 
@@ -19,9 +20,9 @@ ROWS = [
 WEB = {"podSelector": {"matchLabels": {"app": "web"}}}
 
 
-def found(*policies: Resource) -> dict[tuple[str, str], dict[str, Any]]:
+def found(*policies: Resource, rows: Sequence[dict[str, Any]] = ROWS) -> dict[tuple[str, str], dict[str, Any]]:
     _, known, compiled = cluster(*policies)
-    pairs = judged(record_of(history(*ROWS)).pairs, known).pairs
+    pairs = judged(record_of(history(*rows)).pairs, known).pairs
     return {(row["name"], row["rule"]): row for row in findings(compiled, known, pairs).to_dicts()}
 
 
@@ -35,12 +36,32 @@ def test_a_rule_that_matched_nothing_is_unused() -> None:
     assert (unused["connections"], unused["last_seen"], unused["findings"]) == (0, None, ["unused"])
 
 
+def test_a_rule_for_the_node_that_masqueraded_a_client_is_used() -> None:
+    row = seen("198.51.100.7", "db-0", 5432, nat_src_ip="192.0.2.77")
+    allow = [{"from": [{"ipBlock": {"cidr": cidr}}]} for cidr in ("192.0.2.77/32", "198.51.100.7/32", "192.0.2.78/32")]
+    rows = found(policy("a", ingress=[*allow, {}]), rows=[row])
+    assert [rows["a", number]["connections"] for number in ("1", "2", "3", "4")] == [1, 1, 0, 1]
+
+
 def test_a_rule_behind_another_is_used_but_shadowed() -> None:
     rule = {"from": [WEB], "ports": [{"port": 5432}]}
     rows = found(policy("a", ingress=[rule]), policy("b", ingress=[rule]))
     second = rows["b", "1"]
     assert (second["connections"], second["findings"]) == (2, ["shadowed"])
     assert second["shadowed_by"] == ["NetworkPolicy shop/a rule 1"]
+
+
+def test_with_its_last_egress_rule_a_policy_that_names_no_directions_opens_the_way_out() -> None:
+    """The API's default of policyTypes: Egress only where there are egress rules."""
+    rule: dict[str, Any] = {"to": [WEB], "ports": [{"port": 1}]}
+    used: dict[str, Any] = {"to": [{"podSelector": {}}]}
+    rows = found(
+        policy("a", egress=[rule, rule]),
+        policy("b", egress=[rule], policyTypes=["Egress"]),
+        policy("c", egress=[rule, used]),
+        policy("d", ingress=[{"from": [WEB], "ports": [{"port": 1}]}]),
+    )
+    assert {key for key, row in rows.items() if LAST in row["findings"]} == {("a", "1"), ("a", "2")}
 
 
 def test_a_range_says_how_much_of_it_was_used() -> None:

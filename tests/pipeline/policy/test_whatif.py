@@ -12,7 +12,7 @@ from pipeline.inventory.models import Resource, convert
 from pipeline.policy.ends import judged
 from pipeline.policy.record import record_of
 from pipeline.policy.whatif import by_workload, changed_pairs
-from tests.pipeline.policy.histories import cluster, history, later, policy, seen
+from tests.pipeline.policy.histories import NODE_IP, cluster, history, later, policy, seen
 
 DENY_ALL = policy("deny-all", policyTypes=["Ingress"])
 FROM_WEB = policy(
@@ -71,6 +71,32 @@ def test_a_probe_of_a_pod_that_moved_and_kept_its_name_comes_from_the_node_that_
     pairs = judged(record_of(history(seen("n1", "db-0", 5432, **probe))).pairs, known).pairs
     before, after = (compile_policies([*objects, *more], known) for more in ([], [DENY_ALL]))
     assert changed_pairs(pairs, before, after).is_empty()
+
+
+def test_what_a_node_masqueraded_is_cut_also_where_policies_see_the_node_alone() -> None:
+    """The API leaves open which of both they see, and a gate must not pass what cuts on some dataplanes."""
+
+    def allow(name: str, *cidrs: str) -> Resource:
+        return policy(name, ingress=[{"from": [{"ipBlock": {"cidr": cidr}} for cidr in cidrs]}])
+
+    objects, known, _ = cluster()
+    from_outside, from_node = "203.0.113.5", "192.0.2.77"
+    rows = [seen(from_outside, "web-1", 8080, nat_src_ip=from_node), seen(from_outside, "web-2", 80)]
+    rows += [seen(from_outside, "db-0", 80, nat_src_ip=NODE_IP)]  # their own node, which is let in always
+    pairs = judged(record_of(history(*rows)).pairs, known).pairs
+
+    def change(before: list[Resource], after: list[Resource]) -> list[tuple[str, str, list[str]]]:
+        then, now = (compile_policies([*objects, *more], known) for more in (before, after))
+        found = changed_pairs(pairs, then, now).sort("port", descending=True)
+        return list(found.select("destination_name", "change", "responsible").rows())
+
+    clients, nodes = allow("clients", "203.0.113.0/24"), allow("nodes", f"{from_node}/32")
+    sees_node = ["NetworkPolicy shop/clients isolates, where it sees the node that masquerades"]
+    assert change([], [clients]) == [("web-1", "cut", sees_node)]
+    assert change([], [clients, nodes]) == []
+    assert change([clients, nodes], [clients]) == [("web-1", "cut", sees_node)]
+    isolates = ["NetworkPolicy shop/nodes isolates"]
+    assert change([], [nodes]) == [(name, "cut", isolates) for name in ("web-1", "db-0", "web-2")]
 
 
 def test_a_policy_that_allows_more_lets_through_what_it_names() -> None:
