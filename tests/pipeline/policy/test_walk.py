@@ -17,7 +17,7 @@ from pipeline.policy.walk import Question, came_near, walk
 from tests.pipeline.attribution.policies.clusters import Draw
 from tests.pipeline.policy.pairs import pairs_of
 
-PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
+PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132, "ICMP": 1}
 DIRECTIONS: tuple[tuple[Direction, str], ...] = (("egress", "egress"), ("ingress", "ingress_policy"))
 
 

@@ -65,7 +65,7 @@ class Draw:
         """Source, destination, protocol and port; some of them from a pod to itself."""
         ends = self.ends()
         one = self._random.choice
-        return [(one(ends), one(ends), one(PROTOCOLS), one(PORTS)) for _ in range(count)]
+        return [(one(ends), one(ends), one((*PROTOCOLS, "ICMP")), one(PORTS)) for _ in range(count)]
 
     def objects(self) -> list[Object]:
         """All as Kubernetes objects; namespace `z` has none."""
@@ -94,7 +94,11 @@ class Draw:
             "apiVersion": "v1",
             "kind": "Pod",
             "metadata": {"name": f"p{number}", "namespace": self._one(tuple(NAMESPACES)), "labels": self._labels()},
-            "spec": {"nodeName": "n1", "hostNetwork": self._chance(0.1), "containers": [{"ports": ports}]},
+            "spec": {
+                "nodeName": self._one(tuple(NODES)),
+                "hostNetwork": self._chance(0.1),
+                "containers": [{"ports": ports}],
+            },
             "status": {"phase": "Running", "podIPs": [{"ip": f"10.0.0.{number}"}, {"ip": f"fd00::{number}"}]},
         }
 
@@ -207,14 +211,17 @@ class Draw:
     def _selector(self, keys: Sequence[str] = KEYS, values: Sequence[str] = VALUES) -> Object:
         selector: Object = {}
         if self._chance(0.5):
-            selector["matchLabels"] = {self._one(keys): self._one(values)}
+            selector["matchLabels"] = {self._one(keys): self._one(values) for _ in range(self._random.randint(0, 2))}
         if self._chance(0.3):
-            operator = self._one(("In", "NotIn", "Exists", "DoesNotExist"))
-            term: Object = {"key": self._one(keys), "operator": operator}
-            if operator in {"In", "NotIn"}:
-                term["values"] = self._some(values) or ["a"]
-            selector["matchExpressions"] = [term]
+            selector["matchExpressions"] = self._list(lambda: self._requirement(keys, values), 3)
         return selector
+
+    def _requirement(self, keys: Sequence[str], values: Sequence[str]) -> Object:
+        operator = self._one(("In", "NotIn", "Exists", "DoesNotExist"))
+        term: Object = {"key": self._one(keys), "operator": operator}
+        if operator in {"In", "NotIn"}:
+            term["values"] = self._some(values) or ["a"]
+        return term
 
     def _labels(self) -> dict[str, str]:
         return {key: self._one(VALUES) for key in self._some(KEYS)}

@@ -196,7 +196,7 @@ def test_no_flows_have_no_verdicts() -> None:
 
 
 def test_answers_do_not_depend_on_how_many_are_worked_out_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn = next(drawn for drawn in map(Draw, range(100)) if len(drawn.pods) > 4 and len(drawn.policies) > 4)
+    drawn = next(drawn for drawn in map(Draw, range(100)) if len(drawn.pods) > 5 and len(drawn.policies) > 5)
     objects = [convert(item["apiVersion"], item["kind"], item) for item in drawn.objects()]
     cluster = snapshot.build(objects)
     ends = [end.ip for end in drawn.ends()]
