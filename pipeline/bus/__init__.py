@@ -87,9 +87,6 @@ class Holder(Protocol):
     def note(self, partition: Partition, version: int) -> str:
         """What the next holder of a partition is told, where our snapshot `version` has it."""
 
-    def is_to_come_again(self, partition: Partition, note: str) -> bool:
-        """Whether what was settled of a partition last is in nothing that is left, so that it is to be read again."""
-
     def take_over(self, notes: Mapping[Partition, str], ours: Collection[Partition]) -> None:
         """From now on these partitions are ours; `ours` among them are where we left them."""
 
