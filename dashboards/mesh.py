@@ -12,7 +12,7 @@ from . import links
 from .frame import frame
 from .layout import Section, line, section
 from .panels import AMBER, COUNT, RED, Query, Value, stat, table, timeseries
-from .queries import distinct, extreme, increase, rate, share, top, total, zero_while
+from .queries import distinct, extreme, increase, mean, rate, share, top, total, zero_while
 from .variables import datasource, label
 
 _BYTES: Final = "flowatlas_mesh_subset_bytes_total"
@@ -47,7 +47,7 @@ def _key_figures() -> Section:
         f"({total(_CONFIGURED, by=SUBSET, where=_CHOSEN)} > {extreme('max', _OBSERVED, by=SUBSET, where=_CHOSEN)}) or "
         f"({total(_CONFIGURED, by=SUBSET, where=_CHOSEN)} < {extreme('min', _OBSERVED, by=SUBSET, where=_CHOSEN)})"
     )
-    fullest = share(total(_OPEN, by=SUBSET, where=_CHOSEN), total(_LIMIT, by=SUBSET, where=_CHOSEN), of=SUBSET)
+    fullest = share(extreme("max", _OPEN, by=SUBSET, where=_CHOSEN), total(_LIMIT, by=SUBSET, where=_CHOSEN), of=SUBSET)
     return section(
         "",
         line(
@@ -120,7 +120,7 @@ def _weights() -> Section:
                 "Shares observed",
                 "Estimate and bounds of each subset's share of connections; the bounds close in with each connection.",
                 "percentunit",
-                Query(total(_OBSERVED, by=(*SUBSET, "bound"), where=_CHOSEN), f"{_NAME} {{{{bound}}}}"),
+                Query(mean(_OBSERVED, by=(*SUBSET, "bound"), where=_CHOSEN), f"{_NAME} {{{{bound}}}}"),
                 Query(total(_CONFIGURED, by=SUBSET, where=_CHOSEN), f"{_NAME} configured"),
             ),
         ),
@@ -161,7 +161,7 @@ def _limits() -> Section:
                 "subset: the rule of the whole Service.",
                 {"service_namespace": "Namespace", "service": "Service", "subset": "Subset"},
                 [
-                    Value("Open", COUNT, total(_OPEN, by=SUBSET, where=_CHOSEN)),
+                    Value("Open", COUNT, extreme("max", _OPEN, by=SUBSET, where=_CHOSEN)),
                     Value("Limit", COUNT, total(_LIMIT, by=SUBSET, where=_CHOSEN)),
                 ],
                 rows=50,
@@ -175,7 +175,7 @@ def _limits() -> Section:
                 "percentunit",
                 Query(
                     share(
-                        total(_OPEN, by=SUBSET, where=_CHOSEN),
+                        extreme("max", _OPEN, by=SUBSET, where=_CHOSEN),
                         total(_LIMIT, by=SUBSET, where=_CHOSEN),
                         of=SUBSET,
                     ),

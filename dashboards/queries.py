@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from pipeline.catalog import SERIES
+from pipeline.catalog.alike import ALIKE
 
 from .promql import TARGET_LABELS
 
@@ -50,13 +51,22 @@ def increase(metric: str, by: Iterable[str] = (), where: Iterable[Filter] = (ALL
 
 
 def total(gauge: str, by: Iterable[str] = (), where: Iterable[Filter] = (ALL_SERIES,)) -> str:
-    """The gauge's present value, summed by `by`."""
-    return _sum(gauge, "{}", by, where)
+    """The gauge's present value, summed by `by`; what every pipeline knows alike is counted once."""
+    names, own = tuple(by), SERIES[gauge]
+    if gauge not in ALIKE:
+        return _sum(gauge, "{}", names, where)
+    of_one = _aggregate("max", gauge, "{}", own, where)
+    return of_one if set(names) == set(own) else f"sum{_by(gauge, names)} ({of_one})"
 
 
 def extreme(which: str, gauge: str, by: Iterable[str] = (), where: Iterable[Filter] = (ALL_SERIES,)) -> str:
     """The gauge's smallest (`which` is "min") or largest ("max") present value, by `by`."""
     return _aggregate(which, gauge, "{}", by, where)
+
+
+def mean(gauge: str, by: Iterable[str] = (), where: Iterable[Filter] = (ALL_SERIES,)) -> str:
+    """The mean of the gauge's present values, by `by`."""
+    return _aggregate("avg", gauge, "{}", by, where)
 
 
 def quantile(q: float, histogram: str, by: Iterable[str] = (), where: Iterable[Filter] = (ALL_SERIES,)) -> str:

@@ -11,21 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from ..catalog.alike import ALIKE
 from .pages import Page
-
-ALIKE: Final = frozenset(
-    {
-        "flowatlas_build_info",
-        "flowatlas_mesh_max_connections",
-        "flowatlas_mesh_subset_configured_ratio",
-        "flowatlas_policy_coverage_pods",
-        "flowatlas_policy_default_deny",
-        "flowatlas_policy_not_judged_objects",
-        "flowatlas_state_objects",
-        "flowatlas_state_refused_objects",
-    }
-)
-"""Families that say what the cluster is, which each worker follows itself."""
 
 AT_ONCE: Final = 256 * 1024
 """About so many bytes of what is merged are given at a time."""

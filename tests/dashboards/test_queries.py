@@ -29,6 +29,16 @@ from tests.dashboards.promtool import complaint
 FAILURES = "flowatlas_namespace_connection_failures_total"
 
 
+def test_what_every_pipeline_knows_alike_is_summed_once() -> None:
+    """Pods of a namespace are as many however many pipelines, or workers of one, say so."""
+    gauge = "flowatlas_policy_coverage_pods"
+    own = "max by (namespace, direction, coverage) (flowatlas_policy_coverage_pods)"
+    assert total(gauge, by=("direction",)) == f"sum by (direction) ({own})"
+    assert total(gauge) == f"sum ({own})"
+    assert total("flowatlas_state_objects", by=("kind",)) == "max by (kind) (flowatlas_state_objects)"
+    assert total("flowatlas_state_held_rows") == "sum (flowatlas_state_held_rows)"
+
+
 def test_rate_sums_over_the_union_of_filters() -> None:
     """A series that matches two filters is added once: the filters are joined by `or` inside the sum."""
     query = rate(
@@ -45,9 +55,9 @@ def test_rate_sums_over_the_union_of_filters() -> None:
 
 def test_a_filter_can_say_what_must_not_match() -> None:
     """So that two filters of a union have no series in common, and the second costs nothing where the first has all."""
-    query = total("flowatlas_state_objects", where=({"kind": f"{NOT}$kind"},))
-    assert query == 'sum (flowatlas_state_objects{kind!~"$kind"})'
-    assert read(substitute(query, {"kind": ".*"})).problems == []
+    query = total("flowatlas_bus_lag_messages", where=({"topic": f"{NOT}$topic"},))
+    assert query == 'sum (flowatlas_bus_lag_messages{topic!~"$topic"})'
+    assert read(substitute(query, {"topic": ".*"})).problems == []
 
 
 @pytest.mark.prometheus
@@ -77,7 +87,7 @@ def test_increase_covers_the_time_shown() -> None:
 
 
 def test_total_reads_a_gauge_as_it_is() -> None:
-    assert total("flowatlas_state_objects", by=("kind",)) == "sum by (kind) (flowatlas_state_objects)"
+    assert total("flowatlas_bus_lag_messages", by=("topic",)) == "sum by (topic) (flowatlas_bus_lag_messages)"
 
 
 def test_an_extreme_keeps_the_labels_asked_for() -> None:

@@ -12,8 +12,9 @@ from prometheus_client.parser import text_string_to_metric_families as plain
 
 from pipeline.aggregate.samples import Samples
 from pipeline.catalog import BY_NAME
+from pipeline.catalog.alike import ALIKE
 from pipeline.outputs.exposition import Format, Renderer
-from pipeline.outputs.merged import ALIKE, AT_ONCE
+from pipeline.outputs.merged import AT_ONCE
 from pipeline.outputs.merged import merged as parts
 from pipeline.outputs.meters import Meters
 from pipeline.outputs.pages import Page
