@@ -35,6 +35,7 @@ class Feed:
         self.missing: Counter[str] = Counter()
         """Batches that were numbered and not there when later ones were, by the watcher's name."""
         self._history = history
+        self._watcher = ""
         self._epoch = -1
         self._next = 0
         self._is_whole = False
@@ -53,7 +54,9 @@ class Feed:
         if epoch < self._epoch or (epoch == self._epoch and seq < self._next):
             return False
         if epoch > self._epoch:
-            self._epoch, self._next, self._is_whole = epoch, 0, True
+            if self._watcher not in {"", watcher}:
+                log.warning("state: %s tells it now, and not %s; a bus carries one cluster", watcher, self._watcher)
+            self._watcher, self._epoch, self._next, self._is_whole = watcher, epoch, 0, True
             self._refused.clear()
             self._history.begin()
         if seq != self._next:

@@ -20,7 +20,7 @@ class WatcherConfig:
     bus: str
     """kafka://HOST:PORT[,HOST:PORT] or file://DIR: the bus of the pipelines that read the cluster's state."""
     node: str = "cluster-watcher"
-    """The watcher's name on the bus, where collectors have their node's. Two clusters on one bus need two."""
+    """The watcher's name on the bus, where collectors have their node's. A bus carries one cluster."""
     kubeconfig: Path | None = None
     """The kubeconfig file; none: the pod's own account, else $KUBECONFIG or ~/.kube/config."""
     context: str | None = None

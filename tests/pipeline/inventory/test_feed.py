@@ -25,9 +25,9 @@ class Fed:
         self.history = History()
         self.feed = Feed(self.history)
 
-    def give(self, epoch: int, seq: int, *rows: Row) -> bool:
+    def give(self, epoch: int, seq: int, *rows: Row, watcher: str = "") -> bool:
         batch = decode(message(state(epoch, seq, rows)), {STATE.name: STATE})
-        return self.feed.take(batch.name.node, batch.name.epoch, batch.name.seq, batch.frame)
+        return self.feed.take(watcher or batch.name.node, batch.name.epoch, batch.name.seq, batch.frame)
 
     def pods(self) -> set[str]:
         return {item.metadata.name for item in self.history.objects() if item.kind == "Pod"}
@@ -63,6 +63,17 @@ def test_what_came_before_and_what_is_over_is_passed_over(fed: Fed) -> None:
     fed.give(2, 0, put(at(0), B), synced(at(2)))
     assert not fed.give(1, 1, put(at(3), A))
     assert fed.pods() == {"b"}
+
+
+def test_another_watcher_is_told_of_for_its_cluster_takes_the_place_of_the_first(
+    fed: Fed, caplog: pytest.LogCaptureFixture
+) -> None:
+    fed.give(1, 0, put(at(0), A), synced(at(1)), watcher="paris")
+    fed.give(2, 0, put(at(2), A), synced(at(2)), watcher="paris")
+    assert caplog.messages == []
+    fed.give(3, 0, put(at(3), B), synced(at(3)), watcher="oslo")
+    assert fed.pods() == {"b"}
+    assert caplog.messages == ["state: oslo tells it now, and not paris; a bus carries one cluster"]
 
 
 def test_an_epoch_without_its_beginning_is_passed_over(fed: Fed) -> None:
