@@ -96,6 +96,18 @@ def test_a_time_span_reads_that_part_of_the_lake_alone(folder: Path, capsys: pyt
     assert "2 connections of 1 distinct pair" in capsys.readouterr().err
 
 
+def test_of_two_objects_of_one_name_the_later_is_there_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As with `kubectl apply`: what it replaced denies nothing, and is not there when it is taken away."""
+    open_all = DENY_ALL | {"spec": {"podSelector": {}, "ingress": [{}]}}
+    pods = yaml.safe_load_all((folder / "state.yaml").read_text())
+    (folder / "twice.yaml").write_text(yaml.safe_dump_all([*pods, DENY_ALL, open_all]))
+    assert ask(folder, "coverage", "--by", "namespace", state="twice.yaml") == 0
+    rows = {row["namespace"]: row for row in map(json.loads, capsys.readouterr().out.splitlines())}
+    assert not rows["shop"]["denies_ingress"]
+    remove = ("--remove", "NetworkPolicy/shop/deny-all", "--fail-on-deny")
+    assert ask(folder, "whatif", *remove, state="twice.yaml") == 0
+
+
 def test_spans_are_before_now() -> None:
     before = datetime.now(UTC)
     assert before <= moment("36h") + timedelta(hours=36) <= datetime.now(UTC)
