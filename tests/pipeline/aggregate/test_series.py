@@ -294,6 +294,53 @@ def test_with_quotas_sums_are_exact_and_a_series_stays_and_never_falls(
             totals.forget_ids()
 
 
+Labels = tuple[str, ...]
+windows = st.lists(
+    st.tuples(tenants, st.sampled_from([5, 70, 150]), st.sampled_from(["", "", "restart", "cluster"])),
+    min_size=2,
+    max_size=8,
+)
+
+
+def grown(before: Mapping[Labels, int], now: Mapping[Labels, int]) -> int:
+    """What Prometheus takes series to have grown by: one that falls, or is there again, began at 0."""
+    return sum(
+        value - before.get(labels, 0) if value >= before.get(labels, 0) else value for labels, value in now.items()
+    )
+
+
+@settings(max_examples=20, deadline=None)
+@given(windows, st.integers(1_000, 6_000), st.sampled_from([0.5, 1.0]))
+def test_whatever_is_folded_goes_comes_back_or_is_restarted_all_growth_is_what_was_counted(
+    rounds: list[tuple[list[tuple[int, int]], int, str]], most: int, share: float
+) -> None:
+    """Series that go for being idle take what they had with them, and nothing of what comes."""
+    limit, second = limit_of(100, tuple(LEVELS)), 10**9
+    budget, it, at_s, sent, seen = SeriesBudget(most, limit, 100, share), Tenants(), 1_000, 0, 0
+    before: dict[Labels, int] = {}
+    for wanted, passes_s, happens in rounds:
+        for tenant, number in wanted:
+            it.add(tenant, number)
+            sent += number
+        at_s += passes_s
+        budget.enforce(it.parts, at_s * second)
+        assert it.series <= most
+        now = dict(zip(it.pairs.labels.rows(), it.pairs.measure("bytes"), strict=True))
+        seen += grown(before, now)
+        assert (seen, it.pairs.ever("bytes")) == (sent, sent)
+        assert all(now[labels] >= value for labels, value in before.items() if labels in now)
+        before = now
+        if happens == "restart":
+            successor, after = Tenants(), SeriesBudget(most, limit, 100, share)
+            for name, part in it.parts.items():
+                assert successor.parts[name].restore(part.state()) == 0
+            assert after.restore(budget.state()) == 0
+            it, budget = successor, after
+        elif happens == "cluster":
+            for totals in (it.pairs, it.endpoints, it.latency.totals, it.nodes):
+                totals.forget_ids()
+
+
 def test_what_a_bomb_leaves_behind_goes_and_makes_room() -> None:
     second = 10**9
     budget, it = SeriesBudget(20_000, SHARED, idle_s=100, share=0.5), Tenants()
