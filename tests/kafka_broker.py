@@ -16,6 +16,7 @@ import random
 import re
 import shutil
 import socket
+import struct
 import subprocess
 import tempfile
 import time
@@ -214,6 +215,19 @@ class KafkaBroker:
         else:
             process.kill()
         process.wait()
+
+    def cut(self, topic: str, partition: int, end: int) -> None:
+        """Let a broker that was killed have lost what is behind an offset, as one does that lost power."""
+        assert self._process is None
+        assert self._folder is not None
+        path = self._folder / "data" / f"{topic}-{partition}" / f"{0:020d}.log"
+        log, at = path.read_bytes(), 0
+        while at < len(log):
+            first, size = struct.unpack_from(">qi", log, at)
+            if first >= end:
+                break
+            at += struct.calcsize(">qi") + size
+        os.truncate(path, at)
 
     def _format(self, folder: Path) -> None:
         self._port, controller, *more = free_ports(2 + len(self._protocols))

@@ -26,7 +26,7 @@ from collector.schema import MAX_MESSAGE_BYTES
 from ..errors import ConfigError, PermanentError, TransientError
 from . import Message, Places
 from .kafka_joining import join_patiently
-from .kafka_places import number_of, offsets_of, places_of, topics_of
+from .kafka_places import epochs_at, epochs_of, number_of, offsets_of, places_of, topics_of
 from .kafka_quarantine import KafkaQuarantine
 from .kafka_receiving import receive_large_pieces
 from .kafka_records import read_messages
@@ -89,6 +89,8 @@ class KafkaReader:
         """The offset behind the last message polled, of each partition that had one."""
         self._told: dict[TopicPartition, int] = {}
         """Where reading goes on by what `start` was told, of each partition that was not given to us yet."""
+        self._epochs: dict[TopicPartition, OffsetAndMetadata] = {}
+        """These places again, with the leader's epoch of each of which it was told."""
         self._known: dict[str, int] = {}
         """The numbers of the topics that these offsets are of."""
         self._ends: dict[TopicPartition, int] = {}
@@ -102,6 +104,8 @@ class KafkaReader:
         """Connect; `poll` joins the group. Raises TransientError where none answers, ConfigError where one refuses."""
         self._told = {p: at for p, at in offsets_of(places or {}).items() if not self._share or self._share.takes(p[1])}
         self._behind, self._known = dict(self._told), topics_of(places or {})
+        epochs = epochs_of(places or {})
+        self._epochs = {p: OffsetAndMetadata(self._told[p], "", epochs[p]) for p in epochs.keys() & self._told.keys()}
         try:
             self._consumer = self._connected()
             if self._share is None:
@@ -182,7 +186,12 @@ class KafkaReader:
 
     def places(self) -> Places:
         """The offsets behind everything polled, by topic and partition."""
-        return places_of(self._behind, self._known)
+        return places_of(self._behind, self._known, self._epochs_at(self._behind))
+
+    def _epochs_at(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """The leader's epoch of each offset of which it is known."""
+        told = {p: at.leader_epoch for p, at in self._epochs.items() if offsets.get(p) == at.offset}
+        return told | (epochs_at(self._consumer._subscription, offsets) if self._consumer is not None else {})
 
     def _see_topics(self) -> None:
         """Begin anew with topics that are others than those that our offsets are of. What came before and comes again
@@ -227,7 +236,15 @@ class KafkaReader:
         for partition in partitions:
             offset = self._told.pop(partition, None)
             if offset is not None:
-                self._consumer.seek(partition, offset)
+                self._seek(partition, offset)
+
+    def _seek(self, partition: TopicPartition, offset: int) -> None:
+        """Read on at an offset or, where the log is another one than the one it was counted in, where they part."""
+        told = self._epochs.get(partition)
+        if told is not None and told.offset == offset:
+            self._consumer._subscription.seek(partition, told)  # the client's public way takes no epoch
+        else:
+            self._consumer.seek(partition, offset)
 
     def _let_go(self, partitions: Iterable[TopicPartition]) -> None:
         """Forget the places of what is another reader's from now on. If it comes back we go on behind the commit, and

@@ -82,8 +82,9 @@ class KafkaMember(KafkaReader):
         if self._is_ousted:
             raise OustedError("bus: partitions went before they were settled")
         self._aside.flush()
+        epochs = self._epochs_at(self._behind)
         offsets = {
-            p: OffsetAndMetadata(at, self._holder.note(_named(p), version), -1)
+            p: OffsetAndMetadata(at, self._holder.note(_named(p), version), epochs.get(p, -1))
             for p, at in self._behind.items()
             if at != self._settled.get(p)
         }
@@ -135,8 +136,9 @@ class KafkaMember(KafkaReader):
         ours = {p for p, at in starts.items() if p in kept and at == self._told.get(p)}  # else it was forgotten since
         told = {p: committed[p].metadata if p in committed else "" for p in given}
         holder.take_over({_named(p): text for p, text in told.items()}, _all_named(ours))
+        self._epochs |= {p: at for p, at in committed.items() if at.offset == starts.get(p) and at.leader_epoch >= 0}
         for p, at in starts.items():
-            self._consumer.seek(p, at)
+            self._seek(p, at)
         self._told |= starts
         self._behind, self._settled = starts, settled
         self._consumer.resume(*given)

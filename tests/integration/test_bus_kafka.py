@@ -5,13 +5,16 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from kafka import KafkaConsumer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
 from kafka.net.transport import KafkaTCPTransport
 
-from pipeline.bus import Message, Reader, kafka_quarantine, open_reader
+from pipeline.bus import Message, Places, Reader, kafka_quarantine, open_reader
+from pipeline.bus.kafka_group import KafkaMember
 from pipeline.bus.share import Share
 from pipeline.bus.topics import QUARANTINE_TOPIC
 from pipeline.errors import PermanentError, TransientError
@@ -220,6 +223,43 @@ def test_what_is_gone_before_it_is_read_is_counted_and_does_not_wait(bus: KafkaB
     assert third.lost() == {bus.topic: 5}
     assert third.lag() == {bus.topic: 0}, "nothing waits, though nothing has come"
     third.stop()
+
+
+@pytest.mark.parametrize("share", [None, Share(0, 1)])
+def test_where_a_log_was_cut_while_nobody_read_reading_goes_on_where_it_parts(share: Share | None) -> None:
+    """And not at the number up to which the log of before was read, which others have by now."""
+
+    def reader(places: Places | None = None) -> Reader:
+        reader = open_reader(f"kafka://{broker.bootstrap}", "cut", [bus.topic], share=share)
+        if isinstance(reader, KafkaMember):
+            holder: Any = SimpleNamespace(note=lambda *_: "", take_over=lambda *_: None)
+            reader.attend(holder)
+        reader.start(places)
+        return reader
+
+    with refused_connections(), KafkaBroker() as broker:
+        bus = KafkaBus(broker.bootstrap)
+        for seq in range(5):
+            put(bus, batch(node="node1", seq=seq))
+        bus.close()
+        first = reader()
+        partition = read(first, 5)[0].partition
+        places = first.places()
+        if isinstance(first, KafkaMember):
+            first.settle(1)
+        first.stop()
+        broker.stop(graceful=False)
+        broker.cut(bus.topic, int(partition), 3)
+        broker.start()
+        producer = bus.producer()
+        for seq in range(5, 10):
+            one = batch(node="node1", seq=seq)
+            producer.send(bus.topic, key=one.key, value=one.value, headers=list(one.headers().items())).get(30)
+        producer.close()
+        second = reader(places)
+        assert [message.offset for message in read(second, 5)] == [3, 4, 5, 6, 7]
+        assert second.places()[bus.topic][partition] == 8
+        second.stop()
 
 
 def test_a_share_beyond_the_partitions_has_nothing_to_do(bus: KafkaBus) -> None:
