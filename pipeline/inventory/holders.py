@@ -3,7 +3,8 @@
 A claim is as strong as `claims.Strength` says, in phases: a pod holds its address before its status tells (`coming`),
 and what was deleted while nobody watched may have given it back at any time since (`lost`). The strongest phase at an
 instant wins; equal ones of different holders leave two answers, which is the unknown, and so does the second in which
-one ended (`closing`) while another comes: objects have whole seconds. The invariant: the spans of one
+one ended (`closing`) while another comes, and the first of one that comes where another was lost: objects have whole
+seconds. The invariant: the spans of one
 address are disjoint, and they depend on its claims alone, not on the order in which they came.
 """
 
@@ -23,6 +24,7 @@ from .endpoints import ADDRESSES, UNKNOWN
 from .rows import Table
 from .spans import END
 
+_SECOND: Final = 1_000_000_000
 _STEP: Final = 10
 _COMING: Final = 3
 """A coming claim yields to every one of its kind that is told."""
@@ -63,12 +65,22 @@ class Claim:
         """Whether nobody had told of it by then, though it holds."""
         return instant < self.seen and self.strength is not Strength.NODE
 
+    def is_arriving(self, instant: int) -> bool:
+        """Whether this is the second in which it came."""
+        return self.is_coming(instant) and instant < self.since + _SECOND
+
+    def is_missing(self, instant: int) -> bool:
+        """Whether it may have ended or not, for all that is known: a pod is known to have where its containers have."""
+        return self.lost <= instant and not self.closing + _SECOND <= instant
+
     def cuts(self) -> Iterator[int]:
         """The instants at which its rank may change."""
         yield self.since
         yield self.until
         yield from (
-            time for time in (self.seen, self.leaving, self.closing, self.lost) if self.since < time < self.until
+            time
+            for time in (self.since + _SECOND, self.seen, self.leaving, self.closing, self.closing + _SECOND, self.lost)
+            if self.since < time < self.until
         )
 
 
@@ -97,6 +109,8 @@ def spans_of(claims: Sequence[Claim]) -> list[Span]:
         holders = {claim.endpoint for claim in standing}
         if any(claim.closing <= start for claim in standing):
             holders |= {claim.endpoint for _, claim in ranks if claim.is_coming(start)}
+        if any(claim.is_arriving(start) for claim in standing):
+            holders |= {claim.endpoint for _, claim in ranks if claim.is_missing(start)}
         is_one = len(holders) == 1
         endpoint, seen = (standing[0].endpoint, min(c.seen for c in standing)) if is_one else (UNKNOWN, start)
         if spans and spans[-1].until == start and spans[-1].endpoint == endpoint:

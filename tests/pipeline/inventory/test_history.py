@@ -235,11 +235,11 @@ def test_a_snapshot_is_the_same_object_while_nothing_changed_and_never_changes_i
 
 
 def test_what_vanished_while_nobody_watched_yields_to_who_came_then() -> None:
-    """The watcher was away from 10 to 30; the address is another pod's since 20."""
+    """The watcher was away from 10 to 30; the address is another pod's since a moment of second 20."""
     told = Told(pod("gone", IP), pod("lost", "10.0.1.6"), pod("stays", "10.0.1.7"))
     told.history.mark(at(10))
     told.relist(30, pod("new", IP, created=20), pod("stays", "10.0.1.7"))
-    assert told.spans(IP) == [("gone", -3600, 20), ("new", 20, FOREVER)]
+    assert told.spans(IP) == [("gone", -3600, 20), ("unknown", 20, 21), ("new", 21, FOREVER)]
     assert told.spans("10.0.1.6") == [("lost", -3600, 30)]
     assert told.spans("10.0.1.7") == [("stays", -3600, FOREVER)]
 
@@ -252,7 +252,7 @@ def test_what_a_watcher_that_went_on_finds_gone_yields_to_who_came_then_too() ->
         told.delete(30, "Pod", name, watched=False)
     told.delete(30, "Node", "node-a", watched=False)
     told.put(30, pod("new", IP, created=20), node("node-b", "192.0.2.1", created=15))
-    assert told.spans(IP) == [("gone", -3600, 20), ("new", 20, FOREVER)]
+    assert told.spans(IP) == [("gone", -3600, 20), ("unknown", 20, 21), ("new", 21, FOREVER)]
     assert told.spans("10.0.1.6") == [("lost", -3600, 30)]
     assert told.spans("192.0.2.1") == [("node-a", -7200, 15), ("node-b", 15, FOREVER)]
 
@@ -265,7 +265,16 @@ def test_an_epoch_that_the_bus_wanted_is_no_mark() -> None:
     assert told.history.known_until == at(10)
     told.delete(30, "Pod", "gone", watched=False)
     told.put(30, pod("new", IP, created=20))
-    assert told.spans(IP) == [("gone", -3600, 20), ("new", 20, FOREVER)]
+    assert told.spans(IP) == [("gone", -3600, 20), ("unknown", 20, 21), ("new", 21, FOREVER)]
+
+
+def test_an_address_that_is_handed_on_within_a_second_is_nobodys_for_that_long() -> None:
+    """The change itself is told late: which of the two had it in between, nobody says."""
+    told = Told(service("web", "10.96.0.1"))
+    told.history.mark(at(20.2))
+    told.delete(20.7, "Service", "web", watched=False)
+    told.put(20.7, service("api", "10.96.0.1", created=20))
+    assert told.spans("10.96.0.1") == [("web", -3600, 20.2), ("unknown", 20.2, 20.7), ("api", 20.7, FOREVER)]
 
 
 def test_a_listing_that_breaks_off_deletes_nothing() -> None:
