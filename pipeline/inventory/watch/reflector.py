@@ -32,6 +32,10 @@ MANY: Final = 10
 DOUBTED_S: Final = 60.0
 """A list that has nothing where many objects were is believed when it has said so for this long: a server whose own
 cache is empty after a restart says so too, and nothing would have a name any more."""
+CATCH_UP_SHARE: Final = 0.02
+MOST_CATCH_UP_S: Final = 15.0
+"""What happened since a version was current comes at once when it is watched on from there. Nothing tells where that
+ends; it is read many times faster than it happened, so it is waited for this share of that time."""
 _BRIEF_S: Final = 1.0
 """A watch that ended sooner and said nothing counts as a failure."""
 
@@ -58,6 +62,9 @@ class Reflector:
         self._version = ""
         self._is_listed = False
         self._watching_since: float | None = None
+        self._current_until = time.monotonic()
+        """When what is known was all that there was, while no watch stands."""
+        self._catch_up_s = 0.0
         self._failures = 0
         self._is_forbidden = False
         """Whether the last failure was that."""
@@ -79,8 +86,11 @@ class Reflector:
         return self._is_listed
 
     def is_current(self, settle_s: float) -> bool:
-        """Whether what the server knew `settle_s` ago is known here: a watch of a listed kind stands since then."""
-        return self._watching_since is not None and time.monotonic() - self._watching_since >= settle_s
+        """Whether what the server knew `settle_s` ago is known here: a watch of a listed kind stands since then, and
+        has had the time to tell what came before."""
+        if self._watching_since is None:
+            return False
+        return time.monotonic() - self._watching_since >= settle_s + self._catch_up_s
 
     def wake(self) -> None:
         """The server is back after it was away: ask it again now, however long the wait had become."""
@@ -141,6 +151,7 @@ class Reflector:
         self._counters.add("relists_total", 1, kind=self.served.kind.label, reason=self._why)
         found: dict[tuple[str, str], Known] = {}
         token, limit = "", PAGE_OBJECTS
+        began_s = time.monotonic()
         while True:
             try:
                 items, version, token = await self._api.page(self.served, token, limit)
@@ -165,7 +176,7 @@ class Reflector:
             await asyncio.sleep(0)
         self._doubt(len(found))
         self._objects.replace(self.served, found, time.time_ns())
-        self._version = version
+        self._version, self._current_until = version, began_s
         self._is_listed = True
 
     def _doubt(self, found: int) -> None:
@@ -185,12 +196,16 @@ class Reflector:
         has_spoken, since_s = False, math.inf
         try:
             async with self._api.watch(self.served, self._version) as events:
-                self._watching_since = since_s = time.monotonic()
+                since_s = time.monotonic()
+                self._catch_up_s = min(CATCH_UP_SHARE * (since_s - self._current_until), MOST_CATCH_UP_S)
+                self._watching_since = since_s
                 async for event in events:
                     has_spoken = True
                     self._take(event)
                     self._went_well()
         finally:
+            if self.is_current(0.0):
+                self._current_until = time.monotonic()
             self._watching_since = None
             is_good = has_spoken or time.monotonic() - since_s >= _BRIEF_S
             if is_good:

@@ -11,8 +11,8 @@ import httpx2
 import pytest
 
 from pipeline.errors import ConfigError
-from pipeline.inventory.watch import api
-from tests.pipeline.inventory.watch import fake_api
+from pipeline.inventory.watch import api, reflector
+from tests.pipeline.inventory.watch import fake_api, state_log
 from tests.pipeline.inventory.watch.fake_api import FakeApi, pod, says, silent, slow, status, truncated, until, wait_for
 from tests.pipeline.inventory.watch.runs import CONFIG, watching
 
@@ -236,6 +236,29 @@ def test_watches_that_end_as_asked_are_no_failures(fake: FakeApi) -> None:
         assert run.settled().names("Pod") == {"pod-0"}
         assert run.counts.of("errors_total") == 0
         assert run.counts.of("relists_total", "Pod") == 1
+
+
+def test_no_mark_before_what_happened_meanwhile_is_told(fake: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A watch that goes on tells it all at once, and not when that is done."""
+    monkeypatch.setattr(reflector, "CATCH_UP_SHARE", 3.0)  # the fake is no faster than what happens to it
+    for number in range(500):
+        pod(fake, f"pod-{number}")
+    with watching(fake) as run:
+        run.settled()
+        fake.fault(status(500), "/pods", times=10**6, watch="true")
+        fake.cut()
+        wait_for(lambda: run.counts.of("errors_total", "Pod", "server") > 1)
+        for turn in range(5):
+            for number in range(500):
+                pod(fake, f"pod-{number}", f"10.0.{turn}.1")
+        pod(fake, "last")
+        was_so_ns = time.time_ns()
+        fake.faults.clear()
+        run.settled()
+    rows = [row for batch in run.kept.batches for row in state_log.rows_of(batch.value)]
+    last = next(index for index, row in enumerate(rows) if row["name"] == "last")
+    marks = [index for index, row in enumerate(rows) if row["op"] == "mark" and row["time"] > was_so_ns]
+    assert marks[0] > last
 
 
 def test_no_mark_while_the_server_does_not_answer(fake: FakeApi) -> None:
