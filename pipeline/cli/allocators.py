@@ -1,10 +1,11 @@
 """What allocators keep of memory that is free: little, in a process that runs for long.
 
-Polars (jemalloc), Arrow (mimalloc) and the C library (an arena a thread) each keep what they had once, for the next
-time: a third of what a pipeline would hold. The first two are told by the environment, which each reads when it is
-first used, so this comes before either is imported. What the C library's has between what is in use it gives back
-when it is asked to alone: `GivingBack` does. It also spares Python's collector what is there to stay: the cluster's
-objects, to walk through which took a tenth of a second each time. The invariant: what a user has set stays as it is.
+Polars and Delta (jemalloc), Arrow (mimalloc) and the C library (an arena a thread) each keep what they had once, for
+the next time: a third of what a pipeline would hold. All but the last are told by the environment, which each reads
+when it is first used, so this comes before they are imported. What the C library's has between what is in use it gives
+back when it is asked to alone: `GivingBack` does. It also spares Python's collector what is there to stay: the
+cluster's objects, to walk through which took a tenth of a second each time. The invariant: what a user has set stays as
+it is.
 
 Sources: jemalloc(3) for the decay of pages; Arrow C++, "Environment Variables"; mallopt(3), malloc_trim(3); Python's
 `gc.freeze`.
@@ -20,11 +21,12 @@ from types import TracebackType
 from typing import Final, Self
 
 SETTINGS: Final = {
-    "_RJEM_MALLOC_CONF": "dirty_decay_ms:500,muzzy_decay_ms:0,narenas:1",
+    "_RJEM_MALLOC_CONF": "dirty_decay_ms:500,muzzy_decay_ms:0,narenas:1,tcache_max:4096,tcache_nslots_small_max:32",
     "ARROW_DEFAULT_MEMORY_POOL": "system",
 }
-"""By the variable of Polars' and of Arrow's allocator: threads share one arena, and what is free goes back to the
-kernel after half a second; the C library's allocator, instead of one more that keeps its own."""
+"""By the variable of Polars' and of Arrow's allocator: threads share one arena, each has little of its own beside it
+(Delta comes to have dozens, which held some 0.3 MB each), and what is free goes back to the kernel after half a second;
+the C library's allocator, instead of one more that keeps its own."""
 ARENAS: Final = "MALLOC_ARENA_MAX"
 _M_ARENA_MAX: Final = -8
 """mallopt's name for it (malloc.h)."""
