@@ -69,6 +69,16 @@ ALERTS: Final = (
         "For more than 5 minutes Prometheus has had no metrics of a pipeline: nothing is told of the traffic.",
     ),
     Alert(
+        "FlowatlasSnapshotFailing",
+        "flowatlas-pipeline",
+        "max by (instance) (flowatlas_pipeline_snapshot_failing) > 0",
+        "5m",
+        "critical",
+        "{{ $labels.instance }} cannot keep what it counts: all its metrics stand still",
+        "For more than 5 minutes the pipeline {{ $labels.instance }} has not been able to write its snapshot, or the "
+        "history that belongs to it: it shows what it last kept, and nothing else that it says is of now.",
+    ),
+    Alert(
         "FlowatlasWorkerReplaced",
         "flowatlas-pipeline",
         events("flowatlas_pipeline_worker_restarts_total", "15m"),
@@ -142,12 +152,13 @@ ALERTS: Final = (
     Alert(
         "FlowatlasObjectsRefused",
         "flowatlas-pipeline",
-        "max by (kind) (flowatlas_state_refused_objects) > 0",
+        "max by (kind) (flowatlas_state_refused_objects) > 0"
+        f" or sum by (kind) ({events('flowatlas_watcher_malformed_objects_total', '1h')})",
         "10m",
         "warning",
         "Objects of kind {{ $labels.kind }} are not understood",
-        "For more than 10 minutes {{ $value | humanize }} objects of kind {{ $labels.kind }} have not been understood: "
-        "traffic is judged without them.",
+        "For more than 10 minutes {{ $value | humanize }} objects of kind {{ $labels.kind }} have not been understood, "
+        "by the pipeline or within the last hour by the watcher: traffic is judged without them.",
     ),
     Alert(
         "FlowatlasPacketsMissed",

@@ -318,6 +318,7 @@ TROUBLES: Final = {
 NOT_IN_THE_LAB: Final[Mapping[str, str]] = {
     "FlowatlasConntrackOverruns": "the lab's connections fit the buffers between kernel and collector",
     "FlowatlasMessagesLost": "the lab's bus is a folder, of which collectors count what they delete (FlowatlasLosses)",
+    "FlowatlasSnapshotFailing": "the lab's pipeline lives for minutes and keeps no snapshots",
     "FlowatlasWorkerReplaced": "workers share the partitions of Kafka, and the lab's bus is a folder",
 }
 """Alerts that no misdeed sets off, and why; that they fire is proven on made-up series, as of all others too."""

@@ -20,6 +20,8 @@ QUARANTINED = 'flowatlas_pipeline_quarantined_batches_total{reason="schema"}'
 GONE = 'flowatlas_bus_lost_messages_total{topic="flowatlas.flows.v1"}'
 FOLDED = 'flowatlas_series_folded_total{family="flows/conversations"}'
 REFUSED = 'flowatlas_state_refused_objects{kind="Ingress"}'
+MALFORMED = 'flowatlas_watcher_malformed_objects_total{kind="Ingress"}'
+FAILING = f"flowatlas_pipeline_snapshot_failing{{{ONE}}}"
 MISSED = "flowatlas_collector_missed_packets_total"
 OVERRUNS = f"flowatlas_collector_netlink_overruns_total{{{ONE}}}"
 DEGRADED = f"flowatlas_collector_spool_is_degraded{{{ONE}}}"
@@ -37,6 +39,7 @@ LABELS = {
     "FlowatlasLosses": {"instance": "a:1", "table": "flows", "reason": "bus_full"},
     "FlowatlasCaptureIncomplete": {"node": "n1", "namespace": "shop", "pod": "cart-1"},
     "FlowatlasPipelineDown": {},
+    "FlowatlasSnapshotFailing": {"instance": "a:1"},
     "FlowatlasWorkerReplaced": {"instance": "a:1", "worker": "1", "reason": "stuck"},
     "FlowatlasBusLag": {"instance": "a:1", "topic": "flowatlas.flows.v1"},
     "FlowatlasLateRows": {"instance": "a:1"},
@@ -111,6 +114,8 @@ CASES = [
     Case("FlowatlasBatchesMissing", "the first ever", {MISSING: "_x20 1x40"}, 23, 1),
     Case("FlowatlasBatchesMissing", "one more", {MISSING: "1x20 2x40"}, 25, 1),
     Case("FlowatlasBatchesMissing", "no more than there were", {MISSING: "1x60"}, 30, 0),
+    Case("FlowatlasSnapshotFailing", "the disk is full", {FAILING: "0x10 1x40"}, 17, 1),
+    Case("FlowatlasSnapshotFailing", "room within five minutes", {FAILING: "0x10 1x4 0x40"}, 15, 0),
     Case("FlowatlasMessagesLost", "the first ever", {GONE: "0x20 90x40"}, 23, 1),
     Case("FlowatlasMessagesLost", "no more than there were", {GONE: "90x60"}, 30, 0),
     Case("FlowatlasSeriesFolded", "the first ever", {FOLDED: "_x20 1x40"}, 23, 1),
@@ -118,6 +123,8 @@ CASES = [
     Case("FlowatlasBatchesQuarantined", "the first ever", {QUARANTINED: "_x20 1x40"}, 23, 1),
     Case("FlowatlasBatchesQuarantined", "no more than there were", {QUARANTINED: "1x60"}, 30, 0),
     Case("FlowatlasObjectsRefused", "one stays", {REFUSED: "1x60"}, 15, 1, "1"),
+    Case("FlowatlasObjectsRefused", "the first that the watcher refuses", {MALFORMED: "_x20 1x60"}, 35, 1, "1"),
+    Case("FlowatlasObjectsRefused", "the watcher refused it long ago", {MALFORMED: "1x120"}, 110, 0),
     Case("FlowatlasObjectsRefused", "mended at once", {REFUSED: "0x5 1x5 0x40"}, 16, 0),
     Case(
         "FlowatlasPacketsMissed", "the ring is full", {f'{MISSED}{{reason="ring_full",{ONE}}}': "0+20x60"}, 20, 1, "200"
