@@ -107,7 +107,7 @@ def coverage(title: str, where: tuple[Filter, ...]) -> Section:
             timeseries(
                 "Pods by coverage",
                 "isolated: a NetworkPolicy selects them. selected: only admin policies do. unprotected: none does. "
-                "not_judged: a policy of a kind that is not understood, such as Cilium's or Calico's own, may.",
+                "not_judged: a policy that is not understood, such as Cilium's or Calico's own, may.",
                 "short",
                 Query(total("flowatlas_policy_coverage_pods", by=by, where=where), name),
             ),

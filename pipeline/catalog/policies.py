@@ -42,7 +42,7 @@ METRICS: Final = (
         COVERED,
         "Bytes both ways of pods' connections by what they stand on: explicit (a rule allows), default_allow (policies "
         "select the pod and leave it to the default), unprotected (no policy selects it), denied, not_judged (a policy "
-        "of a kind that is not understood may apply). Sums over coverage are all of a direction.",
+        "that is not understood may apply). Sums over coverage are all of a direction.",
         "careful",
     ),
     Metric(
@@ -51,7 +51,7 @@ METRICS: Final = (
         "",
         ("namespace", "direction", "coverage"),
         "Pods now: isolated (a NetworkPolicy isolates it), selected (by admin policies alone), unprotected, not_judged "
-        "(a policy of a kind that is not understood may apply). Sums over coverage are all pods that are not on their "
+        "(a policy that is not understood may apply). Sums over coverage are all pods that are not on their "
         "node's network.",
     ),
     Metric(
@@ -66,6 +66,6 @@ METRICS: Final = (
         "gauge",
         "",
         ("kind",),
-        "Policies of kinds that are not understood, by kind; what they may apply to is not judged.",
+        "Policies that are not understood, by kind; what they may apply to is not judged.",
     ),
 )

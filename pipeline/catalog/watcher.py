@@ -49,7 +49,12 @@ METRICS: Final = tuple(
             ("kind",),
             "Events older than what was known already, which a server tells that lags behind; they change nothing.",
         ),
-        ("malformed_objects_total", "", ("kind",), "Objects left out because they are not what their kind should be."),
+        (
+            "malformed_objects_total",
+            "",
+            ("kind",),
+            "Objects left out because they are not what their kind should be; of policies, the name is told.",
+        ),
         ("epochs_total", "", ("reason",), "Times that all objects were sent, by reason: start, full, lost."),
         ("current", "", ("kind",), "1 while a watch of the kind stands, 0 while the API server is being asked again."),
         (

@@ -32,7 +32,7 @@ def policies_of_pod(evidence: Evidence) -> Iterator[Finding]:
         mine = [each for each in policies.written if each.direction == direction and selects(each.subject, party).met]
         named = [f"{each.kind} {full((each.namespace or '', each.name))}" for each in mine]
         strangers = [
-            f"{each.kind} {full((each.namespace or '', each.name))} is of a kind that is not judged"
+            f"{each.kind} {full((each.namespace or '', each.name))} is not understood, so not judged"
             for each in policies.not_judged
             if each.may_apply(direction, party.namespace)
         ]

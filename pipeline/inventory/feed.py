@@ -2,7 +2,8 @@
 
 It reads no bus and no clock. The invariant: what is in the history is what one epoch after another said as a whole: an
 epoch whose beginning is not there is passed over until the first that is, and one that lacks a batch deletes nothing
-by what it did not say.
+by what it did not say. What is not understood of an object changes nothing, but a policy is judged no more by its
+former text.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import polars as pl
 from collector.schema import STATE_OPS
 
 from .history import History
-from .models import MODELS, Other, Resource
+from .models import MODELS, Other, Resource, opaque
 from .parts import decode
 
 log = logging.getLogger(__name__)
@@ -92,6 +93,8 @@ class Feed:
             if who not in self._refused and len(self._refused) < MAX_REFUSALS_LOGGED:
                 log.warning("state: %s %s: %s", kind, f"{namespace}/{name}".lstrip("/"), error)
             self._refused.add(who)
+            if (stand_in := opaque(api_version, kind, namespace, name)) is not None:
+                self._history.put(time_ns, stand_in)
             return
         self._refused.discard(who)
         self._history.put(time_ns, resource)

@@ -13,7 +13,7 @@ from typing import Final
 
 from ..errors import ConfigError
 from .manifests import Refusal, listing, read
-from .models import Resource, identity_of
+from .models import Resource, identity_of, model_of
 
 Key = tuple[type[Resource], tuple[str, str, str]]
 Stamp = tuple[int, int, int]
@@ -99,7 +99,7 @@ def _read(file: Path, stamp: Stamp, known: _File) -> _File:
         if isinstance(item, Refusal):
             refusals.append(item)
         else:
-            objects[type(item), identity_of(item)] = item
+            objects[model_of(item), identity_of(item)] = item
     is_unread = any(refusal.document == 0 for refusal in refusals)
     if not stamp[1] and known.objects:
         refusals.append(Refusal(str(file), 0, 0, "", "", "", _EMPTIED))

@@ -1,7 +1,7 @@
 """Cluster objects from files: YAML, JSON and JSON Lines, single or multi-document, List objects, whole folders.
 
 What cannot be understood becomes a `Refusal` that names the file, document and field, and never stops the rest: a dump
-with one bad object is still a picture of the cluster.
+with one bad object is still a picture of the cluster. Of a policy it is known besides that it is there.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import msgspec
 import yaml
 
 from ..errors import ConfigError
-from .models import Resource, convert
+from .models import Opaque, Other, Resource, convert, opaque
 
 SUFFIXES: Final = frozenset({".yaml", ".yml", ".json", ".jsonl"})
 _DOCUMENT_START: Final = re.compile(r"^---(?=\s|$)", re.MULTILINE)
@@ -191,6 +191,16 @@ def _resources(
     except msgspec.ValidationError as error:
         problem, field = _at_fault(str(error))
         yield document.refusal(problem, kind=kind, name=_name(body), field=path + field)
+        if (stand_in := _opaque(api_version, kind, body)) is not None:
+            yield stand_in
+
+
+def _opaque(api_version: str, kind: str, body: Mapping[str, Any]) -> Opaque | None:
+    try:
+        metadata = msgspec.convert(body, Other).metadata
+    except msgspec.ValidationError:
+        return None
+    return opaque(api_version, kind, metadata.namespace, metadata.name)
 
 
 def _at_fault(message: str) -> tuple[str, str]:

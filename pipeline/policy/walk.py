@@ -140,7 +140,7 @@ def walk(policies: Policies, direction: Direction, question: Question) -> SideWa
         steps = [
             *steps,
             *(
-                PolicyStep("", kind, namespace, name, Met(True, "of a kind that is not judged"), effect="not judged")
+                PolicyStep("", kind, namespace, name, Met(True, "not understood, so not judged"), effect="not judged")
                 for kind, namespace, name in may_apply
             ),
         ]

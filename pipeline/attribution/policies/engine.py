@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from ...inventory.models import Namespace, Resource, identity_of
+from ...inventory.models import Namespace, Resource, identity_of, model_of
 from ...inventory.snapshot import Snapshot
 from .. import arrays
 from ..keyindex import distinct
@@ -120,10 +120,10 @@ class Policies:
         profiles: Profiles,
         reader: Reader = read_one,
     ) -> None:
-        objects = list({(type(item), *identity_of(item)): item for item in objects}.values())
+        objects = list({(model_of(item), *identity_of(item)): item for item in objects}.values())
         policies = ordered([policy for item in objects for policy in reader(item)])
         self.not_judged = strangers_of(objects)
-        """Policies of kinds that are not understood."""
+        """Policies that are not understood."""
         self.written: Sequence[Policy] = policies
         """Every policy that takes part, a direction at a time, in the order in which they are asked."""
         self._namespace_labels = {

@@ -1,4 +1,4 @@
-"""Policies of kinds that no reader understands: which there are, and whom they may concern.
+"""Policies that no reader understands, most by their kind: which there are, and whom they may concern.
 
 Only kind, namespace and name are known of them. The invariant: an end that one of them may decide about is never called
 unprotected, and one that none of them can reach is never called not judged for their sake.
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from ...inventory.meshes import ROOT_NAMESPACE
-from ...inventory.models import Other, Resource
+from ...inventory.models import Opaque, Other, Resource
 from .terms import Direction
 
 INGRESS_ONLY: Final = frozenset({"AuthorizationPolicy", "ServerAuthorization"})
@@ -70,7 +70,10 @@ def strangers_of(objects: Iterable[Resource]) -> list[Stranger]:
     return [
         Stranger(item.kind, item.metadata.namespace, item.metadata.name)
         for item in objects
-        if isinstance(item, Other)
-        and item.kind in NOT_JUDGED
-        and not (item.kind in {"NetworkPolicy", "GlobalNetworkPolicy"} and item.metadata.name.startswith(_SHOWN_AGAIN))
+        if isinstance(item, Other) and (isinstance(item, Opaque) or _is_strange(item))
     ]
+
+
+def _is_strange(item: Other) -> bool:
+    is_shown_again = item.metadata.name.startswith(_SHOWN_AGAIN)
+    return item.kind in NOT_JUDGED and not (item.kind in {"NetworkPolicy", "GlobalNetworkPolicy"} and is_shown_again)

@@ -1,7 +1,8 @@
 """Objects of the API server as the bus carries them: the fields that the models read, as JSON with the API's names.
 
 The invariant: the model of a body equals the model of the object that it was made of, so whoever reads the bus knows
-what whoever reads the cluster does. Kinds without a model are their metadata.
+what whoever reads the cluster does. Kinds without a model are their metadata, and a policy that its model refuses has a
+body that the model refuses too.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from typing import Any, Final
 
 import msgspec
 
-from ..models import Other, convert
+from ..models import Other, convert, opaque
 from ..parts import Cidr, Ip, Metadata, Slim
 from .kinds import Served
 
 _UNREAD: Final = ("kubectl.kubernetes.io/last-applied-configuration",)
 """Annotations that hold whole objects and that nothing reads."""
+_NOT_UNDERSTOOD: Final = "not understood"
+"""In place of a policy's spec. No model takes text there; without a spec, a policy means something."""
 _METADATA: Final = b',"metadata":{'
 """Behind apiVersion and kind in every body; a name follows in it."""
 
@@ -92,6 +95,15 @@ def slim(served: Served, raw: Mapping[str, Any]) -> Known:
     for name in _UNREAD:
         annotations.pop(name, None)
     fields["metadata"].pop("resourceVersion", None)
+    return Known(who.namespace, who.name, who.uid, msgspec.json.encode(fields), who.resource_version)
+
+
+def nameplate(served: Served, who: Seen) -> Known | None:
+    """An object that `slim` refuses, where that it is there is worth telling: a policy."""
+    known = opaque(served.api_version, served.kind.name, who.namespace, who.name)
+    if known is None:
+        return None
+    fields = {"apiVersion": served.api_version, **_present(known), "spec": _NOT_UNDERSTOOD}
     return Known(who.namespace, who.name, who.uid, msgspec.json.encode(fields), who.resource_version)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
 from ...errors import ConfigError, TransientError
 from .api import Api
-from .bodies import slim
+from .bodies import nameplate, seen, slim
 from .errors import AbsentError, ForbiddenError, GoneError
 from .kinds import Served
 
@@ -41,6 +43,16 @@ async def _lines(api: Api, served: Served) -> list[bytes]:
             try:
                 found.append(slim(served, raw).written)
             except msgspec.ValidationError as error:
-                log.warning("%s: one is left out: %s", served.kind.label, error)
+                found += _nameplate(served, raw)
+                log.warning("%s: one is not understood: %s", served.kind.label, error)
         if not token:
             return found
+
+
+def _nameplate(served: Served, raw: Mapping[str, Any]) -> list[bytes]:
+    """What is said of an object that is not understood."""
+    try:
+        plate = nameplate(served, seen(raw))
+    except msgspec.ValidationError:
+        return []
+    return [plate.written] if plate else []

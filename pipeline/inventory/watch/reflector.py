@@ -19,7 +19,7 @@ import msgspec
 from ...errors import TransientError
 from .api import PAGE_OBJECTS, Api, Event
 from .backoff import Backoff
-from .bodies import Known, Seen, seen, slim
+from .bodies import Known, Seen, nameplate, seen, slim
 from .errors import AbsentError, AnswerError, ForbiddenError, GoneError
 from .kinds import Served
 from .objects import Objects
@@ -234,17 +234,20 @@ class Reflector:
         self._version = who.resource_version or self._version
 
     def _understood(self, raw: Mapping[str, Any]) -> Known | Seen | None:
-        """The object; who it is where it is not understood, and then it is left out; None where not even that."""
+        """The object; where it is not understood, a policy's nameplate, or who it is that is left out; None where not
+        even that."""
         try:
             return slim(self.served, raw)
         except (msgspec.ValidationError, RecursionError) as error:
             who = _who(raw)
             name = f"{who.namespace}/{who.name}" if who else "(nameless)"
             level = logging.DEBUG if name in self._told else logging.WARNING
-            log.log(level, "%s %s is left out: %s", self.served.kind.label, name, error)
+            plate = nameplate(self.served, who) if who else None
+            fate = "is not judged" if plate else "is left out"
+            log.log(level, "%s %s %s: %s", self.served.kind.label, name, fate, error)
             self._told.add(name)
             self._counters.add("malformed_objects_total", 1, kind=self.served.kind.label)
-            return who
+            return plate or who
 
 
 def _is_before(version: str, other: str) -> bool:
