@@ -31,7 +31,10 @@ def bus() -> Section:
                 f" {to_do('FlowatlasMessagesLost')}",
                 "short",
                 Query(total("flowatlas_bus_lag_messages", by=("topic", "instance")), "{{topic}} {{instance}}"),
-                Query(rate("flowatlas_bus_lost_messages_total", by=("topic",)), "{{topic}} gone a second"),
+                Query(
+                    zero_while(_PIPELINE, rate("flowatlas_bus_lost_messages_total", by=("topic",)), "topic"),
+                    "{{topic}} gone a second",
+                ),
                 thresholds={1000: RED},
             ),
             timeseries(

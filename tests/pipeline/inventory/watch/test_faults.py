@@ -240,7 +240,7 @@ def test_watches_that_end_as_asked_are_no_failures(fake: FakeApi) -> None:
 
 def test_no_mark_before_what_happened_meanwhile_is_told(fake: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
     """A watch that goes on tells it all at once, and not when that is done."""
-    monkeypatch.setattr(reflector, "CATCH_UP_SHARE", 3.0)  # the fake is no faster than what happens to it
+    monkeypatch.setattr(reflector, "CATCH_UP_SHARE", 6.0)  # the fake is no faster than what happens to it
     for number in range(500):
         pod(fake, f"pod-{number}")
     with watching(fake) as run:
