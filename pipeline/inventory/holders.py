@@ -4,8 +4,8 @@ A claim is as strong as `claims.Strength` says, in phases: a pod holds its addre
 and what was deleted while nobody watched may have given it back at any time since (`lost`). The strongest phase at an
 instant wins; equal ones of different holders leave two answers, which is the unknown, and so does the second in which
 one ended (`closing`) while another comes, and the first of one that comes where another was lost: objects have whole
-seconds. The invariant: the spans of one
-address are disjoint, and they depend on its claims alone, not on the order in which they came.
+seconds. The invariant: the spans of one address are disjoint, and they depend on its claims alone, not on the order in
+which they came.
 """
 
 from __future__ import annotations
