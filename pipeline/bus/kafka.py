@@ -26,7 +26,7 @@ from collector.schema import MAX_MESSAGE_BYTES
 from ..errors import ConfigError, PermanentError, TransientError
 from . import Message, Places
 from .kafka_joining import join_patiently
-from .kafka_places import epochs_at, epochs_of, number_of, offsets_of, places_of, topics_of
+from .kafka_places import epochs_at, number_of, places_of, told_by
 from .kafka_quarantine import KafkaQuarantine
 from .kafka_receiving import receive_large_pieces
 from .kafka_records import read_messages
@@ -68,6 +68,9 @@ _REFUSED: Final = (
 class KafkaReader:
     """One member of a consumer group, or a reader of everything where there is none."""
 
+    _note = ""
+    """What stands beside each offset that a mark has committed."""
+
     def __init__(
         self,
         url: str,
@@ -102,9 +105,9 @@ class KafkaReader:
 
     def start(self, places: Places | None = None) -> None:
         """Connect; `poll` joins the group. Raises TransientError where none answers, ConfigError where one refuses."""
-        self._told = {p: at for p, at in offsets_of(places or {}).items() if not self._share or self._share.takes(p[1])}
-        self._behind, self._known = dict(self._told), topics_of(places or {})
-        epochs = epochs_of(places or {})
+        offsets, topics, epochs = told_by(places or {})
+        self._told = {p: at for p, at in offsets.items() if not self._share or self._share.takes(p[1])}
+        self._behind, self._known = dict(self._told), topics
         self._epochs = {p: OffsetAndMetadata(self._told[p], "", epochs[p]) for p in epochs.keys() & self._told.keys()}
         try:
             self._consumer = self._connected()
@@ -275,8 +278,11 @@ class KafkaReader:
             if mark is not None:
                 told = cast("dict[TopicPartition, int | None]", mark)
                 mine = self._consumer.assignment()  # others are another reader's by now
-                offsets = {p: OffsetAndMetadata(at, "", -1) for p, at in told.items() if p in mine and at is not None}
-            self._consumer.commit(offsets, timeout_ms=int(ANSWER_SECONDS * 1000))
+                offsets = {
+                    p: OffsetAndMetadata(at, self._note, -1) for p, at in told.items() if p in mine and at is not None
+                }
+            if offsets is None or offsets:
+                self._consumer.commit(offsets, timeout_ms=int(ANSWER_SECONDS * 1000))
 
     def caught_up(self) -> bool:
         """Whether all is polled that our partitions held when this was asked first, since it was so last: who waits for

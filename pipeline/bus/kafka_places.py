@@ -12,7 +12,7 @@ tells where the two logs part.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from kafka import TopicPartition
@@ -29,20 +29,31 @@ _BITS: Final = 63
 """Of a topic's number that are kept: as many as any reader of JSON takes."""
 
 
-def offsets_of(places: Places) -> dict[TopicPartition, int]:
-    """Offsets by partition. Raises ConfigError where the places are of another bus."""
-    return {partition: place for partition, place in _numbers_of(places).items() if partition.partition >= 0}
+class Told(NamedTuple):
+    """What places tell."""
+
+    offsets: dict[TopicPartition, int]
+    topics: dict[str, int]
+    """The number of each topic of which that is told."""
+    epochs: dict[TopicPartition, int]
+    """The leader's epoch of each offset of which that is told."""
 
 
-def topics_of(places: Places) -> dict[str, int]:
-    """The number of each topic of which that is told. Raises ConfigError as `offsets_of` does."""
-    return {partition.topic: place for partition, place in _numbers_of(places).items() if partition.partition == _TOPIC}
-
-
-def epochs_of(places: Places) -> dict[TopicPartition, int]:
-    """The leader's epoch of each offset of which that is told. Raises ConfigError as `offsets_of` does."""
-    told = {p: epoch for p, epoch in _numbers_of(places).items() if p.partition <= _FIRST_EPOCH}
-    return {TopicPartition(p.topic, _FIRST_EPOCH - p.partition): epoch for p, epoch in told.items()}
+def told_by(places: Places) -> Told:
+    """Take places apart. Raises ConfigError where they are of another bus."""
+    told = Told({}, {}, {})
+    try:
+        for topic, partitions in places.items():
+            for number, place in ((int(partition), int(place)) for partition, place in partitions.items()):
+                if number >= 0:
+                    told.offsets[TopicPartition(topic, number)] = place
+                elif number == _TOPIC:
+                    told.topics[topic] = place
+                else:
+                    told.epochs[TopicPartition(topic, _FIRST_EPOCH - number)] = place
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"bus: these are no offsets of Kafka: {error}") from error
+    return told
 
 
 def places_of(
@@ -69,14 +80,3 @@ def number_of(cluster: Any, topic: str) -> int | None:
     """What tells a topic from others of its name; None where brokers have not told, as those before 2.8 do not."""
     told: UUID | None = cluster.topic_id(topic)
     return told.int % 2**_BITS if told else None
-
-
-def _numbers_of(places: Places) -> dict[TopicPartition, int]:
-    try:
-        return {
-            TopicPartition(topic, int(partition)): int(place)
-            for topic, partitions in places.items()
-            for partition, place in partitions.items()
-        }
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"bus: these are no offsets of Kafka: {error}") from error

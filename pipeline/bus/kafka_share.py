@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
-
-from kafka import OffsetAndMetadata, TopicPartition
+from typing import Any
 
 from ..errors import TransientError
 from . import Partition, Places
-from .kafka import ANSWER_SECONDS, KafkaReader, sorted_errors
+from .kafka import KafkaReader, sorted_errors
 from .kafka_group import committed_of
-from .kafka_places import offsets_of
+from .kafka_places import told_by
 from .share import Share
 
 log = logging.getLogger(__name__)
@@ -31,7 +29,7 @@ class KafkaShare(KafkaReader):
         self, url: str, group: str, topics: Sequence[str], options: Mapping[str, Any] | None, share: Share
     ) -> None:
         super().__init__(url, group, topics, options, share)
-        self._name = str(share)
+        self._note = str(share)
         self.gone: frozenset[Partition] = frozenset()
 
     def start(self, places: Places | None = None) -> None:
@@ -45,22 +43,14 @@ class KafkaShare(KafkaReader):
             self._consumer = None
             raise
         for partition, told in committed.items():
-            if told.metadata not in ("", self._name) and told.offset > self._told[partition]:
+            if told.metadata not in ("", self._note) and told.offset > self._told[partition]:
                 where = f"{partition.topic}/{partition.partition}"
                 log.info("bus: others have read %s up to %d since: it is read on from there", where, told.offset)
                 self._told[partition] = self._behind[partition] = told.offset
-        before = offsets_of(places or {})
+        before = told_by(places or {}).offsets
         self.gone = frozenset((p.topic, str(p.partition)) for p, at in before.items() if self._told.get(p) != at)
 
     def commit(self, mark: object = None) -> None:
-        """Commit the offsets behind everything polled, or the mark, and beside them whose they are. Raises as
+        """Commit the mark or, that it is told whose they are, the offsets behind everything polled. Raises as
         KafkaReader does."""
-        self._aside.flush()
-        told = self._behind if mark is None else cast("dict[TopicPartition, int | None]", mark)
-        with sorted_errors():
-            mine = self._consumer.assignment()
-            offsets = {
-                p: OffsetAndMetadata(at, self._name, -1) for p, at in told.items() if p in mine and at is not None
-            }
-            if offsets:
-                self._consumer.commit(offsets, timeout_ms=int(ANSWER_SECONDS * 1000))
+        super().commit(self._behind if mark is None else mark)
