@@ -7,92 +7,26 @@ import random
 import threading
 import time
 import tracemalloc
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from collector.errors import ConfigError, TransientError
-from collector.metrics import Metrics
+from collector.errors import ConfigError
 from collector.schema import PREFIX, Batch, pack_record, parse_headers
-from collector.sinks import Settled, spool
+from collector.sinks import spool
 from collector.sinks.segments import SegmentFolder, segment_name
-from collector.sinks.spool import SpoolSink
 from pipeline.batches import MAX_EPOCHS, BatchLedger
+from tests.collector.spools import EPOCH, Bus, Rig, away, batch, files
 from tests.faults.counts import often, tell
 from tests.pipeline import batches_for_tests
 
-EPOCH = 1_790_000_000_000_000_000
 DAMAGED = often(400, 4_000)
 """Segments, of which half are damaged."""
-
-
-def batch(seq: int, *, rows: int = 2) -> Batch:
-    return batches_for_tests.batch(epoch=EPOCH, seq=seq, rows=rows)
-
-
-class Bus:
-    """A bus that can be away, refuse, or keep its answer to itself."""
-
-    def __init__(self, on_settled: Settled) -> None:
-        self.on_settled = on_settled
-        self.is_there = self.accepts = self.answers = True
-        self.got: list[int] = []
-        self.kept: list[Batch] = []
-        self.unanswered: list[Batch] = []
-        self.stopped = 0
-
-    def start(self) -> None:
-        if not self.is_there:
-            raise TransientError("nobody answers")
-
-    def send(self, batch: Batch) -> None:
-        if not self.answers:
-            self.unanswered.append(batch)
-            return
-        if self.accepts:
-            self.got.append(batch.seq)
-            self.kept.append(batch)
-        self.on_settled(batch, self.accepts)
-
-    def flush(self, timeout_s: float) -> bool:
-        return True
-
-    def stop(self) -> None:
-        self.stopped += 1
-        for batch in self.unanswered:
-            self.on_settled(batch, False)
-        self.unanswered.clear()
-
-
-class Rig:
-    def __init__(self, folder: Path, limit_bytes: int = 1 << 20, prepare: Callable[[Bus], None] = lambda bus: None):
-        self.metrics = Metrics()
-        self.bus: Bus
-
-        def make(on_settled: Settled) -> Bus:
-            self.bus = Bus(on_settled)
-            prepare(self.bus)
-            return self.bus
-
-        self.sink = SpoolSink(folder, self.metrics, limit_bytes, make)
-        self.sink.start()
-
-    def lost(self, reason: str) -> float:
-        return self.metrics.value("lost_rows_total", table="flows", reason=reason)
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spool, "_RETRY_S", (0.01, 0.02))
-
-
-def files(folder: Path) -> list[Path]:
-    return sorted((folder / "flows").glob("*.seg"))
-
-
-def away(bus: Bus) -> None:
-    bus.is_there = False
 
 
 def test_what_the_bus_has_is_no_longer_on_the_disk(tmp_path: Path) -> None:

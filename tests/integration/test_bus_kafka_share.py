@@ -28,6 +28,12 @@ def shared(bus: KafkaBus, ordinal: int, of: int) -> Reader:
     return open_reader(f"kafka://{bus.bootstrap}", f"shared-{bus.topic}", [bus.topic], share=Share(ordinal, of))
 
 
+def ship(bus: KafkaBus, seq: int = 0) -> None:
+    """A batch of each node."""
+    for node in NODES:
+        put(bus, batch(node=node, seq=seq))
+
+
 def read_on(reader: Reader, places: Places | None = None) -> tuple[list[Message], Places]:
     """What it reads from the places on, and where it stands then; it ends in order."""
     reader.start(places)
@@ -40,11 +46,9 @@ def read_on(reader: Reader, places: Places | None = None) -> tuple[list[Message]
 
 def test_a_share_that_comes_back_goes_on_behind_those_who_had_it_meanwhile(bus: KafkaBus) -> None:
     """Its place is an old one, though nobody lost anything; that of a partition it has had all the time is not."""
-    for node in NODES:
-        put(bus, batch(node=node))
+    ship(bus)
     whole, places = read_on(shared(bus, 2, 3))
-    for node in NODES:
-        put(bus, batch(node=node, seq=1))
+    ship(bus, 1)
     meanwhile, _ = read_on(shared(bus, 0, 2))
     assert len([message for message in meanwhile if message.partition == "2"]) == len(whole)
     put(bus, batch(node=whole[0].key.decode(), seq=2))
@@ -61,11 +65,9 @@ def test_a_share_that_comes_back_goes_on_behind_those_who_had_it_meanwhile(bus: 
 
 def test_what_a_share_has_committed_itself_does_not_move_its_place(bus: KafkaBus) -> None:
     """Where its last snapshot was lost, what that had is read again."""
-    for node in NODES:
-        put(bus, batch(node=node))
+    ship(bus)
     _, places = read_on(shared(bus, 2, 3))
-    for node in NODES:
-        put(bus, batch(node=node, seq=1))
+    ship(bus, 1)
     found, _ = read_on(shared(bus, 2, 3), places)
     assert [message.offset for message in read_on(shared(bus, 2, 3), places)[0]] == [m.offset for m in found]
     assert found

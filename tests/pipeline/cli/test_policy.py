@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -299,6 +300,16 @@ def test_explain_walks_one_connection(folder: Path, capsys: pytest.CaptureFixtur
     assert told["backends"][0]["ingress"]["verdict"] == "unprotected"
 
 
+def explaining(folder: Path, rows: Sequence[dict[str, Any]]) -> list[str]:
+    """A watcher has told that; the command that asks of a connection."""
+    told = state(1, 0, rows)
+    topic = folder / STATE.topic / told.node
+    topic.mkdir(parents=True)
+    (topic / f"{1:020}-{0:012}.seg").write_bytes(pack_record(told.headers(), told.value))
+    asked = ["--from", "shop/web-1", "--to", "shop/db-0", "--port", "5432"]
+    return ["explain", "--state", "bus", "--bus", f"file://{folder}", *asked]
+
+
 def test_explain_reads_what_a_watcher_tells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As of a time: before the policy was there, and behind it, with versions and since when."""
     began = 1_772_366_400_000_000_000
@@ -309,12 +320,7 @@ def test_explain_reads_what_a_watcher_tells(tmp_path: Path, capsys: pytest.Captu
     ]  # fmt: skip
     guard = DENY_ALL | {"metadata": {"name": "deny-all", "namespace": "shop", "resourceVersion": "9"}}
     rows = [put(began, body) for body in ends] + [synced(began), put(began + 10 * 10**9, guard), mark(began + 10**11)]
-    told = state(1, 0, rows)
-    folder = tmp_path / STATE.topic / told.node
-    folder.mkdir(parents=True)
-    (folder / f"{1:020}-{0:012}.seg").write_bytes(pack_record(told.headers(), told.value))
-    asked = ["--from", "shop/web-1", "--to", "shop/db-0", "--port", "5432"]
-    command = ["explain", "--state", "bus", "--bus", f"file://{tmp_path}", *asked]
+    command = explaining(tmp_path, rows)
     assert main(command) == 0
     text = capsys.readouterr().out
     assert "Pod shop/web-1, version 5" in text
@@ -336,12 +342,7 @@ def test_explain_asks_for_the_address_that_a_pod_had_at_the_time(
     rows = [put(began, told_pod("web-1", IPS["web-1"], "w")), put(began, told_pod("db-0", IPS["db-0"], "d"))]
     rows += [synced(began), mark(began + 9 * 10**9), put(began + 10 * 10**9, told_pod("db-0", "10.0.0.77", "e"))]
     rows += [put(began + 11 * 10**9, told_pod("job-9", IPS["db-0"], "j")), mark(began + 10**11)]
-    told = state(1, 0, rows)
-    folder = tmp_path / STATE.topic / told.node
-    folder.mkdir(parents=True)
-    (folder / f"{1:020}-{0:012}.seg").write_bytes(pack_record(told.headers(), told.value))
-    asked = ["--from", "shop/web-1", "--to", "shop/db-0", "--port", "5432"]
-    command = ["explain", "--state", "bus", "--bus", f"file://{tmp_path}", *asked]
+    command = explaining(tmp_path, rows)
     assert main(command) == 0
     assert "to Pod shop/db-0 (10.0.0.77)" in capsys.readouterr().out
     assert main([*command, "--time", "2026-03-01T12:00:05Z"]) == 0
