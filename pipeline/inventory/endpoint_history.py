@@ -21,57 +21,14 @@ from .addresses import Address
 from .backends import LISTENERS, listening
 from .cilium_nodes import CiliumNode
 from .claims import TERMINAL_PHASES, Strength, cilium_claims, node_claims, pod_addresses, reported
+from .endpoint_states import NodeState, OwnerKey, PodKey, PodState
 from .endpoints import node_row, pod_row
 from .holders import Claim, Holders
 from .models import Job, Node, Pod, ReplicaSet, Resource, namespace_of
 from .owners import controller_of
 from .parts import Owner
 from .rows import Register, Spans
-from .spans import BEGINNING, END
-
-PodKey = tuple[str, str]
-OwnerKey = tuple[str, str, str]
-Listener = tuple[int, int, int, int, int]
-
-
-class _Node:
-    """What is known of one node, by its object or by the pods on it."""
-
-    __slots__ = ("claims", "endpoint", "is_there", "node", "noted", "own", "pods", "since")
-
-    def __init__(self, endpoint: int) -> None:
-        self.endpoint = endpoint
-        self.node: Node | None = None
-        self.is_there = False
-        """Whether the object is there; what it said of the place is kept while pods are on the node."""
-        self.own: frozenset[tuple[Address, Strength]] = frozenset()
-        """What the object claims."""
-        self.noted: frozenset[tuple[Address, Strength]] = frozenset()
-        """What Cilium claims for it."""
-        self.claims: dict[tuple[Address, Strength], tuple[Claim, int]] = {}
-        """Each open claim, and how many objects make it."""
-        self.pods: set[PodKey] = set()
-        self.since = BEGINNING
-        """When it became this endpoint: what is learnt late holds since then at the earliest."""
-
-
-class _Pod:
-    """What is known of one pod."""
-
-    __slots__ = ("claims", "endpoint", "had_address", "host", "listeners", "node", "owner", "pod", "told")
-
-    def __init__(self, endpoint: int, pod: Pod, owner: OwnerKey | None) -> None:
-        self.endpoint = endpoint
-        self.pod = pod
-        self.owner = owner
-        self.node = ""
-        self.host: Address | None = None
-        self.claims: dict[Address, Claim] = {}
-        self.had_address = False
-        self.listeners: dict[Listener, int] = {}
-        """Where it listens, and since when."""
-        self.told = BEGINNING
-        """When it was last told of."""
+from .spans import END
 
 
 class EndpointHistory:
@@ -81,8 +38,8 @@ class EndpointHistory:
         self.listeners = Spans(LISTENERS)
         self._register = register
         self._holders = holders
-        self._nodes: dict[str, _Node] = {}
-        self._pods: dict[PodKey, _Pod] = {}
+        self._nodes: dict[str, NodeState] = {}
+        self._pods: dict[PodKey, PodState] = {}
         self._owners: dict[OwnerKey, Owner | None] = {}
         self._gone_owners: set[OwnerKey] = set()
         self._owned: defaultdict[OwnerKey, set[PodKey]] = defaultdict(set)
@@ -114,7 +71,7 @@ class EndpointHistory:
         row = node_row(name, node)
         state = self._nodes.get(name)
         if state is None:
-            state = self._nodes[name] = _Node(self._register.add(row, node))
+            state = self._nodes[name] = NodeState(self._register.add(row, node))
         before, state.node, state.is_there = state.node, node, True
         is_relabelled = before is not None and before.metadata.labels != node.metadata.labels
         if row != self._register.row(state.endpoint):
@@ -187,19 +144,19 @@ class EndpointHistory:
         """A Pod is gone; `lost_ns` is since when that may be so, where nobody watched."""
         self._end((namespace_of(pod), pod.metadata.name), time_ns, lost_ns)
 
-    def _enter(self, key: PodKey, pod: Pod) -> _Pod:
+    def _enter(self, key: PodKey, pod: Pod) -> PodState:
         owner = controller_of(pod.metadata)
         owner_key = (owner.kind, key[0], owner.name) if owner and owner.kind in {"ReplicaSet", "Job"} else None
         if owner_key is not None:
             self._owned[owner_key].add(key)
         name = pod.spec.node_name or ""
         node = self._node(name).node if name else None
-        state = _Pod(self._register.add(pod_row(pod, self._owners, node), pod), pod, owner_key)
+        state = PodState(self._register.add(pod_row(pod, self._owners, node), pod), pod, owner_key)
         self._pods[key] = state
         self._place(state, key, name)
         return state
 
-    def _place(self, state: _Pod, key: PodKey, name: str) -> None:
+    def _place(self, state: PodState, key: PodKey, name: str) -> None:
         """Note which node the pod is on."""
         if state.node:
             self._nodes[state.node].pods.discard(key)
@@ -207,7 +164,7 @@ class EndpointHistory:
             self._node(name).pods.add(key)
         state.node = name
 
-    def _identify(self, state: _Pod, pod: Pod, time_ns: int) -> None:
+    def _identify(self, state: PodState, pod: Pod, time_ns: int) -> None:
         """Give the pod a new endpoint where who it is has become known, or what it is to policies has changed."""
         before, state.pod = state.pod, pod
         name = pod.spec.node_name or ""
@@ -220,7 +177,7 @@ class EndpointHistory:
             return
         self._become(state, time_ns)
 
-    def _hold(self, state: _Pod, time_ns: int, born: int, *, is_first: bool) -> None:
+    def _hold(self, state: PodState, time_ns: int, born: int, *, is_first: bool) -> None:
         """Claim the addresses that the pod holds, and give back those that it does not."""
         pod = state.pod
         is_over = pod.status.phase in TERMINAL_PHASES
@@ -251,7 +208,7 @@ class EndpointHistory:
                 claim.lost = claim.lost if ended is None else min(claim.lost, ended)
             self._holders.touch(state.claims)
 
-    def _listen(self, state: _Pod, since: int, until: int) -> None:
+    def _listen(self, state: PodState, since: int, until: int) -> None:
         """Note where the pod listens now: new places since one instant, places left until another."""
         node = self._nodes.get(state.node)
         places = {
@@ -291,7 +248,7 @@ class EndpointHistory:
 
     # --- both ---
 
-    def _relabel(self, state: _Node, node: Node, time_ns: int) -> None:
+    def _relabel(self, state: NodeState, node: Node, time_ns: int) -> None:
         """A node has other labels from an instant on, and with it the pods on its network, which are it to policies."""
         state.endpoint, state.since = self._register.add(self._register.row(state.endpoint), node), time_ns
         for what, (claim, count) in state.claims.items():
@@ -301,7 +258,7 @@ class EndpointHistory:
                 self._become(pod, time_ns)
                 self._listen(pod, time_ns, time_ns)
 
-    def _become(self, state: _Pod, time_ns: int) -> None:
+    def _become(self, state: PodState, time_ns: int) -> None:
         """A pod is another endpoint, alike but for what it is to policies, from an instant on."""
         state.endpoint = self._register.add(self._register.row(state.endpoint), state.pod)
         for address, claim in state.claims.items():
@@ -336,7 +293,7 @@ class EndpointHistory:
             state = self._pods[key]
             self._renamed(state, is_other=is_relabelled and bool(state.pod.spec.host_network))
 
-    def _renamed(self, state: _Pod, *, is_other: bool = False) -> bool:
+    def _renamed(self, state: PodState, *, is_other: bool = False) -> bool:
         """Whether the pod is another endpoint now; it was from the beginning, as far as its spans are open."""
         node = self._nodes.get(state.node)
         row = pod_row(state.pod, self._owners, node.node if node else None)
@@ -354,10 +311,10 @@ class EndpointHistory:
             self.listeners.begin(again, since)
         return True
 
-    def _node(self, name: str) -> _Node:
+    def _node(self, name: str) -> NodeState:
         state = self._nodes.get(name)
         if state is None:
-            state = self._nodes[name] = _Node(self._register.add(node_row(name, None), None))
+            state = self._nodes[name] = NodeState(self._register.add(node_row(name, None), None))
         return state
 
     def _drop_if_unknown(self, name: str) -> None:
@@ -367,7 +324,7 @@ class EndpointHistory:
 
     def _exchange(
         self,
-        state: _Node,
+        state: NodeState,
         before: frozenset[tuple[Address, Strength]],
         now: frozenset[tuple[Address, Strength]],
         since: int,
@@ -379,7 +336,7 @@ class EndpointHistory:
         for what in before - now:
             self._withdraw(state, what, time_ns)
 
-    def _support(self, state: _Node, what: tuple[Address, Strength], since: int, time_ns: int) -> None:
+    def _support(self, state: NodeState, what: tuple[Address, Strength], since: int, time_ns: int) -> None:
         since = max(since, state.since)
         if what in state.claims:
             claim, count = state.claims[what]
@@ -392,7 +349,7 @@ class EndpointHistory:
         state.claims[what] = (claim, 1)
         self._holders.add(what[0], claim)
 
-    def _withdraw(self, state: _Node, what: tuple[Address, Strength], time_ns: int, lost_ns: int = END) -> None:
+    def _withdraw(self, state: NodeState, what: tuple[Address, Strength], time_ns: int, lost_ns: int = END) -> None:
         claim, count = state.claims[what]
         if count > 1:
             state.claims[what] = (claim, count - 1)
