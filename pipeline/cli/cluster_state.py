@@ -66,12 +66,13 @@ def objects_in(state: Path) -> tuple[list[Resource], list[Refusal]]:
     """The objects of a file or folder, and what was refused; of two of one name the later, which stands for both.
     Raises ConfigError where all was: an answer about no cluster would read like one about a cluster that is well."""
     from ..inventory import manifests
-    from ..inventory.models import Opaque, identity_of, model_of
+    from ..inventory.identities import latest
+    from ..inventory.models import Opaque
 
     objects, refusals = manifests.load(state)
     if refusals and all(isinstance(item, Opaque) for item in objects):
         raise ConfigError(f"--state: nothing can be read: {refusals[0]}")
-    return list({(model_of(item), identity_of(item)): item for item in objects}.values()), refusals
+    return latest(objects), refusals
 
 
 def _of_files(arguments: argparse.Namespace) -> Known:

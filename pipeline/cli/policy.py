@@ -136,7 +136,7 @@ def _changed(objects: Sequence[Resource], files: Sequence[Path], removed: Sequen
     from ..attribution.policies.readers import READERS
     from ..attribution.policies.strangers import NOT_JUDGED
     from ..inventory import manifests
-    from ..inventory.models import identity_of
+    from ..inventory.identities import identity_of
 
     if not files and not removed:
         raise ConfigError("whatif: give a change with -f or --remove")

@@ -15,7 +15,8 @@ import polars as pl
 
 from ..attribution.policies import Policies, compile_policies
 from ..inventory import snapshot
-from ..inventory.models import Pod, Resource, Service, identity_of, model_of, namespace_of
+from ..inventory.identities import latest
+from ..inventory.models import Pod, Resource, Service, namespace_of
 from ..inventory.snapshot import Snapshot
 from ..inventory.spans import END
 from ..outputs.history import HISTORY
@@ -35,7 +36,7 @@ class Cluster:
     """The objects, and what is derived of them once."""
 
     def __init__(self, objects: Sequence[Resource], known: Snapshot | None = None) -> None:
-        self.objects = list({(model_of(item), *identity_of(item)): item for item in objects}.values())
+        self.objects = latest(objects)
         self.snapshot = snapshot.build(self.objects) if known is None else known
 
     def each(self, kind: type[T]) -> Iterator[T]:

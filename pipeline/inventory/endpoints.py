@@ -13,7 +13,8 @@ import polars as pl
 
 from .cilium_nodes import CiliumNode
 from .claims import Claim, cilium_claims, node_claims, pod_claims, service_claims, standing
-from .models import Node, Pod, Resource, Service, identity_of
+from .identities import identity_of
+from .models import Node, Pod, Resource, Service
 from .owners import Owners, owners_of, workload_of
 from .spans import ALWAYS, BEGINNING, SPAN
 

@@ -18,7 +18,8 @@ import polars as pl
 from collector.schema import STATE_OPS
 
 from .history import History
-from .models import MODELS, Other, Resource, opaque
+from .identities import opaque
+from .models import MODELS, Other, Resource
 from .parts import decode
 
 log = logging.getLogger(__name__)

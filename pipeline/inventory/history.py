@@ -20,6 +20,7 @@ from .claims import cluster_ips, pod_ranges
 from .endpoint_history import EndpointHistory
 from .endpoints import ENDPOINTS, FIXED_ROWS
 from .holders import Holders
+from .identities import identity, key_of
 from .models import (
     MODELS,
     Job,
@@ -30,10 +31,7 @@ from .models import (
     Resource,
     Service,
     ServiceCIDR,
-    identity,
-    identity_of,
     is_same,
-    model_of,
 )
 from .outside import BUILTIN, NamedRange, outside_of
 from .parts import Network
@@ -109,7 +107,7 @@ class History:
 
     def put(self, time_ns: int, resource: Resource) -> None:
         """The object is, or has become, this. `time_ns`: when the watcher knew."""
-        kind, key = model_of(resource), identity_of(resource)
+        kind, key = key_of(resource)
         if not self.is_synced:
             self._objects.setdefault(kind, {})[key] = resource
             self._told[kind, key] = time_ns
@@ -138,7 +136,7 @@ class History:
     def drop(self, time_ns: int, resource: Resource) -> None:
         """The same of an object that is at hand, once something is known."""
         self._retain(time_ns)
-        self._remove(time_ns, model_of(resource), identity_of(resource))
+        self._remove(time_ns, *key_of(resource))
 
     def synced(self, time_ns: int) -> None:
         """Everything that there is has been put since `begin`; what has not was deleted meanwhile. Of later epochs this
@@ -223,7 +221,7 @@ class History:
                 self._services.put_slice(time_ns, resource, is_first=is_first)
             case _:
                 if isinstance(resource, POLICY_KINDS):
-                    self._policies.change(time_ns, (model_of(resource), key), resource, is_first=is_first)
+                    self._policies.change(time_ns, key_of(resource), resource, is_first=is_first)
         self._ranges_changed |= _range_evidence(before) != _range_evidence(resource)
 
     def _remove(self, time_ns: int, kind: type[Resource], key: Key, lost_ns: int = END) -> None:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Final
 
 from ..errors import ConfigError
+from .identities import key_of
 from .manifests import Refusal, listing, read
-from .models import Resource, identity_of, model_of
+from .models import Resource
 
 Key = tuple[type[Resource], tuple[str, str, str]]
 Stamp = tuple[int, int, int]
@@ -99,7 +100,7 @@ def _read(file: Path, stamp: Stamp, known: _File) -> _File:
         if isinstance(item, Refusal):
             refusals.append(item)
         else:
-            objects[model_of(item), identity_of(item)] = item
+            objects[key_of(item)] = item
     is_unread = any(refusal.document == 0 for refusal in refusals)
     if not stamp[1] and known.objects:
         refusals.append(Refusal(str(file), 0, 0, "", "", "", _EMPTIED))

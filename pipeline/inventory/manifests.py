@@ -19,7 +19,8 @@ import msgspec
 import yaml
 
 from ..errors import ConfigError
-from .models import Opaque, Other, Resource, convert, opaque
+from .identities import opaque
+from .models import Opaque, Other, Resource, convert
 
 SUFFIXES: Final = frozenset({".yaml", ".yml", ".json", ".jsonl"})
 _DOCUMENT_START: Final = re.compile(r"^---(?=\s|$)", re.MULTILINE)

@@ -3,7 +3,6 @@
 `convert` is strict about the fields that it knows (a wrong type is refused, with the field named) and blind to all
 others. Kinds without a model of their own are kept with their metadata alone, so that they are counted; so is, as
 `Opaque`, a policy that its model refuses.
-The invariant: a resource is identified by (kind, namespace, name), and a later one replaces an earlier one.
 """
 
 from __future__ import annotations
@@ -39,7 +38,8 @@ class Other(Slim, frozen=True):
 
 
 class Opaque(Other, frozen=True):
-    """A policy that is there and that its model refuses. `opaque` makes it, and it stands where the policy would."""
+    """A policy that is there and that its model refuses. `identities.opaque` makes it, and it stands where the
+    policy would."""
 
 
 class Namespace(Slim, frozen=True):
@@ -322,24 +322,6 @@ MODELS: Final[Mapping[tuple[str, str], type[Resource]]] = {
 }
 """The model of an API group and kind. A Service of another group (Knative has one) is no Service of ours."""
 
-_POLICIES: Final[Mapping[str, type[Policy]]] = {
-    "NetworkPolicy": NetworkPolicy,
-    "AdminNetworkPolicy": AdminNetworkPolicy,
-    "BaselineAdminNetworkPolicy": BaselineAdminNetworkPolicy,
-    "ClusterNetworkPolicy": ClusterNetworkPolicy,
-}
-_CLUSTER_WIDE: Final = (
-    Node,
-    CiliumNode,
-    Namespace,
-    ServiceCIDR,
-    IngressClass,
-    GatewayClass,
-    AdminNetworkPolicy,
-    BaselineAdminNetworkPolicy,
-    ClusterNetworkPolicy,
-)
-
 
 def convert(api_version: str, kind: str, body: Mapping[str, Any]) -> Resource:
     """The resource in a decoded object. Raises msgspec.ValidationError, which names the field."""
@@ -355,15 +337,6 @@ def convert(api_version: str, kind: str, body: Mapping[str, Any]) -> Resource:
     if not resource.metadata.name and model is not Other:
         raise msgspec.ValidationError("Object has no name - at `$.metadata.name`")
     return resource
-
-
-def opaque(api_version: str, kind: str, namespace: str | None, name: str) -> Opaque | None:
-    """What stands for an object that `convert` refuses; None where it is left out: it is no policy, or has no name."""
-    model = MODELS.get((api_version.rpartition("/")[0], kind))
-    if model is None or model is not _POLICIES.get(kind) or not name:
-        return None
-    _, home, _ = identity(model, kind, namespace, name)
-    return Opaque(kind, NameOnly(name, home or None))
 
 
 def is_same(one: Resource | None, other: Resource) -> bool:
@@ -386,18 +359,3 @@ def version_of(resource: Resource | None) -> str:
 def namespace_of(resource: Resource | GatewayRoute) -> str:
     """The namespace of a resource of a namespaced kind: `default` where it names none, as the API server fills in."""
     return resource.metadata.namespace or "default"
-
-
-def model_of(resource: Resource) -> type[Resource]:
-    """Whose an object's identity is: one that is not understood replaces the one that was, and is replaced by it."""
-    return _POLICIES[resource.kind] if isinstance(resource, Opaque) else type(resource)
-
-
-def identity_of(resource: Resource) -> tuple[str, str, str]:
-    """Kind, namespace and name; an object of a cluster-wide kind has no namespace."""
-    return identity(model_of(resource), resource.kind, resource.metadata.namespace, resource.metadata.name)
-
-
-def identity(model: type[Resource], kind: str, namespace: str | None, name: str) -> tuple[str, str, str]:
-    """The same of an object that is only spoken of; `model` as `MODELS` has it, else `Other`."""
-    return kind, "" if issubclass(model, _CLUSTER_WIDE) else namespace or "default", name

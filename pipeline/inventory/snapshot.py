@@ -15,8 +15,9 @@ import polars as pl
 
 from .backends import backends_frame, listeners_frame
 from .endpoints import addresses_frame, endpoints_frame, roster_of, subjects_of
+from .identities import latest
 from .meshes import AUTHENTICATIONS_FRAME, SHARES_FRAME, SUBSETS_FRAME
-from .models import Resource, identity_of, model_of
+from .models import Resource
 from .outside import BUILTIN, NamedRange, Outside, outside_of
 from .parts import Network
 from .ranges import cluster_ranges, ranges_frame
@@ -86,7 +87,7 @@ def build(
     A later object replaces an earlier one of the same identity.
     `ranges` are address ranges of the cluster beyond those that the objects show, `outside` those with names beyond it.
     """
-    resources = list({(model_of(item), *identity_of(item)): item for item in objects}.values())
+    resources = latest(objects)
     roster = roster_of(resources)
     endpoints = endpoints_frame(roster, resources)
     named = outside_of(outside, endpoints.height)

@@ -13,7 +13,8 @@ from typing import Final
 
 import polars as pl
 
-from ..inventory.models import Namespace, Other, Resource, identity_of, version_of
+from ..inventory.identities import identity_of
+from ..inventory.models import Namespace, Other, Resource, version_of
 from ..inventory.policy_history import PolicyEpoch
 from ..inventory.spans import BEGINNING
 

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from ...inventory.models import Namespace, Resource, identity_of, model_of
+from ...inventory.identities import latest
+from ...inventory.models import Namespace, Resource
 from ...inventory.snapshot import Snapshot
 from .. import arrays
 from ..keyindex import distinct
@@ -120,7 +121,7 @@ class Policies:
         profiles: Profiles,
         reader: Reader = read_one,
     ) -> None:
-        objects = list({(model_of(item), *identity_of(item)): item for item in objects}.values())
+        objects = latest(objects)
         policies = ordered([policy for item in objects for policy in reader(item)])
         self.not_judged = strangers_of(objects)
         """Policies that are not understood."""

@@ -13,7 +13,8 @@ from typing import Any, Final
 
 import msgspec
 
-from ..models import Other, convert, opaque
+from ..identities import opaque
+from ..models import Other, convert
 from ..parts import Cidr, Ip, Metadata, Slim
 from .kinds import Served
 
@@ -81,6 +82,14 @@ def seen(raw: Mapping[str, Any]) -> Seen:
     if not metadata.name:
         raise msgspec.ValidationError("Object has no name - at `$.metadata.name`")
     return Seen(metadata.namespace or "", metadata.name, metadata.uid, metadata.resource_version)
+
+
+def seen_or_none(raw: Mapping[str, Any]) -> Seen | None:
+    """Who an object is; None where not even that is understood."""
+    try:
+        return seen(raw)
+    except msgspec.ValidationError:
+        return None
 
 
 def slim(served: Served, raw: Mapping[str, Any]) -> Known:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 
 from ...errors import ConfigError, TransientError
 from .api import Api
-from .bodies import nameplate, seen, slim
+from .bodies import nameplate, seen_or_none, slim
 from .errors import AbsentError, ForbiddenError, GoneError
 from .kinds import Served
 
@@ -43,16 +41,9 @@ async def _lines(api: Api, served: Served) -> list[bytes]:
             try:
                 found.append(slim(served, raw).written)
             except msgspec.ValidationError as error:
-                found += _nameplate(served, raw)
+                who = seen_or_none(raw)
+                if who is not None and (plate := nameplate(served, who)) is not None:
+                    found.append(plate.written)
                 log.warning("%s: one is not understood: %s", served.kind.label, error)
         if not token:
             return found
-
-
-def _nameplate(served: Served, raw: Mapping[str, Any]) -> list[bytes]:
-    """What is said of an object that is not understood."""
-    try:
-        plate = nameplate(served, seen(raw))
-    except msgspec.ValidationError:
-        return []
-    return [plate.written] if plate else []

@@ -19,7 +19,7 @@ import msgspec
 from ...errors import TransientError
 from .api import PAGE_OBJECTS, Api, Event
 from .backoff import Backoff
-from .bodies import Known, Seen, nameplate, seen, slim
+from .bodies import Known, Seen, nameplate, seen, seen_or_none, slim
 from .errors import AbsentError, AnswerError, ForbiddenError, GoneError
 from .kinds import Served
 from .objects import Objects
@@ -239,7 +239,7 @@ class Reflector:
         try:
             return slim(self.served, raw)
         except (msgspec.ValidationError, RecursionError) as error:
-            who = _who(raw)
+            who = seen_or_none(raw)
             name = f"{who.namespace}/{who.name}" if who else "(nameless)"
             level = logging.DEBUG if name in self._told else logging.WARNING
             plate = nameplate(self.served, who) if who else None
@@ -254,10 +254,3 @@ def _is_before(version: str, other: str) -> bool:
     """Whether a resource version is older than another of its kind: they are numbers that grow (KEP-5504), and of any
     that are none nothing is known."""
     return version.isdecimal() and other.isdecimal() and int(version) < int(other)
-
-
-def _who(raw: Mapping[str, Any]) -> Seen | None:
-    try:
-        return seen(raw)
-    except msgspec.ValidationError:
-        return None

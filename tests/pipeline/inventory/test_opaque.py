@@ -22,8 +22,9 @@ from pipeline.errors import ConfigError
 from pipeline.inventory import manifests
 from pipeline.inventory.feed import Feed
 from pipeline.inventory.history import History
+from pipeline.inventory.identities import identity_of, model_of
 from pipeline.inventory.manifests import Refusal
-from pipeline.inventory.models import Opaque, convert, identity_of, model_of
+from pipeline.inventory.models import Opaque, convert
 from pipeline.inventory.policies import NetworkPolicy
 from pipeline.inventory.policy_history import PolicyEpoch
 from pipeline.inventory.snapshot import Snapshot

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from pipeline.inventory.models import convert, identity_of
+from pipeline.inventory.identities import identity_of
+from pipeline.inventory.models import convert
 from pipeline.inventory.policies import NetworkPolicy
 
 GROUP = "policy.networking.k8s.io"
