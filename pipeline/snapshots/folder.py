@@ -117,18 +117,20 @@ class SnapshotFolder:
 
         `in_history` is the version of the snapshot that the history has last; None for a history that tells none.
         Raises ConfigError where a later version of this program has written it, TransientError where the system is
-        short of what it takes to read it.
+        short of what it takes to read it, PermanentError where another has taken over: what that one writes is not
+        touched.
         """
         if in_history is not None and in_history >= int(self._current):  # this folder was lost: be later than that
             self._current = Version(self._claim(in_history // _NUMBERS + 1), 0)
-        for version, kind in list(self._found()):
+        self._stand()
+        for version, kind in self._earlier():
             if kind == "prepared":
                 path = self._path / version.file("prepared")
                 if in_history is not None and int(version) <= in_history:
                     path.rename(self._path / version.file("snapshot"))
                 else:
-                    path.unlink()
-        for version in sorted((version for version, kind in self._found() if kind == "snapshot"), reverse=True):
+                    path.unlink(missing_ok=True)
+        for version in sorted((version for version, kind in self._earlier() if kind == "snapshot"), reverse=True):
             path = self._path / version.file("snapshot")
             try:
                 content = decode(path.read_bytes())
@@ -137,12 +139,15 @@ class SnapshotFolder:
             except (SnapshotError, OSError) as error:
                 if isinstance(error, OSError) and error.errno in _SHORT:
                     raise TransientError(f"snapshot: {path}: {error.strerror}") from error
+                self._stand()  # a successor deletes what is old
                 log.error("snapshot: %s cannot be used: %s", path, error)  # noqa: TRY400 - it says what is wrong
                 self.refused += 1
                 path.rename(path.with_suffix(".refused"))
             else:
+                self._stand()
                 self.loaded = int(version)
                 return content
+        self._stand()
         return None
 
     def prepare(self, content: Content, *, is_awaited: bool = True) -> int:
@@ -224,6 +229,10 @@ class SnapshotFolder:
 
     def _writers(self) -> list[int]:
         return [int(match[1]) for path in self._path.iterdir() if (match := _WRITER.match(path.name))]
+
+    def _earlier(self) -> list[tuple[Version, str]]:
+        """What writers before us have left."""
+        return [found for found in self._found() if found[0].writer < self._current.writer]
 
     def _found(self) -> Iterator[tuple[Version, str]]:
         for path in self._path.iterdir():

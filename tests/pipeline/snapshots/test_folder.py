@@ -163,6 +163,57 @@ def test_what_a_process_renamed_in_its_last_moment_does_not_hide_its_successors(
     assert taken(tmp_path) == 30
 
 
+@pytest.mark.parametrize("is_promoted", [False, True])
+def test_who_sleeps_before_it_takes_up_and_wakes_beside_its_successor_touches_nothing_and_ends(
+    folder: SnapshotFolder, tmp_path: Path, *, is_promoted: bool
+) -> None:
+    """Where locks do not hold. What is prepared is its successor's, who is about to let it count."""
+    write(folder, 1)
+    folder.close()
+    zombie = opened(tmp_path)
+    (tmp_path / "group" / "3" / "lock").unlink()
+    successor = opened(tmp_path)
+    successor.load()
+    successor.prepare(content(2))
+    if is_promoted:
+        successor.promote()
+    with pytest.raises(PermanentError, match="taken over"):
+        zombie.load()
+    if not is_promoted:
+        successor.promote()
+    successor.close()
+    zombie.close()
+    assert taken(tmp_path) == 2
+
+
+def test_who_sleeps_while_it_takes_up_goes_on_with_nothing_of_its_successors(
+    folder: SnapshotFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(folder, 1)
+    folder.prepare(content(2))
+    folder.close()
+    zombie = opened(tmp_path)
+    unlink = Path.unlink
+
+    def sleep(path: Path, missing_ok: bool = False) -> None:
+        monkeypatch.undo()
+        (tmp_path / "group" / "3" / "lock").unlink()
+        successor = opened(tmp_path)
+        successor.load()
+        for number in (3, 4, 5):
+            write(successor, number)
+        successor.prepare(content(6))
+        successor.close()
+        unlink(path, missing_ok=True)
+
+    monkeypatch.setattr(Path, "unlink", sleep)
+    with pytest.raises(PermanentError, match="taken over"):
+        zombie.load()
+    zombie.close()
+    assert [path.name[11:] for path in files(tmp_path, "prepared")] == ["0000000004.prepared"]
+    assert taken(tmp_path) == 5
+
+
 def test_a_disk_that_refuses_costs_nothing_that_counted(
     folder: SnapshotFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
