@@ -7,6 +7,7 @@ exactly one pair, and the text that comes back is the canonical one (RFC 5952 fo
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 _LOW: Final = (1 << 64) - 1
 _MAPPED: Final = 0xFFFF << 32
+_LEADING_ZEROS: Final = re.compile(r"\b0+(?=\d)")
 _OCTETS: Final = pl.Series("octet", [str(n) for n in range(256)], dtype=pl.String)
 _DOTTED: Final = pl.Series("octet", [f"{n}." for n in range(256)], dtype=pl.String)
 
@@ -37,6 +39,20 @@ Half = NDArray[np.uint64]
 def parse(text: str) -> Address:
     """The halves of an IPv4 or IPv6 address. Raises ValueError where the text is neither."""
     return of(ipaddress.ip_address(text))
+
+
+def parse_object(text: str) -> Address:
+    """The same of an address in an object."""
+    try:
+        return parse(text)
+    except ValueError:
+        return parse(without_leading_zeros(text))
+
+
+def without_leading_zeros(text: str) -> str:
+    """An IPv4 address or range as Kubernetes reads it: its API server lets `010.0.0.1` in, and means 10.0.0.1."""
+    head, colon, tail = text.rpartition(":")
+    return head + colon + _LEADING_ZEROS.sub("", tail) if "." in tail else text
 
 
 def of(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> Address:

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 import polars as pl
 
-from .addresses import NO_ADDRESS, Address, parse
+from .addresses import NO_ADDRESS, Address
 from .claims import TERMINAL_PHASES, reported
 from .endpoints import Roster
 from .models import Node, Pod, Resource, Service, ServicePort, namespace_of
@@ -107,16 +107,14 @@ def host_ports(pod: Pod) -> list[tuple[int, int]]:
 def sliced(slices: Iterable[EndpointSlice], port: ServicePort) -> Iterator[Backend]:
     """Who answers for a Service port by the slices of its Service."""
     for part in slices:
-        if part.address_type == "FQDN":
-            continue
         numbers = [
             entry.port
             for entry in part.ports or []
             if entry.port and (entry.name or "") == (port.name or "") and entry.protocol == port.protocol
         ]
         for endpoint in part.endpoints or []:
-            for address in endpoint.addresses:
-                yield from (Backend(parse(address), number, _is_ready(endpoint)) for number in numbers)
+            for address in part.places(endpoint):
+                yield from (Backend(address, number, _is_ready(endpoint)) for number in numbers)
 
 
 def _selected(service: Service, port: ServicePort, pods: Iterable[Pod]) -> Iterator[Backend]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from enum import IntEnum
 from typing import Final
 
-from .addresses import NO_ADDRESS, Address, of, parse
+from .addresses import NO_ADDRESS, Address, of, parse_object
 from .cilium_nodes import CiliumNode
 from .models import Node, Pod, Service
 from .ovn_nodes import ovn_addresses, ovn_ranges
@@ -86,7 +86,9 @@ def cilium_claims(node: CiliumNode, endpoint: int) -> Iterator[Claim]:
 
 def reported(node: Node) -> list[Address]:
     """The addresses that a Node reports of itself."""
-    return [parse(entry.address) for entry in (node.status.addresses if node.status else None) or [] if entry.is_ip]
+    return [
+        parse_object(entry.address) for entry in (node.status.addresses if node.status else None) or [] if entry.is_ip
+    ]
 
 
 def pod_claims(pod: Pod, endpoint: int, nodes: Mapping[str, int]) -> Iterator[Claim]:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from .addresses import NO_ADDRESS, parse
+from .addresses import NO_ADDRESS, parse_object
 from .admin_policies import AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy
 from .cilium_nodes import CiliumNode
 from .gateway_models import Gateway, GatewayClass, GatewayRoute, GRPCRoute, HTTPRoute, TCPRoute, TLSRoute
@@ -57,7 +57,7 @@ class NodeAddress(Slim, frozen=True):
 
     def __post_init__(self) -> None:
         if self.is_ip:
-            parse(self.address)
+            parse_object(self.address)
 
     @property
     def is_ip(self) -> bool:

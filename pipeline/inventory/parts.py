@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from .addresses import NO_ADDRESS, Address, parse
+from .addresses import NO_ADDRESS, Address, parse_object, without_leading_zeros
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 PortNumber = Annotated[int, msgspec.Meta(ge=1, le=65535)]
@@ -22,7 +22,7 @@ class Ip:
     __slots__ = ("address",)
 
     def __init__(self, text: str) -> None:
-        self.address: Address = NO_ADDRESS if text in {"", "None"} else parse(text)
+        self.address: Address = NO_ADDRESS if text in {"", "None"} else parse_object(text)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Ip) and self.address == other.address
@@ -39,7 +39,7 @@ class Cidr:
     def __init__(self, text: str) -> None:
         if not text.rpartition("/")[2].isdecimal() or "/" not in text or "%" in text:
             raise ValueError(f"{text!r} is no range: must be an address, a slash and a prefix length")
-        self.network: Network = ipaddress.ip_network(text, strict=False)
+        self.network: Network = ipaddress.ip_network(without_leading_zeros(text), strict=False)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Cidr) and self.network == other.network

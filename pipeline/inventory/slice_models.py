@@ -1,12 +1,14 @@
 """EndpointSlice of discovery.k8s.io/v1: the endpoints of Services, a part of one Service's each.
 
-The invariant: a port is a number here, or every port; names were resolved by whoever wrote the slice.
+The invariant: a port is a number here, or every port; names were resolved by whoever wrote the slice. What the slice's
+type takes for an address is one.
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
+from .addresses import Address, parse_object
 from .parts import Metadata, PortNumber, Slim
 
 
@@ -53,6 +55,14 @@ class EndpointSlice(Slim, frozen=True):
     endpoints: list[SliceEndpoint] | None = None
     ports: list[SlicePort] | None = None
     kind: str = "EndpointSlice"
+
+    def __post_init__(self) -> None:
+        for endpoint in self.endpoints or ():
+            self.places(endpoint)
+
+    def places(self, endpoint: SliceEndpoint) -> list[Address]:
+        """The addresses of one of its endpoints; none of an FQDN slice's."""
+        return [] if self.address_type == "FQDN" else [parse_object(text) for text in endpoint.addresses]
 
     @property
     def service(self) -> str:

@@ -24,8 +24,23 @@ def test_v6_is_split_in_network_order() -> None:
 
 
 def test_text_that_is_no_address_is_refused() -> None:
-    with pytest.raises(ValueError, match="10\\.0\\.0"):
-        addresses.parse("10.0.0")
+    for parse in (addresses.parse, addresses.parse_object):
+        with pytest.raises(ValueError, match="10\\.0\\.0"):
+            parse("10.0.0")
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("010.000.001.200", "10.0.1.200"),
+        ("10.0.0.010", "10.0.0.10"),
+        ("0.0.0.0", "0.0.0.0"),  # noqa: S104
+        ("::ffff:010.0.0.1", "10.0.0.1"),
+        ("fd00::0001", "fd00::1"),
+    ],
+)
+def test_an_object_may_write_zeros_before_a_number(written: str, meant: str) -> None:
+    assert addresses.parse_object(written) == addresses.parse(meant)
 
 
 @given(st.lists(st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6))))

@@ -8,6 +8,7 @@ import pytest
 
 from collector.schema import STATE
 from pipeline.decode import decode
+from pipeline.inventory.addresses import text
 from pipeline.inventory.feed import Feed
 from pipeline.inventory.history import History
 from tests.pipeline.inventory.changes import at, holder
@@ -123,3 +124,30 @@ def test_kinds_without_a_model_are_counted(fed: Fed) -> None:
     assert dict(fed.history.snapshot().objects) == {"CiliumNetworkPolicy": 1, "Service": 1}
     fed.give(1, 1, delete(at(2), policy), put(at(2), node("node-a", "192.0.2.1", "10.0.1.0/24")))
     assert dict(fed.history.snapshot().objects) == {"Node": 1, "Service": 1}
+
+
+def endpoints(address: str) -> dict[str, Any]:
+    """The slice of `web` with one endpoint."""
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": "web-1", "namespace": "shop", "labels": {"kubernetes.io/service-name": "web"}},
+        "addressType": "IPv4",
+        "ports": [{"name": "", "port": 8080}],
+        "endpoints": [{"addresses": [address]}],
+    }
+
+
+def test_an_address_with_zeros_before_its_numbers_is_read_as_kubernetes_reads_it(fed: Fed) -> None:
+    """The API server lets them in, of whoever may write an EndpointSlice."""
+    fed.give(1, 0, put(at(0), service("web", "10.96.0.1", 80)), synced(at(1)), put(at(2), endpoints("010.0.01.005")))
+    assert fed.feed.refused == {}
+    held = fed.history.snapshot().backends.select(text("addr_hi", "addr_lo"), "port").rows()
+    assert held == [("10.0.1.5", 8080)]
+
+
+def test_a_slice_whose_address_is_none_is_refused_and_the_others_go_on(fed: Fed) -> None:
+    fed.give(1, 0, put(at(0), service("web", "10.96.0.1", 80)), synced(at(1)), put(at(2), endpoints("10.0.1")))
+    fed.give(1, 1, put(at(3), A))
+    assert fed.feed.refused == {"EndpointSlice": 1}
+    assert fed.pods() == {"a"}
