@@ -127,7 +127,8 @@ def _is_searched(stem: pl.Expr, snapshot: Snapshot) -> pl.Expr:
 
 def _servers(snapshot: Snapshot) -> pl.DataFrame:
     """The addresses of whatever in the cluster answers for a Service's DNS port, and NODE_LOCAL."""
-    known = [frame.filter(pl.col("port") == PORT).select(ADDRESS) for frame in (snapshot.dialled, snapshot.backends)]
+    ports = snapshot.services.filter(pl.col("port") == PORT).select("service_id")  # of pods it may be another
+    known = [frame.join(ports, on="service_id").select(ADDRESS) for frame in (snapshot.dialled, snapshot.backends)]
     local = pl.DataFrame([NODE_LOCAL], schema=known[0].schema, orient="row")
     return pl.concat([*known, local]).unique()
 

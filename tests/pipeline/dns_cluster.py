@@ -18,22 +18,24 @@ DNS_POD: Final = "10.0.2.9"
 NODE_LOCAL: Final = "169.254.20.10"
 BEYOND: Final = "203.0.113.53"
 
-_SLICE: Final[dict[str, Any]] = {
-    "apiVersion": "discovery.k8s.io/v1",
-    "kind": "EndpointSlice",
-    "metadata": {"name": "dns-1", "namespace": "shop", "labels": {"kubernetes.io/service-name": "dns"}},
-    "addressType": "IPv4",
-    "ports": [{"name": "", "port": 53, "protocol": "UDP"}],
-    "endpoints": [{"addresses": [DNS_POD]}],
-}
+
+def _slice(port: int) -> dict[str, Any]:
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": "dns-1", "namespace": "shop", "labels": {"kubernetes.io/service-name": "dns"}},
+        "addressType": "IPv4",
+        "ports": [{"name": "", "port": port, "protocol": "UDP"}],
+        "endpoints": [{"addresses": [DNS_POD]}],
+    }
 
 
-def dns_cluster() -> Snapshot:
-    """Clients are the small cluster's: `front` at 10.0.1.5 and 10.0.2.5."""
+def dns_cluster(pod_port: int = 53) -> Snapshot:
+    """Clients are the small cluster's: `front` at 10.0.1.5 and 10.0.2.5. `pod_port` is where the DNS pod listens."""
     return small_cluster(
         pod("dns-0", "node-b", DNS_POD, ("StatefulSet", "dns")),
         service("dns", DNS_SERVICE, 53, "UDP"),
-        _SLICE,
+        _slice(pod_port),
         service("peers", "None", 7000),
     )
 

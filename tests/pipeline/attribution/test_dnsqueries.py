@@ -126,6 +126,16 @@ def test_who_goes_past_the_clusters_dns(client: str, server: str, *, is_bypass: 
     assert frame["is_bypass"].to_list() == [is_bypass]
 
 
+def test_the_clusters_dns_may_listen_elsewhere_behind_its_service() -> None:
+    """OpenShift's listens on 5353."""
+    exchanges = [
+        Answer("a.example.com", 100, DNS_POD, server=BEYOND),
+        Answer("b.example.com", 100, FRONT, server=BEYOND),
+    ]
+    frame = attributed(*exchanges, snapshot=dns_cluster(pod_port=5353))
+    assert frame["is_bypass"].to_list() == [False, True]
+
+
 def test_where_no_dns_is_known_nothing_goes_past_it() -> None:
     frame = attributed(Answer("www.example.com", 100, FRONT, server=BEYOND), snapshot=small_cluster())
     assert frame["is_bypass"].to_list() == [False]
