@@ -95,7 +95,7 @@ def serve(
     from ..engine import TOPICS, Engine
     from ..geo import load_geo
     from ..lake.settings import parse_keep, parse_options
-    from ..lake.upkeep import Upkeep
+    from ..lake.upkeep import Turn, Upkeep
     from ..outputs.lake import Lake
     from ..outputs.live import PATH, LiveTail
     from ..outputs.prometheus import PrometheusServer
@@ -114,9 +114,10 @@ def serve(
     care: AbstractContextManager[object] = nullcontext()
     if config.lake is not None:
         parse_keep(config.lake_keep)
-        if config.lake_maintain_s and ordinal == 0:  # one does it for all, of several shares and of a group
+        if config.lake_maintain_s:
             command = Upkeep.command_of(config.lake, config.lake_options, config.lake_keep, config.lake_readers_h)
-            care = Upkeep(command, config.lake_maintain_s, lambda: engine.is_first)
+            is_ours = Turn(config.lake, lambda: ordinal == 0 and engine.is_first)
+            care = Upkeep(command, config.lake_maintain_s, is_ours)
     state = open_state(config, options)
     geo = load_geo(config.geo) if config.geo else None
     prices = load_prices(config.prices) if config.prices is not None else None

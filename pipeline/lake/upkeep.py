@@ -6,6 +6,7 @@ next round makes up for it. The invariant: there is one such process of ours at 
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import subprocess
@@ -16,6 +17,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Final
 
+from .store import is_url
+
 log = logging.getLogger(__name__)
 
 FRUGAL: Final = {"POLARS_MAX_THREADS": "1", "_RJEM_MALLOC_CONF": "dirty_decay_ms:0,muzzy_decay_ms:0"}
@@ -23,6 +26,45 @@ FRUGAL: Final = {"POLARS_MAX_THREADS": "1", "_RJEM_MALLOC_CONF": "dirty_decay_ms
 _NICE: Final = 10
 _STOP_SECONDS: Final = 5.0
 _LOOK_SECONDS: Final = 0.5
+
+
+class Turn:
+    """Whether a lake is ours to care for, of all who write to it.
+
+    Of those that share a folder it is the one that has it locked, for as long as it lives, so one that is ours alone is
+    always ours to care for. An object store, and a folder that cannot be locked, is the `is_first`'s."""
+
+    def __init__(self, lake: str, is_first: Callable[[], bool]) -> None:
+        self._lake = lake
+        self._is_first = is_first
+        self._lock: int | None = None
+
+    def __call__(self) -> bool:
+        """Whether it is, at this moment."""
+        if self._lock is not None:
+            return True
+        if is_url(self._lake):
+            return self._is_first()
+        try:
+            descriptor = os.open(self._lake, os.O_RDONLY)
+        except FileNotFoundError:  # nobody has written yet
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        except OSError:  # a file system of several machines may lock no folders
+            os.close(descriptor)
+            return self._is_first()
+        self._lock = descriptor
+        return True
+
+    def give_up(self) -> None:
+        """Let another have it."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
 
 class Upkeep:

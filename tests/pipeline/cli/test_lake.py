@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli.main import main
-from pipeline.lake.upkeep import Upkeep
+from pipeline.lake.upkeep import Turn, Upkeep
 from pipeline.query import scan_rollup
 from tests.pipeline.lake.histories import flows, lake_of
 
@@ -58,6 +58,29 @@ def test_care_that_is_for_another_to_take_is_not_taken() -> None:
     with Upkeep(["false"], 0.001, is_ours) as upkeep:
         assert is_over.wait(60)
     assert upkeep.rounds == 0
+
+
+def test_of_pipelines_each_cares_for_the_folder_that_is_its_own_and_one_for_a_folder_that_they_share(
+    tmp_path: Path,
+) -> None:
+    """Replicas with a volume each, of which one alone is the first of the group; and workers over one folder."""
+    own, shared = tmp_path / "own", str(tmp_path / "shared")
+    later = Turn(str(own), lambda: False)
+    assert not later()
+    own.mkdir()
+    assert later()
+    Path(shared).mkdir()
+    turns = [Turn(shared, lambda: False), Turn(shared, lambda: True)]
+    assert [turn() for turn in turns] == [True, False]
+    turns[0].give_up()
+    assert [turn() for turn in reversed(turns)] == [True, False]
+    for turn in (later, *turns):
+        turn.give_up()
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_lake_in_an_object_store_is_cared_for_by_the_first(is_first: bool) -> None:
+    assert Turn("s3://telemetry/flowatlas", lambda: is_first)() is is_first
 
 
 def test_a_round_that_is_under_way_is_ended_with_the_pipeline() -> None:
