@@ -162,6 +162,8 @@ class Stages:
         self.meters.objects = state.snapshot.objects
         self.meters.refused_objects = state.refused
         self.meters.known_until = state.known_until
+        if state.is_synced:
+            self.meters.cluster = state.snapshot.nodes
         self.missing = state.missing
         return state
 

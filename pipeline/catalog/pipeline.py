@@ -72,7 +72,7 @@ METRICS: Final = (
         "gauge",
         "seconds",
         ("node",),
-        "Time of the newest observation applied, by node.",
+        "Time of the newest observation applied, by node. Not there of nodes that the cluster had and has no more.",
     ),
     Metric(
         "flowatlas_pipeline_geo_failures_total",

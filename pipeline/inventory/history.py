@@ -172,6 +172,7 @@ class History:
                 listeners=self._ends.listeners.frame(),
                 ranges=self._ranges_frame,
                 objects=self._counts(),
+                nodes=frozenset(name for _, _, name in self._objects.get(Node, {})) if self.is_synced else frozenset(),
                 numbering=self._numbering,
                 known_until=self.known_until,
                 subjects=self._register.subjects,

@@ -17,7 +17,7 @@ from .backends import backends_frame, listeners_frame
 from .endpoints import addresses_frame, endpoints_frame, roster_of, subjects_of
 from .identities import latest
 from .meshes import AUTHENTICATIONS_FRAME, SHARES_FRAME, SUBSETS_FRAME
-from .models import Resource
+from .models import Node, Resource
 from .outside import BUILTIN, NamedRange, Outside, outside_of
 from .parts import Network
 from .ranges import cluster_ranges, ranges_frame
@@ -50,6 +50,8 @@ class Snapshot:
     """`ranges.RANGES`: the address ranges of the cluster."""
     objects: Mapping[str, int]
     """How many objects of each kind there are."""
+    nodes: frozenset[str] = frozenset()
+    """The names of the Nodes that there are."""
     numbering: object = field(default_factory=object)
     """Snapshots that share it give every id the same meaning; a later one may have more of them."""
     known_until: int = END
@@ -101,6 +103,7 @@ def build(
         listeners=listeners_frame(roster),
         ranges=ranges_frame(cluster_ranges(resources, ranges)),
         objects=dict(sorted(Counter(item.kind for item in resources).items())),
+        nodes=frozenset(item.metadata.name for item in resources if isinstance(item, Node)),
         outside=named,
         subjects=subjects_of(roster),
         tracked={frame.name: frame.frame(resources) for frame in tracked},

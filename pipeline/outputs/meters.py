@@ -39,6 +39,8 @@ class Meters:
         """Kubernetes objects that could not be understood, by kind."""
         self.known_until = END
         """Every change of the cluster before this instant is known, in ns since the epoch; END for manifests."""
+        self.cluster: frozenset[str] = frozenset()
+        """The names of the Nodes that the cluster has."""
         self.held_rows = 0
         """Flow rows that wait for the cluster's state."""
         self.late_rows = 0
@@ -64,6 +66,8 @@ class Meters:
         self._skewed: Counter[tuple[str, ...]] = Counter()
         self._lags = Lags("flowatlas_capture_to_metric_seconds")
         self._newest_ns: dict[str, int] = defaultdict(int)
+        self._nodes: set[str] = set()
+        """Who of these is a Node of the cluster, or was."""
         self._seconds: dict[tuple[str, ...], float] = {(stage,): 0.0 for stage in STAGES}
 
     @contextmanager
@@ -124,6 +128,8 @@ class Meters:
             "single": single,
             "missing": dict(self._missing),
             "newest_ns": dict(self._newest_ns),
+            "nodes": sorted(self._nodes),
+            "cluster": sorted(self.cluster),
             "misfits": dict(self.misfits),
             "lags": self._lags.state(),
         }
@@ -140,6 +146,8 @@ class Meters:
         self._missing = values["missing"]
         self._newest_ns.clear()
         self._newest_ns.update(values["newest_ns"])
+        self._nodes = set(values.get("nodes", ()))
+        self.cluster = frozenset(values.get("cluster", ()))
         self.misfits = Counter(values["misfits"])
         self._lags.restore(values.get("lags", {}))
 
@@ -172,9 +180,6 @@ class Meters:
 
     def samples(self, series: int) -> list[Samples]:
         """All self metrics; `series` is how many series of flow and counter metrics are exposed."""
-        newest: dict[tuple[str, ...], float] = {
-            (node,): time_ns / 1e9 for node, time_ns in self._newest_ns.items() if time_ns
-        }
         values: dict[str, Mapping[tuple[str, ...], int | float]] = {
             "flowatlas_build_info": {self._build: 1},
             "flowatlas_pipeline_batches_total": self._batches,
@@ -186,7 +191,7 @@ class Meters:
             "flowatlas_pipeline_late_rows_total": self._late_rows,
             "flowatlas_pipeline_skewed_batches_total": self._skewed,
             "flowatlas_pipeline_stage_seconds_total": self._seconds,
-            "flowatlas_pipeline_last_observation_timestamp_seconds": newest,
+            "flowatlas_pipeline_last_observation_timestamp_seconds": self._newest(),
             "flowatlas_bus_lag_messages": _keyed(self.lag),
             "flowatlas_bus_lost_messages_total": self._lost,
             "flowatlas_pipeline_geo_failures_total": {(): self.geo_failures},
@@ -207,6 +212,12 @@ class Meters:
             values["flowatlas_pipeline_watermark_timestamp_seconds"] = {(): self.watermark / 1e9}
         samples = [samples_of(BY_NAME[name], series_values) for name, series_values in values.items()]
         return [*samples, self._lags.samples()]
+
+    def _newest(self) -> Mapping[tuple[str, ...], float]:
+        """By node; not of those that the cluster had and has no more, whose silence is as it should be."""
+        self._nodes |= self.cluster & self._newest_ns.keys()
+        gone = self._nodes - self.cluster
+        return {(node,): ns / 1e9 for node, ns in self._newest_ns.items() if ns and node not in gone}
 
     def _state_age(self) -> Mapping[tuple[str, ...], float]:
         """Nothing for manifests, whose age nobody knows, and before anything is known."""

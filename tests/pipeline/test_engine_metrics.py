@@ -184,3 +184,22 @@ def test_questions_to_dns_are_counted_and_wait_for_their_client_to_be_told() -> 
     }
     assert bench.values("flowatlas_dns_latency_seconds_count", "source_workload") == {("late",): 1, ("front",): 1}
     assert bench.reader.committed
+
+
+def test_of_a_node_that_the_cluster_has_no_more_nobody_is_told_that_it_is_silent() -> None:
+    """Nor by what it sent last and comes late; of what never was a node of the cluster it is told."""
+    newest = "flowatlas_pipeline_last_observation_timestamp_seconds"
+    nodes = ("node-a", "node-b", "bastion")
+    late = message(batch("node-a", 1, [flow(FRONT_A, DATABASE, 5432, flow_id=9)]))
+    bench = Bench([message(batch(node, 0, [flow(FRONT_A, DATABASE, 5432)])) for node in nodes], [late])
+    bench.engine.step(0)
+    bench.engine.publish()
+    assert bench.values(newest, "node").keys() == {(node,) for node in nodes}
+    whole = bench.state.snapshot
+    bench.state = replace(bench.state, snapshot=replace(whole, nodes=frozenset({"node-b"})))
+    bench.drain()
+    assert bench.values("flowatlas_pipeline_rows_total", "node")[("node-a",)] == 2
+    assert bench.values(newest, "node").keys() == {("node-b",), ("bastion",)}
+    bench.state = replace(bench.state, snapshot=whole)
+    bench.drain()
+    assert bench.values(newest, "node").keys() == {(node,) for node in nodes}

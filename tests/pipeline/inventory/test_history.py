@@ -386,6 +386,7 @@ def test_a_dump_and_a_first_listing_say_the_same() -> None:
         assert sorted(map(timeless, rows)) == sorted(map(timeless, held)), name
     assert dump.ranges.equals(listing.ranges)
     assert dump.objects == listing.objects
+    assert dump.nodes == listing.nodes == {"node-a"}
 
 
 def timeless(row: tuple[object, ...]) -> tuple[object, ...]:

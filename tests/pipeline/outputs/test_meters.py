@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from pipeline.catalog import METRICS
 from pipeline.outputs.meters import STAGES, Meters
 
@@ -61,3 +63,17 @@ def test_stages_are_timed_also_when_they_fail() -> None:
     assert set(seconds) == {(stage,) for stage in STAGES}
     assert seconds[("decode",)] > 0
     assert seconds[("attribute",)] == 0
+
+
+def test_which_nodes_the_cluster_has_had_outlives_the_process() -> None:
+    """As long as the next one has not been told of the cluster, they are those of before."""
+    newest = "flowatlas_pipeline_last_observation_timestamp_seconds"
+    meters, successor = Meters(), Meters()
+    meters.applied("flows", ["a", "b", "c"], [1, 1, 1], [10**9] * 3)
+    for nodes in ({"a", "b"}, {"b"}):
+        meters.cluster = frozenset(nodes)
+        meters.samples(0)
+    successor.restore(json.loads(json.dumps(meters.state())))
+    assert values(successor, newest).keys() == {("b",), ("c",)}
+    successor.cluster = frozenset()
+    assert values(successor, newest).keys() == {("c",)}
