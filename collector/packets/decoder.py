@@ -67,6 +67,9 @@ HANDLERS: Final[Mapping[Kind, Callable[[Frames, Packets], None]]] = {
     Kind.WIREGUARD: tunnels.wireguard,
 }
 
+_OPENS: Final = np.zeros(len(Kind), np.bool_)
+"""The kinds that lead to a further IP header, where they come after one."""
+_OPENS[[*TUNNELS, Kind.IP, Kind.IPV4, Kind.IPV6]] = True
 _BROKEN: Final = (Reason.IP_CUT, Reason.IP_VERSION, Reason.IP_LENGTH)
 
 
@@ -95,12 +98,21 @@ class Decoded:
     """Where each row's innermost IP header begins."""
     at: Positions
     """Where the reading of each row's packet ended: after its ports, or at what the innermost IP header carries."""
+    is_later: npt.NDArray[np.bool_]
+    """Whether each row's innermost IP header is that of a fragment other than the first."""
 
 
-def decode(octets: Octets, start: Positions, end: Positions, kind: npt.NDArray[np.uint8]) -> Decoded:
+def decode(
+    octets: Octets,
+    start: Positions,
+    end: Positions,
+    kind: npt.NDArray[np.uint8],
+    sealed: npt.NDArray[np.bool_] | None = None,
+) -> Decoded:
     """Decode the packets whose captured bytes are `octets[start:end]` and which begin with a header of `kind`.
 
-    `start <= end` and both lie inside the buffer; the bytes between them may be anything.
+    `start <= end` and both lie inside the buffer; the bytes between them may be anything. Tunnels in packets
+    that are `sealed` are not opened: the first IP header is the innermost.
     """
     frames = Frames(octets, start, end, kind)
     for _ in range(MAX_STEPS):
@@ -108,6 +120,10 @@ def decode(octets: Octets, start: Positions, end: Positions, kind: npt.NDArray[n
         if not len(open_packets):
             break
         kinds = frames.kind[open_packets]
+        if sealed is not None:
+            is_end = sealed[open_packets] & (frames.depth[open_packets] > 0) & _OPENS[kinds]
+            frames.kind[open_packets[is_end]] = Kind.PAYLOAD
+            open_packets, kinds = open_packets[~is_end], kinds[~is_end]
         for present in np.flatnonzero(np.bincount(kinds)).tolist():
             who = open_packets[kinds == present]
             if present in TUNNELS:
@@ -131,6 +147,7 @@ def decode(octets: Octets, start: Positions, end: Positions, kind: npt.NDArray[n
         rows=rows,
         network=frames.network[rows],
         at=frames.at[rows],
+        is_later=frames.is_later[rows],
     )
 
 

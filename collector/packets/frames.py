@@ -83,6 +83,8 @@ class Frames:
         """Where the innermost IP header begins."""
         self._outermost = np.zeros(self.count, np.int64)
         """Where the outermost IP header begins."""
+        self.is_later = np.zeros(self.count, np.bool_)
+        """It is a fragment other than the first."""
         self.opaque = np.zeros(self.count, np.uint8)
         self.entered = np.zeros(self.count, np.uint8)
         """The `Tunnel` whose header was read since the last IP header."""

@@ -46,7 +46,7 @@ def ipv4(f: Frames, who: Packets) -> None:
         dst_lo=f.octets.u32(at + 16) | MAPPED,
         protocol=protocol,
     )
-    is_later = f.octets.u16(at + 6) & 0x1FFF != 0
+    f.is_later[who] = is_later = f.octets.u16(at + 6) & 0x1FFF != 0
     f.enter(who, at + header, np.where(is_later, Kind.PAYLOAD, IP_PROTOCOLS[protocol]).astype(np.uint8))
 
 
@@ -85,7 +85,7 @@ def fragment(f: Frames, who: Packets) -> None:
     at = f.at[who]
     protocol = f.octets.u8(at)
     f.set_protocol(who, protocol)
-    is_later = f.octets.u16(at + 2) & 0xFFF8 != 0
+    f.is_later[who] = is_later = f.octets.u16(at + 2) & 0xFFF8 != 0
     f.enter(who, at + 8, np.where(is_later, Kind.PAYLOAD, IPV6_PROTOCOLS[protocol]).astype(np.uint8))
 
 

@@ -61,6 +61,8 @@ class Captured:
     start: Positions
     end: Positions
     """Captured bytes of each packet: `octets[start:end]`."""
+    size: Positions
+    """Bytes of each packet, captured or not."""
     time: npt.NDArray[np.int64]
     """ns since the epoch."""
     ifindex: npt.NDArray[np.uint32]
@@ -178,6 +180,7 @@ class Ring:
             octets=self._octets,
             start=start,
             end=start + frames["snaplen"],
+            size=frames["len"].astype(np.int64),
             time=frames["sec"].astype(np.int64) * 1_000_000_000 + frames["nsec"],
             ifindex=frames["ifindex"].astype(np.uint32),
             hardware=frames["hardware"],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -28,22 +29,40 @@ _QUESTIONS: Final = {_ICMP: (8, 13, 15, 17), _ICMPV6: (128,)}
 _ANSWERS: Final = {_ICMP: (0, 14, 16, 18), _ICMPV6: (129,)}
 
 
+@dataclass(frozen=True, slots=True)
+class Points:
+    """The interfaces that are looked at, by index and sorted."""
+
+    pods: npt.NDArray[np.uint32]
+    """What a pod writes into a packet is its own: tunnels are not opened here."""
+    node: npt.NDArray[np.uint32]
+
+    @classmethod
+    def of(cls, kinds: Mapping[int, str]) -> Points:
+        """Those of `links.capture_points`."""
+        pods, node = (sorted(ifindex for ifindex, kind in kinds.items() if kind == one) for one in ("pod", "node"))
+        return cls(np.array(pods, np.uint32), np.array(node, np.uint32))
+
+
 def sums_of(
-    captured: Captured, points: npt.NDArray[np.uint32], wall_ns: int, missed: Counter[tuple[str, str]]
+    captured: Captured, points: Points, wall_ns: int, missed: Counter[tuple[str, str]]
 ) -> tuple[npt.NDArray[np.void], npt.NDArray[np.void]]:
     """FLOW and SUM arrays of one block, one row each for every flow, direction and interface.
 
-    `points` are the interfaces that are looked at, sorted; `wall_ns` turns CLOCK_MONOTONIC into UTC when added. What
-    gets no row is counted in `missed` by (packets|bytes, reason), reasons as `ebpf.layout` has them.
+    `wall_ns` turns CLOCK_MONOTONIC into UTC when added. What gets no row is counted in `missed` by
+    (packets|bytes, reason), reasons as `ebpf.layout` has them.
     """
-    wanted = np.flatnonzero(np.isin(captured.ifindex, points))
+    is_pods = np.isin(captured.ifindex, points.pods)
+    wanted = np.flatnonzero(is_pods | np.isin(captured.ifindex, points.node))
     kind = np.where(np.isin(captured.hardware[wanted], _ETHERNETS), Kind.ETHERNET, Kind.IP).astype(np.uint8)
-    decoded = decode(captured.octets, captured.start[wanted], captured.end[wanted], kind)
+    decoded = decode(captured.octets, captured.start[wanted], captured.end[wanted], kind, is_pods[wanted])
     if len(decoded.broken):
         missed["packets", "malformed"] += len(decoded.broken)
         missed["bytes", "malformed"] += int(decoded.broken_bytes.sum())
     head, packet = decoded.inner, wanted[decoded.rows]
-    is_kept, source_port, destination_port = _ports(captured.octets, decoded, missed)
+    told = head.bytes.astype(np.int64)
+    size = np.where(told > 0, told, captured.size[packet] - (decoded.network - captured.start[packet]))
+    is_kept, source_port, destination_port = _ports(captured.octets, decoded, size, missed)
     count = len(packet)
 
     flow = np.zeros(count, FLOW)
@@ -56,9 +75,9 @@ def sums_of(
 
     each = np.zeros(count, SUM)
     each["first"] = each["last"] = captured.time[packet] - wall_ns
-    payload = _transport(captured.octets, decoded, captured.end[packet], each)
+    payload = _transport(captured.octets, decoded, size, captured.end[packet], each)
     each["packets"] = 1  # also where offloading will cut it into several: so do interfaces and conntrack count
-    each["bytes"] = head.bytes
+    each["bytes"] = size
     each["first_payload"] = np.where(payload > 0, each["first"], 0)
     return _grouped(flow[is_kept], each[is_kept])
 
@@ -74,29 +93,35 @@ def merged(
 
 
 def _ports(
-    octets: Octets, decoded: Decoded, missed: Counter[tuple[str, str]]
+    octets: Octets, decoded: Decoded, size: Positions, missed: Counter[tuple[str, str]]
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.uint16], npt.NDArray[np.uint16]]:
-    """Which packets belong to a flow, and the ports of its ends; an ICMP query's identifier is its asker's port."""
+    """Which packets belong to a flow, and the ports of its ends; an ICMP query's identifier is its asker's port.
+
+    `size`: bytes of each IP packet.
+    """
     head = decoded.inner
     source, destination = head.src_port.copy(), head.dst_port.copy()
     fragments = np.isin(head.protocol, _HAS_PORTS) & (source == 0) & (destination == 0)
+    fragments |= decoded.is_later & np.isin(head.protocol, (_ICMP, _ICMPV6))
     no_question = np.zeros(len(source), np.bool_)
     for protocol in (_ICMP, _ICMPV6):
-        rows = np.flatnonzero(head.protocol == protocol)
+        rows = np.flatnonzero((head.protocol == protocol) & ~fragments)
         rows = rows[decoded.at[rows] + 8 <= octets.size]
         kind, number = octets.u8(decoded.at[rows]), octets.u16(decoded.at[rows] + 4)
         asks, answers = np.isin(kind, _QUESTIONS[protocol]), np.isin(kind, _ANSWERS[protocol])
         source[rows[asks]] = number[asks]
         destination[rows[answers]] = number[answers]
         no_question[rows] = ~asks & ~answers
-    for reason, which in (("fragment", fragments), ("icmp_control", no_question & ~fragments)):
+    for reason, which in (("fragment", fragments), ("icmp_control", no_question)):
         if which.any():
             missed["packets", reason] += int(which.sum())
-            missed["bytes", reason] += int(head.bytes[which].sum())
+            missed["bytes", reason] += int(size[which].sum())
     return ~(fragments | no_question), source, destination
 
 
-def _transport(octets: Octets, decoded: Decoded, end: Positions, each: npt.NDArray[np.void]) -> Positions:
+def _transport(
+    octets: Octets, decoded: Decoded, size: Positions, end: Positions, each: npt.NDArray[np.void]
+) -> Positions:
     """Set flags and sequence numbers of TCP; returns the payload's length of every row."""
     head = decoded.inner
     header = np.zeros(len(end), np.int64)  # length of the transport's
@@ -112,7 +137,7 @@ def _transport(octets: Octets, decoded: Decoded, end: Positions, each: npt.NDArr
     each["flags"][rows] = flags
     each["isn"][rows] = np.where(syn, octets.u32(at + 4), 0)
     start = np.where(np.isin(head.protocol, _HAS_PORTS), decoded.at - np.where(is_udp, 8, 4), decoded.at)
-    return (decoded.network + head.bytes.astype(np.int64) - start - header).clip(0)
+    return (decoded.network + size - start - header).clip(0)
 
 
 def _grouped(
@@ -158,8 +183,3 @@ def _generations(digest: npt.NDArray[np.uint64], each: npt.NDArray[np.void]) -> 
     number = np.cumsum(number)
     number -= number[np.maximum.accumulate(np.where(is_first, np.arange(len(digest)), 0))]
     return np.minimum(number, 255).astype(np.uint8)
-
-
-def points_of(kinds: Mapping[int, str]) -> npt.NDArray[np.uint32]:
-    """The interfaces of `links.capture_points`, sorted."""
-    return np.sort(np.fromiter(kinds, np.uint32, len(kinds)))

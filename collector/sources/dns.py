@@ -25,7 +25,7 @@ from ..netlink import NETLINK_ROUTE, in_namespace, open_socket
 from ..packets.decoder import decode
 from ..packets.kinds import Kind
 from ..packets.ring import Captured, Ring
-from ..packets.sums import points_of
+from ..packets.sums import Points
 from . import Columns
 
 _log = logging.getLogger(__name__)
@@ -89,8 +89,7 @@ class DnsSource:
         counts: Counter[str] = Counter()
         try:
             flaws: Counter[str] = Counter()
-            kinds = capture_points(self._links, flaws)
-            pods = points_of({ifindex: kind for ifindex, kind in kinds.items() if kind == "pod"})
+            pods = Points.of(capture_points(self._links, flaws)).pods
             for captured in self._ring.until_now(patience_s):
                 self._read(captured, pods, counts)
             counts["ring_full"] += self._ring.drops()
@@ -102,9 +101,8 @@ class DnsSource:
 
     def _read(self, captured: Captured, pods: np.ndarray[Any, Any], counts: Counter[str]) -> None:
         rows = np.flatnonzero(np.isin(captured.ifindex, pods))
-        decoded = decode(
-            captured.octets, captured.start[rows], captured.end[rows], np.full(len(rows), Kind.ETHERNET, np.uint8)
-        )
+        ethernet, sealed = np.full(len(rows), Kind.ETHERNET, np.uint8), np.ones(len(rows), np.bool_)
+        decoded = decode(captured.octets, captured.start[rows], captured.end[rows], ethernet, sealed)
         head, packet = decoded.inner, rows[decoded.rows]
         outgoing = captured.is_outgoing[packet]
         is_asked = ~outgoing & (head.dst_port == PORT)  # a pod sends to a server: not what a server in a pod is sent

@@ -24,7 +24,7 @@ from ..netlink import NETLINK_ROUTE, in_namespace, open_socket
 from ..packets.decoder import decode
 from ..packets.kinds import Kind
 from ..packets.ring import Captured, Ring
-from ..packets.sums import points_of
+from ..packets.sums import Points
 from . import Columns, Source
 
 _log = logging.getLogger(__name__)
@@ -104,8 +104,7 @@ class HeadSource:
         heads: list[Head] = []
         try:
             flaws: Counter[str] = Counter()
-            kinds = capture_points(self._links, flaws)
-            pods = points_of({ifindex: kind for ifindex, kind in kinds.items() if kind == "pod"})
+            pods = Points.of(capture_points(self._links, flaws)).pods
             # a head of these flows may lie in a block that the kernel still fills
             blocks = self._ring.until_now(_PATIENCE_S)
             sightings.extend(self._read(captured, pods, heads, counts) for captured in blocks)
@@ -132,8 +131,8 @@ class HeadSource:
         room = max(0, MAX_HEADS - len(heads))
         counts["skipped"] += max(0, len(rows) - room)
         rows = rows[:room]
-        ethernet = np.full(len(rows), Kind.ETHERNET, np.uint8)
-        decoded = decode(captured.octets, captured.start[rows], captured.end[rows], ethernet)
+        ethernet, sealed = np.full(len(rows), Kind.ETHERNET, np.uint8), np.ones(len(rows), np.bool_)
+        decoded = decode(captured.octets, captured.start[rows], captured.end[rows], ethernet, sealed)
         inner, packet = decoded.inner, rows[decoded.rows]
         read: list[int] = []
         for row in np.flatnonzero(inner.protocol == _TCP).tolist():

@@ -28,7 +28,7 @@ from ..metrics import Metrics
 from ..netlink import NETLINK_NETFILTER, NETLINK_ROUTE, dump, in_namespace, open_socket, receive_pending
 from ..packets.oneway import CT_ORIGINAL, CT_REPLY, FLOW, SUM, conversations
 from ..packets.ring import Ring
-from ..packets.sums import merged, points_of, sums_of
+from ..packets.sums import Points, merged, sums_of
 from ..schema import FLOWS
 from . import Columns
 
@@ -117,7 +117,7 @@ class PacketSource:
         while not self._stop.is_set():
             try:
                 wall_ns = time.time_ns() - time.monotonic_ns()
-                points = points_of(self._points)
+                points = Points.of(self._points)
                 for captured in self._ring.blocks(_POLL_S):
                     missed: Counter[tuple[str, str]] = Counter()
                     part = sums_of(captured, points, wall_ns, missed)

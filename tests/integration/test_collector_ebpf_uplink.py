@@ -25,6 +25,7 @@ from collector.ebpf import libbpf
 from collector.metrics import Metrics
 from collector.netlink import in_namespace
 from collector.sources.ebpf import EbpfSource
+from tests.collector.flow_sources import SOURCES, started
 from tests.collector.network import Network, namespace, text
 
 pytestmark = pytest.mark.root
@@ -109,14 +110,17 @@ def test_what_is_in_a_tunnel_is_seen_as_itself_alone(pair: Network, tunnel: str)
     assert rows == [(*ends, 1, 2, header + 8, 2 * (header + 6))]
 
 
-def test_a_pods_own_tunnel_is_not_opened(pair: Network) -> None:
+@pytest.mark.parametrize("name", ["ebpf", "packets"])
+@pytest.mark.parametrize(("tunnel", "port"), [("vxlan", 4789), ("geneve without ethernet", 6081), ("ipip", 0)])
+def test_a_pods_own_tunnel_is_not_opened(pair: Network, name: str, tunnel: str, port: int) -> None:
     """What a pod writes into a packet makes no flow of others: tunnels are opened at uplinks alone."""
     pair.run("node", "ip", "route", "delete", "default")  # with it, eth0 is the veth of a pod
-    with source(pair) as flows:
-        send(pair, "far", "vxlan", b"question", turned=False)
+    with started(SOURCES[name](Metrics(), pair.netns("node"))) as flows:
+        send(pair, "far", tunnel, b"question", turned=False)
         time.sleep(0.3)
         columns = flows.finish(time.time_ns())
-    assert np.asarray(columns["dst_port"]).tolist() == [4789]
+    high, low, ports = (np.asarray(columns[column]).tolist() for column in ("src_hi", "src_lo", "dst_port"))
+    assert [(text(*row[:2]), row[2]) for row in zip(high, low, ports, strict=True)] == [("192.0.2.2", port)]
 
 
 def test_a_pod_is_counted_from_its_first_packet_and_forgotten_when_it_goes(pair: Network) -> None:

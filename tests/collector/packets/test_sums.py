@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
-from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
+from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6, IPv6ExtHdrFragment
 from scapy.layers.l2 import ARP, Ether
 from scapy.layers.vxlan import VXLAN
 from scapy.packet import Packet, Raw
@@ -18,8 +18,9 @@ from collector.ebpf.layout import ACK, BEGINS, EGRESS, FIN, INGRESS, SYN, SYN_AC
 from collector.packets.octets import Octets
 from collector.packets.oneway import FLOW, SUM
 from collector.packets.ring import Captured
-from collector.packets.sums import merged, sums_of
+from collector.packets.sums import Points, merged, sums_of
 
+POINTS = Points.of({3: "pod", 5: "node"})
 WALL_NS = 1_790_000_000_000_000_000
 ETHER: Any = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
 
@@ -27,13 +28,15 @@ ETHER: Any = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
 def captured(
     packets: Sequence[Packet | bytes], *, ifindex: int = 3, outgoing: bool = False, snap: int = 256
 ) -> Captured:
-    frames = [bytes(packet)[:snap] for packet in packets]
+    whole = [bytes(packet) for packet in packets]
+    frames = [packet[:snap] for packet in whole]
     ends = np.cumsum([len(frame) for frame in frames])
     count = len(frames)
     return Captured(
         octets=Octets(b"".join(frames)),
         start=np.concatenate([[0], ends[:-1]]).astype(np.int64),
         end=ends.astype(np.int64),
+        size=np.array([len(packet) for packet in whole], np.int64),
         time=WALL_NS + 1000 * (1 + np.arange(count)),
         ifindex=np.full(count, ifindex, np.uint32),
         hardware=np.ones(count, np.uint16),
@@ -49,7 +52,7 @@ def tcp(flags: str, *, seq: int = 7, payload: int = 0, sport: int = 1000, dport:
 
 def summed(packets: Sequence[Packet | bytes], **how: Any) -> tuple[Any, Any, Counter[tuple[str, str]]]:
     missed: Counter[tuple[str, str]] = Counter()
-    flows, sums = sums_of(captured(packets, **how), np.array([3], np.uint32), WALL_NS, missed)
+    flows, sums = sums_of(captured(packets, **how), POINTS, WALL_NS, missed)
     return flows, sums, missed
 
 
@@ -79,10 +82,22 @@ def test_what_is_captured_may_be_shorter_than_what_is_counted() -> None:
     assert (sums["packets"][0], sums["bytes"][0], sums["first_payload"][0]) == (1, 1040, 1000)
 
 
-def test_a_tunnelled_packet_is_its_inner_flow() -> None:
+def test_a_segment_too_big_to_say_how_long_it_is_counts_as_long_as_it_was() -> None:
+    four = tcp("A", payload=70_000, len=0)
+    six = ETHER / IPv6(src="fd00::1", dst="fd00::2", plen=0) / TCP(flags="A") / Raw(bytes(80_000))
+    _, sums, _ = summed([four, six])
+    assert sorted(sums["bytes"].tolist()) == [70_040, 80_060]
+    assert (sums["first_payload"] > 0).all()
+
+
+def test_a_tunnelled_packet_is_its_inner_flow_between_nodes_and_the_tunnels_at_a_pod() -> None:
     outer = ETHER / IP(src="172.30.0.1", dst="172.30.0.2") / UDP(sport=5, dport=8472) / VXLAN(vni=1)
-    flows, sums, _ = summed([outer / tcp("S", payload=3)])
+    packet = outer / tcp("S", payload=3)
+    flows, sums, _ = summed([packet], ifindex=5)
     assert (flows["destination_port"][0], sums["bytes"][0], sums["flags"][0]) == (80, 43, SYN | BEGINS)
+    flows, sums, _ = summed([packet])
+    assert (flows["destination_port"][0], sums["bytes"][0], sums["flags"][0]) == (8472, len(packet) - 14, 0)
+    assert sums["first_payload"][0] > 0
 
 
 def test_a_query_has_its_identifier_for_a_port_and_other_icmp_is_no_flow() -> None:
@@ -104,6 +119,15 @@ def test_a_later_fragment_is_counted_as_such() -> None:
     flows, _, missed = summed([later])
     assert len(flows) == 0
     assert missed == {("packets", "fragment"): 1, ("bytes", "fragment"): 52}
+
+
+@pytest.mark.parametrize("octet", [0, 8, 129, 200])
+def test_what_a_later_fragment_of_a_ping_holds_is_no_icmp_header(octet: int) -> None:
+    four = ETHER / IP(src="10.0.0.1", dst="10.0.0.2", proto=1, frag=185) / Raw(bytes([octet]) * 48)
+    six = ETHER / IPv6(src="fd00::1", dst="fd00::2") / IPv6ExtHdrFragment(nh=58, offset=181) / Raw(bytes([octet]) * 48)
+    flows, _, missed = summed([four, six])
+    assert len(flows) == 0
+    assert missed["packets", "fragment"] == 2
 
 
 def test_what_should_be_ip_and_is_none_is_counted_as_malformed() -> None:
@@ -129,14 +153,13 @@ def test_a_tuple_that_is_used_again_is_another_generation() -> None:
 def test_blocks_merge_to_what_one_block_would_be(cut: int) -> None:
     packets = [tcp("S", seq=7), tcp("FA", seq=8, payload=3), tcp("S", seq=999), tcp("A", seq=1000), tcp("FA", seq=1000)]
     whole = captured(packets)
-    points = np.array([3], np.uint32)
     parts = []
     for rows in (slice(0, cut), slice(cut, None)):
-        fields = ("start", "end", "time", "ifindex", "hardware", "is_outgoing")
+        fields = ("start", "end", "size", "time", "ifindex", "hardware", "is_outgoing")
         part = Captured(whole.octets, **{name: getattr(whole, name)[rows] for name in fields})
-        parts.append(sums_of(part, points, WALL_NS, Counter()))
+        parts.append(sums_of(part, POINTS, WALL_NS, Counter()))
     flows, sums = merged(parts)
-    expected_flows, expected_sums = merged([sums_of(whole, points, WALL_NS, Counter())])
+    expected_flows, expected_sums = merged([sums_of(whole, POINTS, WALL_NS, Counter())])
     assert (flows.dtype, sums.dtype) == (FLOW, SUM)
     assert flows.tobytes() == expected_flows.tobytes()
     assert sums.tobytes() == expected_sums.tobytes()
