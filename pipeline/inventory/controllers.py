@@ -9,7 +9,7 @@ Sources: the label references of the projects named in `KNOWN`; GEP-1762 for `ga
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -103,11 +103,13 @@ class Publishers:
                 for place in dict.fromkeys(_places(service)):
                     self._services.setdefault(place, []).append(service)
 
-    def at(self, places: Iterable[object]) -> Iterator[Evidence]:
-        """The pods behind the Services that publish these addresses and host names."""
+    def at(self, places: Iterable[object], ports: Collection[object]) -> Iterator[Evidence]:
+        """The pods behind the Services that publish these addresses and host names on such a port: several Services may
+        share an address."""
         for place in places:
             for service in self._services.get(place, ()):
-                yield Evidence(PUBLISHED, namespace_of(service), label_text(service.spec.selector or {}), "")
+                if any(port.port in ports or port.target_port in ports for port in service.spec.ports or ()):
+                    yield Evidence(PUBLISHED, namespace_of(service), label_text(service.spec.selector or {}), "")
 
 
 def of_gateway(namespace: str, name: str) -> Iterator[Evidence]:

@@ -57,9 +57,10 @@ def _entrance(
 ) -> Entrance:
     class_name = gateway.spec.gateway_class_name if gateway else ""
     controller = classes[class_name].spec.controller_name if class_name in classes else ""
-    addresses = [entry.value for entry in (gateway.status.addresses if gateway else None) or []]
+    places = [_place(entry.value) for entry in (gateway.status.addresses if gateway else None) or []]
+    ports = {listener.port for listener in (gateway.spec.listeners if gateway else None) or []}
     told = of_controller(controller) if controller else ()
-    evidence = [*publishers.at(_place(text) for text in addresses), *of_gateway(*key), *told]
+    evidence = [*publishers.at(places, ports), *of_gateway(*key), *told]
     return Entrance("Gateway/{}/{}".format(*key), class_name, controller, tuple(dict.fromkeys(evidence)))
 
 

@@ -15,6 +15,8 @@ from .routes import Entrance, RouteRow, ServicePorts, pattern_type
 CLASS_ANNOTATION = "kubernetes.io/ingress.class"
 DEFAULT_CLASS = "ingressclass.kubernetes.io/is-default-class"
 OPENSHIFT = "openshift.io/ingress-to-route"
+PORTS = frozenset({80, 443})
+"""An Ingress is HTTP and HTTPS alone."""
 
 _PATH_TYPES = {"Exact": "exact", "Prefix": "prefix"}
 
@@ -40,7 +42,7 @@ def _entrance(ingress: Ingress, classes: Mapping[str, IngressClass], publishers:
     published = (balancer.ingress if balancer else None) or []
     places = [entry.ip.address if entry.ip else entry.hostname for entry in published]
     told = of_controller(controller) if controller or not class_name else ()
-    evidence = tuple(dict.fromkeys([*publishers.at(places), *told]))
+    evidence = tuple(dict.fromkeys([*publishers.at(places, PORTS), *told]))
     return Entrance(f"Ingress/{namespace_of(ingress)}/{ingress.metadata.name}", class_name, controller, evidence)
 
 

@@ -99,6 +99,23 @@ def test_the_proxy_at_the_published_address_rules_out_its_namesakes() -> None:
     assert [named(row) for row in rows] == [("site", "a.example", "/"), None]
 
 
+@pytest.mark.parametrize("has_balancer", [True, False])
+def test_of_services_that_share_an_address_the_one_with_the_proxys_ports_publishes(has_balancer: bool) -> None:
+    """Balancers give one address to several Services by port; k3s gives all of them the nodes' own, which a controller
+    without a balancer publishes too."""
+    shared = ["203.0.113.7"]
+    postgres = pod("postgres", "10.8.0.9", namespace="data", labels={"app": "postgres"}, on="n1")
+    database = service(
+        "db", namespace="data", ports=[{"port": 5432}], load_balancer_ips=shared, selector={"app": "postgres"}
+    )
+    ports = [{"port": 8443, "targetPort": 443}]
+    proxys = service("lb", namespace="edge", ports=ports, load_balancer_ips=shared, selector=NGINX)
+    published = ingress("site", ("a.example", "/", "web", 80), status=[{"ip": "203.0.113.7"}])
+    snapshot = build([*CLUSTER, postgres, database, published, *([proxys] if has_balancer else [])])
+    rows = judged(snapshot, leg(PROXY, WEB_IP, WEB), leg("10.8.0.9", WEB_IP, WEB))
+    assert [named(row) for row in rows] == [("site", "a.example", "/"), None]
+
+
 TWO_HOSTS = ingress("two", ("a.example", "/", "web", 80), ("a.example", "/deep", "web", 80), ("", "/", "web", 80))
 
 
