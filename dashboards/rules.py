@@ -30,7 +30,8 @@ SHIM_RULES: Final = GENERATED / "shims.yaml"
 ANNOTATIONS: Final = ("summary", "description", "runbook_url")
 
 _HEADING: Final = "# Made from dashboards/{} by `make docs`; do not edit.\n"
-_KNOWN: Final = {**SERIES, **RECORDED}
+_KNOWN: Final = {**SERIES, **RECORDED, "up": tuple(TARGET_LABELS)}
+"""What there is to be read; `up` is Prometheus's own."""
 _DECLARED: Final = {recording.name: frozenset(recording.labels) for recording in (*RECORDINGS, *SHIMS)}
 _LABEL: Final = re.compile(r"\$labels\.(\w+)")
 _WIDE: Final = 10_000  # no line is broken within a value

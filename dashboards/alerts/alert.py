@@ -1,7 +1,7 @@
 """What an alert is, and the wording and expressions that alerts share.
 
-A counter's series appears with its first value, of which `increase` knows nothing: `events` adds what was not there a
-window ago, so that the first event alerts too. Each alert has its page in `docs/runbooks`, named as `runbook` says.
+A counter's series appears with its first value, of which `increase` knows nothing: `events` looks too at what it was a
+window ago, so that the first event alerts. Each alert has its page in `docs/runbooks`, named as `runbook` says.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Final, Literal
 Severity = Literal["info", "warning", "critical"]
 """`info` is something to know, `warning` something to look into, `critical` something to mend now."""
 
+AWAY: Final = "30m"
+"""So long a target may have been away for its counters to be told from new ones."""
 _WORD: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 PAIR: Final = "source_namespace, source_workload, destination_namespace, destination_workload"
@@ -41,6 +43,16 @@ class Alert:
         return f"docs/runbooks/{_WORD.sub('-', self.name).lower()}.md"
 
 
-def events(selector: str, window: str, above: int = 0) -> str:
-    """The series of a counter that grew by more than that within the window, or that were not there before it."""
-    return f"(increase({selector}[{window}]) > {above}) or (({selector} unless {selector} offset {window}) > {above})"
+def events(selector: str, window: str, above: int = 0, by: str = "") -> str:
+    """By how much a counter grew within the window, where it did by more than `above`; summed by labels, where told.
+
+    What has no value of a window ago began at 0. Where that is so because its target was not there then, though, it is
+    what it last was: who is restarted, under whatever address, goes on from what its snapshot holds.
+    """
+    total = f"sum by ({by}) " if by else ""
+    before = (
+        f"{selector} offset {window}"
+        f" or (last_over_time({selector}[{AWAY}] offset {window}) unless on (job, instance) up offset {window} == 1)"
+    )
+    growth = f"{total}({selector}) - ({total}({before}) or 0 * {total}({selector}))"
+    return f"({total}(increase({selector}[{window}])) > {above}) or ({growth} > {above})"

@@ -52,7 +52,7 @@ ALERTS: Final = (
     Alert(
         "FlowatlasDnsBypass",
         "flowatlas-dns",
-        f"sum by ({PAIR}) ({events(_BYPASS, '10m')})",
+        events(_BYPASS, "10m", by=PAIR),
         "1m",
         "warning",
         f"DNS past the cluster's: {FROM_TO}",

@@ -112,7 +112,7 @@ ALERTS: Final = (
     Alert(
         "FlowatlasBatchesMissing",
         "flowatlas-pipeline",
-        f"sum by (node) ({events('flowatlas_pipeline_missing_batches_total', '10m')})",
+        events("flowatlas_pipeline_missing_batches_total", "10m", by="node"),
         "1m",
         "warning",
         "Batches of node {{ $labels.node }} are missing",
@@ -122,7 +122,7 @@ ALERTS: Final = (
     Alert(
         "FlowatlasMessagesLost",
         "flowatlas-pipeline",
-        f"sum by (topic) ({events('flowatlas_bus_lost_messages_total', '10m')})",
+        events("flowatlas_bus_lost_messages_total", "10m", by="topic"),
         "1m",
         "warning",
         "Kafka gave up messages of {{ $labels.topic }} before they were read",
@@ -132,7 +132,7 @@ ALERTS: Final = (
     Alert(
         "FlowatlasSeriesFolded",
         "flowatlas-pipeline",
-        f"sum by (family) ({events('flowatlas_series_folded_total', '1h')})",
+        events("flowatlas_series_folded_total", "1h", by="family"),
         "1m",
         "info",
         "No room for more series of {{ $labels.family }}",
@@ -142,7 +142,7 @@ ALERTS: Final = (
     Alert(
         "FlowatlasBatchesQuarantined",
         "flowatlas-pipeline",
-        f"sum by (reason) ({events('flowatlas_pipeline_quarantined_batches_total', '10m')})",
+        events("flowatlas_pipeline_quarantined_batches_total", "10m", by="reason"),
         "1m",
         "warning",
         "Batches cannot be read: {{ $labels.reason }}",
@@ -153,7 +153,7 @@ ALERTS: Final = (
         "FlowatlasObjectsRefused",
         "flowatlas-pipeline",
         "max by (kind) (flowatlas_state_refused_objects) > 0"
-        f" or sum by (kind) ({events('flowatlas_watcher_malformed_objects_total', '1h')})",
+        f" or {events('flowatlas_watcher_malformed_objects_total', '1h', by='kind')}",
         "10m",
         "warning",
         "Objects of kind {{ $labels.kind }} are not understood",

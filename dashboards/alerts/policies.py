@@ -16,7 +16,7 @@ ALERTS: Final = (
     Alert(
         "FlowatlasPolicyNotEnforced",
         "flowatlas-policies",
-        f"sum by ({PAIR}) ({events(_DENIED, '10m')})",
+        events(_DENIED, "10m", by=PAIR),
         "1m",
         "warning",
         f"Denied by policy and established: {FROM_TO}",
@@ -25,7 +25,7 @@ ALERTS: Final = (
     Alert(
         "FlowatlasPolicyDropsAllowed",
         "flowatlas-policies",
-        f"sum by ({PAIR}) ({events(_DROPPED, '10m')})",
+        events(_DROPPED, "10m", by=PAIR),
         "1m",
         "warning",
         f"Allowed by policy and never answered: {FROM_TO}",

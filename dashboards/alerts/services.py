@@ -21,7 +21,7 @@ ALERTS: Final = (
     Alert(
         "FlowatlasServiceWithoutEndpoints",
         "flowatlas-services",
-        f"sum by ({_SERVICE}) ({events(_NO_ENDPOINT, '5m')})",
+        events(_NO_ENDPOINT, "5m", by=_SERVICE),
         "10m",
         "warning",
         f"Dialled without a ready endpoint: {_TO_SERVICE}",
@@ -30,7 +30,7 @@ ALERTS: Final = (
     Alert(
         "FlowatlasServiceAffinityBroken",
         "flowatlas-services",
-        f"sum by ({_SERVICE}) ({events(_BROKEN, '10m')})",
+        events(_BROKEN, "10m", by=_SERVICE),
         "1m",
         "warning",
         f"Session affinity broken: {_TO_SERVICE}",

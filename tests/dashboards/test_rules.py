@@ -89,7 +89,7 @@ def test_links_of_the_runbook_lead_somewhere(alert: Alert) -> None:
     ("key", "value", "problem"),
     [
         ("expr", "sum(", "does not parse"),
-        ("expr", "up == 0", "no metric up in the catalogue"),
+        ("expr", "down == 0", "no metric down in the catalogue"),
         ("expr", "sum by (pod) (flowatlas_state_objects)", "groups by a label that is not there: pod"),
         ("for", None, "has no for"),
         ("labels", {"team": "a"}, "has no severity"),

@@ -11,6 +11,7 @@ from tests.dashboards.promtool import PAIR, PAIR_LABELS, Case, told
 MISMATCH = "flowatlas_policy_mismatch_connections_total"
 DENIED, DROPPED = "established_denied", "dropped_allowed"
 DENIALS = "policy:flowatlas_policy_denied_connections:increase10m"
+UP = 'up{{instance="{}"}}'
 ONE_POLICY = 'policy_namespace="shop",policy="web-only",policy_kind="NetworkPolicy",direction="ingress"'
 CONNECTIONS = f'flowatlas_policy_connections_total{{{ONE_POLICY},rule="1"'
 BYTES = 'flowatlas_policy_coverage_bytes_total{workload="web",workload_kind="Deployment",direction="ingress"'
@@ -20,6 +21,17 @@ PODS = 'flowatlas_policy_coverage_pods{direction="ingress"'
 def mismatch(kind: str, values: str, **more: str) -> dict[str, str]:
     labels = "".join(f',{label}="{value}"' for label, value in more.items())
     return {f'{MISMATCH}{{mismatch="{kind}",{PAIR}{labels}}}': values}
+
+
+def away(kind: str, values: str) -> dict[str, str]:
+    """A pipeline that was not there from minute 21 to 23, and what it counted."""
+    return mismatch(kind, values, instance="a:1") | {UP.format("a:1"): "1x20 0x2 1x100"}
+
+
+def moved(kind: str, before: str, after: str) -> dict[str, str]:
+    """A pipeline that had one address to minute 20 and another from minute 25 on, and what it counted."""
+    counted = mismatch(kind, before, instance="a:1") | mismatch(kind, after, instance="b:1")
+    return counted | {UP.format("a:1"): "1x20 stale", UP.format("b:1"): "_x24 1x100"}
 
 
 def covered(traffic: str, **pods: str) -> dict[str, str]:
@@ -57,6 +69,13 @@ CASES = [
             Case(name, "one more is over", mismatch(kind, "3x20 4x40"), 35, 0),
             Case(name, "no more than there were", mismatch(kind, "3x60"), 30, 0),
             Case(name, "the other mismatch", mismatch(other, "3+1x60"), 30, 0),
+            Case(name, "a pipeline was away", away(kind, "3x20 stale _x2 3x60"), 33, 0),
+            Case(name, "a pipeline goes on at another address", moved(kind, "3x20 stale", "_x24 3x60"), 28, 0),
+            Case(name, "it was there for as long as it is not", moved(kind, "3x20 stale", "_x24 3x60"), 40, 0),
+            Case(name, "one more while it moved", moved(kind, "3x20 stale", "_x24 4x60"), 28, 1),
+            Case(name, "the first after it began at zero", away(kind, "3x20 stale _x19 1x60"), 42, 1),
+            Case(name, "the first soon after it began at zero", away(kind, "3x20 stale _x5 1x60"), 30, 1),
+            Case(name, "that is over", away(kind, "3x20 stale _x5 1x60"), 45, 0),
             Case(
                 name,
                 "two pipelines that see one pair are one alert",
