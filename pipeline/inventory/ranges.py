@@ -1,7 +1,8 @@
 """The address ranges of the cluster: what tells an address that nothing holds from one that is outside.
 
 Derived from evidence alone. The controller manager, or Cilium, cuts every node's pod range out of one cluster range a
-family, so the smallest network over them lies inside it; the same holds for the cluster addresses of Services.
+family, so the smallest network over them lies inside it; the same holds for the cluster addresses of Services that no
+ServiceCIDR declares.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ def cluster_ranges(resources: Iterable[Resource], configured: Sequence[Network] 
         elif isinstance(resource, Service):
             services += [_host(address.hi << 64 | address.lo) for address in cluster_ips(resource)]
     found = [*configured, *declared]
+    services = [host for host in services if not any(host[0] in network for network in declared)]
     for evidence in (pods, services):
         for version in (4, 6):
             found += _cover([network for network in evidence if network.version == version])

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.inventory import addresses
 from pipeline.inventory.endpoints import OUTSIDE, UNKNOWN
-from pipeline.inventory.models import Resource
+from pipeline.inventory.models import Resource, convert
 from pipeline.inventory.snapshot import Snapshot, build
 from tests.pipeline.inventory.objects import cilium_node, node, owned, pod, service
 
@@ -246,6 +246,17 @@ def test_the_clusters_ranges_are_the_smallest_over_pod_ranges_and_over_cluster_a
 def test_pod_ranges_far_apart_are_not_joined() -> None:
     snapshot = build([node("n1", pod_cidrs=["10.0.1.0/24"]), node("n2", pod_cidrs=["100.64.1.0/24"])])
     assert ranges(snapshot) == {("10.0.1.0", "10.0.1.255"), ("100.64.1.0", "100.64.1.255")}
+
+
+def test_what_lies_between_two_declared_service_ranges_is_not_the_clusters() -> None:
+    """A cluster that ran out of addresses has a second ServiceCIDR, wherever there was room."""
+    cidrs = (("kubernetes", "10.96.0.0/16"), ("more", "10.200.4.0/24"))
+    declared = [
+        convert("networking.k8s.io/v1", "ServiceCIDR", {"metadata": {"name": name}, "spec": {"cidrs": [cidr]}})
+        for name, cidr in cidrs
+    ]
+    snapshot = build([*declared, service("a", "10.96.0.10"), service("b", "10.200.4.7")])
+    assert ranges(snapshot) == {("10.96.0.0", "10.96.255.255"), ("10.200.4.0", "10.200.4.255")}
 
 
 def test_configured_ranges_are_added_without_overlap() -> None:
