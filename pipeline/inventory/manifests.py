@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -29,7 +29,20 @@ _MISSING: Final = re.compile(r"Object missing required field `(?P<field>.*)`\Z")
 
 
 class _Loader(yaml.CSafeLoader):
-    """YAML as Kubernetes means it: timestamps stay text, and a lone `=` is text too."""
+    """YAML as Kubernetes means it: timestamps stay text, a lone `=` is text too, and so is every key."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        mapping: dict[Hashable, Any] = super().construct_mapping(node, deep)
+        if all(isinstance(key, str) for key in mapping):
+            return mapping
+        return {_key(key): value for key, value in mapping.items()}
+
+
+def _key(key: Hashable) -> Hashable:
+    """A key as JSON has it, where it is a number or a truth value; others are left to be refused."""
+    if isinstance(key, bool):
+        return "true" if key else "false"
+    return str(key) if isinstance(key, int | float) else key
 
 
 _Loader.yaml_implicit_resolvers = {

@@ -91,7 +91,7 @@ class ContainerPort(Slim, frozen=True):
     """One port that a container declares; the name is what Services and policies may refer to."""
 
     container_port: PortNumber
-    host_port: PortNumber | None = None
+    host_port: Annotated[int, msgspec.Meta(ge=0, le=65535)] | None = None
     name: str = ""
     protocol: Literal["TCP", "UDP", "SCTP"] = "TCP"
 

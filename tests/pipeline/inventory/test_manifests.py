@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.errors import ConfigError
 from pipeline.inventory import manifests
+from pipeline.inventory.backends import host_ports
 from pipeline.inventory.models import Other, Pod, Service, version_of
 
 LAB = Path(__file__).resolve().parents[3] / "deploy" / "lab" / "manifests"
@@ -72,6 +73,24 @@ def test_timestamps_stay_text(tmp_path: Path) -> None:
     assert refusals == []
     assert isinstance(objects[0], Pod)
     assert objects[0].metadata.deletion_timestamp == "2026-01-05T08:00:00Z"
+
+
+@pytest.mark.parametrize(("written", "key"), [("8080", "8080"), ("true", "true"), ("on", "true"), ("1.5", "1.5")])
+def test_a_key_without_quotes_is_text(tmp_path: Path, written: str, key: str) -> None:
+    """So kubectl reads it. Istio's documents write the ports of a PeerAuthentication without quotes."""
+    text = f"apiVersion: v1\nkind: Service\nmetadata: {{name: a}}\nspec: {{selector: {{{written}: b}}}}\n"
+    (service,), refusals = manifests.load(write(tmp_path, "a.yaml", text))
+    assert refusals == []
+    assert isinstance(service, Service)
+    assert service.spec.selector == {key: "b"}
+
+
+def test_a_host_port_of_zero_is_none(tmp_path: Path) -> None:
+    text = f"{POD % ('a', '10.0.0.1')}spec: {{containers: [{{ports: [{{containerPort: 80, hostPort: 0}}]}}]}}\n"
+    (pod,), refusals = manifests.load(write(tmp_path, "a.yaml", text))
+    assert refusals == []
+    assert isinstance(pod, Pod)
+    assert host_ports(pod) == []
 
 
 @pytest.mark.parametrize(("written", "version"), [('"81"', "81"), ("81", "81"), ("null", "")])
