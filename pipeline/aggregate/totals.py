@@ -21,6 +21,7 @@ from ..kept import Frames
 from .budget import Limit, fitted
 from .idwords import Columns, IdWords
 from .quota import counted
+from .remembered import Remembered
 
 Name = Callable[[pl.DataFrame], pl.DataFrame]
 """Turns rows of ids into rows of label text, in the same order."""
@@ -49,7 +50,8 @@ class Totals:
         self.limit: Limit | None = None
         """What label sets that are new have to fit into."""
         self.folded = 0
-        """Label sets that were counted under another when they were named, since the start."""
+        """Label sets that were counted under another when they were named, since the start, each once."""
+        self._folded_sets = Remembered()
         self._folded_of: Counter[str] = Counter()
         """The same by namespace, since somebody took it."""
         self._forget()
@@ -252,8 +254,9 @@ class Totals:
             return labelled, new
         changed = pl.concat([wanted, given.rename({name: _GIVEN + name for name in names})], how="horizontal")
         changed = changed.filter(pl.any_horizontal(pl.col(name) != pl.col(_GIVEN + name) for name in names))
-        self.folded += changed.height
-        self._folded_of.update(counted(changed.select(names)))
+        folded = self._folded_sets.new(changed.select(names))
+        self.folded += folded.height
+        self._folded_of.update(counted(folded))
         renamed = labelled.join(changed, on=names, how="left", maintain_order="left").select(
             pl.coalesce(_GIVEN + name, name).alias(name) for name in names
         )

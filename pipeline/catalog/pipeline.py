@@ -86,8 +86,8 @@ METRICS: Final = (
         "counter",
         "",
         ("family",),
-        "Label sets that were counted under `other` when they were named, since there was no room for series of their "
-        "own; one that is named again is counted again.",
+        "Label sets that were counted under `other`, since there was no room for series of their own: each once from "
+        "one start to the next, as far as 100,000 of a family are remembered.",
     ),
     Metric(
         "flowatlas_series_folded_by_namespace_total",

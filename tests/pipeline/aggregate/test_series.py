@@ -269,6 +269,22 @@ def test_what_was_folded_is_told_of_so_many_namespaces_and_outlives_the_process(
     assert SeriesBudget(10**6, Limit(10), 0).restore(old) == 0
 
 
+def test_a_label_set_that_is_folded_is_told_once_however_often_it_is_named() -> None:
+    """As after each change of the cluster that gives ids anew."""
+    budget, it = SeriesBudget(60_000, SHARED, 0, share=0.5), Tenants()
+    told = []
+    for at, number in enumerate((3_000, 3_000, 3_000, 3_100)):
+        it.add(1, number)
+        budget.enforce(it.parts, at)
+        told.append((folded(budget), of_namespaces(budget)))
+        for totals in (it.pairs, it.endpoints, it.latency.totals, it.nodes):
+            totals.forget_ids()
+    first, *again, more = told
+    assert again == [first, first]
+    assert more[0] == {family: count + 100 for family, count in first[0].items()}
+    assert more[1] == {"ns-1": first[1]["ns-1"] + 300, "": first[1][""] + 100}
+
+
 tenants = st.lists(st.tuples(st.integers(0, 4), st.integers(1, 150)), min_size=1, max_size=4)
 
 
