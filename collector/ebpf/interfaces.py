@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Final
 
 from ..errors import TransientError
-from ..links import capture_paths
+from ..links import Points, capture_paths
 from ..metrics import Metrics
 from ..netlink import NETLINK_ROUTE, in_namespace, open_socket, receive_pending
-from .program import Kind, Program
+from .program import Program
 
 _log = logging.getLogger(__name__)
 
@@ -94,20 +94,19 @@ class Interfaces:
         for reason, count in flaws.items():
             self._metrics.add("malformed_messages_total", count, reason=reason)
         self._refused &= points.keys()
-        new = points.keys() - self._program.attached - self._refused
-        gone = self._program.attached - points.keys()
         self._uplinks |= {ifindex for ifindex, kind in points.items() if kind == "node"}
         self._program.tell_passed((points.keys() - self._refused) | passed)
-        if new or gone:
-            in_namespace(self._netns, lambda: self._change({i: points[i] for i in new}, gone))
+        in_namespace(self._netns, lambda: self._change(points))
         self._metrics.set("attached_interfaces", len(self._program.attached))
 
-    def _change(self, new: dict[int, Kind], gone: Set[int]) -> None:
-        for ifindex in gone:
-            self._program.detach(ifindex)
-        for ifindex, kind in new.items():
+    def _change(self, points: Points) -> None:
+        attached = self._program.attached
+        for ifindex, kind in list(attached.items()):
+            if points.get(ifindex) != kind or not self._program.holds(ifindex):
+                self._program.detach(ifindex)
+        for ifindex in points.keys() - attached.keys() - self._refused:
             try:
-                self._program.attach(ifindex, kind)
+                self._program.attach(ifindex, points[ifindex])
             except OSError as error:
                 if error.errno not in _GONE:
                     self._refused.add(ifindex)

@@ -56,6 +56,7 @@ _SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "bpf_tc_hook_create": (c_int, (c_void_p,)),
     "bpf_tc_attach": (c_int, (c_void_p, c_void_p)),
     "bpf_tc_detach": (c_int, (c_void_p, c_void_p)),
+    "bpf_tc_query": (c_int, (c_void_p, c_void_p)),
 }
 
 
@@ -158,17 +159,25 @@ def look_up(map_fd: int, index: int, value: npt.NDArray[Any]) -> None:
 
 def map_id(map_fd: int) -> int:
     """The kernel's number of a map. Raises OSError."""
-    return _map_info(map_fd)[1]
+    return _info(map_fd)[1]
 
 
 def map_sizes(map_fd: int) -> tuple[int, int, int]:
     """The bytes of a map's keys and of its values, and for how many of them it has room. Raises OSError."""
-    _, _, key, value, room = _map_info(map_fd)
+    _, _, key, value, room = _info(map_fd)
     return key, value, room
 
 
-def _map_info(map_fd: int) -> list[int]:
-    """How struct bpf_map_info begins: type, id, key_size, value_size, max_entries."""
+def tcx_interface(link_fd: int) -> int:
+    """The index of the interface that a TCX link is at; 0 where that has gone. Raises OSError."""
+    return _info(link_fd)[4]
+
+
+def _info(fd: int) -> list[int]:
+    """How struct bpf_map_info begins: type, id, key_size, value_size, max_entries.
+
+    And struct bpf_link_info: type, id, prog_id, nothing, of a TCX link the ifindex.
+    """
     info = (c_uint32 * 64)()
-    call("bpf_obj_get_info_by_fd", map_fd, byref(info), byref(c_uint32(ctypes.sizeof(info))))
+    call("bpf_obj_get_info_by_fd", fd, byref(info), byref(c_uint32(ctypes.sizeof(info))))
     return info[:5]

@@ -72,6 +72,7 @@ class Program:
             raise MissingError("libbpf", f"{libbpf.LIBRARY} cannot be loaded: {error}") from error
         self._object: ctypes.c_void_p | None = None
         self._links: dict[int, tuple[int, ...]] = {}
+        self._kinds: dict[int, Kind] = {}
         self._passed: Set[int] = frozenset()
         try:
             if pin is not None:
@@ -194,9 +195,23 @@ class Program:
         }
 
     @property
-    def attached(self) -> Set[int]:
-        """The interfaces that are counted at, by index."""
-        return self._links.keys()
+    def attached(self) -> Mapping[int, Kind]:
+        """The interfaces that it was attached to, by index."""
+        return self._kinds
+
+    def holds(self, ifindex: int) -> bool:
+        """Whether it is still there: not where the interface has gone, and another one has the number.
+
+        In the namespace that it was attached in. Raises OSError.
+        """
+        links = self._links[ifindex]
+        if links:
+            return all(libbpf.tcx_interface(link) == ifindex for link in links)
+        for direction in _CLSACT:
+            hook, options = _hook(ifindex, direction), _options()
+            if libbpf.library().bpf_tc_query(byref(hook), byref(options)):
+                return False
+        return True
 
     def tell_passed(self, interfaces: Set[int]) -> None:
         """Tell the programs where a packet comes in that one of them has had: missed again, it is not counted again.
@@ -223,7 +238,7 @@ class Program:
             for link in links:
                 os.close(link)
             raise
-        self._links[ifindex] = tuple(links)
+        self._links[ifindex], self._kinds[ifindex] = tuple(links), kind
 
     def _attached_again(self, program: int, ifindex: int, direction: int) -> list[int]:
         """The link that an earlier collector has pinned, now with this program in place of its own; none if it died."""
@@ -263,6 +278,7 @@ class Program:
     def detach(self, ifindex: int) -> None:
         """Stop counting at an interface, also at one that has gone. In the namespace that it was attached in."""
         links = self._links.pop(ifindex, ())
+        self._kinds.pop(ifindex, None)
         for path in filter(None, (self._link_path(ifindex, direction) for direction in _TCX)):
             path.unlink(missing_ok=True)
         for link in links:
@@ -280,7 +296,7 @@ class Program:
         for links in self._links.values():
             for link in links:
                 os.close(link)
-        self._links = {}
+        self._links, self._kinds = {}, {}
 
     def unpin_gone(self) -> None:
         """Drop the pins of interfaces that are not attached to."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import json
+import os
 import shutil
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +23,10 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
-from collector.ebpf import libbpf
+from collector.ebpf import interfaces, libbpf
+from collector.ebpf.libbpf import call
 from collector.metrics import Metrics
-from collector.netlink import in_namespace
+from collector.netlink import Messages, in_namespace, receive_pending
 from collector.sources.ebpf import EbpfSource
 from tests.collector.flow_sources import SOURCES, started
 from tests.collector.network import Network, namespace, text
@@ -132,6 +135,73 @@ def test_a_pod_is_counted_from_its_first_packet_and_forgotten_when_it_goes(pair:
             wait_until(lambda: metrics.value("attached_interfaces") == 2)
         wait_until(lambda: metrics.value("attached_interfaces") == 1)
         flows.read(time.time_ns())
+
+
+def recreate(network: Network) -> None:
+    """Another eth0 in place of the node's, with the same number and addresses."""
+    (link,) = json.loads(
+        subprocess.run(
+            ["nsenter", f"--net={network.netns('node')}", "ip", "-j", "link", "show", "eth0"],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+    )
+    network.run("node", "ip", "link", "delete", "eth0")
+    place = ("index", str(link["ifindex"]), "type", "veth", "peer", "eth0", "netns", str(network.pids["far"]))
+    network.run("node", "ip", "link", "add", "eth0", *place)
+    for name, number in (("node", 1), ("far", 2)):
+        network.run(name, "ip", "address", "add", f"192.0.2.{number}/24", "dev", "eth0")
+        network.run(name, "ip", "link", "set", "eth0", "up")
+
+
+def without_tcx(name: str, *arguments: object) -> int:
+    """libbpf on a kernel before 6.6."""
+    if name == "bpf_link_create":
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), name)
+    return call(name, *arguments)
+
+
+@pytest.mark.parametrize("hooks", [call, without_tcx], ids=["tcx", "clsact"])
+def test_an_interface_that_takes_the_number_of_one_that_has_gone_is_counted(
+    pair: Network, monkeypatch: pytest.MonkeyPatch, hooks: Callable[..., int]
+) -> None:
+    """As a CNI's that makes interfaces in the pods' namespaces; on a busy node one look may come after both."""
+    looks = 0
+
+    def late(events: socket.socket) -> tuple[Messages, int]:
+        nonlocal looks
+        if not looks:
+            recreate(pair)
+        looks += 1
+        return receive_pending(events)
+
+    monkeypatch.setattr(interfaces, "receive_pending", late)
+    monkeypatch.setattr(libbpf, "call", hooks)
+    with source(pair) as flows:
+        pair.run("node", "ip", "link", "set", "eth0", "alias", "an event")
+        wait_until(lambda: looks > 1)
+
+        def is_counted() -> bool:
+            send(pair, "far", "vxlan", b"question", turned=False)
+            time.sleep(0.3)
+            return 4789 in np.asarray(flows.finish(time.time_ns())["dst_port"]).tolist()  # of a pod: no default route
+
+        wait_until(is_counted, 10)
+
+
+def test_a_veth_by_which_a_default_route_comes_to_lead_is_an_uplink(
+    pair: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interfaces, "RESCAN_S", 0.1)
+    pair.run("node", "ip", "route", "delete", "default")
+    with source(pair) as flows:
+        pair.run("node", "ip", "route", "add", "default", "via", "192.0.2.2")
+        time.sleep(1.0)
+        send(pair, "far", "vxlan", b"question", turned=False)
+        time.sleep(0.3)
+        columns = flows.finish(time.time_ns())
+    assert np.asarray(columns["dst_port"]).tolist() == [7000]
 
 
 def wait_until(condition: object, timeout_s: float = 60.0) -> None:
