@@ -38,6 +38,10 @@ NODE_ANNOTATIONS: Final = (
 """Annotations in which CNIs keep a node's further addresses, with or without a prefix length."""
 
 
+COMPUTE_TYPE: Final = "eks.amazonaws.com/compute-type"
+"""Label of EKS' nodes. On Fargate each pod has a Node to itself, and both have the address of its one interface."""
+
+
 class Strength(IntEnum):
     """How good the evidence is that an address is held; smaller is stronger."""
 
@@ -66,9 +70,11 @@ def standing(claims: Iterable[Claim], unknown: int) -> dict[Address, int]:
 
 
 def node_claims(node: Node, endpoint: int) -> Iterator[Claim]:
-    """What a Node reports, what its CNI noted, and its overlay device and bridge (a pod range's first two)."""
+    """What a Node reports, what its CNI noted, and its overlay device and bridge (a pod range's first two). What one
+    reports that is there for one pod is that pod's, while it is there."""
+    is_for_one = (node.metadata.labels or {}).get(COMPUTE_TYPE) == "fargate"
     for address in reported(node):
-        yield address, Strength.NODE, endpoint
+        yield address, Strength.POD_RANGE if is_for_one else Strength.NODE, endpoint
     for address_text in _annotated(node.metadata.annotations or {}):
         yield address_text, Strength.NODE, endpoint
     for address in ovn_addresses(node.metadata.annotations or {}):
@@ -93,14 +99,20 @@ def reported(node: Node) -> list[Address]:
 
 def pod_claims(pod: Pod, endpoint: int, nodes: Mapping[str, int]) -> Iterator[Claim]:
     """A pod's own addresses, unless it has ended or lives in its node's network; and its node's, told by `hostIP`."""
-    node = nodes.get(pod.spec.node_name or "")
-    if node is not None and pod.status.host_ip is not None:
-        yield pod.status.host_ip.address, Strength.NODE, node
+    node, host = nodes.get(pod.spec.node_name or ""), host_address(pod)
+    if node is not None and host is not None:
+        yield host, Strength.NODE, node
     if pod.status.phase in TERMINAL_PHASES:
         return
     strength = Strength.LEAVING_POD if pod.metadata.deletion_timestamp else Strength.POD
     for address in pod_addresses(pod):
         yield address, strength, endpoint
+
+
+def host_address(pod: Pod) -> Address | None:
+    """The address that a pod tells of its node; none where it is the pod's own too, and not for sharing its network."""
+    host = pod.status.host_ip.address if pod.status.host_ip else None
+    return None if host in pod_addresses(pod) else host
 
 
 def pod_addresses(pod: Pod) -> list[Address]:

@@ -20,7 +20,15 @@ from . import lifetimes
 from .addresses import Address
 from .backends import LISTENERS, listening
 from .cilium_nodes import CiliumNode
-from .claims import TERMINAL_PHASES, Strength, cilium_claims, node_claims, pod_addresses, reported
+from .claims import (
+    TERMINAL_PHASES,
+    Strength,
+    cilium_claims,
+    host_address,
+    node_claims,
+    pod_addresses,
+    reported,
+)
 from .endpoint_states import NodeState, OwnerKey, PodKey, PodState
 from .endpoints import node_row, pod_row
 from .holders import Claim, Holders
@@ -129,7 +137,7 @@ class EndpointHistory:
             state = self._enter(key, pod)
         self._identify(state, pod, time_ns)
         self._hold(state, time_ns, born, is_first=is_first)
-        host = pod.status.host_ip.address if pod.status.host_ip and state.node else None
+        host = host_address(pod) if state.node else None
         if host != state.host:
             node = self._nodes.get(state.node)
             if node is not None and host is not None:

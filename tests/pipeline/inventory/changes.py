@@ -48,6 +48,7 @@ def pod(
     owner: tuple[str, str] | None = None,
     on: str = "node-a",
     host_network: bool = False,
+    host_ip: str = "",
     port: int = 0,
 ) -> Resource:
     metadata: dict[str, Any] = {"namespace": "shop", "labels": labels or {}, "uid": uid or f"{name}-1"}
@@ -57,13 +58,14 @@ def pod(
         metadata["ownerReferences"] = [{"kind": owner[0], "name": owner[1], "controller": True}]
     ended = [] if finished is None else [{"state": {"terminated": {"finishedAt": stamp(finished)}}}]
     status = {"phase": phase, "podIP": ip, "containerStatuses": ended} if ip else {"phase": "Pending"}
+    status |= {"hostIP": host_ip} if host_ip else {}
     ports = [{"ports": [{"containerPort": port}]}] if port else []
     spec = {"nodeName": on, "hostNetwork": host_network, "containers": ports}
     return made("v1", "Pod", name, created, metadata=metadata, spec=spec, status=status)
 
 
-def node(name: str, ip: str, zone: str = "", created: float = -7200) -> Resource:
-    labels = {"topology.kubernetes.io/zone": zone} if zone else {}
+def node(name: str, ip: str, zone: str = "", created: float = -7200, labels: dict[str, str] | None = None) -> Resource:
+    labels = {**(labels or {}), **({"topology.kubernetes.io/zone": zone} if zone else {})}
     status = {"addresses": [{"type": "InternalIP", "address": ip}]}
     return made("v1", "Node", name, created, metadata={"labels": labels}, status=status)
 

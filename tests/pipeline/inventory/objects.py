@@ -8,8 +8,15 @@ from typing import Any
 from pipeline.inventory.models import Node, Pod, Resource, Service, convert
 
 
-def node(name: str, *ips: str, pod_cidrs: Sequence[str] = (), zone: str = "", **annotations: str) -> Node:
-    labels = {"topology.kubernetes.io/zone": zone} if zone else {}
+def node(
+    name: str,
+    *ips: str,
+    pod_cidrs: Sequence[str] = (),
+    zone: str = "",
+    labels: dict[str, str] | None = None,
+    **annotations: str,
+) -> Node:
+    labels = {**(labels or {}), **({"topology.kubernetes.io/zone": zone} if zone else {})}
     made = convert(
         "v1",
         "Node",

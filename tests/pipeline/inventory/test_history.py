@@ -197,6 +197,16 @@ def test_a_node_that_is_told_after_its_pods_places_them() -> None:
     assert told.spans("192.0.2.1") == [("node-a", -7200, FOREVER)]
 
 
+def test_a_pod_that_is_alone_on_its_node_has_the_nodes_address_from_its_creation_to_its_end() -> None:
+    told = Told()
+    told.put(1, node("alone", "192.168.13.23", created=1, labels={"eks.amazonaws.com/compute-type": "fargate"}))
+    told.put(12, pod("dns", "192.168.13.23", created=10, on="alone", host_ip="192.168.13.23"))
+    told.put(20, pod("dns", "192.168.13.23", created=10, on="alone", host_ip="192.168.13.23", leaving=True))
+    told.delete(30, "Pod", "dns")
+    told.delete(31, "Node", "alone")
+    assert told.spans("192.168.13.23") == [("alone", 1, 10), ("dns", 10, 30), ("alone", 30, 31)]
+
+
 def test_other_labels_are_another_endpoint_from_then_on() -> None:
     told = Told(pod("a", IP, labels={"app": "old"}))
     told.put(10, pod("a", IP, labels={"app": "new"}))

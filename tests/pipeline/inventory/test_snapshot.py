@@ -108,6 +108,15 @@ def test_a_pod_is_stronger_than_what_a_pod_range_suggests() -> None:
     assert holders(snapshot)["10.244.1.1"] == "Pod/a"
 
 
+def test_a_pod_that_is_alone_on_its_node_has_the_nodes_address() -> None:
+    """On Fargate a pod has a node to itself, and both have the address of the one interface."""
+    ip = "192.168.13.23"
+    alone = pod("dns", ip, on="fargate-1", host_ip=ip)
+    told = node("fargate-1", ip, labels={"eks.amazonaws.com/compute-type": "fargate"})
+    assert holders(build([told, alone])) == holders(build([alone])) == {ip: "Pod/dns"}
+    assert holders(build([told])) == {ip: "Node/fargate-1"}
+
+
 def test_addresses_that_a_cni_noted_on_the_node_are_its_own() -> None:
     calico = {"projectcalico.org/IPv4Address": "198.51.100.7/24", "projectcalico.org/IPv4IPIPTunnelAddr": "10.1.1.1"}
     snapshot = build([node("n1", **calico, **{"flannel.alpha.coreos.com/public-ip": "not an address"})])
