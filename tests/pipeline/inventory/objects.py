@@ -13,10 +13,11 @@ def node(
     *ips: str,
     pod_cidrs: Sequence[str] = (),
     zone: str = "",
-    labels: dict[str, str] | None = None,
+    compute_type: str = "",
     **annotations: str,
 ) -> Node:
-    labels = {**(labels or {}), **({"topology.kubernetes.io/zone": zone} if zone else {})}
+    labels = {"topology.kubernetes.io/zone": zone, "eks.amazonaws.com/compute-type": compute_type}
+    labels = {key: value for key, value in labels.items() if value}
     made = convert(
         "v1",
         "Node",

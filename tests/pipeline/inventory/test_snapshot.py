@@ -112,7 +112,7 @@ def test_a_pod_that_is_alone_on_its_node_has_the_nodes_address() -> None:
     """On Fargate a pod has a node to itself, and both have the address of the one interface."""
     ip = "192.168.13.23"
     alone = pod("dns", ip, on="fargate-1", host_ip=ip)
-    told = node("fargate-1", ip, labels={"eks.amazonaws.com/compute-type": "fargate"})
+    told = node("fargate-1", ip, compute_type="fargate")
     assert holders(build([told, alone])) == holders(build([alone])) == {ip: "Pod/dns"}
     assert holders(build([told])) == {ip: "Node/fargate-1"}
 
