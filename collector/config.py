@@ -32,7 +32,7 @@ class CollectorConfig:
     proc: Path = Path("/proc")
     """The /proc in which the node's processes are seen."""
     metrics_address: str | None = None
-    """HOST:PORT of the agent's own metrics; None serves none, port 0 takes a free one."""
+    """HOST:PORT of the agent's own metrics; None serves none, no host means every address, port 0 takes a free one."""
     web_config: Path | None = None
     """Web config file of Prometheus's exporters: TLS and passwords of `metrics_address`; None: neither."""
     spool_bytes: int = 256 * 1024 * 1024

@@ -205,13 +205,13 @@ class Metrics:
 class MetricsServer:
     """The endpoint of /metrics, and of /healthz and /readyz for probes.
 
-    `address` is HOST:PORT; port 0 takes a free one, told by `port` once it is started. `web_config` is a file as
-    `webconfig` reads it; without one everybody is answered, in plain text.
+    `address` is HOST:PORT; no host means every address, port 0 a free one, told by `port` once it is started.
+    `web_config` is a file as `webconfig` reads it; without one everybody is answered, in plain text.
     """
 
     def __init__(self, metrics: Metrics, address: str, web_config: Path | None = None) -> None:
         host, _, port = address.rpartition(":")
-        if not host or not port.isdecimal() or int(port) > 65535:
+        if ":" not in address or not port.isdecimal() or int(port) > 65535:
             raise ConfigError(f"metrics_address: {address!r} is not HOST:PORT")
         self._metrics, self._host, self.port = metrics, host.strip("[]"), int(port)
         self._web_config = web_config

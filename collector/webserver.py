@@ -28,8 +28,11 @@ _Application = Callable[[Mapping[str, Any], _Start], Iterable[bytes]]
 def serve(
     host: str, port: int, registry: CollectorRegistry, guard: WebGuard | None, progress: Progress
 ) -> tuple[Any, threading.Thread]:
-    """Serve the registry's metrics in a thread until the server's `shutdown`. Raises OSError."""
-    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    """Serve the registry's metrics in a thread until the server's `shutdown`; no host means every address.
+
+    Raises OSError."""
+    everywhere = "::" if socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104 - when asked for
+    family, _, _, _, address = socket.getaddrinfo(host or everywhere, port, type=socket.SOCK_STREAM)[0]
     server = _Server(family, address, guard)
     application = _probed(make_wsgi_app(registry), progress)
     server.set_app(_guarded(application, guard) if guard else application)
@@ -89,6 +92,8 @@ class _Server(ThreadingMixIn, WSGIServer):
     def server_bind(self) -> None:
         """Bind without looking the host's name up, which may take seconds where DNS is away."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # `::` is every IPv4 address too
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])

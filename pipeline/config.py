@@ -17,7 +17,6 @@ SETTLE_SECONDS: Final = 2.0
 """No pod of a simulated cluster that hands every address on at once was taken for its predecessor then."""
 _GROUP: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 _DOMAIN: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\Z")
-_LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 _SCHEMES: Final = ("file", "kafka")
 
 
@@ -38,7 +37,7 @@ class PipelineConfig:
     """kafka://: processes on this machine, each with a fixed share of the partitions that are this pipeline's (`group`:
     of all), and one /metrics of all."""
     listen: str = "127.0.0.1:9464"
-    """HOST:PORT of /metrics; IPv6 in brackets; no host means every IPv4 address; port 0 takes a free one."""
+    """HOST:PORT of /metrics; IPv6 in brackets; no host means every address; port 0 takes a free one."""
     web_config: Path | None = None
     """Web config file of Prometheus's exporters: TLS and passwords of `listen`; None: neither."""
     outside: Path | None = None
@@ -78,8 +77,8 @@ class PipelineConfig:
     """How far a row may be behind the newest one of its partition before it is late: counted as such, and otherwise
     like all others."""
     live: Literal["auto", "on", "off"] = "auto"
-    """Whether single flows can be followed at `listen` by `flowatlas observe` and `top`; `auto`: where only this
-    machine reaches it. Nothing there asks who is asking."""
+    """Whether single flows can be followed at `listen` by `flowatlas observe` and `top`; `auto`: on the
+    pipeline's own machine, as through `kubectl port-forward`; `on`: by whoever reaches it."""
     window_s: float = 1.0
     """Metrics are published this often."""
     series_max: int = 1_000_000
@@ -151,7 +150,7 @@ class PipelineConfig:
     @property
     def is_live(self) -> bool:
         """Whether single flows can be followed."""
-        return self.live == "on" or (self.live == "auto" and self.listen_address[0] in _LOOPBACK)
+        return self.live != "off"
 
     @property
     def listen_address(self) -> tuple[str, int]:

@@ -121,7 +121,7 @@ def serve(
     state = open_state(config, options)
     geo = load_geo(config.geo) if config.geo else None
     prices = load_prices(config.prices) if config.prices is not None else None
-    live = LiveTail() if config.is_live else None
+    live = LiveTail(to_all=config.live == "on") if config.is_live else None
     progress = Progress()
 
     def engine_of() -> Engine:

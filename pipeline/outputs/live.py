@@ -33,8 +33,12 @@ WANTED_SECONDS: Final = 15.0
 """How long after a listener's last question rows are made for it."""
 PATIENCE_SECONDS: Final = 5.0
 """How long a question waits for rows before the answer is none."""
+HERE: Final = frozenset({"127.0.0.1", "::1", "::ffff:127.0.0.1"})
+"""Who asks from the pipeline's own machine, or, in a cluster, through `kubectl port-forward`."""
 NEXT_HEADER: Final = "Flowatlas-Next"
 MISSED_HEADER: Final = "Flowatlas-Missed"
+_TEXT: Final = {"Content-Type": "text/plain; charset=utf-8"}
+_ELSEWHERE: Final = b"single flows are told on its own machine alone; kubectl port-forward, or pipeline.live: on\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +54,10 @@ class Heard:
 
 
 class LiveTail:
-    """Thread-safe: the engine adds, server threads ask."""
+    """Thread-safe: the engine adds, server threads ask. Unless it is `to_all`, it answers who is HERE alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, to_all: bool = False) -> None:
+        self._to_all = to_all
         self._frames: deque[tuple[int, pl.DataFrame]] = deque()  # (position of the first row, rows)
         self._end = 0
         self._held = 0
@@ -90,13 +95,16 @@ class LiveTail:
         missed = max(0, oldest - begin) + max(0, matched.height - ANSWER_ROWS)
         return Heard(matched.tail(ANSWER_ROWS), end, missed)
 
-    def answer(self, query: str) -> tuple[HTTPStatus, dict[str, str], bytes]:
+    def answer(self, query: str, by: str) -> tuple[HTTPStatus, dict[str, str], bytes]:
         """The answer to `GET /flows?after=POSITION&where=[[KIND, VALUE, IS_NEGATED], ...]`: an Arrow IPC stream of
-        HISTORY, with where to go on and what was missed in headers; 400 with the reason where the question is wrong."""
+        HISTORY, with where to go on and what was missed in headers; 400 with the reason where the question is wrong,
+        403 where it is not for the address `by` to ask."""
+        if not self._to_all and by not in HERE:
+            return HTTPStatus.FORBIDDEN, _TEXT, _ELSEWHERE
         try:
             position, wanted = _question(query)
         except ConfigError as error:
-            return HTTPStatus.BAD_REQUEST, {"Content-Type": "text/plain; charset=utf-8"}, f"{error}\n".encode()
+            return HTTPStatus.BAD_REQUEST, _TEXT, f"{error}\n".encode()
         heard = self.after(position, wanted)
         headers = {
             "Content-Type": "application/vnd.apache.arrow.stream",

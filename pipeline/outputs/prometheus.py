@@ -58,10 +58,11 @@ class Guard(Protocol):
 
 
 class PrometheusServer:
-    """Serves a publication at (host, port); no host means every IPv4 address, port 0 a free one.
+    """Serves a publication at (host, port); no host means every address, port 0 a free one.
 
-    `is_ready` answers /readyz, `is_alive` /healthz. `more` answers further paths: a query in, status, headers and body
-    out; in the connection's own thread, so it may wait. Without a `guard` everybody is answered, in plain text.
+    `is_ready` answers /readyz, `is_alive` /healthz. `more` answers further paths: a query and the address that asks in,
+    status, headers and body out; in the connection's own thread, so it may wait. Without a `guard` everybody is
+    answered, in plain text.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class PrometheusServer:
         publication: Publication,
         is_ready: Callable[[], bool],
         *,
-        more: Mapping[str, Callable[[str], Response]] | None = None,
+        more: Mapping[str, Callable[[str, str], Response]] | None = None,
         guard: Guard | None = None,
         is_alive: Callable[[], bool] = lambda: True,
         max_connections: int = MAX_CONNECTIONS,
@@ -109,7 +110,8 @@ class PrometheusServer:
         """Bind and serve in a thread. Raises ConfigError where the address cannot be had."""
         host, port = self._address
         try:
-            found = socket.getaddrinfo(host or "0.0.0.0", port, type=socket.SOCK_STREAM)  # noqa: S104 - when asked for
+            everywhere = "::" if socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104 - when asked for
+            found = socket.getaddrinfo(host or everywhere, port, type=socket.SOCK_STREAM)
             family, _, _, _, bound = found[0]
             limits = self._max_connections, self._connection_seconds
             self._server = _Server(family, bound, self._answer, self._guard, *limits)
@@ -153,7 +155,7 @@ class PrometheusServer:
             case "/readyz":
                 return HTTPStatus.SERVICE_UNAVAILABLE, {"Content-Type": _TEXT}, b"not ready\n"
             case _ if path in self._more:
-                return self._more[path](query)
+                return self._more[path](query, by)
             case _:
                 return HTTPStatus.NOT_FOUND, {"Content-Type": _TEXT}, b"there is /metrics, /healthz and /readyz\n"
 
@@ -222,6 +224,8 @@ class _Server(ThreadingHTTPServer):
     def server_bind(self) -> None:
         """Bind without looking the host's name up, which may take seconds where DNS is away."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # `::` is every IPv4 address too
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])

@@ -51,6 +51,13 @@ def test_a_wrong_address_is_refused(address: str) -> None:
         MetricsServer(Metrics(), address)
 
 
+def test_no_host_means_every_address_of_both_families() -> None:
+    with MetricsServer(Metrics(), ":0") as server:
+        for host in ("127.0.0.1", *(["[::1]"] if socket.has_dualstack_ipv6() else [])):
+            with urllib.request.urlopen(f"http://{host}:{server.port}/metrics", timeout=60) as answer:
+                assert answer.status == 200
+
+
 def test_a_port_in_use_is_refused() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ConfigError, match="metrics_address"):
         MetricsServer(Metrics(), f"127.0.0.1:{taken.getsockname()[1]}").__enter__()

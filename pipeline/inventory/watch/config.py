@@ -26,7 +26,7 @@ class WatcherConfig:
     context: str | None = None
     """The kubeconfig's context; none: its current one."""
     metrics_address: str | None = None
-    """HOST:PORT of the watcher's own metrics; none serves none, port 0 takes a free one."""
+    """HOST:PORT of the watcher's own metrics; none serves none, no host means every address, port 0 a free one."""
     web_config: Path | None = None
     """Web config file of Prometheus's exporters: TLS and passwords of `metrics_address`; none: neither."""
     mark_s: float = 0.25

@@ -75,7 +75,7 @@ def test_an_answer_is_a_stream_of_the_history() -> None:
     tail = LiveTail()
     tail.add(numbered(0, 4))
     query = urlencode({"after": "1", "where": json.dumps([["node", "odd", True]])})
-    status, headers, body = tail.answer(query)
+    status, headers, body = tail.answer(query, "127.0.0.1")
     assert status == HTTPStatus.OK
     assert (headers[NEXT_HEADER], headers[MISSED_HEADER]) == ("4", "0")
     heard = pl.read_ipc_stream(io.BytesIO(body))
@@ -97,6 +97,18 @@ def test_an_answer_is_a_stream_of_the_history() -> None:
     ],
 )
 def test_a_wrong_question_is_refused(query: str) -> None:
-    status, _, body = LiveTail().answer(query)
+    status, _, body = LiveTail().answer(query, "::1")
     assert status == HTTPStatus.BAD_REQUEST
     assert b"wanted" in body or b"condition" in body or b"address" in body
+
+
+@pytest.mark.parametrize(
+    ("by", "is_told"), [("127.0.0.1", True), ("::ffff:127.0.0.1", True), ("::1", True), ("10.0.0.7", False)]
+)
+def test_flows_are_told_on_the_pipelines_own_machine_unless_they_are_for_all(by: str, is_told: bool) -> None:
+    """Through `kubectl port-forward` one asks from the pod's own loopback address, whatever it listens on."""
+    query = urlencode({"after": "-1"})  # answered at once
+    status, _, body = LiveTail().answer(query, by)
+    assert status == (HTTPStatus.BAD_REQUEST if is_told else HTTPStatus.FORBIDDEN)
+    assert is_told or b"pipeline.live" in body
+    assert LiveTail(to_all=True).answer(query, by)[0] == HTTPStatus.BAD_REQUEST

@@ -261,9 +261,14 @@ def test_an_address_in_use_is_a_wrong_setting() -> None:
             PrometheusServer((host, port), Publication(), lambda: True).start()
 
 
-def test_no_host_means_every_ipv4_address() -> None:
+def test_no_host_means_every_address_of_both_families() -> None:
+    """A cluster may have the one, the other or both, and kubelets ask at the pod's first address."""
     with PrometheusServer(("", 0), Publication(), lambda: True) as server:
-        assert server.address[0] == "0.0.0.0"  # noqa: S104 - nothing is bound that stays
+        for host in ("127.0.0.1", *(["::1"] if socket.has_dualstack_ipv6() else [])):
+            connection = http.client.HTTPConnection(host, server.address[1], timeout=60)
+            connection.request("GET", "/healthz")
+            assert connection.getresponse().status == 200
+            connection.close()
 
 
 def test_ipv6_loopback() -> None:
