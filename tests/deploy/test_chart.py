@@ -8,41 +8,19 @@ import shutil
 import subprocess
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-from collector.kafka_config import KafkaConfig
-from collector.schema import KNOWN_TABLES
 from deploy.render import CHART, HELM, KUBERNETES, OVERLAYS, PROFILES, build, objects, profile, stale, template
-from pipeline.bus.topics import wanted_topics
 from pipeline.cli import settings
 from pipeline.config import PipelineConfig
 from pipeline.inventory.watch.kinds import KINDS
+from tests.deploy.charts import Object, given, refused, the
 
 pytestmark = pytest.mark.manifests
 
-Object = dict[str, Any]
 SETTINGS = "flowatlas/settings"
-USERS = ("collector", "watcher", "pipeline")
-
-
-def given(*values: str) -> list[Object]:
-    """The objects with values as `--set` takes them, or `--set-json` where they hold brackets."""
-    return objects(template(*(f"--set{'-json' if '[' in value else ''}={value}" for value in values)))
-
-
-def refused(*values: str) -> str:
-    """What helm says where it refuses values."""
-    with pytest.raises(subprocess.CalledProcessError) as error:
-        given(*values)
-    return str(error.value.stderr)
-
-
-def the(found: list[Object], kind: str, name: str = "") -> Object:
-    (only,) = [o for o in found if o["kind"] == kind and name in o["metadata"]["name"]]
-    return only
 
 
 def collector(found: list[Object]) -> tuple[Object, Object]:
@@ -142,10 +120,66 @@ def test_the_profile_of_the_least_privileges_asks_for_one_capability_and_no_proc
         ("bus=", "kafka.create"),
         ("pipeline.lake=true", "pipeline.storage.enabled"),
         ("kafka.securityProtocol=SASL_SSL", "userSecrets"),
+        ("name=1st", "name"),
+        ("settings.collector.tcp_health=false", "collector.tcpHealth"),
+        ("settings.collector.spool_bytes=1", "collector.spool.bytes"),
+        ("settings.watcher.metrics_address=:1", "watcher.metricsPort"),
+        ("settings.pipeline.bus=kafka://b:1", "settings.pipeline.bus"),
     ],
 )
 def test_values_that_cannot_work_are_refused_by_name(value: str, said: str) -> None:
     assert said in refused(value)
+
+
+def test_what_a_component_is_told_by_values_can_be_set_by_them_alone() -> None:
+    """A setting that its variable or flag would hide is refused: nothing that is asked for goes unheard."""
+    everything = ("kafka.create=true", "bus=", "pipeline.lake=true", "pipeline.storage.enabled=true")
+    for item in given(*everything, "webConfig.secret=web"):
+        for container in item.get("spec", {}).get("template", {}).get("spec", {}).get("containers", ()):
+            section, command = container["name"], container["args"]
+            told = {v["name"].removeprefix(prefix).lower() for v in container["env"]
+                    if v["name"].startswith(prefix := f"FLOWATLAS_{section.upper()}_")}  # fmt: skip
+            flags = {word[2:].partition("=")[0].replace("-", "_") for word in command[1:]}
+            told |= {"metrics_address" if flag == "metrics" else flag for flag in flags} | {"bus"}
+            for key in told:
+                assert f"settings.{section}.{key}" in refused(f"settings.{section}.{key}=x", *everything)
+
+
+def test_numbers_of_a_file_are_settings_as_they_were_written(tmp_path: Path) -> None:
+    """Helm reads them as floating point, and would write a million as 1e+06."""
+    written = {"series_max": 2000000, "lake_flush_rows": 1000000, "window_s": 0.5, "series_namespace_share": 1}
+    values = {"settings": {"pipeline": written}, "pipeline": {"autoscaling": {"by": "hpa", "lagMessages": 3000000}}}
+    file = tmp_path / "values.yaml"
+    file.write_text(yaml.safe_dump(values))
+    found = objects(template(f"--values={file}"))
+    environ = the(found, "ConfigMap")["data"] | {"FLOWATLAS_PIPELINE_STATE": "bus"}
+    config = settings.load("pipeline", PipelineConfig, file=None, environ=environ, flags={})
+    assert {key: getattr(config, key) for key in written} == written
+    (metric,) = the(found, "HorizontalPodAutoscaler")["spec"]["metrics"]
+    assert metric["pods"]["target"]["averageValue"] == "3000000"
+
+
+@pytest.mark.parametrize(
+    ("values", "is_spared"),
+    [
+        ((), True),
+        (("collector.also=[]",), True),
+        (("collector.resume=false",), True),
+        (("collector.resume=false", "collector.also=[]"), False),
+        (("collector.source=conntrack", "collector.also=[]"), False),
+    ],
+)
+def test_the_runtimes_apparmor_profile_is_left_where_it_would_refuse_a_source(
+    values: tuple[str, ...], is_spared: bool
+) -> None:
+    """It lets nobody write below /sys/fs/bpf, nor look at the processes of containers that have another."""
+    _, container = collector(given(*values))
+    assert container["securityContext"].get("appArmorProfile") == ({"type": "Unconfined"} if is_spared else None)
+    sets = (f"--set{'-json' if '[' in value else ''}={value}" for value in values)
+    older = the(objects(template("--kube-version=1.29.0", *sets)), "DaemonSet")["spec"]["template"]
+    assert "appArmorProfile" not in older["spec"]["containers"][0]["securityContext"]
+    key = "container.apparmor.security.beta.kubernetes.io/collector"
+    assert older["metadata"]["annotations"].get(key) == ("unconfined" if is_spared else None)
 
 
 def test_every_value_is_documented_and_has_a_schema() -> None:
@@ -173,56 +207,6 @@ def test_a_digest_takes_the_place_of_a_tag() -> None:
     assert container["image"] == f"flowatlas-collector@{digest}"
 
 
-@pytest.mark.parametrize(("partitions", "replicas", "hours"), [(12, 3, 24), (4, 1, 48)])
-def test_kafkas_topics_are_those_that_flowatlas_topics_makes(partitions: int, replicas: int, hours: int) -> None:
-    values = f"kafka.partitions={partitions}", f"kafka.replicas={replicas}", f"kafka.retentionHours={hours}"
-    made = {
-        o["metadata"]["name"]: o["spec"]
-        for o in given("kafka.create=true", "bus=", *values)
-        if o["kind"] == "KafkaTopic"
-    }
-    assert made == {
-        topic.name: {
-            "partitions": topic.partitions,
-            "replicas": topic.replication,
-            "config": made[topic.name]["config"],
-        }
-        for topic in wanted_topics(partitions, replicas, hours)
-    }
-    for topic in wanted_topics(partitions, replicas, hours):
-        assert {key: str(value).lower() for key, value in made[topic.name]["config"].items()} == topic.settings
-
-
-def test_kafka_gives_each_each_user_its_own_rights() -> None:
-    found = given("kafka.create=true", "bus=")
-    tables = {table.topic for table in KNOWN_TABLES.values()}
-    state = KNOWN_TABLES["state"].topic
-    rights = {
-        name: {
-            (acl["resource"]["type"], acl["resource"]["name"], operation)
-            for acl in the(found, "KafkaUser", name)["spec"]["authorization"]["acls"]
-            for operation in acl["operations"]
-            if operation != "Describe"
-        }
-        for name in ("collector", "watcher", "pipeline")
-    }
-    assert rights["collector"] == {("topic", topic, "Write") for topic in tables - {state}}
-    assert rights["watcher"] == {("topic", state, "Write")}
-    assert rights["pipeline"] == {
-        *(("topic", topic, "Read") for topic in tables),
-        ("topic", "flowatlas.quarantine.v1", "Write"),
-        ("group", "flowatlas", "Read"),
-    }
-    pods = {o["metadata"]["name"]: o for o in found if o["kind"] in ("DaemonSet", "Deployment", "StatefulSet")}
-    for name, workload in pods.items():
-        volumes = {
-            v["name"]: v["secret"]["secretName"]
-            for v in workload["spec"]["template"]["spec"]["volumes"]
-            if "secret" in v
-        }
-        assert volumes == {"kafka-ca": "flowatlas-kafka-cluster-ca-cert", "kafka-user": name}
-
-
 def test_monitors_let_our_own_labels_stand_and_find_their_pods() -> None:
     found = given("monitoring.monitors=true")
     monitors = [o for o in found if o["kind"] in ("PodMonitor", "ServiceMonitor")]
@@ -247,6 +231,9 @@ def test_policies_deny_everything_and_allow_the_api_server_to_the_watcher_alone(
     }
     assert ports["flowatlas-pipeline"] == {53, 9092, 9093}
     assert ports["flowatlas-watcher"] == {53, 9092, 9093, 443, 6443}
+    (elsewhere,) = (o for o in given("bus=kafka://a:9096\\,b:19092") if o["metadata"]["name"] == "flowatlas-pipeline"
+                    and o["kind"] == "NetworkPolicy")  # fmt: skip
+    assert {9096, 19092} <= {p["port"] for rule in elsewhere["spec"]["egress"] for p in rule["ports"]}
     for o in found:
         if o["kind"] in ("Deployment", "StatefulSet"):
             labels = o["spec"]["template"]["metadata"]["labels"]
@@ -255,7 +242,7 @@ def test_policies_deny_everything_and_allow_the_api_server_to_the_watcher_alone(
 
 
 def test_the_dashboards_are_the_generated_ones_and_operators_find_them() -> None:
-    found = given("dashboards.configMaps=true", "dashboards.operator=true")
+    found = given("dashboards.operator=true")
     generated = {path.stem: path.read_text() for path in (CHART / "generated").glob("*.json")}
     maps = {
         o["metadata"]["name"]: o for o in found if o["kind"] == "ConfigMap" and "dashboard" in o["metadata"]["name"]
@@ -266,6 +253,7 @@ def test_the_dashboards_are_the_generated_ones_and_operators_find_them() -> None
         assert text == generated[name.removeprefix("flowatlas-dashboard-")]
     for o in found:
         if o["kind"] == "GrafanaDashboard":
+            assert o["spec"]["allowCrossNamespaceImport"], "a Grafana is in a namespace of its own as a rule"
             reference = o["spec"]["configMapRef"]
             assert reference["key"] in maps[reference["name"]]["data"]
 
@@ -277,6 +265,9 @@ def test_the_rules_are_the_generated_ones() -> None:
 
 def test_openshift_allows_the_collector_what_it_asks_for_and_no_more() -> None:
     found = profile("openshift")
+    for pods_and_constraints in (found, profile("production", "openshift"), profile("demo", "openshift")):
+        kinds = {kind for v in collector(pods_and_constraints)[0].get("volumes", ()) for kind in v if kind != "name"}
+        assert kinds <= set(the(pods_and_constraints, "SecurityContextConstraints")["volumes"])
     constraints = the(found, "SecurityContextConstraints")
     pod, container = collector(found)
     assert constraints["allowedCapabilities"] == container["securityContext"]["capabilities"]["add"]
@@ -284,14 +275,6 @@ def test_openshift_allows_the_collector_what_it_asks_for_and_no_more() -> None:
     assert constraints["users"] == ["system:serviceaccount:flowatlas:flowatlas-collector"]
     for kind in ("Deployment", "StatefulSet"):
         assert "runAsUser" not in the(found, kind)["spec"]["template"]["spec"]["securityContext"]
-
-
-@pytest.mark.parametrize(("by", "kind"), [("hpa", "HorizontalPodAutoscaler"), ("keda", "ScaledObject")])
-def test_who_scales_the_pipeline_has_its_replicas_to_itself(by: str, kind: str) -> None:
-    found = given(f"pipeline.autoscaling.by={by}")
-    assert the(found, kind)["spec"]["scaleTargetRef"]["name"] == "flowatlas-pipeline"
-    pipeline = the(found, "StatefulSet")["spec"]
-    assert "replicas" not in pipeline
 
 
 @pytest.mark.parametrize("values", [("pipeline.replicas=3",), ("pipeline.autoscaling.by=keda",)])
@@ -308,6 +291,7 @@ def test_how_many_pipelines_there_are_may_change_while_they_run(values: tuple[st
 
 def test_probes_speak_tls_where_the_web_config_asks_for_it() -> None:
     found = given("webConfig.secret=web", "webConfig.tls=true", "monitoring.monitors=true")
+    assert not [o for o in found if o["kind"] == "Pod"], "the pod of `helm test` would know no password or authority"
     for o in found:
         for container in o.get("spec", {}).get("template", {}).get("spec", {}).get("containers", ()):
             probes = [container[key] for key in container if key.endswith("Probe")]
@@ -351,26 +335,3 @@ def test_a_packaged_chart_is_the_chart_wherever_it_is(tmp_path: Path) -> None:
         )
         assert done.returncode != 0
         assert said in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("values", "protocol"),
-    [
-        (("kafka.create=true", "bus="), "SASL_SSL"),
-        (("kafka.securityProtocol=SSL", "kafka.caSecret=ca", *(f"kafka.userSecrets.{c}=me" for c in USERS)), "SSL"),
-        ((), "PLAINTEXT"),
-    ],
-)
-def test_what_pods_are_told_of_kafka_is_a_setting_and_its_files_are_mounted(
-    values: tuple[str, ...], protocol: str
-) -> None:
-    for item in given(*values):
-        for container in item.get("spec", {}).get("template", {}).get("spec", {}).get("containers", ()):
-            environ = {v["name"]: v["value"] for v in container["env"] if "value" in v}
-            config = settings.load("kafka", KafkaConfig, file=None, environ=environ, flags={})
-            assert config.security_protocol == protocol
-            mounts = [Path(mount["mountPath"]) for mount in container.get("volumeMounts", ())]
-            for file in (config.ca_file, config.cert_file, config.key_file, config.password_file):
-                assert file is None or file.parent in mounts
-            assert config.is_tls == (config.ca_file is not None)
-            assert config.is_sasl == (config.password_file is not None)

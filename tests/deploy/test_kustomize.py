@@ -160,7 +160,8 @@ def test_arguments_and_environment_make_settings(monkeypatch: pytest.MonkeyPatch
         for mount in c["volumeMounts"]
     }
     assert {str(path) for path in (collector.pin, collector.journal, collector.spool)} == mounts
-    assert seen["flowatlas-pipeline/pipeline"].listen_address == ("0.0.0.0", 9464)  # noqa: S104 - what the pod listens on
+    assert seen["flowatlas-pipeline/pipeline"].listen_address == ("", 9464), "every address, of both families"
     assert seen["flowatlas-pipeline/pipeline"].is_state_on_bus
+    assert seen["flowatlas-pipeline/pipeline"].is_live, "for who comes by `kubectl port-forward`"
     buses = {config.bus for config in seen.values()}
     assert len(buses) == 1, "who ships and who reads must meet"

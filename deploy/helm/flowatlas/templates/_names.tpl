@@ -50,6 +50,17 @@ kafka://{{ .Values.kafka.cluster }}-kafka-bootstrap.{{ .Release.Namespace }}:909
 {{- $all | uniq | sortAlpha | toJson -}}
 {{- end -}}
 
+{{/* Whether the collector needs to be spared the runtime's AppArmor profile, which lets nobody write below /sys/fs/bpf, nor
+look at processes of another profile: "yes", or nothing. */}}
+{{- define "flowatlas.unconfined" -}}
+{{- if or (has "counters" .Values.collector.also) (contains `"name":"pin"` (include "flowatlas.folders" .)) }}yes{{ end -}}
+{{- end -}}
+
+{{/* A number or another scalar as text. Numbers of a file are floating point to Helm, which writes a million as 1e+06. */}}
+{{- define "flowatlas.text" -}}
+{{- if and (kindIs "float64" .) (eq . (floor .)) }}{{ int64 . }}{{ else }}{{ . }}{{ end -}}
+{{- end -}}
+
 {{/* Which folders of the node the collector writes to: a list of name, path, setting, as JSON. */}}
 {{- define "flowatlas.folders" -}}
 {{- $c := .Values.collector -}}
@@ -92,7 +103,7 @@ seccompProfile:
 {{- $isTls := has $protocol (list "SSL" "SASL_SSL") -}}
 {{- $isSasl := hasPrefix "SASL_" $protocol -}}
 {{- if and $isSasl (not $user) -}}{{ fail (printf "kafka.userSecrets.%s: %s needs one" (index . 1) $protocol) }}{{- end -}}
-{{- dict "protocol" $protocol "ca" (ternary $ca "" $isTls) "user" (ternary $user "" (or $isSasl $isTls)) "sasl" $isSasl | toJson -}}
+{{- dict "protocol" $protocol "ca" (ternary $ca "" $isTls) "user" (ternary $user "" (or $isSasl $isTls)) "sasl" $isSasl "isTls" $isTls | toJson -}}
 {{- end -}}
 
 {{- define "flowatlas.access-env" -}}
