@@ -15,7 +15,7 @@ from .collector_rows import COLLECTOR, LOST
 from .frame import frame
 from .layout import Section, line, section
 from .panels import AMBER, COUNT, RED, Query, Value, stat, table, timeseries
-from .queries import age, extreme, increase, or_zero, rate, total, zero_while
+from .queries import age, extreme, increase, instances, or_zero, rate, total, zero_while
 from .rows import pipeline
 from .variables import datasource
 
@@ -225,9 +225,9 @@ def _versions() -> Section:
                 "Versions in use",
                 "How many pipelines and collectors run which version of Flowatlas and of Python.",
                 "short",
-                Query(total(_PIPELINE, by=("version", "python")), "pipeline {{version}}, Python {{python}}"),
+                Query(instances(_PIPELINE, by=("version", "python")), "pipeline {{version}}, Python {{python}}"),
                 Query(
-                    zero_while(COLLECTOR, total(COLLECTOR, by=("version", "python")), "version"),
+                    zero_while(COLLECTOR, instances(COLLECTOR, by=("version", "python")), "version"),
                     "collector {{version}}, Python {{python}}",
                 ),
             ),

@@ -23,6 +23,9 @@ BUILT_IN: Final = {"__rate_interval": "1m", "__range": "1h", "__interval": "15s"
 TARGET_LABELS: Final = frozenset({"instance", "job"})
 """Labels that Prometheus adds to every series that it scrapes; only what groups by them is taken to have them."""
 
+FOREIGN: Final[Mapping[str, frozenset[str]]] = {"container_network_": frozenset({"id"})}
+"""By how names begin that others expose too, the labels that theirs have and ours do not: cAdvisor's."""
+
 _VARIABLE: Final = re.compile(r"\$(?:(\w+)|\{(\w+)(?::\w+)?\})")
 _KEEPS_LABELS: Final = frozenset({"topk", "bottomk", "limitk", "limit_ratio"})
 
@@ -38,6 +41,11 @@ class Reading:
     labels: Labels = frozenset()
     metrics: set[str] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
+
+
+def foreign(metric: str) -> frozenset[str]:
+    """The labels that others' series of the metric's name have: ours have none of them, and are told apart by that."""
+    return frozenset().union(*(labels for start, labels in FOREIGN.items() if metric.startswith(start)))
 
 
 def variables(text: str) -> set[str]:
@@ -89,7 +97,7 @@ def _selector(node: Any, reading: Reading) -> Labels:
     reading.metrics.add(node.name)
     labels = frozenset(reading.known[node.name])
     matched = {matcher.name for matcher in node.matchers.matchers}
-    _require(labels, matched, f"{node.name} has no label", reading)
+    _require(labels | foreign(node.name), matched, f"{node.name} has no label", reading)
     return labels
 
 

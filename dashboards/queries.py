@@ -12,7 +12,7 @@ from typing import Final
 from pipeline.catalog import SERIES
 from pipeline.catalog.alike import ALIKE
 
-from .promql import TARGET_LABELS
+from .promql import TARGET_LABELS, foreign
 
 RATE_WINDOW: Final = "$__rate_interval"
 """Grafana's own: at least four scrapes long, whatever the zoom."""
@@ -31,13 +31,13 @@ COUNTED: Final = "flowatlas_namespace_connections_total"
 
 
 def select(metric: str, where: Filter = ALL_SERIES) -> str:
-    """The selector of the metric's series that match every label of `where`."""
+    """The selector of our series of the metric that match every label of `where`."""
     _require(metric, *where)
-    matchers = ", ".join(
+    matchers = [f'{label}=""' for label in foreign(metric)] + [
         f'{label}{"!~" if pattern.startswith(NOT) else "=~"}"{pattern.removeprefix(NOT)}"'
         for label, pattern in where.items()
-    )
-    return f"{metric}{{{matchers}}}" if matchers else metric
+    ]
+    return f"{metric}{{{', '.join(matchers)}}}" if matchers else metric
 
 
 def rate(metric: str, by: Iterable[str] = (), where: Iterable[Filter] = (ALL_SERIES,)) -> str:
@@ -67,6 +67,11 @@ def extreme(which: str, gauge: str, by: Iterable[str] = (), where: Iterable[Filt
 def mean(gauge: str, by: Iterable[str] = (), where: Iterable[Filter] = (ALL_SERIES,)) -> str:
     """The mean of the gauge's present values, by `by`."""
     return _aggregate("avg", gauge, "{}", by, where)
+
+
+def instances(info: str, by: Iterable[str] = ()) -> str:
+    """How many expose the gauge, by what it says of them in `by`."""
+    return _aggregate("count", info, "{}", by, (ALL_SERIES,))
 
 
 def quantile(q: float, histogram: str, by: Iterable[str] = (), where: Iterable[Filter] = (ALL_SERIES,)) -> str:

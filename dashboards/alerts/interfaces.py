@@ -6,6 +6,7 @@ from typing import Final
 
 from pipeline.catalog import INTERFACE, NODE_INTERFACE
 
+from ..queries import select
 from .alert import Alert
 
 _GROUP: Final = "flowatlas-interfaces"
@@ -15,7 +16,7 @@ _NODE: Final = "{{ $labels.interface }} of node {{ $labels.node }}"
 
 def _counted(prefix: str, labels: tuple[str, ...], what: str) -> str:
     """What was counted in ten minutes, received and transmitted together."""
-    ways = " + ".join(f"increase({prefix}_{way}_{what}_total[10m])" for way in ("receive", "transmit"))
+    ways = " + ".join(f"increase({select(f'{prefix}_{way}_{what}_total')}[10m])" for way in ("receive", "transmit"))
     return f"sum by ({', '.join(labels)}) ({ways})"
 
 

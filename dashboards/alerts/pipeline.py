@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from ..queries import select
 from .alert import Alert, events
 
 _NEWEST: Final = "flowatlas_pipeline_last_observation_timestamp_seconds"
@@ -12,10 +13,8 @@ _WATCHERS: Final = (
 )
 """Names on the bus that tell of the cluster and of no traffic: FlowatlasStateStale is theirs."""
 
-_CARRIED: Final = (
-    "sum by (node, namespace, pod) (rate(container_network_receive_bytes_total[10m])"
-    " + rate(container_network_transmit_bytes_total[10m]))"
-)
+_BYTES: Final = [select(f"container_network_{way}_bytes_total") for way in ("receive", "transmit")]
+_CARRIED: Final = f"sum by (node, namespace, pod) ({' + '.join(f'rate({counter}[10m])' for counter in _BYTES)})"
 
 ALERTS: Final = (
     Alert(

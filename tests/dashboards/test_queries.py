@@ -14,10 +14,12 @@ from dashboards.queries import (
     extreme,
     failed_share,
     increase,
+    instances,
     label_values,
     named,
     quantile,
     rate,
+    select,
     share,
     total,
     zero_while,
@@ -37,6 +39,21 @@ def test_what_every_pipeline_knows_alike_is_summed_once() -> None:
     assert total(gauge) == f"sum ({own})"
     assert total("flowatlas_state_objects", by=("kind",)) == "max by (kind) (flowatlas_state_objects)"
     assert total("flowatlas_state_held_rows") == "sum (flowatlas_state_held_rows)"
+
+
+def test_pipelines_are_counted_by_what_they_tell_of_themselves() -> None:
+    by = ("version", "python")
+    assert instances("flowatlas_build_info", by=by) == "count by (version, python) (flowatlas_build_info)"
+
+
+def test_of_names_that_cadvisor_has_too_ours_are_meant() -> None:
+    """Of its series all have an `id`, and those of pods would be counted twice."""
+    name = "container_network_receive_bytes_total"
+    assert select(name) == f'{name}{{id=""}}'
+    assert select(name, {"pod": "$pod"}) == f'{name}{{id="", pod=~"$pod"}}'
+    assert label_values(name, "namespace") == f'label_values({name}{{id=""}}, namespace)'
+    assert read(select(name)).problems == []
+    assert read('flowatlas_connections_total{id=""}').problems == ["flowatlas_connections_total has no label id"]
 
 
 def test_rate_sums_over_the_union_of_filters() -> None:

@@ -22,32 +22,44 @@ def counted(prefix: str, labels: dict[str, str], **values: str) -> dict[str, str
     return received | {f"{prefix}_transmit_{what}_total{{{inside}}}": "0x60" for what in values}
 
 
+CADVISORS = {"id": "/kubepods/pod1/a", "image": "pause", "name": "a", **POD}
 CASES = [
-    case
-    for owner, prefix, labels in OWNERS
-    for errors, drops in ((f"Flowatlas{owner}InterfaceErrors", f"Flowatlas{owner}InterfaceDrops"),)
-    for case in (
-        Case(errors, "two a minute", counted(prefix, labels, errors="0+2x60"), 30, 1, "20"),
-        Case(errors, "one a minute", counted(prefix, labels, errors="0+1x60"), 30, 0),
-        Case(errors, "many, once", counted(prefix, labels, errors="0x10 9x50"), 17, 0),
-        Case(
-            drops,
-            "one of ten",
-            counted(prefix, labels, packets="0+900x60", packets_dropped="0+100x60"),
-            30,
-            1,
-            "10%",
-        ),
-        Case(drops, "one of 1,000", counted(prefix, labels, packets="0+99900x60", packets_dropped="0+99x60"), 30, 0),
-        Case(drops, "few", counted(prefix, labels, packets="0+90x60", packets_dropped="0+9x60"), 30, 0),
-        Case(
-            drops,
-            "over soon",
-            counted(prefix, labels, packets="0+900x60", packets_dropped="0x10 900x50"),
-            19,
-            0,
-        ),
-    )
+    Case(
+        "FlowatlasPodInterfaceErrors",
+        "what cAdvisor counts of the same pod is the same again",
+        counted("container_network", POD, errors="0+1x60") | counted("container_network", CADVISORS, errors="0+1x60"),
+        30,
+        0,
+    ),
+    *(
+        case
+        for owner, prefix, labels in OWNERS
+        for errors, drops in ((f"Flowatlas{owner}InterfaceErrors", f"Flowatlas{owner}InterfaceDrops"),)
+        for case in (
+            Case(errors, "two a minute", counted(prefix, labels, errors="0+2x60"), 30, 1, "20"),
+            Case(errors, "one a minute", counted(prefix, labels, errors="0+1x60"), 30, 0),
+            Case(errors, "many, once", counted(prefix, labels, errors="0x10 9x50"), 17, 0),
+            Case(
+                drops,
+                "one of ten",
+                counted(prefix, labels, packets="0+900x60", packets_dropped="0+100x60"),
+                30,
+                1,
+                "10%",
+            ),
+            Case(
+                drops, "one of 1,000", counted(prefix, labels, packets="0+99900x60", packets_dropped="0+99x60"), 30, 0
+            ),
+            Case(drops, "few", counted(prefix, labels, packets="0+90x60", packets_dropped="0+9x60"), 30, 0),
+            Case(
+                drops,
+                "over soon",
+                counted(prefix, labels, packets="0+900x60", packets_dropped="0x10 900x50"),
+                19,
+                0,
+            ),
+        )
+    ),
 ]
 
 
