@@ -14,8 +14,8 @@ Every connection is counted once in each metric family, so sums over any labels 
 packets, IP headers included and link headers not. Counters begin at 0 when their exposer starts, or where its snapshot
 left them, save those of interfaces: they are the kernel's own and began when the interface appeared.
 
-`container_network_*` are cAdvisor's names too. Where the kubelet's are in the same Prometheus, a sum over both has a pod
-twice: ours are those with `id=""`, as our dashboards and alerts ask for.
+`container_network_*` are cAdvisor's names too. Where the kubelet's are in the same Prometheus, a sum over both has each
+pod twice: ours are those with `id=""`, as our dashboards and alerts ask for.
 
 How many series a metric has is marked: **fine** grows with Services, nodes or pairs of namespaces, **careful** with
 pairs of workloads or with pods, **costly** faster than that. A **histogram** NAME is read as `NAME_bucket`, which has
