@@ -61,6 +61,40 @@ def test_a_question_sent_again_is_the_same_exchange() -> None:
     assert (row["rcode"], row["latency_ns"], row["exchanges"], row["answer_lo"]) == (3, 2 * S, 1, 0)
 
 
+def test_every_sending_may_be_answered_and_is_one_exchange_all_the_same() -> None:
+    """As where a client waits for 1 s and its server takes 2: it answers both."""
+    tracked = Exchanges()
+    for second in (1, 2):
+        tracked.add(asked(), PARTY, second * S)
+    for second in (3, 4):
+        tracked.add(told("web.shop", 1, 0, "10.96.1.1", "10.96.1.2"), PARTY, second * S)
+    found = rows(tracked.take(4 * S))
+    assert [row["exchanges"] for row in found] == [1, 0, 0, 0], "what else is told has its addresses alone"
+    tracked.add(asked(), PARTY, 5 * S)
+    tracked.add(told(), PARTY, 6 * S)
+    assert [row["latency_ns"] for row in rows(tracked.take(6 * S))] == [1 * S]
+
+
+def test_an_answer_that_comes_too_late_is_none_of_another_exchange() -> None:
+    tracked = Exchanges()
+    tracked.add(asked(), PARTY, 1 * S)
+    (row,) = rows(tracked.take(1 * S + ANSWER_NS))
+    tracked.add(told(), PARTY, 2 * S + ANSWER_NS)
+    assert row["rcode"] == NO_ANSWER
+    assert rows(tracked.take(3 * S + ANSWER_NS)) == []
+    tracked.add(told(), PARTY, 4 * S + ANSWER_NS)
+    assert len(rows(tracked.take(4 * S + ANSWER_NS))) == 1, "its question was not seen"
+
+
+def test_a_clock_that_is_set_back_holds_up_no_question() -> None:
+    tracked = Exchanges()
+    tracked.add(asked(), PARTY, 3600 * S)
+    assert rows(tracked.take(3600 * S - 1)) == [], "packets are taken in a moment after the time of the look"
+    tracked.add(asked("b"), PARTY, 10 * S)
+    assert [row["question"] for row in rows(tracked.take(11 * S))] == ["web.shop"]
+    assert [row["question"] for row in rows(tracked.take(10 * S + ANSWER_NS))] == ["b"]
+
+
 def test_questions_of_other_names_numbers_and_types_are_apart() -> None:
     tracked = Exchanges()
     for message in (asked("a", 1), asked("b", 1), asked("a", 2)):
@@ -92,3 +126,9 @@ def test_waiting_questions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         tracked.add(asked(number=number), PARTY, number * S)
     (row,) = rows(tracked.take(2 * S))
     assert row["rcode"] == NO_ANSWER
+    for number in range(3, 7):
+        tracked.add(asked(number=number), PARTY, number * S)
+    assert [row["rcode"] for row in rows(tracked.take(6 * S))] == [NO_ANSWER] * 4
+    for number in (0, 3, 4):
+        tracked.add(told(number=number), PARTY, 7 * S)
+    assert len(rows(tracked.take(7 * S))) == 1, "the last two that were given up are known, the first no longer"
