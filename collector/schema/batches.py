@@ -16,6 +16,9 @@ MAX_ROWS: Final = 20_000
 MAX_INFLATED_BYTES: Final = 8 * 1024 * 1024
 MAX_MESSAGE_BYTES: Final = 1024 * 1024
 """Of a batch, encoded, with its key and headers."""
+SEQ_LIMIT: Final = 2**40
+"""An epoch of a batch a millisecond comes there after 34 years. What is between two numbers is counted as missing, so
+a number that somebody makes up may not be worth more than any count."""
 
 NODE_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?\Z")
 """RFC 1123 subdomain, as Kubernetes names its nodes. Also what makes a node name safe as a folder's name."""
@@ -106,7 +109,7 @@ def parse_headers(
         seq, rows, byte_sum = int(headers["seq"]), int(headers["rows"]), int(headers["bytes"])
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise BatchError("headers", f"{type(error).__name__} {str(error)[:80]}") from None
-    if not (0 <= seq < _LIMIT and 0 <= rows < _LIMIT and 0 <= byte_sum < _LIMIT):
+    if not (0 <= seq < SEQ_LIMIT and 0 <= rows < _LIMIT and 0 <= byte_sum < _LIMIT):
         raise BatchError("headers", "a number is out of range")
     if not is_any_version and not OLDEST_VERSION <= version <= VERSION:
         raise BatchError("schema_version", f"{version}, this reader knows {OLDEST_VERSION} to {VERSION}")

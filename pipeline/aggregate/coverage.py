@@ -94,9 +94,9 @@ class Coverage:
 
     def add_counters(self, counters: pl.DataFrame) -> None:
         """Add readings of pods' interfaces: COUNTERS with `node`, `namespace` and `pod` as String."""
-        both_ways = [
-            pl.sum_horizontal(f"receive_{what}", f"transmit_{what}").cast(pl.Int64).sum().alias(what) for what in _SUMS
-        ]
+        sums = (pl.sum_horizontal(f"receive_{what}", f"transmit_{what}").alias(what) for what in _SUMS)
+        # modulo 2**64, as what grew is told then too where a driver began below zero
+        both_ways = [whole.cast(pl.Int64, wrap_numerical=True).sum() for whole in sums]
         read = counters.group_by(*POD, "time", "netns").agg(*both_ways)
         read = read.join(self._floors, on="node", how="left").with_columns(pod=self._pods.of(read))
         is_known = pl.col("pod").is_in(self._readings["pod"].unique().implode())

@@ -28,7 +28,7 @@ NUMBERS = [
     b"%d" % 2**63,
     None,
 ]
-NUMBERS += [b"%d" % (2**63 - 1), b"0" * 60 + b"7", b"9" * 5_000]
+NUMBERS += [b"%d" % (2**63 - 1), b"%d" % (2**40 - 1), b"%d" % 2**40, b"0" * 60 + b"7", b"9" * 5_000]
 NAMES = [b"node1", b"n" * 253, b"n" * 254, b"Node", b"n\xc3\xa9", b"", b"-a", b"a\n", None]
 LABELS = [b"flows", b"counters", b"state", b"nothing", b"FLOWS", b"\xff", None]
 
@@ -57,6 +57,8 @@ def read_plainly(headers: dict[str, Any]) -> BatchName | str:
     except (KeyError, TypeError, AttributeError, ValueError):
         return "headers"
     if not module.NODE_NAME.match(node) or not all(0 <= number < 2**63 for number in (version, *numbers)):
+        return "headers"
+    if numbers[1] >= 2**40:
         return "headers"
     if not OLDEST_VERSION <= version <= VERSION:
         return "schema_version"
