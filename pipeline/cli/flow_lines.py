@@ -57,7 +57,7 @@ class FlowLines:
         if self._form == "jsonl":
             self._to.write(rows.write_ndjson())
         elif self._form == "csv":
-            self._to.write(output.flat(rows).write_csv(include_header=self._lines == 0))
+            self._to.write(output.csv(rows, include_header=self._lines == 0))
             self._lines += rows.height
         else:
             self._write_table([cells(row) for row in rows.iter_rows(named=True)])

@@ -1,11 +1,15 @@
 """Entry point: parse the command line, run one sub-command, turn errors into exit codes.
 
-Exit codes: 0 fine, 1 the check failed, 2 wrong use or input.
+Exit codes: 0 fine, 1 the check failed, 2 wrong use or input, or an output that cannot be written; and as of other
+programs 130 after Ctrl-C, 141 where whoever reads the output left before its end, for then nobody knows what was asked.
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
+import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import metadata
@@ -41,10 +45,30 @@ from .logs import start_log
 
 SERVICES: Final = ("collect", "watch", "pipeline", "demo")
 """Commands that go on until they are stopped."""
+log: Final = logging.getLogger(__name__)
+_READER_LEFT: Final = 128 + signal.SIGPIPE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the `flowatlas` command with `argv` (default: the process's own) and return its exit code."""
+    try:
+        try:
+            return _run(argv)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        _give_up_output()
+        return _READER_LEFT
+    except OSError as error:
+        log.debug("what the system refused", exc_info=True)
+        print(f"flowatlas: {error}", file=sys.stderr)
+        _give_up_output()
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(argv: Sequence[str] | None) -> int:
     arguments = parser().parse_args(argv)
     start_log(arguments.log_level, is_service=arguments.command in SERVICES)
     run = cast("Callable[[argparse.Namespace], int]", arguments.run)
@@ -53,11 +77,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ConfigError, CollectorConfigError) as error:
         print(f"flowatlas {arguments.command}: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
-    except KeyboardInterrupt:
-        return 130
+
+
+def _give_up_output() -> None:
+    """Let go of what could not be written: when the process ends it would be tried again, in vain."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parser() -> argparse.ArgumentParser:

@@ -7,6 +7,8 @@ of `_bytes` in the heading, times to the second, and no control character of som
 
 from __future__ import annotations
 
+import io
+import json
 import sys
 from collections.abc import Callable, Sequence
 from typing import BinaryIO, Final
@@ -45,9 +47,11 @@ def write(
     elif chosen == "jsonl":
         out.write(mend_json(rows.write_ndjson()).encode())
     elif chosen == "csv":
-        flat(rows).write_csv(out)
+        out.write(csv(rows).encode())
     else:
-        rows.write_parquet(out)
+        whole = io.BytesIO()
+        rows.write_parquet(whole)
+        out.write(whole.getbuffer())
     out.flush()
 
 
@@ -64,10 +68,20 @@ def flat(rows: pl.DataFrame) -> pl.DataFrame:
                 columns.append(column)
         rows = pl.DataFrame(columns)
     return rows.with_columns(
-        pl.Series(name, [None if value is None else str(value.to_list()) for value in rows[name]], dtype=pl.String)
+        pl.Series(name, [None if value is None else _json(value) for value in rows[name]], dtype=pl.String)
         for name, kind in rows.schema.items()
         if isinstance(kind, pl.List)
     )
+
+
+def _json(values: pl.Series) -> str:
+    return json.dumps(values.to_list(), ensure_ascii=False)
+
+
+def csv(rows: pl.DataFrame, *, include_header: bool = True) -> str:
+    """Rows as CSV: flat, with times in RFC 3339."""
+    times = pl.selectors.datetime().dt.to_string("iso:strict")
+    return flat(rows).with_columns(times).write_csv(include_header=include_header)
 
 
 def _cell(name: str, kind: pl.DataType) -> pl.Expr:

@@ -25,7 +25,8 @@ INTRODUCTION = """# Commands and settings
 
 Made from the code by `make docs`; do not edit.
 
-Exit codes of every command: 0 fine, 1 the check failed, 2 wrong use or input, with the file, line or key named.
+Exit codes of every command: 0 fine, 1 the check failed, 2 wrong use or input, with the file, line or key named, or an
+output that cannot be written; 130 after Ctrl-C; 141 where whoever reads the output left before its end (`| head`).
 
 A setting comes from, later over earlier: its default, the YAML file that `--config` names (a section a component), the
 environment, a flag.

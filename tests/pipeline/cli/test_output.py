@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import io
+import json
 from datetime import UTC, datetime
 
 import polars as pl
@@ -36,3 +38,12 @@ def test_programs_get_the_numbers_as_they_are() -> None:
 def test_a_name_cannot_draw_on_the_terminal_nor_forge_a_line() -> None:
     (_, line) = written(pl.DataFrame({"name": ["a\x1b[2Jb\nc\u2028d"]}), "table")
     assert line == "a\N{REPLACEMENT CHARACTER}[2Jb\N{REPLACEMENT CHARACTER}c\N{REPLACEMENT CHARACTER}d"
+
+
+def test_csv_has_lists_as_json_and_times_as_json_has_them() -> None:
+    """Rows of the history, as `observe -o csv` writes them."""
+    at = datetime(2026, 3, 2, 10, 11, 12, 345678, UTC)
+    rows = pl.DataFrame({"time": [at], "policies": [['isolates NetworkPolicy/shop/it\'s "new"/']]})
+    ((_, (time, policies)),) = (csv.reader(written(rows, "csv")),)
+    assert time == "2026-03-02T10:11:12.345678+00:00"
+    assert json.loads(policies) == ['isolates NetworkPolicy/shop/it\'s "new"/']

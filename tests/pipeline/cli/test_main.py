@@ -1,0 +1,52 @@
+"""The entry point where its output goes nowhere: exit codes that no check's outcome can be mistaken for."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+MANIFESTS = Path(__file__).resolve().parents[3] / "deploy" / "lab" / "manifests"
+TEXT = ("explain", "--state", str(MANIFESTS), "--from", "default/netshoot", "--to", "192.0.2.1", "--port", "80")
+HELP = ("policy", "--help")
+CSV = ("attribute", "--state", str(MANIFESTS), "--flows", "FLOWS", "-o", "csv")
+PARQUET = (*CSV[:-1], "parquet")
+
+
+def ended(arguments: tuple[str, ...], tmp_path: Path, to: int, *, is_buffered: bool) -> tuple[int, str]:
+    """The exit code and what was said on standard error, with standard output at the descriptor `to`."""
+    flows = tmp_path / "flows.jsonl"
+    flows.write_text('{"src_ip":"10.244.1.13","dst_ip":"10.96.0.10","dst_port":53,"protocol":"UDP"}\n')
+    words = [word.replace("FLOWS", str(flows)) for word in arguments]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "" if is_buffered else "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.cli.main", *words],
+        stdout=to,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize(("question", "is_buffered"), [(TEXT, True), (HELP, True), (CSV, True), (CSV, False)])
+def test_a_reader_that_has_left_is_no_error_and_no_answer(
+    question: tuple[str, ...], is_buffered: bool, tmp_path: Path
+) -> None:
+    gone, ours = os.pipe()
+    os.close(gone)
+    try:
+        assert ended(question, tmp_path, ours, is_buffered=is_buffered) == (141, "")
+    finally:
+        os.close(ours)
+
+
+@pytest.mark.parametrize("question", [TEXT, CSV, PARQUET])
+def test_a_full_disk_is_said_and_no_failed_check(question: tuple[str, ...], tmp_path: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        code, said = ended(question, tmp_path, full.fileno(), is_buffered=True)
+    assert (code, said) == (2, "flowatlas: [Errno 28] No space left on device\n")
