@@ -30,6 +30,7 @@ SOCKETS_S: Final = 15
 SOCKETS_SHARE: Final = 0.005
 """How much of the time may go into that. The kernel goes through a table of the whole node for each pod, which may take
 milliseconds, so on a node with many pods their turns come less often."""
+_SECOND_NS: Final = 1_000_000_000
 _HALF: Final = (1 << 64) - 1
 _NO_SOCKETS: Final = (0,) * len(SOCKET_COLUMNS)
 
@@ -49,12 +50,13 @@ class CounterSource:
         self._own_inode = 0
         self._socket: socket.socket | None = None
         self._sandboxes: list[Sandbox] = []
-        self._scan_due_ns = 0
+        self._scanned_ns = 0
         self._sockets: dict[int, tuple[int, ...]] = {}
         """Of each namespace, by inode: what was counted last."""
         self._sockets_ns: dict[int, int] = {}
         """When that was, since the epoch."""
-        self._sockets_due_ns = 0
+        self._rest_ns = 0
+        """How long to count none after the last of these."""
 
     def start(self) -> None:
         """Open a socket in the node's namespace. Raises ConfigError for a wrong `netns` or `proc`."""
@@ -92,7 +94,7 @@ class CounterSource:
             self._socket = None
 
     def _pod_rows(self, now_ns: int) -> list[Row]:
-        if now_ns >= self._scan_due_ns:
+        if _is_past(self._scanned_ns, SCAN_S * _SECOND_NS, now_ns):
             self._scan(now_ns)
         self._count_sockets(now_ns)
         rows, complete = self._read_sandboxes(now_ns)
@@ -107,7 +109,7 @@ class CounterSource:
         for known in (self._sockets, self._sockets_ns):
             for inode in known.keys() - inodes:
                 del known[inode]
-        self._scan_due_ns = now_ns + SCAN_S * 1_000_000_000
+        self._scanned_ns = now_ns
 
     def _read_sandboxes(self, now_ns: int) -> tuple[list[Row], bool]:
         rows: list[Row] = []
@@ -127,16 +129,24 @@ class CounterSource:
 
     def _count_sockets(self, now_ns: int) -> None:
         """Count the sockets of the pod whose turn it is, if it is time to: a small share of the time goes into that."""
-        if now_ns < self._sockets_due_ns or not self._sandboxes:
+        last_ns = max(self._sockets_ns.values(), default=0)
+        if not self._sandboxes or not _is_past(last_ns, self._rest_ns, now_ns):
             return
+        if last_ns > now_ns:  # by a clock that has been set back
+            self._sockets_ns.clear()
         sandbox = min(self._sandboxes, key=lambda known: self._sockets_ns.get(known.inode, 0))
-        if now_ns < self._sockets_ns.get(sandbox.inode, 0) + SOCKETS_S * 1_000_000_000:
+        if not _is_past(self._sockets_ns.get(sandbox.inode, 0), SOCKETS_S * _SECOND_NS, now_ns):
             return
         began = time.perf_counter_ns()
         with contextlib.suppress(OSError):  # it has gone, which reading its interfaces will tell
             self._sockets[sandbox.inode] = tcp_sockets(sandbox)
         self._sockets_ns[sandbox.inode] = now_ns
-        self._sockets_due_ns = now_ns + int((time.perf_counter_ns() - began) / SOCKETS_SHARE)
+        self._rest_ns = int((time.perf_counter_ns() - began) / SOCKETS_SHARE)
+
+
+def _is_past(since_ns: int, rest_ns: int, now_ns: int) -> bool:
+    """Whether so much time has passed, or the clock has been set back, so that nobody knows."""
+    return not since_ns <= now_ns < since_ns + rest_ns
 
 
 def _row(

@@ -1,0 +1,75 @@
+"""When the source of counters looks for pods, whatever the clock does. No namespace is entered."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from collector.metrics import Metrics
+from collector.sources import counters
+from collector.sources.counters import SCAN_S, SOCKETS_S, CounterSource
+
+S = 1_000_000_000
+NOW_NS = 1_790_000_000 * S
+
+
+def appear(proc: Path, pid: int) -> None:
+    """A process in a namespace of its own."""
+    folder = proc / str(pid)
+    for name, content in (
+        ("ns/net", ""),
+        ("cgroup", "0::/\n"),
+        ("net/dev", "Inter-|\n face |\n  eth0: 1 2 0 0 0 0 0 0 3 4 0 0 0 0 0 0\n"),
+        ("net/fib_trie", f"Local:\n     |-- 10.244.1.{pid}\n        /32 host LOCAL\n"),
+        ("net/igmp", "Idx\tDevice\n"),
+        ("net/tcp", "sl\n" + "   0: 00000000:0050 00000000:0000 0A 00000000:00000000 00:0\n"),
+        ("net/tcp6", "sl\n"),
+    ):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+
+
+@pytest.fixture
+def proc(tmp_path: Path) -> Path:
+    (tmp_path / "1").mkdir()
+    appear(tmp_path, 20)
+    return tmp_path
+
+
+def listening(source: CounterSource, now_ns: int) -> int:
+    return sum(int(count) for count in source.read(now_ns)["tcp_listen"])
+
+
+def pods(source: CounterSource, now_ns: int) -> int:
+    return sum(1 for netns in source.read(now_ns)["netns"] if netns)
+
+
+@pytest.mark.parametrize("step_s", [SCAN_S, -1, -3600])
+def test_a_pod_is_looked_for_in_time_also_when_the_clock_was_set_back(proc: Path, step_s: int) -> None:
+    source = CounterSource(Metrics(), proc)
+    source.start()
+    try:
+        assert pods(source, NOW_NS) == 1
+        appear(proc, 21)
+        assert pods(source, NOW_NS + (SCAN_S - 1) * S) == 1, "not in every cycle"
+        assert pods(source, NOW_NS + step_s * S) == 2
+    finally:
+        source.stop()
+
+
+def test_sockets_are_counted_in_time_also_when_the_clock_was_set_back(
+    proc: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counters, "SOCKETS_SHARE", 1.0)
+    source = CounterSource(Metrics(), proc)
+    source.start()
+    try:
+        assert listening(source, NOW_NS) == 1
+        os.truncate(proc / "20" / "net" / "tcp", 0)
+        assert listening(source, NOW_NS + (SOCKETS_S - 1) * S) == 1
+        assert listening(source, NOW_NS - 3600 * S) == 0
+    finally:
+        source.stop()
