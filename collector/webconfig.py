@@ -126,6 +126,9 @@ def load_web_config(path: Path) -> WebConfig:
 
 def _web_config(content: Any, folder: Path) -> WebConfig:
     parts = _mapping(content, "the file", ("tls_server_config", "http_server_config", "basic_auth_users"))
+    for key, value in (parts or {"the file": None}).items():
+        if value is None:  # as in a file of which the rest is still being written
+            raise ConfigError(f"{key}: says nothing")
     http = _mapping(parts.get("http_server_config"), "http_server_config", ("http2", "headers"))
     headers = _mapping(http.get("headers"), "http_server_config.headers", _HEADERS)
     for name, value in headers.items():

@@ -32,7 +32,8 @@ _MOST_KNOWN: Final = 256
 _NOBODY: Final = b"$2b$10$PqS1i62bi8L1B9Z5rt2YFus2J4mju3F9SUpRQy5.xCPm3s2CWbQFa"
 """What the password of a user that there is not is held against, so that the answer takes as long."""
 
-_Stamps = tuple[tuple[str, int, int], ...]
+_Stamp = tuple[str, int, int, int]
+_Stamps = tuple[_Stamp, ...]
 
 
 class WebGuard:
@@ -101,7 +102,7 @@ class WebGuard:
 
     def _current(self) -> tuple[WebConfig, ssl.SSLContext | None]:
         with self._lock:
-            stamps = _stamps(self._path, self._config)
+            stamps = (_stamp(self._path), *_stamps(self._config))
             if stamps not in (self._stamps, self._refused):
                 try:
                     self._config, self._context = self._load()
@@ -114,8 +115,9 @@ class WebGuard:
             return self._config, self._context
 
     def _load(self) -> tuple[WebConfig, ssl.SSLContext | None]:
+        of_file = _stamp(self._path)  # before it is read: what is written meanwhile is read the next time
         config = load_web_config(self._path)
-        stamps = _stamps(self._path, config)
+        stamps = (of_file, *_stamps(config))
         if config.users:
             _checkpw(b"", _NOBODY)  # is bcrypt here?
         context = config.tls.context() if config.tls else None
@@ -131,13 +133,15 @@ def _checkpw(password: bytes, hashed: bytes) -> bool:
     return bcrypt.checkpw(password, hashed)
 
 
-def _stamps(path: Path, config: WebConfig) -> _Stamps:
-    """What changes when one of the files does; Kubernetes swaps a link for a whole folder of them."""
-    found = []
-    for file in (path, *(config.tls.files if config.tls else ())):
-        try:
-            stat = file.stat()
-            found.append((str(file), stat.st_ino, stat.st_mtime_ns))
-        except OSError:
-            found.append((str(file), 0, 0))
-    return tuple(found)
+def _stamps(config: WebConfig) -> _Stamps:
+    """Those of the files that a config names."""
+    return tuple(_stamp(file) for file in (config.tls.files if config.tls else ()))
+
+
+def _stamp(file: Path) -> _Stamp:
+    """What changes when a file does; Kubernetes swaps a link for a whole folder of them."""
+    try:
+        stat = file.stat()
+    except OSError:
+        return str(file), 0, 0, 0
+    return str(file), stat.st_ino, stat.st_mtime_ns, stat.st_size

@@ -22,7 +22,7 @@ def written(folder: Path, text: str) -> Path:
 
 
 def test_nothing_set_is_plain_text_for_everybody(tmp_path: Path) -> None:
-    for text in ("", "tls_server_config:\nbasic_auth_users:\n"):
+    for text in ("http_server_config: {}\n", "http_server_config:\n  headers:\nbasic_auth_users: {}\n"):
         config = load_web_config(written(tmp_path, text))
         assert (config.tls, config.users, config.headers) == (None, {}, {})
 
@@ -67,6 +67,8 @@ def test_the_context_is_as_the_file_says(tmp_path: Path) -> None:
         ("basic_auth_users:\n  anna: secret\n", "basic_auth_users.anna: no bcrypt hash"),
         (f"basic_auth_users:\n  anna: {HASH.replace('$04', '$31')}\n", "cost 31 is above 15"),
         (f'basic_auth_users:\n  "an:na": {HASH}\n', "'an:na' is no user name"),
+        ("", "the file: says nothing"),
+        (f"{TLS}basic_auth_users:\n", "basic_auth_users: says nothing"),
     ],
 )
 def test_what_cannot_be_is_refused_with_its_key(tmp_path: Path, text: str, message: str) -> None:

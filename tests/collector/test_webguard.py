@@ -17,8 +17,10 @@ from pathlib import Path
 import bcrypt
 import pytest
 
+from collector import webguard
 from collector.errors import ConfigError
 from collector.metrics import Metrics, MetricsServer
+from collector.webconfig import WebConfig, load_web_config
 from collector.webguard import WebGuard
 from dashboards.prometheus import Prometheus
 from pipeline.outputs.prometheus import PrometheusServer
@@ -78,6 +80,10 @@ def users(**passwords: str) -> str:
     return "basic_auth_users:\n" + "".join(f"  {name}: {hashed(word)}\n" for name, word in passwords.items())
 
 
+def basic(user: str) -> str:
+    return f"Basic {base64.b64encode(user.encode()).decode()}"
+
+
 def get(port: int, folder: Path | None = None, path: str = "/metrics", *, user: str = "", client: str = "") -> Answer:
     """Ask, over TLS where a folder with the authority is given, as `user:password`, with a client's certificate."""
     if folder is None:
@@ -87,7 +93,7 @@ def get(port: int, folder: Path | None = None, path: str = "/metrics", *, user: 
         if client:
             context.load_cert_chain(folder / f"{client}.pem", folder / f"{client}.key")
         connection = http.client.HTTPSConnection("localhost", port, timeout=60, context=context)
-    headers = {"Authorization": f"Basic {base64.b64encode(user.encode()).decode()}"} if user else {}
+    headers = {"Authorization": basic(user)} if user else {}
     with contextlib.closing(connection):
         connection.request("GET", path, headers=headers)
         answer = connection.getresponse()
@@ -238,3 +244,36 @@ def test_prometheus_scrapes_with_tls_its_own_certificate_and_a_password(
     ):
         found = Prometheus(url).instant('{__name__=~"flowatlas.*build_info"}', time.time())
     assert found
+
+
+@both
+def test_a_file_that_is_being_written_opens_nothing(
+    serving: Callable[[Path], Port], folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever writes in place begins with an empty file, and somebody may ask before there is more."""
+    path = configured(folder, tls(), users(anna="first"))
+    with serving(path) as port, caplog.at_level(logging.ERROR):
+        whole = path.read_text()
+        for written in ("", "# by hand\n", "basic_auth_users:\n"):
+            path.write_text(written)
+            assert get(port, folder)[0] == 401
+        assert [record.message.count("says nothing") for record in caplog.records] == [1, 1, 1]
+        path.write_text(whole)
+        assert get(port, folder, user="anna:first")[0] == 200
+
+
+def test_what_is_written_while_it_is_read_is_read_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = configured(folder, users(anna="first"))
+    guard = WebGuard(path)
+    read = load_web_config
+
+    def written_over(path: Path) -> WebConfig:
+        config = read(path)
+        monkeypatch.setattr(webguard, "load_web_config", read)
+        configured(folder, users(anna="third"))
+        return config
+
+    configured(folder, users(anna="second"))
+    monkeypatch.setattr(webguard, "load_web_config", written_over)
+    asked = [guard.authorizes("/metrics", basic(f"anna:{word}")) for word in ("second", "third", "second")]
+    assert asked == [True, True, False]

@@ -20,7 +20,8 @@ def test_numbers_of_batches_that_are_made_up_end_nobody() -> None:
     bench = Bench(made_up + beyond, [through_service()])
     bench.drain()
     assert bench.values("flowatlas_pipeline_quarantined_batches_total", "reason") == {("headers",): 8}
-    assert bench.values("flowatlas_pipeline_missing_batches_total", "node") == {("node-a",): 0, ("node-b",): 4 * (2**40 - 2)}
+    missing = bench.values("flowatlas_pipeline_missing_batches_total", "node")
+    assert missing == {("node-a",): 0, ("node-b",): 4 * (2**40 - 2)}
     assert bench.values("flowatlas_connections_total") == {(): 1}
 
 
