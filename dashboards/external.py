@@ -11,7 +11,7 @@ from .advice import to_do
 from .frame import frame
 from .layout import Section, line, section
 from .panels import COUNT, RED, Query, Value, stat, table, timeseries
-from .queries import COUNTED, extreme, increase, named, or_zero, rate, top, zero_while
+from .queries import COUNTED, beyond, extreme, increase, named, or_zero, rate, top, zero_while
 from .rows import failed_part, failures
 from .variables import datasource, label
 
@@ -22,8 +22,8 @@ _ZONES: Final = "flowatlas_zone_bytes_total"
 _COST: Final = "flowatlas_traffic_cost_total"
 _NETWORKS: Final = "flowatlas_external_bytes_total"
 _SCANNED: Final = "flowatlas_workload_failed_destinations"
-_OUT: Final = ({"source_namespace": "$namespace", "destination_workload_kind": "External"},)
-_IN: Final = ({"destination_namespace": "$namespace", "source_workload_kind": "External"},)
+_OUT: Final = ({"source_namespace": "$namespace", **beyond("destination")},)
+_IN: Final = ({"destination_namespace": "$namespace", **beyond("source")},)
 _SENT: Final = ({**_OUT[0], "flow_direction": "request"}, {**_IN[0], "flow_direction": "reply"})
 _RECEIVED: Final = ({**_OUT[0], "flow_direction": "reply"}, {**_IN[0], "flow_direction": "request"})
 _OWN: Final = ({"namespace": "$namespace"},)

@@ -26,8 +26,17 @@ NOT: Final = "!"
 
 ALL_SERIES: Final[Filter] = {}
 
+OF_THE_CLUSTER: Final = "Node|Unknown|other"
+"""Kinds of what has no namespace and is not beyond the cluster: a node, an address of its own that nothing held, and
+what is folded. What is beyond has the kind that a file of named ranges gives it: External, Cloud, Site, ..."""
+
 COUNTED: Final = "flowatlas_namespace_connections_total"
 """There as soon as any flow is counted, with few series: a cheap sign that a pipeline is at work, for `zero_while`."""
+
+
+def beyond(end: str) -> Filter:
+    """Connections whose `end`, source or destination, is beyond the cluster."""
+    return {f"{end}_namespace": "", f"{end}_workload_kind": f"{NOT}{OF_THE_CLUSTER}"}
 
 
 def select(metric: str, where: Filter = ALL_SERIES) -> str:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from .queries import beyond, select
+
 GROUP: Final = "flowatlas-recordings"
 
 
@@ -28,6 +30,8 @@ _POLICY: Final = ("policy_namespace", "policy", "policy_kind", "direction")
 _OPENED: Final = ("source_namespace", "source_workload")
 _COUNTRY: Final = ("namespace", "workload", "country")
 _CHARGED: Final = ("namespace", "currency")
+_OUT: Final = {"source_namespace": ".+", **beyond("destination")}
+"""From a workload of the cluster to what is beyond it."""
 
 
 def _p99(metric: str) -> str:
@@ -58,8 +62,7 @@ RECORDINGS: Final = (
     Recording(
         "workload:flowatlas_external_connections:sum",
         _OPENED,
-        f"sum by ({', '.join(_OPENED)}) (flowatlas_connections_total{{"
-        'source_workload_kind!~"External|Node", destination_workload_kind="External"}) > 0',
+        f"sum by ({', '.join(_OPENED)}) ({select('flowatlas_connections_total', _OUT)}) > 0",
     ),
     Recording(
         "workload_country:flowatlas_external_bytes:sum",

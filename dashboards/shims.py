@@ -11,6 +11,7 @@ from typing import Final
 
 from pipeline.catalog import BY_NAME
 
+from .queries import OF_THE_CLUSTER, select
 from .recordings import Recording
 
 GROUP: Final = "flowatlas-shims"
@@ -40,8 +41,12 @@ def _sent(metric: str, direction: str) -> str:
     parts = []
     for way, sender, receiver in (("request", *_ENDS), ("reply", *reversed(_ENDS))):
         teller = receiver if direction == "ingress" else sender
-        selector = f'{metric}{{flow_direction="{way}", {teller}_workload_kind!="External"}}'
-        parts.append(_relabelled(selector, _ends(sender, receiver)))
+        inside = (
+            {f"{teller}_namespace": ".+"},
+            {f"{teller}_namespace": "", f"{teller}_workload_kind": OF_THE_CLUSTER},
+        )
+        selectors = [select(metric, {"flow_direction": way, **end}) for end in inside]
+        parts += [_relabelled(selector, _ends(sender, receiver)) for selector in selectors]
     return " or ".join(parts)
 
 

@@ -24,7 +24,8 @@ NODE_INTERFACE: Final = ("node", "interface", "scope")
 LABEL_HELP: Final = {
     "source_namespace": "Namespace of the workload that opened the connection; empty where it has none.",
     "source_workload": "Top owner of the pod that opened the connection, the node's name, or `outside`.",
-    "source_workload_kind": "Deployment, StatefulSet, DaemonSet, Job, Pod, ...; Node; External.",
+    "source_workload_kind": "Deployment, StatefulSet, DaemonSet, Job, Pod, ...; Node; Unknown; External, or what the "
+    "file of named ranges says, as Cloud.",
     "destination_namespace": "Namespace of the workload that answered; empty where it has none.",
     "destination_workload": "Top owner of the pod that answered, the node's name, or `outside`.",
     "destination_workload_kind": "As source_workload_kind.",

@@ -11,6 +11,7 @@ from dashboards.promql import BUILT_IN, read, substitute
 from dashboards.queries import (
     COUNTED,
     NOT,
+    beyond,
     extreme,
     failed_share,
     increase,
@@ -44,6 +45,16 @@ def test_what_every_pipeline_knows_alike_is_summed_once() -> None:
 def test_pipelines_are_counted_by_what_they_tell_of_themselves() -> None:
     by = ("version", "python")
     assert instances("flowatlas_build_info", by=by) == "count by (version, python) (flowatlas_build_info)"
+
+
+def test_beyond_the_cluster_is_what_has_no_namespace_and_is_nothing_of_the_clusters() -> None:
+    """Whatever kind a file of named ranges gives it."""
+    query = rate("flowatlas_flow_bytes_total", where=(beyond("destination"),))
+    assert query == (
+        'sum (rate(flowatlas_flow_bytes_total{destination_namespace=~"", '
+        'destination_workload_kind!~"Node|Unknown|other"}[$__rate_interval]))'
+    )
+    assert read(substitute(query, BUILT_IN)).problems == []
 
 
 def test_of_names_that_cadvisor_has_too_ours_are_meant() -> None:

@@ -32,6 +32,17 @@ SERIES = {
 
 
 @pytest.mark.prometheus
+@pytest.mark.parametrize(("kind", "told"), [("External", 1), ("Cloud", 1), ("Node", 2), ("Unknown", 2), ("other", 2)])
+def test_what_is_told_is_told_in_the_cluster(kind: str, told: int, tmp_path: Path) -> None:
+    """Ranges beyond it are of the kinds that their file gives them."""
+    flow = OUT.replace('"External"', f'"{kind}"')
+    series = {f'flowatlas_flow_bytes_total{{{flow},flow_direction="{way}"}}': "5x5" for way in ("request", "reply")}
+    samples = [{"labels": "{}", "value": told}]
+    test = {"expr": "count(netobserv_workload_ingress_bytes_total)", "eval_time": "3m", "exp_samples": samples}
+    assert complaint(tmp_path, series, "1m", SHIM_RULES, promql_expr_test=[test]) == ""
+
+
+@pytest.mark.prometheus
 @pytest.mark.parametrize(
     ("query", "expected"),
     [

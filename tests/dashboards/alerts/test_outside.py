@@ -24,10 +24,13 @@ LABELS = {
 
 def opened(web: str, kind: str = "Deployment", to: str = "External", other: str = "5x700") -> dict[str, str]:
     """Connections of two workloads, the second one to what is beyond the cluster."""
-    ends = 'source_namespace="shop",source_workload="{}",source_workload_kind="{}",destination_workload_kind="{}"'
+    ends = 'source_workload="{}",source_workload_kind="{}",destination_workload_kind="{}"'
+    source = 'source_namespace="{}"'.format("" if kind in ("Node", "Cloud") else "shop")
+    inside = ',destination_namespace="data"' if to == "Deployment" else ""
+    metric, cart = "flowatlas_connections_total", ends.format("cart", "Deployment", "External")
     return {
-        f"flowatlas_connections_total{{{ends.format('web', kind, to)}}}": web,
-        f"flowatlas_connections_total{{{ends.format('cart', 'Deployment', 'External')}}}": other,
+        f"{metric}{{{source},{ends.format('web', kind, to)}{inside}}}": web,
+        f'{metric}{{source_namespace="shop",{cart}}}': other,
     }
 
 
@@ -56,6 +59,10 @@ CASES = [
     Case(TRAFFIC, "as yesterday", opened("1x700"), NOW, 0, step="5m"),
     Case(TRAFFIC, "after some hours of silence", opened("1x200 stale _x100 1x300"), 1515, 0, step="5m"),
     Case(TRAFFIC, "inside the cluster", opened("_x345 1x100", to="Deployment"), DAY + 295, 0, step="5m"),
+    Case(TRAFFIC, "to what a cloud's list names", opened("_x345 1x100", to="Cloud"), DAY + 295, 1, step="5m"),
+    Case(TRAFFIC, "to a node", opened("_x345 1x100", to="Node"), DAY + 295, 0, step="5m"),
+    Case(TRAFFIC, "to nobody knows whom", opened("_x345 1x100", to="Unknown"), DAY + 295, 0, step="5m"),
+    Case(TRAFFIC, "from there", opened("_x345 1x100", kind="Cloud"), DAY + 295, 0, step="5m"),
     Case(TRAFFIC, "a node", opened("_x345 1x100", kind="Node"), DAY + 295, 0, step="5m"),
     Case(TRAFFIC, "no history yet", opened("_x100 1x100"), 510, 0, step="5m"),
     Case(COUNTRY, "for the first time", sent("_x345 1x100"), DAY + 295, 1, step="5m"),
