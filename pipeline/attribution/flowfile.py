@@ -5,6 +5,7 @@ A row that is no flow is refused with its file, line and key; the others go on i
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -60,7 +61,9 @@ def read(path: Path) -> FlowFile:
     """Read `.parquet` as Parquet and anything else as JSON Lines. Raises ConfigError where the file cannot be read."""
     try:
         frame, problems = _read_parquet(path) if path.suffix == ".parquet" else _read_lines(path)
-    except (OSError, UnicodeDecodeError, pl.exceptions.ComputeError) as error:
+    except OSError as error:
+        raise ConfigError(f"flows: {path}: {error.strerror or error}") from None
+    except (UnicodeDecodeError, pl.exceptions.ComputeError) as error:
         raise ConfigError(f"flows: {path}: {error}") from None
     checked = frame.with_columns(
         src=halves_of(frame["src_ip"]).to_struct(),
@@ -146,6 +149,7 @@ def _column(key: str, values: list[object]) -> pl.Series:
 def _numbered(path: Path) -> Iterator[tuple[int, bytes]]:
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
+            line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
             if line.strip():
                 yield number, line
 

@@ -10,6 +10,7 @@ from typing import Final
 
 from . import Subparsers
 from .arguments import add_output
+from .cluster_state import objects_in
 from .places import add_geo
 from .progress import progress
 
@@ -59,11 +60,11 @@ def run(arguments: argparse.Namespace) -> int:
     from ..attribution import offline
     from ..attribution.policies import compile_policies
     from ..geo import load_geo
-    from ..inventory import manifests, snapshot
+    from ..inventory import snapshot
     from . import attributed_table, flow_input, output
 
     with progress("reading objects and flows"):
-        objects, refusals = manifests.load(arguments.state)
+        objects, refusals = objects_in(arguments.state)
         flows = flow_input.read(arguments.flows)
     for problem in (*refusals, *flows.problems, *flows.remarks):
         print(f"flowatlas attribute: {problem}", file=sys.stderr)

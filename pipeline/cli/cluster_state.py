@@ -64,14 +64,15 @@ def load(arguments: argparse.Namespace) -> Known:
 
 def objects_in(state: Path) -> tuple[list[Resource], list[Refusal]]:
     """The objects of a file or folder, and what was refused; of two of one name the later, which stands for both.
-    Raises ConfigError where all was: an answer about no cluster would read like one about a cluster that is well."""
+    Raises ConfigError where no object is left: an answer about no cluster would read like one about a cluster that is
+    well, and a dump that failed is an empty file."""
     from ..inventory import manifests
     from ..inventory.identities import latest
     from ..inventory.models import Opaque
 
     objects, refusals = manifests.load(state)
-    if refusals and all(isinstance(item, Opaque) for item in objects):
-        raise ConfigError(f"--state: nothing can be read: {refusals[0]}")
+    if all(isinstance(item, Opaque) for item in objects):
+        raise ConfigError(f"--state: nothing can be read: {refusals[0] if refusals else f'{state} holds no object'}")
     return latest(objects), refusals
 
 

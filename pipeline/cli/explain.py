@@ -38,7 +38,7 @@ def add(commands: Subparsers) -> None:
         "--to", metavar="WHOM", help="NAMESPACE/POD, NAMESPACE/SERVICE or an address; pod/... or service/... where both"
     )
     command.add_argument("--port", type=int, help="as dialled: a Service's own port")
-    command.add_argument("--protocol", default="TCP", help="name or number (default: %(default)s)")
+    command.add_argument("--protocol", help="name or number (default: TCP)")
     command.add_argument(
         "--host", metavar="NAME", help="what it asked for by TLS or HTTP, which tells the route of several"
     )
@@ -81,10 +81,12 @@ def _dialled(arguments: argparse.Namespace, cluster: Snapshot) -> Dialled:
     from . import flow_input
 
     at = NOW if arguments.time is None else int(arguments.time.timestamp() * 1_000_000_000)
-    named = (arguments.source, arguments.to, arguments.port, arguments.host, arguments.path)
+    named = (arguments.source, arguments.to, arguments.port, arguments.protocol, arguments.host, arguments.path)
     if arguments.flows is not None:
         if any(value is not None for value in named) or arguments.row is None:
-            raise ConfigError("--flows: give --row with it, and none of --from, --to, --port, --host, --path")
+            raise ConfigError(
+                "--flows: give --row with it, and none of --from, --to, --port, --protocol, --host, --path"
+            )
         read = flow_input.read(arguments.flows)
         if not 1 <= arguments.row <= read.rows.height:
             raise ConfigError(f"--row: {arguments.flows} has rows 1 to {read.rows.height}")
@@ -98,7 +100,7 @@ def _dialled(arguments: argparse.Namespace, cluster: Snapshot) -> Dialled:
         raise ConfigError("give --from, --to and --port, or --flows and --row")
     if not 0 <= arguments.port <= 65535:
         raise ConfigError(f"--port: {arguments.port} is no port")
-    protocol = flowfile.protocol_numbers(pl.Series([arguments.protocol]))[0]
+    protocol = flowfile.protocol_numbers(pl.Series([arguments.protocol or "TCP"]))[0]
     if protocol is None:
         raise ConfigError(f"--protocol: {arguments.protocol} is no protocol's name or number")
     sources = addresses_of(cluster, arguments.source, "--from", at)

@@ -32,6 +32,12 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         )
 
 
+def check(arguments: argparse.Namespace) -> None:
+    """Raise ConfigError for a `--not` after which no condition came."""
+    if arguments.is_negated:
+        raise ConfigError("--not: it goes before the flag whose flows are left out, and none follows")
+
+
 class _Negate(argparse.Action):
     def __call__(self, parser: Any, namespace: argparse.Namespace, *_: Any) -> None:
         """Remember for the next condition."""

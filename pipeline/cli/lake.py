@@ -71,8 +71,9 @@ def _add_options(command: argparse.ArgumentParser) -> None:
 def run_maintain(arguments: argparse.Namespace) -> int:
     """Care for the tables, once or until it is stopped."""
     from ..errors import TransientError
-    from ..lake.maintenance import READERS_HOURS, maintain
+    from ..lake.maintenance import maintain
     from ..lake.settings import parse_keep
+    from ..lake.store import READERS_HOURS
 
     store, keep = _store(arguments), parse_keep(arguments.keep)
     hours = READERS_HOURS if arguments.readers is None else max(1, arguments.readers)

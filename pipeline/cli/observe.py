@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import ConfigError
 from . import Subparsers, flow_conditions, record
-from .arguments import add_lake, add_output, add_server, add_since, add_until
+from .arguments import add_lake, add_output, add_server, add_since, add_until, count
+from .cluster_state import objects_in
 from .following import follow
 from .progress import progress
 
@@ -42,8 +43,9 @@ def add(commands: Subparsers) -> None:
     )
     command.add_argument("--state", type=Path, metavar="PATH", help="the cluster's objects, for --flows")
     command.add_argument("-f", "--follow", action="store_true", help="go on as flows come; without it until --last")
-    command.add_argument("--last", type=_count, metavar="N", help="the newest N")
-    command.add_argument("--first", type=_count, metavar="N", help="the oldest N")
+    how_many = command.add_mutually_exclusive_group()
+    how_many.add_argument("--last", type=count, metavar="N", help="the newest N")
+    how_many.add_argument("--first", type=count, metavar="N", help="the oldest N")
     add_since(command)
     add_until(command)
     command.add_argument(
@@ -56,6 +58,7 @@ def add(commands: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Show the flows."""
+    flow_conditions.check(arguments)
     if arguments.lake is None and arguments.flows is None:
         return _live(arguments)
     if arguments.follow:
@@ -104,7 +107,7 @@ def _recorded(arguments: argparse.Namespace) -> tuple[pl.DataFrame, bool]:
     if last is None and arguments.first is None and arguments.since is None and arguments.until is None:
         last = LAST
     if arguments.lake is not None:
-        if last is not None and arguments.first is None:
+        if last is not None:
             with progress("reading the history"):
                 return last_flows(arguments.lake, last, wanted, arguments.since, arguments.until), True
         found, is_sound = scan_flows(arguments.lake, arguments.since, arguments.until), True
@@ -123,7 +126,7 @@ def _of_file(arguments: argparse.Namespace) -> tuple[pl.LazyFrame, bool]:
     """The rows of a file, judged under the objects that go with it."""
     from ..attribution import offline
     from ..attribution.policies import compile_policies
-    from ..inventory import manifests, snapshot
+    from ..inventory import snapshot
     from ..outputs.history import HISTORY, filled
     from ..policy.files import history_like
 
@@ -131,17 +134,10 @@ def _of_file(arguments: argparse.Namespace) -> tuple[pl.LazyFrame, bool]:
         return whole, True
     if arguments.state is None:
         raise ConfigError("--state: the cluster's objects are wanted with a file that is not of the history")
-    objects, refusals = manifests.load(arguments.state)
+    objects, refusals = objects_in(arguments.state)
     rows, problems = record.connections(arguments.flows)
     for problem in (*refusals, *problems):
         print(f"flowatlas observe: {problem}", file=sys.stderr)
     cluster = snapshot.build(objects)
     judged = offline.attribute_rows(rows, cluster, compile_policies(objects, cluster))
     return filled(history_like(judged).match_to_schema(HISTORY, missing_columns="insert")), not refusals
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of flows")
-    return number

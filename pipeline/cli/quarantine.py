@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import ConfigError, TransientError
 from . import Subparsers
-from .arguments import add_output, moment
+from .arguments import add_output, add_since, add_until
 from .kafka_access import kafka_options
 from .terminal import counted
 
@@ -47,13 +47,8 @@ def add(commands: Subparsers) -> None:
     command.add_argument("--config", type=Path, metavar="FILE", help="YAML file with a `kafka:` section")
     command.add_argument("--reason", metavar="WORD", help="only what was set aside for this reason")
     command.add_argument("--node", metavar="NAME", help="only what this node has shipped")
-    command.add_argument(
-        "--since",
-        type=moment,
-        metavar="WHEN",
-        help="only what was set aside since then: 10m, 2h, 7d, ... ago, or a time",
-    )
-    command.add_argument("--until", type=moment, metavar="WHEN", help="only what was set aside before then")
+    add_since(command, of="only what was set aside since then: ")
+    add_until(command, "only what was set aside before then")
     add_output(command)
     command.set_defaults(run=run)
 

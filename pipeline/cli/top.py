@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from ..errors import ConfigError
 from ..talker_keys import KEYS, SORTS
 from . import Subparsers, flow_conditions
-from .arguments import add_lake, add_server, add_since, add_until
+from .arguments import add_lake, add_server, add_since, add_until, count
 from .following import follow
 from .progress import progress
 
@@ -45,7 +45,7 @@ def add(commands: Subparsers) -> None:
         "--sort", choices=SORTS, default="bytes", metavar="COLUMN", help=f"{', '.join(SORTS)} (default: %(default)s)"
     )
     command.add_argument("--window", type=float, default=10.0, metavar="SECONDS", help="default: %(default)g")
-    command.add_argument("--rows", type=int, default=20, metavar="N", help="default: %(default)d, or what fits")
+    command.add_argument("--rows", type=count, default=20, metavar="N", help="default: %(default)d, or what fits")
     command.add_argument(
         "-o",
         "--output",
@@ -59,10 +59,9 @@ def add(commands: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Show the talkers."""
+    flow_conditions.check(arguments)
     if not 1.0 <= arguments.window <= 3600.0:
         raise ConfigError(f"--window: {arguments.window:g} is not within 1 and 3600 seconds")
-    if arguments.rows < 1:
-        raise ConfigError(f"--rows: {arguments.rows} is not a number of rows")
     if arguments.lake is not None:
         with progress("reading the history"):
             recorded = _recorded(arguments)

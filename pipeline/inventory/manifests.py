@@ -111,10 +111,10 @@ class Listing:
 
 def listing(path: Path) -> Listing:
     """The file, or every manifest below the folder that is not hidden. Raises ConfigError where there is none."""
-    if path.is_file():
-        return Listing([path], {})
-    if not path.is_dir():
+    if not path.exists():
         raise ConfigError(f"state: {path} does not exist")
+    if not path.is_dir():
+        return Listing([path], {})
     errors: list[OSError] = []
     files = []
     for folder, below, names in os.walk(path, onerror=errors.append):

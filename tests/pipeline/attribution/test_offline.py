@@ -43,6 +43,14 @@ def test_flows_keep_their_order_and_their_keys(tmp_path: Path) -> None:
     assert read.rows.to_dicts() == [first, {**FLOW, **absent}]
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_flow(tmp_path: Path) -> None:
+    read = flowfile.read(lines(tmp_path, "\ufeff" + json.dumps(FLOW), "\ufeff" + json.dumps(FLOW)))
+    assert read.rows.to_dicts() == [FLOW]
+    assert [problem.partition(": ")[2] for problem in read.problems] == [
+        "line 2: JSON is malformed: invalid character (byte 0)"
+    ]
+
+
 def test_keys_that_no_line_has_are_no_columns(tmp_path: Path) -> None:
     assert flowfile.read(lines(tmp_path, FLOW)).rows.columns == list(FLOW)
 

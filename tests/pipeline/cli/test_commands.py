@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,9 @@ import pytest
 
 from deploy.demo import mmdb
 from pipeline.cli import output
-from pipeline.cli.main import main
+from pipeline.cli.cluster_state import objects_in
+from pipeline.cli.main import main, parser
+from pipeline.errors import ConfigError
 
 MANIFESTS = Path(__file__).resolve().parents[3] / "deploy" / "lab" / "manifests"
 FLOW = {"src_ip": "10.244.1.13", "dst_ip": "10.96.0.10", "dst_port": 53, "protocol": "UDP"}
@@ -24,6 +28,12 @@ FLOW = {"src_ip": "10.244.1.13", "dst_ip": "10.96.0.10", "dst_port": 53, "protoc
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pipeline.cli.main", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def answer(*arguments: str) -> int:
+    """What the command itself gives, with its errors as they are raised."""
+    parsed = parser().parse_args(arguments)
+    return int(parsed.run(parsed))
 
 
 def flows_file(tmp_path: Path, *lines: str) -> str:
@@ -125,6 +135,30 @@ def test_attribute_names_a_bad_line_and_goes_on(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert f"{flows}: line 1: " in done.stderr
     assert len(done.stdout.splitlines()) == 1
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "{kind: List, apiVersion: v1, items: []}", "a: [", "caf\xe9"])
+def test_flows_are_not_attributed_under_no_cluster_at_all(text: str, tmp_path: Path) -> None:
+    """`kubectl get ... > state.yaml` leaves an empty file where it is refused."""
+    state = tmp_path / "state.yaml"
+    state.write_bytes(text.encode("latin-1"))
+    flows = flows_file(tmp_path, json.dumps(FLOW))
+    for command in ("attribute", "observe"):
+        with pytest.raises(ConfigError, match=r"--state: nothing can be read: .*state\.yaml"):
+            answer(command, "--state", str(state), "--flows", flows)
+
+
+def test_the_state_may_come_through_a_pipe(tmp_path: Path) -> None:
+    """As of `--state <(kubectl get ... -o yaml)`."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    dump = (MANIFESTS / "default.yaml").read_bytes()
+    feeder = threading.Thread(target=pipe.write_bytes, args=(dump,))
+    feeder.start()
+    objects, refusals = objects_in(pipe)
+    feeder.join()
+    assert len(objects) > 1
+    assert not refusals
 
 
 @pytest.mark.parametrize(

@@ -138,6 +138,7 @@ def test_a_file_is_judged_under_the_objects_that_go_with_it(tmp_path: Path, caps
         (["--lake", ".", "-f"], "--follow: "),
         (["--since", "1h"], "--since, --until"),
         (["-o", "json"], "--output: "),
+        (["--lake", ".", "--verdict", "denied", "--not"], "--not: it goes before the flag"),
         (["--server", "http://127.0.0.1:1"], "no pipeline answers at http://127.0.0.1:1"),
     ],
 )
