@@ -60,11 +60,13 @@ class TcpHealth:
         """Observations given up, since the start."""
         self.joined = 0
 
-    def join(self, flows: _Columns, observations: npt.NDArray[np.void], wall_ns: int) -> dict[str, Any]:
+    def join(
+        self, flows: _Columns, observations: npt.NDArray[np.void], wall_ns: int | npt.NDArray[np.int64]
+    ) -> dict[str, Any]:
         """The columns of FLOWS rows, with ADDED among them, from these observations and those that wait.
 
         `observations` has the fields of `ebpf.tcp.OBSERVATION`, the later after the earlier of the same socket;
-        `wall_ns` is what the wall clock is ahead of the monotonic one.
+        `wall_ns` is what the wall clock was ahead of the monotonic one as each socket's connection was first told.
         """
         waiting = np.concatenate([self._waiting, _waiting(observations, wall_ns)])
         rows = len(flows["src_hi"])
@@ -81,7 +83,7 @@ class TcpHealth:
         return {**flows, **told}
 
 
-def _waiting(observations: npt.NDArray[np.void], wall_ns: int) -> npt.NDArray[np.void]:
+def _waiting(observations: npt.NDArray[np.void], wall_ns: int | npt.NDArray[np.int64]) -> npt.NDArray[np.void]:
     waiting = np.zeros(len(observations), _WAITING)
     for name in (*ADDED, "role"):
         waiting[name] = observations[name]
@@ -159,8 +161,9 @@ def _matched(
 def _instants(
     group: npt.NDArray[np.int64], instant: npt.NDArray[np.int64], start: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
-    """Group and instant in one number, by which both are in order; us since the first of `start`, 12 days at most."""
-    instants: npt.NDArray[np.int64] = group << 40 | np.clip((instant - start.min()) // 1000, 0, (1 << 40) - 1)
+    """Group and instant in one number, by which both are in order; us, of the last 6 days up to the last of `start`."""
+    since_us = (instant - start.max()) // 1000 + (1 << 39)
+    instants: npt.NDArray[np.int64] = group << 40 | np.clip(since_us, 0, (1 << 40) - 1)
     return instants
 
 

@@ -16,7 +16,8 @@ from ..ebpf.loaded import HookError
 from ..ebpf.tcp import TcpHooks
 from ..metrics import Metrics
 from ..residence import Residence
-from ..tcphealth import TcpHealth
+from ..tcphealth import SLACK_NS, TcpHealth
+from ..wallclock import WallClock
 from . import Columns, Source
 
 _log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ class HealthSource:
         self._residence = Residence(proc)
         self._most_ended = most_ended
         self._health = TcpHealth()
+        self._clock = WallClock(SLACK_NS)
         self._hooks: TcpHooks | None = None
         self._counted = (0, 0)
 
@@ -76,8 +78,11 @@ class HealthSource:
         for reason, count in missed.items():
             self._metrics.add("tcp_observations_total", count, result=reason)
         own = self._residence.is_own(observations["netns"], time.monotonic())
-        wall_ns = time.time_ns() - time.monotonic_ns()
-        columns = self._health.join(flows, observations if own.all() else np.compress(own, observations), wall_ns)
+        if not own.all():
+            observations = np.compress(own, observations)
+        now_ns = time.monotonic_ns()
+        self._clock.look(now_ns, time.time_ns() - now_ns)
+        columns = self._health.join(flows, observations, self._clock.ahead(observations["since"]))
         before, self._counted = self._counted, (self._health.joined, self._health.unmatched)
         for result, now, then in zip(("joined", "unmatched"), self._counted, before, strict=True):
             self._metrics.add("tcp_observations_total", now - then, result=result)

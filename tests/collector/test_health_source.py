@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import resources
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -50,12 +51,14 @@ class ScriptedHooks:
     def __init__(self, _most_ended: int) -> None:
         self.told = False
         self.broken = False
+        self.since_ns = 0
 
     def take(self) -> np.ndarray[Any, Any]:
         if self.broken:
             raise OSError(5, "broken")
         one = np.zeros(0 if self.told else 1, OBSERVATION)
         one["local_port"], one["role"], one["connect_us"] = 4000, OPENER, 123
+        one["since"] = self.since_ns
         self.told = True
         return one
 
@@ -79,6 +82,24 @@ def test_words_are_joined_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     results = ("joined", "unmatched", "table_full")
     assert [metrics.value("tcp_observations_total", result=result) for result in results] == [1, 0, 4]
     assert flows.calls == ["start", "stop", "stop"]
+
+
+def test_words_are_joined_after_the_clock_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The flow began, and was told, before that."""
+    clock = SimpleNamespace(now_ns=100, ahead_ns=10**18)
+    clock.monotonic_ns = lambda: clock.now_ns
+    clock.monotonic = lambda: clock.now_ns / 1e9
+    clock.time_ns = lambda: clock.now_ns + clock.ahead_ns
+    hooks = ScriptedHooks(10)
+    monkeypatch.setattr(health, "TcpHooks", lambda _most_ended: hooks)
+    monkeypatch.setattr(health, "time", clock)
+    source = HealthSource(OneFlow(), Metrics(), None, 10)
+    source.start()
+    began_ns = clock.time_ns()
+    assert source.read(began_ns)["connect_us"].tolist() == [123]
+    clock.now_ns, clock.ahead_ns = 200, 10**18 + 3600 * 10**9
+    hooks.told, hooks.since_ns = False, 100
+    assert source.read(began_ns)["connect_us"].tolist() == [123]
 
 
 def test_a_read_that_fails_leaves_the_words_in_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:

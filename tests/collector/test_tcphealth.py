@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from collector.ebpf.tcp import ANSWERER, OBSERVATION, OPENER, UNKNOWN
 from collector.tcphealth import WAIT_READS, TcpHealth
+from collector.wallclock import WallClock
 
 CLIENT, SERVICE, BACKEND, NODE = range(1, 5)
 SECOND = 1_000_000_000
@@ -115,6 +116,32 @@ def test_instants_are_compared_by_the_wall_clock() -> None:
     columns = flows(TRANSLATED, start=(5 * SECOND,))
     assert TcpHealth().join(columns, word, 5 * SECOND - 1)["connect_us"].tolist() == [900]
     assert TcpHealth().join(columns, word, 6 * SECOND)["connect_us"].tolist() == [0]
+
+
+def test_a_clock_that_is_set_parts_no_connection_from_its_socket() -> None:
+    """A flow keeps the start that it was first told with; its socket's words go on coming."""
+    for step in (3600 * SECOND, -3600 * SECOND):
+        clock = WallClock(SECOND)
+        clock.look(15 * SECOND, 1000 * SECOND)
+        clock.look(20 * SECOND, 1000 * SECOND + step)
+        ends, others = ((CLIENT, 4000), (SERVICE, 80)), ((CLIENT, 4001), (BACKEND, 8080))
+        columns = flows(TRANSLATED, DIRECT, TRANSLATED, start=(1010 * SECOND, 1011 * SECOND, 1019 * SECOND + step))
+        words = observations(
+            observed(*ends, OPENER, 0, 50, since=10 * SECOND),
+            observed(*others, OPENER, 0, 60, since=11 * SECOND),
+            observed(*ends, OPENER, 900, 70, since=19 * SECOND),
+        )
+        joined = TcpHealth().join(columns, words, clock.ahead(words["since"]))
+        assert joined["srtt_us"].tolist() == [50, 60, 70]
+        assert joined["connect_us"].tolist() == [0, 0, 900]
+
+
+def test_one_connection_of_weeks_changes_nothing_for_those_of_now() -> None:
+    now, week = 100 * 24 * 3600 * SECOND, 7 * 24 * 3600 * SECOND
+    ends = ((CLIENT, 4000), (SERVICE, 80))
+    columns = flows(DIRECT, TRANSLATED, TRANSLATED, start=(now - 2 * week, now, now + SECOND))
+    words = observations(observed(*ends, OPENER, 700, since=now), observed(*ends, OPENER, 900, since=now + SECOND))
+    assert TcpHealth().join(columns, words, 0)["connect_us"].tolist() == [0, 700, 900]
 
 
 def test_what_comes_before_its_flow_waits_for_it() -> None:
