@@ -36,7 +36,9 @@ _SERVED: Final = (
 )
 _TYPED: Final = (*SERVICE, "service_type", "protocol")
 _ROUTE: Final = tuple(name for name in ROUTE if name != "tls")
+_POD: Final = ("namespace", "pod", "node")
 _HAS_SERVICE: Final = pl.col("service") != ""
+_IS_SENT_TO_POD: Final = pl.col("destination_kind") == "Pod"
 _ONE, _TWO, _FAILED = pl.lit(1), pl.lit(2), pl.col(FAILED)
 _OPENED: Final = pl.col("opened").cast(pl.UInt64).sum()
 
@@ -54,8 +56,8 @@ class Family:
     """By metric, how many label sets of its own one of the family makes."""
     where: pl.Expr = pl.lit(value=True)  # noqa: RUF009 - an expression never changes
     weight: pl.Expr = pl.col("bytes").sum()  # noqa: RUF009
-    columns: Mapping[str, str] = field(default_factory=dict)
-    """What the history calls a label, where it has another name for it."""
+    columns: Mapping[str, pl.Expr] = field(default_factory=dict)
+    """What the history has of a label, where it has another name for it."""
     roles: tuple[str, ...] = ("canonical",)
 
 
@@ -76,7 +78,7 @@ def recorded(history: pl.LazyFrame) -> dict[str, pl.DataFrame]:
 
 def _distinct(history: pl.LazyFrame, family: Family) -> pl.LazyFrame:
     labels = (
-        pl.col(family.columns.get(label, label)).cast(pl.String).fill_null("").alias(label) for label in family.labels
+        family.columns.get(label, pl.col(label)).cast(pl.String).fill_null("").alias(label) for label in family.labels
     )
     failed = pl.sum_horizontal((pl.col("outcome") == failure).any().cast(pl.UInt64) for failure in FAILURES)
     return (
@@ -107,7 +109,8 @@ def _timed(name: str, column: str) -> Family:
 
 def _external(own: str, other: str) -> Family:
     workload = ("namespace", "workload", "workload_kind")
-    columns = {**{name: f"{own}_{name}" for name in workload}, "country": f"{other}_country", "asn": f"{other}_asn"}
+    columns = {name: pl.col(f"{own}_{name}") for name in workload}
+    columns |= {name: pl.col(f"{other}_{name}") for name in ("country", "asn")}
     return Family(
         "flows/ExternalMetrics/totals",
         tuple(columns),
@@ -120,7 +123,7 @@ def _external(own: str, other: str) -> Family:
 
 def _pods(end: str) -> Family:
     """Of pods that opened or answered a connection, each with one interface."""
-    columns = {"namespace": f"{end}_namespace", "pod": f"{end}_name", "node": f"{end}_node"}
+    columns = {label: pl.col(f"{end}_{name}") for label, name in zip(_POD, ("namespace", "name", "node"), strict=True)}
     metrics = dict.fromkeys(VALUES, _ONE)
     return Family(INTERFACES, tuple(columns), 0, metrics, pl.col(f"{end}_kind") == "Pod", columns=columns)
 
@@ -157,9 +160,9 @@ FAMILIES: Final = (
         (*SERVICE, "endpoint", "node"),
         1,
         {"flowatlas_service_endpoint_connections_total": _ONE},
-        _HAS_SERVICE & (pl.col("destination_kind") == "Pod"),
+        _HAS_SERVICE,
         _OPENED,
-        {"endpoint": "destination_name", "node": "destination_node"},
+        {"endpoint": pl.when(_IS_SENT_TO_POD).then("destination_name"), "node": pl.col("destination_node")},
     ),
     Family(
         "flows/NamespaceMetrics/pairs",

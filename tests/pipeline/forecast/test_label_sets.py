@@ -56,3 +56,17 @@ def test_both_ends_of_flows_make_one_label_set() -> None:
     assert found[INTERFACES].rows() == [("namespace", "name", "node", 7, 7, 6, 0)]
     (conversation,) = found["flows/conversations"].select(FIRST, WEIGHT, FAILED).rows()
     assert conversation == (7, 3, 0)
+
+
+def test_an_endpoint_is_a_pod_or_none() -> None:
+    """As where a Service has no endpoint, or one beyond the cluster: what answered is not what the label tells."""
+    row = {"role": "canonical", "service": "web", "opened": 1, "outcome": "open", "destination_name": "web-1"}
+    columns = {
+        name: pl.Series([row.get(name)] * 3, dtype=dtype)
+        for name, dtype in HISTORY.items()
+        if name != "destination_kind"
+    }
+    kinds = pl.Series(["Pod", "Service", "External"], dtype=HISTORY["destination_kind"])
+    history = pl.DataFrame(columns).with_columns(destination_kind=kinds, time=pl.lit(7).cast(HISTORY["time"]))
+    found = recorded(history.lazy())["flows/endpoints"]
+    assert sorted(found.select("service", "endpoint", WEIGHT).rows()) == [("web", "", 2), ("web", "web-1", 1)]
