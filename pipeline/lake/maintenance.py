@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,19 +27,19 @@ from ..errors import TransientError
 from ..outputs.coding import Codes, coded_schema
 from .folding import fold, merged, unfolded
 from .parts import files_of, removal, settle_of, write_parts
-from .store import MAINTENANCE, REFUSALS, Store
+from .store import LOG_HOURS, MAINTENANCE, PLACES, READERS_HOURS, REFUSALS, Store, adjust, kept_out, now_ms
 from .tables import FLOWS, FORMER, TABLES, LakeTable
 
 log = logging.getLogger(__name__)
 
-READERS_HOURS: Final = 24
-"""How long a file stays after it was taken out of its table, unless a setting says otherwise."""
 LOOSE_FILES: Final = 32
 """So many small files of an hour are merged before the hour is over."""
 RUN_ROWS: Final = 150_000
 """So many rows are sorted at once, into one file; sorted ones of half as many are left as they are."""
 _IDLE: Final = timedelta(minutes=10)
 """After the end of an hour or a day this long nothing but late rows is expected of it."""
+_LONG_S: Final = LOG_HOURS * 1800.0
+"""In a round that takes longer the log of FLOWS is not cleaned up: it may have entries that are still to be folded."""
 _SORTED: Final = "sorted"
 
 
@@ -66,6 +67,7 @@ def maintain(
     for table in TABLES.values():
         store.mend(table)
     care = Care()
+    begin_s = time.monotonic()
     try:
         care.folded_files = fold(store)
     except TransientError:
@@ -82,6 +84,7 @@ def maintain(
             care.deleted_files[table.name] = _vacuum(at, readers_hours)
             if care.merged_files[table.name]:
                 at.create_checkpoint()
+            if table is not FLOWS or (time.monotonic() - begin_s < _LONG_S and _is_written_to(store, at)):
                 at.cleanup_metadata()
     _forget_former(store, _oldest(FLOWS, now, keep_days or {}))
     return care
@@ -109,9 +112,21 @@ def _oldest(table: LakeTable, now: datetime, keep_days: Mapping[str, int]) -> da
 
 def _vacuum(at: DeltaTable, readers_hours: int) -> int:
     """Delete files that have been out of the table for so long; how many."""
+    adjust(at, kept_out(readers_hours))
     gone = at.vacuum(readers_hours, dry_run=False, enforce_retention_duration=False, full=True)
     at.update_incremental()
     return len(gone)
+
+
+def _is_written_to(store: Store, flows: DeltaTable) -> bool:
+    """Whether a writer's last entry in the log of FLOWS would stay if that were cleaned up. It has the places on the
+    bus, for a pipeline that comes back without a snapshot; and a log to which nobody writes does not grow."""
+    for version in range(flows.version(), 0, -1):
+        (entry,) = store.commits(FLOWS, version - 1, version)
+        info: dict[str, Any] = next((action["commitInfo"] for action in entry if "commitInfo" in action), {})
+        if PLACES in info or any(action.get("add", {}).get("dataChange") for action in entry):
+            return int(info.get("timestamp", 0)) > now_ms() - LOG_HOURS * 3_600_000
+    return False
 
 
 @contextmanager

@@ -28,11 +28,16 @@ from ..errors import ConfigError, TransientError
 from .mending import ACTIONS, mend
 from .tables import LakeTable
 
+LOG_HOURS: Final = 2
+"""How long the log keeps entries that a checkpoint has too. Every commit lists the log of a folder several times, so it
+costs by their number: a second for each 50,000, which are of a week and of one share."""
 SETTINGS: Final = {
     "delta.checkpointInterval": "100",
-    "delta.logRetentionDuration": "interval 30 days",
+    "delta.logRetentionDuration": f"interval {LOG_HOURS} hours",
     "delta.enableExpiredLogCleanup": "true",
 }
+READERS_HOURS: Final = 24
+"""How long a file stays after it was taken out of its table, unless a setting says otherwise."""
 REFUSALS: Final = (DeltaError, OSError, pl.exceptions.PolarsError, pa.ArrowException)
 """What a disk or an object store that refuses is told by."""
 MAINTENANCE: Final = "flowatlas#maintenance"
@@ -89,8 +94,8 @@ class Store:
         return found.st_ino, found.st_mtime_ns
 
     def opened(self, table: LakeTable) -> DeltaTable:
-        """The table, made where there is none, with all of our columns. Raises ConfigError where one is of another
-        type, TransientError where the store refuses."""
+        """The table, made where there is none, with all of our columns and settings. Raises ConfigError where a column
+        is of another type, TransientError where the store refuses."""
         schema = _delta_schema(table)
         self.mend(table)
         found = self.open(table)
@@ -101,7 +106,7 @@ class Store:
                     schema,
                     mode="ignore",
                     partition_by=list(table.partitions),
-                    configuration=SETTINGS,
+                    configuration={**SETTINGS, **kept_out(READERS_HOURS)},
                     storage_options=dict(self.options) or None,
                 )
                 if (folder := self.folder(table)) is not None:
@@ -114,6 +119,7 @@ class Store:
             if new := [Field(column.name, column.type) for column in schema.fields if column.name not in has]:
                 found.alter.add_columns(new)
                 found.update_incremental()
+            adjust(found, SETTINGS)
         except REFUSALS as error:
             raise TransientError(f"lake: {self.location(table)}: {error}") from error
         return found
@@ -232,6 +238,19 @@ class Store:
     def _files(self, table: LakeTable, defaults: Mapping[str, str]) -> DeltaStorageHandler:
         """The same client that writes the log."""
         return DeltaStorageHandler(self.location(table), {**defaults, **self.options} or None)
+
+
+def kept_out(readers_hours: int) -> dict[str, str]:
+    """How long the log remembers when a file was taken out: as long as it then stays, for vacuum goes by that."""
+    return {"delta.deletedFileRetentionDuration": f"interval {readers_hours} hours"}
+
+
+def adjust(at: DeltaTable, settings: Mapping[str, str]) -> None:
+    """Give a table settings that it has not. Raises REFUSALS."""
+    has = at.metadata().configuration
+    if other := {name: value for name, value in settings.items() if has.get(name) != value}:
+        at.alter.set_table_properties(other)
+        at.update_incremental()
 
 
 def log_name(version: int) -> str:

@@ -273,11 +273,16 @@ class Lake:
         return self._number(table, self._fence_name) or 0
 
     def _number(self, table: LakeTable, name: str) -> int | None:
-        """The number of a transaction; it is looked up in the log."""
+        """The number of a transaction; it is looked up in the log, as it was when we wrote last."""
         from ..lake.store import REFUSALS
 
+        at = self._at[table.name]
         try:
-            return self._at[table.name].transaction_version(name)
+            try:
+                return at.transaction_version(name)
+            except REFUSALS:  # those entries were cleaned up since
+                at.update_incremental()
+                return at.transaction_version(name)
         except REFUSALS as error:
             raise TransientError(f"lake: {table.name}: {error}") from error
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from pipeline.lake.store import Store
-from pipeline.lake.tables import COUNTERS
+from pipeline.lake.tables import COUNTERS, LakeTable
 from pipeline.outputs.history import HISTORY, filled
 from pipeline.outputs.lake import Lake
 
@@ -71,3 +73,15 @@ def lake_of(root: Path, *parts: pl.DataFrame, app: str | None = None) -> Store:
         else:
             lake.commit(number)
     return Store(str(root))
+
+
+def entries(root: Path, table: LakeTable) -> list[Path]:
+    """The entries of a table's log, the first in front."""
+    return sorted((root / table.name / "_delta_log").glob("*.json"))
+
+
+def age(root: Path, table: LakeTable, hours: float = 1_000) -> None:
+    """Let all files of a table's log be so old."""
+    then = time.time() - hours * 3600
+    for path in (root / table.name / "_delta_log").iterdir():
+        os.utime(path, (then, then))

@@ -15,12 +15,12 @@ from polars.testing import assert_frame_equal
 from pipeline.errors import TransientError
 from pipeline.lake.folding import fold
 from pipeline.lake.maintenance import LOOSE_FILES, compact, maintain
-from pipeline.lake.parts import files_of
-from pipeline.lake.store import Store
+from pipeline.lake.parts import files_of, removal
+from pipeline.lake.store import LOG_HOURS, Store, now_ms
 from pipeline.lake.tables import COUNTERS, FLOWS, SUMS
 from pipeline.outputs.lake import Lake
 from pipeline.query import scan_counters, scan_flows, scan_policy_events, scan_rollup
-from tests.pipeline.lake.histories import NOON, counters, flows, lake_of
+from tests.pipeline.lake.histories import NOON, age, counters, entries, flows, lake_of
 
 LATER = NOON + timedelta(hours=2)
 
@@ -157,6 +157,53 @@ def test_readers_find_their_files_until_their_time_is_over(tmp_path: Path) -> No
     on_disk = [file for file in (tmp_path / "flows").rglob("*.parquet") if "_delta_log" not in str(file)]
     assert len(on_disk) == len(paths(store)) == 1
     assert scan_flows(tmp_path).collect().height == 300
+
+
+def test_files_stay_for_readers_of_weeks_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one that was taken out eight days ago, and written long before, the log still knows when that was."""
+    store = lake_of(tmp_path, flows(50), flows(50, seed=2))
+    old = min((tmp_path / "flows").glob("date=*/hour=*/*.parquet"))
+    os.utime(old, (0, 0))
+    maintain(store, NOON, readers_hours=720)
+    at = opened(store)
+    (file,) = (file for file in files_of(at).to_dicts() if file["path"].endswith(old.name))
+    monkeypatch.setattr("pipeline.lake.parts.now_ms", lambda: now_ms() - 8 * 86_400_000)
+    store.commit(FLOWS, at, [removal(file, FLOWS, is_change=True)], {})
+    at.create_checkpoint()
+    maintain(store, NOON, readers_hours=720)
+    assert old.exists()
+    maintain(store, NOON, readers_hours=24)
+    assert not old.exists()
+
+
+def test_a_log_keeps_entries_for_hours_also_of_a_table_that_was_made_to_keep_them_for_weeks(tmp_path: Path) -> None:
+    """In a folder every commit lists them all: after a month they would take seconds."""
+    store = lake_of(tmp_path, flows(10))
+    opened(store).alter.set_table_properties({"delta.logRetentionDuration": "interval 30 days"})
+    lake_of(tmp_path, *(flows(10, seed=seed) for seed in range(2, 8)), app="flowatlas/0")
+    maintain(store, LATER)
+    age(tmp_path, FLOWS, LOG_HOURS + 1)
+    maintain(store, LATER)
+    assert len(entries(tmp_path, FLOWS)) == 1
+    assert scan_flows(tmp_path).collect().height == 70
+
+
+def test_a_log_that_nobody_writes_to_keeps_the_places_on_the_bus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are all that a pipeline has that lost its snapshots, however long it was away."""
+    lake = Lake(tmp_path, app="flowatlas/0")
+    lake.start()
+    lake.add(flows(10))
+    lake.commit(1, {"flows": {"0": 42}})
+    store = Store(str(tmp_path))
+    maintain(store, LATER)
+    monkeypatch.setattr("pipeline.lake.maintenance.now_ms", lambda: now_ms() + (LOG_HOURS * 3600 + 1) * 1000)
+    age(tmp_path, FLOWS)
+    maintain(store, LATER)
+    again = Lake(tmp_path, app="flowatlas/0")
+    again.start()
+    assert again.places() == {"flows": {"0": 42}}
 
 
 def test_of_two_that_merge_the_same_files_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

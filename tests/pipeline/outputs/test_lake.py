@@ -19,6 +19,7 @@ from pipeline.lake.tables import COUNTERS, FLOWS, LakeTable, stored
 from pipeline.outputs.history import HISTORY, filled
 from pipeline.outputs.lake import Lake
 from pipeline.query import scan_counters, scan_flows
+from tests.pipeline.lake.histories import age, entries
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -188,6 +189,27 @@ def test_a_table_that_cannot_be_read_for_a_while_stops_nobody_for_good(tmp_path:
     (tmp_path / "away").rename(tmp_path / "flows")
     lake.commit(3)
     assert (ids(tmp_path), scan_counters(tmp_path).collect().height) == ([0], 1)
+
+
+def test_a_writer_that_was_silent_while_the_log_was_cleaned_up_goes_on(tmp_path: Path) -> None:
+    """Of two shares one has had nothing to write for so long that the entries it has read are gone."""
+    silent, other = (Lake(tmp_path, app=f"flowatlas/{ordinal}") for ordinal in (0, 1))
+    silent.start()
+    other.start()
+    for version in (1, 2, 3):
+        other.add(rows(NOON))
+        other.commit(version)
+    store = Store(str(tmp_path))
+    flows = store.open(FLOWS)
+    assert flows is not None
+    flows.create_checkpoint()
+    age(tmp_path, FLOWS)
+    flows.cleanup_metadata()
+    assert len(entries(tmp_path, FLOWS)) == 1
+    silent.add(rows(NOON))
+    silent.commit(1)
+    other.commit(4)
+    assert (scan_flows(tmp_path).collect().height, silent.committed(), other.committed()) == (4, 1, 4)
 
 
 def test_a_settle_is_on_record_with_its_offsets_also_without_a_row(tmp_path: Path) -> None:
