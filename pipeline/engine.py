@@ -229,8 +229,9 @@ class Engine:
         except TransientError:  # what was shown stays shown, and that it fails
             self._publication.publish([*self._shown, *self._settling.failing(is_failing=True)])
             raise
-        self._shown = samples
-        self._publication.publish([*samples, *self._settling.failing(is_failing=False)])
+        if not self._settling.is_short():
+            self._shown = samples
+            self._publication.publish([*samples, *self._settling.failing(is_failing=False)])
         self._pace.published(began_s, time.monotonic(), self._publication.pages_s)
         self._meters.published(time.time_ns())
 

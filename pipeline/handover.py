@@ -45,6 +45,8 @@ class Note(msgspec.Struct, array_like=True, frozen=True):
     """By member, the number of its last snapshot in which the partition is; who settled last comes last."""
     tracks: list[Track] = []
     """Of each node and table the epoch that was heard of last comes last."""
+    spans: dict[str, tuple[int, int]] = {}
+    """By member, from where on it had the partition when it settled last, and up to where it had settled then."""
 
     def text(self) -> str:
         """The note as text of MAX_TEXT at most. Where it is longer, epochs that ended are left out first."""
@@ -52,7 +54,7 @@ class Note(msgspec.Struct, array_like=True, frozen=True):
         if len(text) <= MAX_TEXT:
             return text
         tracks = list({(track.node, track.table): track for track in self.tracks}.values())
-        while len(text := _packed(Note(self.settled, tracks))) > MAX_TEXT:
+        while len(text := _packed(Note(self.settled, tracks, self.spans))) > MAX_TEXT:
             tracks = tracks[len(tracks) // 8 + 1 :]
         log.warning(
             "group: a note of %d epochs is too long beside an offset; %d go along", len(self.tracks), len(tracks)
@@ -76,20 +78,31 @@ class HandOver:
         self._member = member
         self._intake = intake
         self._meters = meters
-        self._settled: dict[Partition, dict[str, int]] = {}
+        self._found: dict[Partition, Note] = {}
+        """The notes beside the offsets of what is ours, as we found them."""
+        self._since: dict[Partition, int] = {}
+        """From where on it is ours."""
 
-    def note(self, partition: Partition, version: int) -> str:
-        """What the next holder is told, where snapshot `version` of ours is the one that has the partition."""
-        settled = {who: last for who, last in self._settled.get(partition, {}).items() if who != self._member}
-        settled = {**dict(list(settled.items())[1 - MAX_SETTLERS :]), self._member: version}
-        return Note(settled, [Track(*track) for track in self._intake.tracks(partition)]).text()
+    def note(self, partition: Partition, version: int, until: int) -> str:
+        """What the next holder is told, who goes on at `until`, where snapshot `version` of ours is the one that has
+        the partition."""
+        found = self._found.get(partition, Note())
+        others = [who for who in found.settled if who != self._member][1 - MAX_SETTLERS :]
+        settled = {**{who: found.settled[who] for who in others}, self._member: version}
+        spans = {who: found.spans[who] for who in others if who in found.spans}
+        spans[self._member] = self._since.get(partition, 0), until
+        return Note(settled, [Track(*track) for track in self._intake.tracks(partition)], spans).text()
 
-    def take_over(self, notes: Mapping[Partition, str], ours: Collection[Partition]) -> None:
-        """Go on with the partitions of `notes`: with `ours` from our own memory, where we have left them ourselves."""
-        read = {partition: parse_note(text) for partition, text in notes.items()}
-        self._settled = {partition: dict(note.settled) for partition, note in read.items()}
-        self._intake.keep(read.keys())
-        for partition, note in read.items():
+    def take_over(self, given: Mapping[Partition, tuple[int, str]], ours: Collection[Partition]) -> None:
+        """Go on with what is given, each partition from an offset on: with `ours` from our own memory, where we have
+        left them ourselves."""
+        self._found = {partition: parse_note(text) for partition, (_, text) in given.items()}
+        self._since = {}
+        for partition, (at, _) in given.items():
+            since, until = self._found[partition].spans.get(self._member, (at, at))
+            self._since[partition] = since if until == at else at
+        self._intake.keep(given.keys())
+        for partition, note in self._found.items():
             if partition not in ours:
                 self._intake.take_over(partition, [msgspec.to_builtins(track) for track in note.tracks])
         self._meters.known_missing(self._intake.missing())
@@ -98,6 +111,16 @@ class HandOver:
         """The number of our last snapshot that any note tells of."""
         told = [parse_note(text).settled.get(self._member) for text in notes.values()]
         return max((version for version in told if version is not None), default=None)
+
+    def unkept(self, notes: Mapping[Partition, str], version: int) -> dict[Partition, tuple[int, int]]:
+        """What we have settled since our snapshot `version`, the last of them that can be read: from where on at most,
+        and up to where."""
+        read = {partition: parse_note(text) for partition, text in notes.items()}
+        return {
+            partition: note.spans[self._member]
+            for partition, note in read.items()
+            if note.settled.get(self._member, 0) > version and self._member in note.spans
+        }
 
 
 def _packed(note: Note) -> str:

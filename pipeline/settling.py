@@ -73,6 +73,7 @@ class Settling:
             self._hand_over = HandOver(member, intake, meters)
             reader.attend(self._hand_over)
         self._is_reading = False
+        self._is_short = False
         self._settled_at = self._flushed_at = self._hinted_at = time.monotonic()
 
     @property
@@ -99,6 +100,13 @@ class Settling:
         waited_s = time.monotonic() - self._settled_at
         return self._stages.held_rows > 0 and self.has_unsettled and waited_s >= self._config.lake_flush_s
 
+    def is_short(self) -> bool:
+        """Whether less is counted than was shown once, since the last snapshot could not be read: until all is read
+        again that the bus held. Raises TransientError where it does not tell."""
+        if self._is_short and self._is_reading:
+            self._is_short = not self._reader.caught_up() if self._group is None else self._group.is_recalling
+        return self._is_short
+
     def open(self) -> None:
         """Wait for who takes snapshots there before us; only then may the history be taken from them."""
         if self._snapshots is not None:
@@ -110,14 +118,20 @@ class Settling:
             log.info("metrics begin at zero: there is no pipeline.snapshot, so a restart counts at least once")
             return False
         in_history = None if self._lake is None else self._lake.committed() or 0
-        return self._snapshots.take_up(in_history, self._agreed)
+        is_there = self._snapshots.take_up(in_history, self._agreed)
+        self._is_short = self._snapshots.is_short
+        return is_there
 
     def start_reading(self) -> None:
         """Start the reader where the last snapshot ends, else where the history does, or behind the last commit."""
-        places = self._snapshots.places if self._snapshots is not None else None
-        if places is not None:
-            self._reader.start(places)
-            self._leave_to_others(places)
+        snapshots = self._snapshots
+        if snapshots is not None and snapshots.places is not None:
+            notes = self._group.notes() if self._group is not None else {}
+            self._reader.start(snapshots.places)
+            self._leave_to_others(snapshots.places)
+            if self._group is not None:
+                self._group.recall(self._hand_over.unkept(notes, snapshots.taken_up))
+                self._is_short |= self._group.is_recalling
         else:
             self._start_where_history_ends()
         self._is_reading = True
@@ -130,10 +144,13 @@ class Settling:
             self._hinted_at = -math.inf  # a commit waits until what was put aside has arrived
 
     def snapshot(self) -> None:
-        """Put everything that is counted on disk, and let others go on from there; nothing before reading began."""
+        """Put everything that is counted on disk, and let others go on from there; nothing before reading began, nor
+        before a member of a group has counted again what only a snapshot had that cannot be read."""
         if self._snapshots is None or not self._is_reading:
             return
         self.put_aside()
+        if self._group is not None and self._group.is_recalling:
+            return
         if self._group is None:
             self._snapshots.take(self._reader.places(), self._due_history())
         else:

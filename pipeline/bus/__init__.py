@@ -84,11 +84,12 @@ class Reader(Protocol):
 class Holder(Protocol):
     """Who applies what a member of a group polls."""
 
-    def note(self, partition: Partition, version: int) -> str:
-        """What the next holder of a partition is told, where our snapshot `version` has it."""
+    def note(self, partition: Partition, version: int, until: int) -> str:
+        """What the next holder of a partition is told, who goes on at `until`, where our snapshot `version` has it."""
 
-    def take_over(self, notes: Mapping[Partition, str], ours: Collection[Partition]) -> None:
-        """From now on these partitions are ours; `ours` among them are where we left them."""
+    def take_over(self, given: Mapping[Partition, tuple[int, str]], ours: Collection[Partition]) -> None:
+        """From now on these partitions are ours, each from an offset on, beside which a note was found; `ours` among
+        them are where we left them."""
 
 
 @runtime_checkable
@@ -112,6 +113,14 @@ class GroupReader(Reader, Protocol):
 
     def notes(self) -> Mapping[Partition, str]:
         """What was settled last beside the offset of each partition. Needs no `start`; raises TransientError."""
+
+    def recall(self, spans: Mapping[Partition, tuple[int, int]]) -> None:
+        """Let `poll` give first what of these spans is beyond the places that `start` was told, whoever has the
+        partitions now: we had, and alone know that we counted it."""
+
+    @property
+    def is_recalling(self) -> bool:
+        """Whether there is more of that."""
 
     def settle(self, version: int) -> None:
         """Let snapshot `version`, which has everything polled, be what others go on from.

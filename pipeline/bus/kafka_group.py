@@ -21,6 +21,7 @@ from kafka import errors as kafka_errors
 from ..errors import OustedError, TransientError
 from . import Holder, Message, Partition, Places
 from .kafka import ANSWER_SECONDS, KafkaReader, sorted_errors
+from .kafka_spans import KafkaSpans
 
 TURN_SECONDS: Final = 0.02
 """How long a poll waits between two looks while something is unsettled."""
@@ -43,6 +44,9 @@ class KafkaMember(KafkaReader):
         self._settled: dict[TopicPartition, int] = {}
         self._given: set[TopicPartition] | None = None
         """What the group has just given us, paused until we know where to go on."""
+        self._spans: dict[TopicPartition, tuple[int, int]] = {}
+        """What is to be read again before the group is joined."""
+        self._again: KafkaSpans | None = None
         self._is_ousted = False
         self.is_leaving = False
         self.held: frozenset[Partition] | None = None
@@ -76,6 +80,33 @@ class KafkaMember(KafkaReader):
             finally:
                 consumer.close(autocommit=False)
 
+    def recall(self, spans: Mapping[Partition, tuple[int, int]]) -> None:
+        """Let `poll` give first what of these spans is beyond the places that `start` was told."""
+        for (topic, number), (since, until) in spans.items():
+            partition = TopicPartition(topic, int(number))
+            at = max(since, self._told.get(partition, 0))
+            if at < until:
+                self._spans[partition] = at, until
+
+    @property
+    def is_recalling(self) -> bool:
+        """Whether there is more of that."""
+        return bool(self._spans)
+
+    def poll(self, timeout_s: float) -> list[Message]:
+        """New messages; those that are to be read again before any other."""
+        if self._spans:
+            with sorted_errors():
+                return self._recalled(timeout_s)
+        return super().poll(timeout_s)
+
+    def stop(self) -> None:
+        """Leave the group and close; safe to call twice."""
+        if self._again is not None:
+            self._again.close()
+            self._again = None
+        super().stop()
+
     def settle(self, version: int) -> None:
         """Let snapshot `version` be what others go on from. Raises OustedError, TransientError."""
         assert self._holder is not None  # noqa: S101 - attend comes before
@@ -84,7 +115,7 @@ class KafkaMember(KafkaReader):
         self._aside.flush()
         epochs = self._epochs_at(self._behind)
         offsets = {
-            p: OffsetAndMetadata(at, self._holder.note(_named(p), version), epochs.get(p, -1))
+            p: OffsetAndMetadata(at, self._holder.note(_named(p), version, at), epochs.get(p, -1))
             for p, at in self._behind.items()
             if at != self._settled.get(p)
         }
@@ -100,6 +131,8 @@ class KafkaMember(KafkaReader):
 
     def caught_up(self) -> bool:
         """Whether we stand at the end of all our partitions, or others are about to go on with them."""
+        if self._spans:
+            return False
         if self._holder is not None and self._behind and self._is_rebalancing():
             return True
         return self._given is None and super().caught_up()
@@ -124,6 +157,19 @@ class KafkaMember(KafkaReader):
             if not is_settled:
                 time.sleep(min(TURN_SECONDS, left_s))
 
+    def _recalled(self, timeout_s: float) -> list[Message]:
+        """Read on in what is to be read again, and stand behind it once all was read."""
+        if self._again is None:
+            self._again = KafkaSpans(self._connected(), self._spans, int(ANSWER_SECONDS * 1000))
+        if not self._again.is_ended:
+            return self._again.poll(timeout_s)
+        self._lost += self._again.lost
+        self._told |= {p: until for p, (_, until) in self._spans.items()}
+        self._spans = {}
+        self._again.close()
+        self._again = None
+        return []
+
     def _take_over(self, given: set[TopicPartition], holder: Holder) -> None:
         """Go on with what we were given: behind what was settled last, or where we have left it ourselves."""
         self._see_topics()
@@ -135,7 +181,7 @@ class KafkaMember(KafkaReader):
         kept = given if self.held is None else {p for p in given if _named(p) in self.held}
         ours = {p for p, at in starts.items() if p in kept and at == self._told.get(p)}  # else it was forgotten since
         told = {p: committed[p].metadata if p in committed else "" for p in given}
-        holder.take_over({_named(p): text for p, text in told.items()}, _all_named(ours))
+        holder.take_over({_named(p): (starts.get(p, 0), text) for p, text in told.items()}, _all_named(ours))
         self._epochs |= {p: at for p, at in committed.items() if at.offset == starts.get(p) and at.leader_epoch >= 0}
         for p, at in starts.items():
             self._seek(p, at)

@@ -31,7 +31,8 @@ log = logging.getLogger(__name__)
 KEPT: Final = 2
 _NUMBERS: Final = 1 << 32
 """So many snapshots at most has one writer, so that writer and number are one version that only grows."""
-_NAME: Final = re.compile(r"(\d{10})-(\d{10})\.(snapshot|prepared)\Z", re.ASCII)
+_NAME: Final = re.compile(r"(\d{10})-(\d{10})\.(snapshot|prepared|refused)\Z", re.ASCII)
+_COUNTING: Final = ("snapshot", "prepared")
 _SHORT: Final = frozenset({errno.ENOMEM, errno.EMFILE, errno.ENFILE})
 """Errors that tell nothing of the file."""
 _WRITER: Final = re.compile(r"(\d{10})\.writer\Z", re.ASCII)
@@ -83,6 +84,8 @@ class SnapshotFolder:
         """The version of the snapshot that `load` has found."""
         self.refused = 0
         """Snapshots that were found and could not be read."""
+        self.is_short = False
+        """Whether the one that `load` has found has others behind it that cannot be read."""
         self.bytes = 0
         """The size of the last one that was prepared."""
 
@@ -146,6 +149,7 @@ class SnapshotFolder:
             else:
                 self._stand()
                 self.loaded = int(version)
+                self.is_short = any(later > version for later, _ in self._found("refused"))
                 return content
         self._stand()
         return None
@@ -234,7 +238,7 @@ class SnapshotFolder:
         """What writers before us have left."""
         return [found for found in self._found() if found[0].writer < self._current.writer]
 
-    def _found(self) -> Iterator[tuple[Version, str]]:
+    def _found(self, *kinds: str) -> Iterator[tuple[Version, str]]:
         for path in self._path.iterdir():
-            if match := _NAME.match(path.name):
+            if (match := _NAME.match(path.name)) and match[3] in (kinds or _COUNTING):
                 yield Version(int(match[1]), int(match[2])), match[3]

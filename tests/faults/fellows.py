@@ -41,15 +41,19 @@ class FellowReader(LogReader):
         super().__init__(group.log)
         self.is_leaving = False
         self.held: frozenset[Partition] | None = None
+        self.recalled = 0
+        """Messages that were read again."""
         self._group = group
         self._name = name
         self._told: dict[Partition, int] = {}
         self._behind: dict[Partition, int] = {}
+        self._spans: dict[Partition, tuple[int, int]] = {}
 
     def attend(self, holder: Holder) -> None:
         self._holder = holder
 
     def start(self, places: Places | None = None) -> None:
+        self._behind = {}
         self._told = {(topic, node): at for topic, nodes in (places or {}).items() for node, at in nodes.items()}
         self._group.ousted.discard(self._name)
 
@@ -60,17 +64,29 @@ class FellowReader(LogReader):
         if self._name in self._group.ousted:
             raise OustedError("the group went on")
         for partition in self._unsettled():
-            self._group.settled[partition] = self._behind[partition], self._holder.note(partition, version)
+            at = self._behind[partition]
+            self._group.settled[partition] = at, self._holder.note(partition, version, at)
+
+    def recall(self, spans: Mapping[Partition, tuple[int, int]]) -> None:
+        for partition, (since, until) in spans.items():
+            if (at := max(since, self._told.get(partition, 0))) < until:
+                self._spans[partition] = at, until
+
+    @property
+    def is_recalling(self) -> bool:
+        return bool(self._spans)
 
     def places(self) -> Places:
         found: Places = {}
-        for (topic, node), at in {**self._told, **self._behind}.items():
+        for (topic, node), at in self._behind.items():
             found.setdefault(topic, {})[node] = at
         return found
 
     def poll(self, timeout_s: float) -> list[Message]:
         if self._name in self._group.ousted and self._unsettled():
             raise OustedError("partitions went before they were settled")
+        if self._spans:
+            return self._recalled()
         wanted = self._group.wanted.get(self._name, frozenset())
         if wanted != self.held:
             self.is_leaving = bool(self._unsettled())
@@ -84,8 +100,20 @@ class FellowReader(LogReader):
             self._behind[partition] = at + len(messages)
         return given
 
+    def _recalled(self) -> list[Message]:
+        """The next message of what is to be read again; nothing behind the last of a partition."""
+        partition, (at, until) = next(iter(self._spans.items()))
+        if at == until:
+            self._told[partition] = until
+            del self._spans[partition]
+            return []
+        self._spans[partition] = at + 1, until
+        self.recalled += 1
+        return self._group.log.kept[partition][at : at + 1]
+
     def caught_up(self) -> bool:
-        return all(at == len(self._group.log.kept[partition]) for partition, at in self._behind.items())
+        is_at_end = all(at == len(self._group.log.kept[partition]) for partition, at in self._behind.items())
+        return is_at_end and not self._spans
 
     def _unsettled(self) -> list[Partition]:
         settled = self._group.settled
@@ -97,7 +125,7 @@ class FellowReader(LogReader):
         starts = {p: max(settled.get(p, (0, ""))[0], self._told.get(p, 0)) for p in wanted}
         kept = wanted if self.held is None else self.held & set(wanted)
         ours = {p for p in kept if p in self._told and self._told[p] == starts[p]}
-        self._holder.take_over({p: settled.get(p, (0, ""))[1] for p in wanted}, ours)
+        self._holder.take_over({p: (starts[p], settled.get(p, (0, ""))[1]) for p in wanted}, ours)
         self._told |= starts
         self._behind, self.held = starts, frozenset(wanted)
 

@@ -98,6 +98,10 @@ class Member:
         """Whether it is awake, and was given partitions once in this life."""
         return self.is_running and not self.is_asleep and "Updated partition assignment" in self.log()[self._lives :]
 
+    def snapshots(self) -> list[Path]:
+        """Those that count."""
+        return list((self._log.parent / "snapshots").rglob("*.snapshot"))
+
     def look(self) -> None:
         """Scrape, and note the counters that have fallen."""
         self.read_nodes = set()

@@ -233,7 +233,7 @@ MISTAKES: Final[Mapping[str, tuple[str, Plant]]] = {
     ),
     "a note says nothing of batches": (
         "handed over",
-        puts(HandOver, "note", lambda was, of, partition, version: Note({of._member: version}).text()),
+        puts(HandOver, "note", lambda was, of, partition, version, until: Note({of._member: version}).text()),
     ),
     "who takes over goes by its own memory": (
         "handed over",

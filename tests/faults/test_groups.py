@@ -35,6 +35,8 @@ NODES: Final = {"node-a": "10.0.1.5", "node-b": "10.0.2.5", **{f"node-{i}": "10.
 PARTITIONS: Final = 6
 ROWS: Final = 20
 ZOMBIES: Final = often(1, 6)
+DAMAGED: Final = often(2, 20)
+"""Partitions of which a part is read again."""
 
 
 class Shipper(threading.Thread):
@@ -245,6 +247,34 @@ def test_a_zombie_that_wakes_after_others_went_on_is_refused(
             break
     tell(f"{turn + 1} slept past their session, {zombies} were refused")
     assert zombies == ZOMBIES
+    shipper.stop()
+    reconcile(members[:2], shipper, tmp_path / "lake")
+
+
+def test_what_only_a_damaged_snapshot_had_is_read_again_by_the_member_that_had_counted_it(
+    members: list[Member], shipper: Shipper, tmp_path: Path
+) -> None:
+    """Another has its partitions by then."""
+    shipper.start()
+    for member in members[:2]:
+        member.start()
+    until(lambda: all(member.rows() for member in members[:2]), members[0].stuck)
+    again = 0
+    for turn in range(10 * DAMAGED):  # the one that the history belongs to has nothing that the one before it lacks
+        damaged, other = members[turn % 2], members[1 - turn % 2]
+        damaged.look()
+        damaged.send(signal.SIGKILL)
+        last = max(damaged.snapshots())
+        last.write_bytes(last.read_bytes()[:-1])
+        had = other.rows()
+        until(lambda: other.rows() > had + 20 * ROWS, other.stuck)  # noqa: B023
+        damaged.start()
+        until(lambda: bool(damaged.served()) and damaged.rows() > 0, damaged.stuck)  # noqa: B023
+        again = sum(member.log().count("is read again from") for member in members[:2])
+        if again >= DAMAGED:
+            break
+    tell(f"{turn + 1} damaged snapshots, {again} partitions were read again")
+    assert again >= DAMAGED
     shipper.stop()
     reconcile(members[:2], shipper, tmp_path / "lake")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from collector.schema import COUNTERS, FLOWS, SCOPES
 from pipeline.bus import GroupReader, Holder, Message, Partition
 from pipeline.engine import FIRST
@@ -13,12 +15,14 @@ class Member(ScriptedReader):
     """A scripted bus whose partitions come and go."""
 
     held: frozenset[Partition] | None = None
-    is_shared, is_leaving = True, False
+    is_shared, is_leaving, is_recalling = True, False, False
 
     def attend(self, holder: Holder) -> None: ...
 
     def notes(self) -> dict[Partition, str]:
         return {}
+
+    def recall(self, spans: Mapping[Partition, tuple[int, int]]) -> None: ...
 
     def settle(self, version: int) -> None: ...
 

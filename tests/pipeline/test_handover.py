@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import zlib
+
 from pipeline.handover import MAX_TEXT, HandOver, Note, Track, parse_note
 from pipeline.intake import Intake
 from pipeline.outputs.meters import Meters
@@ -30,8 +33,8 @@ def test_the_next_holder_knows_what_came_and_the_former_forgets() -> None:
     (first, its), (second, others) = member("a"), member("b")
     assert taken(its, 0, 1, 3) == 3
     home = home_of_node_a()
-    note = first.note(home, 5)
-    second.take_over({home: note}, set())
+    note = first.note(home, 5, 3)
+    second.take_over({home: (3, note)}, set())
     assert taken(others, 1, 3) == 0
     assert taken(others, 2, 4) == 2
     first.take_over({}, set())
@@ -43,18 +46,42 @@ def test_who_left_a_partition_itself_goes_by_its_own_memory() -> None:
     one, its = member("a")
     assert taken(its, 0) == 1
     home = home_of_node_a()
-    one.take_over({home: ""}, {home})
+    one.take_over({home: (1, "")}, {home})
     assert taken(its, 0) == 0
 
 
 def test_a_member_learns_of_its_last_snapshot_though_others_have_settled_since() -> None:
     (first, _), (second, _) = member("a"), member("b")
     home = ("topic", "0")
-    second.take_over({home: first.note(home, 7)}, set())
-    notes = {home: second.note(home, 3)}
+    second.take_over({home: (10, first.note(home, 7, 10))}, set())
+    notes = {home: second.note(home, 3, 20)}
     assert first.settled_in(notes) == 7
     assert second.settled_in(notes) == 3
     assert member("c")[0].settled_in(notes) is None
+
+
+def test_what_a_member_settled_behind_its_last_readable_snapshot_is_known_to_it_alone() -> None:
+    """From where on it had the partition without another between."""
+    (first, _), (second, _) = member("a"), member("b")
+    home = ("topic", "0")
+    first.take_over({home: (4, "")}, set())
+    first.take_over({home: (10, first.note(home, 6, 10))}, {home})
+    note = first.note(home, 7, 12)
+    assert first.unkept({home: note}, 6) == {home: (4, 12)}
+    assert first.unkept({home: note}, 7) == second.unkept({home: note}, 0) == {}
+    second.take_over({home: (12, note)}, set())
+    note = second.note(home, 3, 20)
+    assert first.unkept({home: note}, 6) == {home: (4, 12)}
+    assert second.unkept({home: note}, 0) == {home: (12, 20)}
+    first.take_over({home: (20, note)}, set())
+    assert first.unkept({home: first.note(home, 9, 25)}, 6) == {home: (20, 25)}
+
+
+def test_a_note_of_the_version_before_tells_of_no_spans() -> None:
+    first, _ = member("a")
+    text = base64.b85encode(zlib.compress(b'[{"a":7},[]]')).decode()
+    assert first.settled_in({("topic", "0"): text}) == 7
+    assert first.unkept({("topic", "0"): text}, 6) == {}
 
 
 def test_a_note_that_is_too_long_loses_ended_epochs_first() -> None:

@@ -97,7 +97,7 @@ def test_a_full_disk_stops_the_polling_and_loses_nothing(tmp_path: Path, monkeyp
 class Member(ScriptedReader):
     """A scripted bus whose partitions may go to others, who go on from what was agreed."""
 
-    is_shared, is_leaving = True, False
+    is_shared, is_leaving, is_recalling = True, False, False
     held: frozenset[Partition] | None = None
 
     def __init__(self, events: list[str]) -> None:
@@ -111,6 +111,8 @@ class Member(ScriptedReader):
 
     def notes(self) -> dict[Partition, str]:
         return {}
+
+    def recall(self, spans: Mapping[Partition, tuple[int, int]]) -> None: ...
 
     def settle(self, version: int) -> None:
         self._events.append("agreed")

@@ -21,10 +21,10 @@ class Memory:
     def __init__(self) -> None:
         self.ours: list[set[Partition]] = []
 
-    def note(self, partition: Partition, version: int) -> str:
+    def note(self, partition: Partition, version: int, until: int) -> str:
         return ""
 
-    def take_over(self, notes: Mapping[Partition, str], ours: Collection[Partition]) -> None:
+    def take_over(self, given: Mapping[Partition, tuple[int, str]], ours: Collection[Partition]) -> None:
         self.ours.append(set(ours))
 
 
