@@ -45,7 +45,7 @@ def test_files_and_folders_are_there() -> None:
     paths = [p for w in (*every("helm"), *every("kubectl"), *every("docker")) for p in after(w, "-f", "-k")]
     paths += [word for words in every("helm") for word in words if word.startswith("deploy/")]
     assert len(paths) > 10
-    assert [path for path in paths if not (ROOT / path).exists()] == []
+    assert [path for path in paths if path != "-" and not (ROOT / path).exists()] == []
     folders = [path for words in every("kubectl") for path in after(words, "-k")]
     assert all((ROOT / path / "kustomization.yaml").exists() for path in folders)
 
@@ -69,6 +69,19 @@ def test_the_chart_takes_every_value_that_is_set() -> None:
     for words in lines:
         given = [f"--values={ROOT / path}" for path in after(words, "-f")]
         template(*given, *(f"--set={value}" for value in after(words, "--set")))
+
+
+def test_to_another_version_values_are_taken_over_the_new_charts_defaults() -> None:
+    """`--reuse-values` has those of the old chart, of which the new one may refuse some and miss others."""
+    upgrade = PAGES[1]
+    lines = [words for words in commands(upgrade) if words[:2] == ["helm", "upgrade"]]
+    assert len(lines) > 2
+    assert all("--reset-then-reuse-values" in words for words in lines)
+
+
+def test_who_goes_back_says_to_which_revision() -> None:
+    for words in every("helm", "rollback"):
+        assert words[words.index(RELEASE) + 1].isdecimal()
 
 
 @cache
@@ -106,7 +119,7 @@ def test_what_is_left_on_nodes_is_what_the_collector_mounts() -> None:
 def test_helm_knows_the_flags() -> None:
     from deploy.render import HELM
 
-    for verb in ("install", "upgrade", "uninstall", "rollback", "test"):
+    for verb in ("install", "upgrade", "uninstall", "rollback", "history", "test"):
         said = subprocess.run([str(HELM), verb, "--help"], capture_output=True, text=True, check=True).stdout
         for words in every("helm", verb):
             for flag in (word.partition("=")[0] for word in words if word.startswith("--")):
