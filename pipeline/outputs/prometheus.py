@@ -3,7 +3,8 @@
 Whom it answers, and whether over TLS, is the affair of a guard that it is given.
 
 It serves what was published and computes nothing about flows. The invariant: neither slow nor many clients hold up the
-pipeline: each connection serves one request, within a time limit, and beyond a number of them the answer is 503.
+pipeline: each connection serves one request, within a time limit, and beyond a number of them the answer is 503, unless
+one of them keeps its request to itself.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -28,6 +30,8 @@ from .publication import Publication
 MAX_CONNECTIONS: Final = 32
 CONNECTION_SECONDS: Final = 30.0
 """A connection is cut after this time, whatever it was doing: Prometheus itself gives up a scrape after 10 s."""
+SILENT_SECONDS: Final = 1.0
+"""Who has not said for so long what it wants makes room for others."""
 
 Response = tuple[HTTPStatus, dict[str, str], bytes | Page]
 """Status, headers and body; of a page the text."""
@@ -171,6 +175,12 @@ class _Handler(BaseHTTPRequestHandler):
     server_version = "flowatlas"
     sys_version = ""
 
+    def parse_request(self) -> bool:
+        """Read what is asked for."""
+        is_sound = super().parse_request()
+        self.server.hear(self.connection)
+        return is_sound
+
     def do_GET(self) -> None:
         """Answer a GET."""
         path, _, query = self.path.partition("?")
@@ -195,6 +205,22 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing: scrapes come every few seconds."""
 
 
+@dataclass(slots=True)
+class _Connection:
+    """One that is open."""
+
+    opened_s: float
+    speaks: socket.socket
+    """What speaks on it: the socket of TLS once there is one."""
+    is_silent: bool = True
+    """Until its request has been read."""
+
+    def cut(self) -> None:
+        """End it; its thread sees the end and leaves."""
+        with contextlib.suppress(OSError):
+            self.speaks.shutdown(socket.SHUT_RDWR)
+
+
 class _Server(ThreadingHTTPServer):
     """A threading server that bounds how many connections are open, and for how long."""
 
@@ -216,8 +242,7 @@ class _Server(ThreadingHTTPServer):
         self.guard = guard
         self._max_connections = max_connections
         self._connection_seconds = connection_seconds
-        self._open: dict[socket.socket, tuple[float, socket.socket]] = {}
-        """When each connection was opened, and the socket that speaks on it: that of TLS once there is one."""
+        self._open: dict[socket.socket, _Connection] = {}
         self._lock = threading.Lock()
         super().__init__(address, _Handler)
 
@@ -234,9 +259,10 @@ class _Server(ThreadingHTTPServer):
         """Serve the connection in a thread, or say 503 where there are too many."""
         request.settimeout(self._connection_seconds)
         with self._lock:
-            has_room = len(self._open) < self._max_connections
+            now_s = time.monotonic()
+            has_room = len(self._open) < self._max_connections or self._made_room(now_s)
             if has_room:
-                self._open[request] = time.monotonic(), request
+                self._open[request] = _Connection(now_s, request)
         if has_room:
             super().process_request(request, client_address)
         else:
@@ -245,16 +271,32 @@ class _Server(ThreadingHTTPServer):
                 request.send(_BUSY)
             self.shutdown_request(request)
 
+    def _made_room(self, now_s: float) -> bool:
+        """Whether one could be cut that has been silent for long, the oldest first."""
+        for key, connection in self._open.items():
+            if connection.is_silent and connection.opened_s <= now_s - SILENT_SECONDS:
+                connection.cut()
+                del self._open[key]
+                return True
+        return False
+
+    def hear(self, speaks: socket.socket) -> None:
+        """The request of a connection has been read."""
+        with self._lock:
+            for connection in self._open.values():
+                connection.is_silent &= connection.speaks is not speaks
+
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Answer in the connection's thread, where TLS may take its time."""
         context = self.guard.context() if self.guard is not None else None
         if self.guard is None or context is None:
             super().finish_request(request, client_address)
             return
-        opened, _ = self._open[request]
         with context.wrap_socket(request, server_side=True, do_handshake_on_connect=False) as secure:
             with self._lock:
-                self._open[request] = opened, secure
+                if request not in self._open:  # it has made room meanwhile
+                    return
+                self._open[request].speaks = secure
             secure.do_handshake()
             if self.guard.admits(secure.getpeercert()):
                 super().finish_request(secure, client_address)
@@ -272,13 +314,12 @@ class _Server(ThreadingHTTPServer):
         self.cut(older_than_s=self._connection_seconds)
 
     def cut(self, older_than_s: float) -> None:
-        """End connections that were opened `older_than_s` ago or before; their threads see the end and leave."""
+        """End connections that were opened `older_than_s` ago or before."""
         limit = time.monotonic() - older_than_s
         with self._lock:
-            for opened, connection in self._open.values():
-                if opened <= limit:
-                    with contextlib.suppress(OSError):
-                        connection.shutdown(socket.SHUT_RDWR)
+            for connection in self._open.values():
+                if connection.opened_s <= limit:
+                    connection.cut()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of clients that went away; the next scrape tells whether we are well."""

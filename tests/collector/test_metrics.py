@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import socket
+import threading
+import time
 import urllib.request
 from importlib import metadata
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from collector import webserver
 from collector.errors import ConfigError
 from collector.metrics import FAMILIES, Metrics, MetricsServer
 from pipeline.catalog import METRICS
@@ -56,6 +60,33 @@ def test_no_host_means_every_address_of_both_families() -> None:
         for host in ("127.0.0.1", *(["[::1]"] if socket.has_dualstack_ipv6() else [])):
             with urllib.request.urlopen(f"http://{host}:{server.port}/metrics", timeout=60) as answer:
                 assert answer.status == 200
+
+
+def test_clients_that_never_end_their_request_take_nothing_from_the_agent_or_its_probes() -> None:
+    before = threading.active_count()
+    with MetricsServer(Metrics(), "127.0.0.1:0") as server, contextlib.ExitStack() as stack:
+        address = "127.0.0.1", server.port
+        for _ in range(100):
+            with contextlib.suppress(OSError):  # it may be cut already
+                stack.enter_context(socket.create_connection(address, timeout=60)).sendall(b"GET /metrics HTTP/1.1\r\n")
+        time.sleep(webserver.SILENT_SECONDS)
+        for _ in range(10):
+            with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics", timeout=60) as answer:
+                assert answer.status == 200
+        assert threading.active_count() - before <= webserver.MAX_CONNECTIONS + 1
+
+
+def test_a_client_that_drips_bytes_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webserver, "CONNECTION_SECONDS", 0.5)
+    with (
+        MetricsServer(Metrics(), "127.0.0.1:0") as server,
+        socket.create_connection(("127.0.0.1", server.port)) as slow,
+    ):
+        began = time.monotonic()
+        with pytest.raises(OSError):  # noqa: PT012 - which byte fails depends on the kernel
+            while time.monotonic() - began < 60:
+                slow.sendall(b"G")
+                time.sleep(0.05)
 
 
 def test_a_port_in_use_is_refused() -> None:

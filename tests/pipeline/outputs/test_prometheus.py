@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import http.client
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from http import HTTPStatus
 from pathlib import Path
 
 import pytest
@@ -16,8 +18,15 @@ from dashboards.prometheus import Prometheus
 from pipeline.aggregate.samples import Samples, samples_of
 from pipeline.catalog import BY_NAME, SERIES
 from pipeline.errors import ConfigError
+from pipeline.outputs import prometheus as prometheus_module
 from pipeline.outputs.exposition import CONTENT_TYPES, Format
-from pipeline.outputs.prometheus import CONNECTION_SECONDS, PrometheusServer, accepts_gzip, prefers_openmetrics
+from pipeline.outputs.prometheus import (
+    CONNECTION_SECONDS,
+    SILENT_SECONDS,
+    PrometheusServer,
+    accepts_gzip,
+    prefers_openmetrics,
+)
 from pipeline.outputs.publication import Publication
 from tests.pipeline.outputs.every_metric import one_of_each
 from tests.prometheus_server import prometheus
@@ -227,7 +236,8 @@ def test_a_client_that_drips_bytes_is_cut_too() -> None:
                 time.sleep(0.05)
 
 
-def test_beyond_the_limit_of_connections_the_answer_is_503() -> None:
+def test_beyond_the_limit_of_connections_the_answer_is_503(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prometheus_module, "SILENT_SECONDS", 120)
     it = Served(max_connections=2)
     with it.server:
         held = [it.dial() for _ in range(2)]
@@ -240,6 +250,35 @@ def test_beyond_the_limit_of_connections_the_answer_is_503() -> None:
                 client.close()
         while it.get("/healthz")[0] != 200:
             assert time.monotonic() < deadline
+
+
+def test_who_does_not_say_what_it_wants_makes_room_for_probes_and_scrapes() -> None:
+    """Else whoever reaches the port has the kubelet kill the pipeline, with as many connections as there may be."""
+    it = Served(max_connections=4)
+    with it.server, contextlib.ExitStack() as stack:
+        for _ in range(4):
+            stack.enter_context(it.dial()).sendall(b"GET /metrics HTTP/1.1\r\n")
+        time.sleep(SILENT_SECONDS)
+        assert [it.get("/healthz")[0] for _ in range(10)] == [200] * 10
+
+
+def test_who_takes_its_answer_slowly_keeps_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prometheus_module, "SILENT_SECONDS", 0)
+    asked, go_on = threading.Event(), threading.Event()
+
+    def wait(*_: str) -> tuple[HTTPStatus, dict[str, str], bytes]:
+        asked.set()
+        assert go_on.wait(60)
+        return HTTPStatus.OK, {}, b"done"
+
+    server = PrometheusServer(LOOPBACK, Publication(), lambda: True, more={"/slow": wait}, max_connections=1)
+    with server, socket.create_connection(server.address, timeout=60) as slow:
+        slow.sendall(b"GET /slow HTTP/1.1\r\n\r\n")
+        assert asked.wait(60)
+        with socket.create_connection(server.address, timeout=60) as other:
+            assert b" 503 " in other.recv(100)
+        go_on.set()
+        assert slow.makefile("rb").read().endswith(b"done")
 
 
 def test_stop_does_not_wait_for_open_connections() -> None:
