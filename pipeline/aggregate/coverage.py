@@ -30,6 +30,9 @@ from ..kept import Frames, fits, rows_of
 from .pod_numbers import NAMES, POD, PodNumbers
 from .samples import Samples
 
+_OWN_INTERFACE: Final = "eth0"
+"""What container runtimes call the interface of a pod's own network. Others that the pod has are another network's, or
+carry within it what this one carries: bridges, tunnels."""
 _LINK_BYTES: Final = 14  # an Ethernet header, as a veth counts it; no checksum
 _ARP_BYTES: Final = _LINK_BYTES + 28
 _SHORTEST_SEGMENT_BYTES: Final = _LINK_BYTES + 20 + 20
@@ -93,10 +96,15 @@ class Coverage:
                 self._tidy()
 
     def add_counters(self, counters: pl.DataFrame) -> None:
-        """Add readings of pods' interfaces: COUNTERS with `node`, `namespace` and `pod` as String."""
+        """Add readings of pods' interfaces: COUNTERS with `node`, `namespace` and `pod` as String.
+
+        Of a pod that has its own interface that one alone counts.
+        """
         sums = (pl.sum_horizontal(f"receive_{what}", f"transmit_{what}").alias(what) for what in _SUMS)
         # modulo 2**64, as what grew is told then too where a driver began below zero
         both_ways = [whole.cast(pl.Int64, wrap_numerical=True).sum() for whole in sums]
+        is_own = pl.col("interface") == _OWN_INTERFACE
+        counters = counters.filter(is_own | ~is_own.any().over(*POD, "time", "netns"))
         read = counters.group_by(*POD, "time", "netns").agg(*both_ways)
         read = read.join(self._floors, on="node", how="left").with_columns(pod=self._pods.of(read))
         is_known = pl.col("pod").is_in(self._readings["pod"].unique().implode())

@@ -56,8 +56,9 @@ def flows(*rows: dict[str, Any]) -> pl.DataFrame:
     )
 
 
-def reading(pod: str, at_s: float, size: int, packets: int, netns: int = 1) -> dict[str, Any]:
+def reading(pod: str, at_s: float, size: int, packets: int, netns: int = 1, interface: str = "eth0") -> dict[str, Any]:
     return {
+        "interface": interface,
         "node": PODS[pod],
         "namespace": "shop",
         "pod": pod,
@@ -74,7 +75,7 @@ def readings(*rows: dict[str, Any]) -> pl.DataFrame:
     unsigned = dict.fromkeys(
         (f"{way}_{what}" for what in ("bytes", "packets") for way in ("receive", "transmit")), pl.UInt64
     )
-    text = dict.fromkeys(("node", "namespace", "pod"), pl.String)
+    text = dict.fromkeys(("interface", "node", "namespace", "pod"), pl.String)
     return pl.DataFrame(rows, schema={**text, "time": pl.Int64, "netns": pl.UInt64, **unsigned})
 
 
@@ -101,6 +102,16 @@ def test_what_was_missed_is_missing() -> None:
     coverage.add_counters(readings(reading("a", 20, 1528 * 4, 8), reading("b", 20, 1528, 2)))
     assert shares(coverage) == {"a": 0.25, "b": 0.0}
     assert shares(coverage, "flowatlas_node_capture_coverage_ratio", "node") == {"node-1": pytest.approx(0.2)}
+
+
+def test_what_passes_within_a_pod_again_is_not_expected_again() -> None:
+    """Docker in a pod, a VPN, a virtual machine: bridges and tunnels carry what eth0 carries."""
+    for names in (("eth0", "docker0", "veth1"), ("net0",)):
+        coverage = Coverage()
+        coverage.add_counters(readings(*(reading("a", 0, 0, 0, interface=name) for name in names)))
+        coverage.add_flows(flows(flow("node-1", "a", "outside", 5)), STATE)
+        coverage.add_counters(readings(*(reading("a", 20, 1528, 2, interface=name) for name in names)))
+        assert shares(coverage) == {"a": 1.0}
 
 
 def test_arp_is_not_expected_and_small_segments_are() -> None:
