@@ -75,11 +75,12 @@ def fitted(known: pl.DataFrame, new: pl.DataFrame, weights: pl.Series, limit: Li
     done = [fitting.select(_ROW, *names)]
     rest = rows.join(fitting, on=_ROW, how="anti")
     taken = pl.concat([known, fitting.select(names)])
-    for fold, detail in _steps(names, limit):
+    steps = _steps(names, limit)
+    for fold, detail in steps:
         rest = rest.with_columns(_folded(name, is_own=detail is not None) for name in fold)
         distinct = rest.group_by(names).agg(pl.col(_WEIGHT).sum(), pl.col(_OWNER).first())
         candidates = _heaviest_first(distinct.join(taken, on=names, how="anti"), names)
-        if fold != tuple(names):
+        if (fold, detail) != steps[-1]:  # there is always room for the one label set that is `other` in all
             candidates = room.first(candidates, detail)
         taken = pl.concat([taken, candidates.select(names)])
         done.append(rest.join(taken, on=names, how="semi").select(_ROW, *names))

@@ -6,12 +6,13 @@ from collections import Counter
 from typing import get_args
 
 import polars as pl
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.aggregate.budget import LEVELS, Limit, fitted, limit_of
 from pipeline.aggregate.quota import HALF, OWNERS, Detail, Grants, Quota, counted, owner_of
-from pipeline.catalog import BY_NAME
+from pipeline.catalog import BY_NAME, NAMESPACES, PAIR, SERVICE
 
 NAMES = ("source_namespace", "source_workload", "destination_namespace", "protocol")
 
@@ -148,6 +149,20 @@ def test_a_namespace_beyond_its_quota_has_an_other_of_its_own() -> None:
     last = given_.group_by(NAMES).len().sort("len").row(-1)
     assert last[:4] == ("bomb", "other", "other", "TCP")
     assert (given_["source_namespace"] == "bomb").all()
+
+
+@pytest.mark.parametrize(
+    "labels", [NAMESPACES, PAIR, (*SERVICE, "endpoint", "node"), ("node",), ("reason",), (*NAMESPACES, "protocol")]
+)
+@pytest.mark.parametrize("order", [(), ("workload", "pod"), tuple(LEVELS)])
+def test_who_makes_namespaces_at_will_is_bounded_by_the_limit_in_every_family(
+    labels: tuple[str, ...], order: tuple[str, ...]
+) -> None:
+    """Also in those all of whose labels have any number of values, and those that tell of no namespace."""
+    new = pl.DataFrame({label: [f"{label}-{number}" for number in range(500)] for label in labels})
+    for share in (0.5, 0.8, 1.0):
+        limit = Limit(40, limit_of(40, order).folds, quota(share))
+        assert fitted(new.clear(), new, pl.Series([1.0] * 500), limit).unique().height <= 40
 
 
 def test_where_namespaces_are_to_go_first_they_do() -> None:
