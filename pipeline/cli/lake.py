@@ -48,8 +48,9 @@ def add(commands: Subparsers) -> None:
     maintain.set_defaults(run=run_maintain)
     info = tasks.add_parser(
         "info",
-        help="rows, files, bytes and times by table",
-        description="What each table holds, as its log tells: no row is read.",
+        help="rows, files, bytes and times by table, and files that are missing",
+        description="What each table holds, as its log tells: no row is read. missing_files are those that the log "
+        "names and that are not there, or not of the size that it says; where there are any, the exit code is 1.",
         epilog="example: flowatlas lake info --lake /var/lib/flowatlas/lake",
     )
     add_lake(info, required=True)
@@ -86,8 +87,11 @@ def run_maintain(arguments: argparse.Namespace) -> int:
                 return 1
         else:
             log.info("lake: %s", _words(care))
-        if arguments.every is None or threading.Event().wait(arguments.every):
-            return 0
+            for problem in care.unreadable:
+                log.warning("lake: %s", problem)
+            if arguments.every is None:
+                return 1 if care.unreadable else 0
+        threading.Event().wait(arguments.every)
 
 
 def _words(care: Care) -> str:
@@ -108,10 +112,11 @@ def run_info(arguments: argparse.Namespace) -> int:
     from . import output
 
     store = _store(arguments)
-    output.write(summary_of(store), arguments.output)
+    summary = summary_of(store)
+    output.write(summary, arguments.output)
     for app, version in settles_of(store).items():
         print(f"{app} has written up to its settle {version}", file=sys.stderr)
-    return 0
+    return 1 if summary["missing_files"].sum() else 0
 
 
 def _store(arguments: argparse.Namespace) -> Store:

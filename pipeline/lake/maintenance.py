@@ -51,6 +51,13 @@ class Care:
     merged_files: dict[str, int] = field(default_factory=dict)
     forgotten_files: dict[str, int] = field(default_factory=dict)
     deleted_files: dict[str, int] = field(default_factory=dict)
+    unreadable: list[str] = field(default_factory=list)
+    """Files that a log names and that cannot be read: they and those that were to be merged with them stay as they
+    are."""
+
+
+class _UnreadableError(Exception):
+    """A file of a table cannot be read."""
 
 
 def maintain(
@@ -60,7 +67,8 @@ def maintain(
     keep_days: Mapping[str, int] | None = None,
     readers_hours: int = READERS_HOURS,
 ) -> Care:
-    """One round over all tables. Raises TransientError where the store refuses or others do the same.
+    """One round over all tables. Raises TransientError where the store refuses or others do the same; but a file that
+    cannot be read keeps no other from its care.
 
     Where there is no room to fold, what is old is forgotten and deleted nevertheless, for that makes room.
     """
@@ -80,7 +88,7 @@ def maintain(
             continue
         with _sorted_errors(table):
             care.forgotten_files[table.name] = forget(store, table, at, _oldest(table, now, keep_days or {}))
-            care.merged_files[table.name] = compact(store, table, at, now, finished)
+            care.merged_files[table.name] = compact(store, table, at, now, finished, care.unreadable)
             care.deleted_files[table.name] = _vacuum(at, readers_hours)
             if care.merged_files[table.name]:
                 at.create_checkpoint()
@@ -140,8 +148,11 @@ def _sorted_errors(table: LakeTable) -> Iterator[None]:
         raise TransientError(f"lake: {table.name}: {error}") from error
 
 
-def compact(store: Store, table: LakeTable, at: DeltaTable, now: datetime, flows: DeltaTable) -> int:
-    """Sort the files of partitions that are over, or have many, and merge small ones; how many there were.
+def compact(
+    store: Store, table: LakeTable, at: DeltaTable, now: datetime, flows: DeltaTable, unreadable: list[str]
+) -> int:
+    """Sort the files of partitions that are over, or have many, and merge small ones; how many there were. What cannot
+    be read is passed over, and told in `unreadable`.
 
     A file is of a short time, so that a window opens few of them; in it rows are in the table's order, by which what is
     alike lies together: of real traffic it halves what is kept.
@@ -156,9 +167,12 @@ def compact(store: Store, table: LakeTable, at: DeltaTable, now: datetime, flows
             try:
                 for rows in _in_order(store, table, lot):
                     actions += write_parts(store, table, rows, _SORTED, is_new=False, partition=partition)
-            except BaseException:
+            except BaseException as error:
                 store.discard(table, [action.path for action in actions])
-                raise
+                if not isinstance(error, _UnreadableError):
+                    raise
+                unreadable.append(f"{table.name}: {error}")
+                continue
             _commit(store, table, at, [*gone, *actions], [action.path for action in actions])
             count += len(lot)
     return count
@@ -170,9 +184,16 @@ def _in_order(store: Store, table: LakeTable, lot: Sequence[Mapping[str, Any]]) 
     size = ceil(total / ceil(total / RUN_ROWS))
     for begin in range(0, total, size):
         codes = coded_schema(table.stored, Codes())  # text takes three times the memory, and time
-        files = (store.scan(table, [unquote(file["path"])]) for file in lot)
-        parts = [(rows.slice(begin, size) if len(lot) == 1 else rows).collect().cast(codes) for rows in files]
+        piece = (begin, size) if len(lot) == 1 else (0, None)
+        parts = [_read(store, table, file["path"], *piece).cast(codes) for file in lot]
         yield merged(pl.concat(parts), table).sort(table.order, maintain_order=True)
+
+
+def _read(store: Store, table: LakeTable, path: str, begin: int, size: int | None) -> pl.DataFrame:
+    try:
+        return store.scan(table, [unquote(path)]).slice(begin, size).collect()
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise _UnreadableError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
 
 
 def forget(store: Store, table: LakeTable, at: DeltaTable, before: datetime) -> int:

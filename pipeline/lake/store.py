@@ -21,6 +21,7 @@ from deltalake import CommitProperties, DeltaTable, Field, PostCommitHookPropert
 from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.fs import DeltaStorageHandler
 from deltalake.transaction import AddAction, RemoveAction
+from pyarrow.fs import FileSelector
 
 from collector.schema import make_folder
 
@@ -170,6 +171,16 @@ class Store:
         if (folder := self.folder(table)) is not None:
             for path in paths:
                 (folder / path).unlink(missing_ok=True)
+
+    def sizes(self, table: LakeTable) -> dict[str, int]:
+        """The bytes of each file below the table, whether or not it is in its log. Raises REFUSALS."""
+        folder = self.folder(table)
+        if folder is not None:
+            found = (path for path in folder.rglob("*") if path.is_file())
+            return {path.relative_to(folder).as_posix(): path.stat().st_size for path in found}
+        every = FileSelector("", allow_not_found=True, recursive=True)
+        files = self._files(table, {}).get_file_info_selector(every)
+        return {file.path: int(file.size) for file in files if file.is_file}
 
     def read(self, table: LakeTable, path: str) -> bytes:
         """A file of a table or of its log. Raises FileNotFoundError."""

@@ -14,7 +14,8 @@ from deltalake.exceptions import CommitFailedError
 from pipeline.errors import PermanentError, TransientError
 from pipeline.lake.maintenance import maintain
 from pipeline.lake.store import Store
-from pipeline.lake.tables import FLOWS
+from pipeline.lake.summary import summary_of
+from pipeline.lake.tables import FLOWS, TABLES
 from pipeline.outputs.lake import Lake
 from pipeline.query import last_flows, scan_counters, scan_flows, scan_rollup
 from tests.pipeline.lake.histories import NOON, counters, flows
@@ -59,6 +60,7 @@ def test_a_lake_in_a_bucket_is_written_cared_for_and_read(options: dict[str, str
     observed = scan_flows(root, options=options).filter(role="canonical").collect().height
     assert scan_rollup(root, "1m", options=options).collect()["observations"].sum() == observed
     assert started(root, options).committed() == 4
+    assert summary_of(Store(root, options))["missing_files"].to_list() == [0] * len(TABLES)
 
 
 def test_of_two_commits_of_one_version_the_store_refuses_one(options: dict[str, str]) -> None:

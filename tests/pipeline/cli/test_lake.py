@@ -26,6 +26,17 @@ def test_info_tells_what_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "flowatlas/0 has written up to its settle 2" in said.err
 
 
+def test_info_tells_what_a_copy_lacks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that is not there, and one that was cut short."""
+    lake_of(tmp_path, flows(30), flows(20, seed=2), flows(10, seed=3))
+    absent, short, _ = (tmp_path / "flows").glob("date=*/hour=*/*.parquet")
+    absent.unlink()
+    short.write_bytes(short.read_bytes()[:-1])
+    assert main(["lake", "info", "--lake", str(tmp_path), "-o", "jsonl"]) == 1
+    tables = {row["table"]: row for row in map(json.loads, capsys.readouterr().out.splitlines())}
+    assert (tables["flows"]["missing_files"], tables["dns"]["missing_files"]) == (2, 0)
+
+
 def test_maintain_makes_roll_ups_and_forgets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lake_of(tmp_path, flows(30))
     assert main(["lake", "maintain", "--lake", str(tmp_path), "--keep", "flows_1m=1"]) == 0

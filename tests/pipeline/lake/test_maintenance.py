@@ -211,7 +211,7 @@ def test_of_two_that_merge_the_same_files_one_is_refused(tmp_path: Path, monkeyp
     rival = opened(store)
     maintain(store, LATER)
     with pytest.raises(Exception, match="Concurrent"):
-        compact(store, FLOWS, rival, LATER, rival)
+        compact(store, FLOWS, rival, LATER, rival, [])
     assert scan_flows(tmp_path).collect().height == 150
     (only,) = paths(store)
     on_disk = (tmp_path / "flows").rglob("sorted-*.parquet")
@@ -247,6 +247,25 @@ def test_a_lake_goes_on_writing_while_it_is_cared_for(tmp_path: Path) -> None:
         pl.concat(flows(20, seed=version) for version in range(1, 8))["flow_id"]
     )
     assert sums(scan_rollup(tmp_path)) == oracle(pl.concat(flows(20, seed=version) for version in range(1, 8)))
+
+
+def test_a_file_that_cannot_be_read_keeps_no_other_from_its_care(tmp_path: Path) -> None:
+    """Neither those of other hours nor those of other tables."""
+    lake = Lake(tmp_path)
+    lake.start()
+    for hour in range(3):
+        lake.add(flows(20, NOON + timedelta(hours=hour), hour + 1))
+        lake.add(counters(NOON + timedelta(hours=hour)), "counters")
+        lake.flush()
+    store = Store(str(tmp_path))
+    fold(store)
+    (tmp_path / "counters" / paths(store, COUNTERS)[0]).unlink()
+    (tmp_path / "flows" / paths(store)[1]).write_bytes(b"half of it")
+    care = maintain(store, NOON + timedelta(days=1))
+    assert [problem.partition(" ")[0] for problem in care.unreadable] == ["counters:", "flows:"]
+    assert all("/part-" in problem for problem in care.unreadable)
+    for table in (FLOWS, COUNTERS):
+        assert sum("sorted-" in path for path in paths(store, table)) == 2
 
 
 def full(*_: Any) -> None:
