@@ -6,7 +6,9 @@ Prometheus' own checker takes the configuration.
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,30 @@ def test_what_is_mounted_is_there(name: str) -> None:
             assert (DEPLOY / source).exists(), source
         elif not source.startswith("~"):  # the user's own
             assert source in COMPOSE["volumes"]
+
+
+@pytest.mark.root
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="no setpriv")
+def test_the_watcher_reads_a_kubeconfig_that_is_its_owners_alone(tmp_path: Path) -> None:
+    """As kind and kubectl leave it: the user's, with mode 0600."""
+    file = tmp_path / "config"
+    file.write_text("clusters")
+    file.chmod(0o600)
+    os.chown(file, 1000, 1000)
+    watcher = SERVICES["watcher"]
+    assert watcher["cap_drop"] == ["ALL"]
+    kept = ",".join(["-all", *(f"+{name.lower()}" for name in watcher.get("cap_add", ()))])
+    user = str(watcher.get("user", "65532:65532")).partition(":")[0]
+    command = ["setpriv", f"--reuid={user}", f"--bounding-set={kept}", f"--inh-caps={kept}", "--no-new-privs"]
+    said = subprocess.run([*command, "cat", str(file)], capture_output=True, text=True, check=False)
+    assert said.stdout == "clusters", said.stderr
+
+
+def test_flows_are_told_to_who_comes_through_the_published_port() -> None:
+    """The address of the network's bridge asks then, not the loopback."""
+    pipeline = SERVICES["pipeline"]
+    assert pipeline["environment"]["FLOWATLAS_PIPELINE_LIVE"] == "on"
+    assert all(port.startswith("127.0.0.1:") for port in pipeline["ports"])
 
 
 @pytest.mark.parametrize("name", OURS)
