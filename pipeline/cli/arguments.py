@@ -69,7 +69,7 @@ class _Moment(argparse.Action):
         self, parser: Any, namespace: argparse.Namespace, value: datetime | Any, option: str | None = None
     ) -> None:
         setattr(namespace, self.dest, value)
-        since, until = namespace.since, namespace.until
+        since, until = namespace.since, getattr(namespace, "until", None)  # doctor asks up to now
         if since is not None and until is not None and since >= until:
             raise argparse.ArgumentError(self, f"--since {since:{_SHOWN}} is not before --until {until:{_SHOWN}} UTC")
 
