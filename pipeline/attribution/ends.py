@@ -1,7 +1,8 @@
 """Which endpoint an address meant when a connection began, on the node that saw it.
 
-A loopback address is the observing node's own. An address that nothing held then is unknown where it is the cluster's
-own, by its ranges or since something of the cluster held it at another time, and outside elsewhere.
+A loopback address is the observing node's own, and so is NodeLocal DNSCache's. An address that nothing held then is
+unknown where it is the cluster's own, by its ranges or since something of the cluster held it at another time, and
+outside elsewhere.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ..inventory.addresses import loopbacks
+from ..inventory.addresses import node_locals
 from ..inventory.endpoints import UNKNOWN
 from . import arrays
 from .arrays import Rows
@@ -89,7 +90,7 @@ def _end(address: Address, starts: NDArray[np.int64], here: Ids, lookups: Lookup
     numbers = lookups.index.find([address.hi, address.lo])
     held = lookups.holders.rows_at(numbers, starts)
     holder = lookups.holder.take(held)
-    own = loopbacks(address.hi, address.lo)
+    own = node_locals(address.hi, address.lo)
     if own.size:
         holder[own] = lookups.node_id.take(here.take(own))
     return End(numbers, held, holder)

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ..inventory.endpoints import UNKNOWN
 from ..inventory.services import VIAS
 from . import arrays
 from .answers import Answers
@@ -65,8 +66,8 @@ def dialled_of(block: Block, ends: Ends, lookups: Lookups, *, by_backend: bool) 
     """The Service ports by the address, port and protocol dialled.
 
     A Service's own address comes first. Then node ports, which answer on every address of a node, also on those that
-    the Node object does not list: an address that nothing holds, but whose packets were redirected to a backend, was
-    such a one. Last, `by_backend`, the backends of Services, where nothing was redirected.
+    the Node object does not list, or that several do: an address that nobody alone holds, but whose packets were
+    redirected to a backend, was such a one. Last, `by_backend`, the backends of Services, where nothing was redirected.
     """
     ports = packed_ports(block.dst_port, block.protocol)
     own = packed_addresses(ends.dst.address, ports)
@@ -76,7 +77,8 @@ def dialled_of(block: Block, ends: Ends, lookups: Lookups, *, by_backend: bool) 
 
     asked = np.flatnonzero(facts < 0)
     holder, is_redirected = ends.dst.holder.take(asked), block.is_redirected.take(asked)
-    on_node = asked[lookups.is_node.take(holder) | ((holder < 0) & is_redirected)]
+    is_nobodys = (holder < 0) | (holder == UNKNOWN)
+    on_node = asked[lookups.is_node.take(holder) | (is_nobodys & is_redirected)]
     if on_node.size and len(lookups.node_ports.index):
         facts[on_node] = found = lookups.node_ports.rows(ports.take(on_node), block.start.take(on_node))
         dialled.tell(on_node, lookups.node_ports, found, len(dials.sets))

@@ -7,8 +7,8 @@ from typing import Final
 
 import polars as pl
 
-from ..inventory.backends import target_port
 from ..inventory.models import Pod, Service, ServicePort, namespace_of
+from ..inventory.selected import target_port
 from .evidence import Evidence, Name, counted, full
 from .finding import Finding
 

@@ -30,8 +30,15 @@ class Address(NamedTuple):
     def __str__(self) -> str:
         return _text(self.hi, self.lo)
 
+    @property
+    def family(self) -> str:
+        """`IPv4` or `IPv6`."""
+        return "IPv4" if self.hi == 0 and self.lo >> 32 == _MAPPED >> 32 else "IPv6"
+
 
 NO_ADDRESS: Final = Address(0, 0)
+NODE_LOCAL_DNS: Final = Address(0, _MAPPED | 0xA9FE140A)
+"""169.254.20.10, where NodeLocal DNSCache listens by default, on every node."""
 
 Half = NDArray[np.uint64]
 
@@ -68,10 +75,11 @@ def is_v4(hi: pl.Expr, lo: pl.Expr) -> pl.Expr:
     return (hi == 0) & lo.is_between(_MAPPED, _MAPPED | 0xFFFFFFFF)
 
 
-def loopbacks(hi: Half, lo: Half) -> NDArray[np.int64]:
-    """The rows of addresses of 127.0.0.0/8 and of `::1`."""
+def node_locals(hi: Half, lo: Half) -> NDArray[np.int64]:
+    """The rows of addresses that each node has for itself: those of 127.0.0.0/8, `::1` and NODE_LOCAL_DNS."""
     may_be = lo - np.uint64(_MAPPED | 0x7F000000) <= np.uint64(0xFFFFFF)  # what is below wraps round
     may_be |= lo == np.uint64(1)
+    may_be |= lo == np.uint64(NODE_LOCAL_DNS.lo)
     rows = np.flatnonzero(may_be)
     return rows[hi.take(rows) == 0] if rows.size else rows
 

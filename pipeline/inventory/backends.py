@@ -1,7 +1,6 @@
-"""Who answers for a Service port, and which hostNetwork pod answers on a port of its node.
+"""Who answers for a Service port, by EndpointSlices, and which hostNetwork pod answers on a port of its node.
 
-EndpointSlices tell where they are known; a Service whose slices a dump leaves out is resolved as the endpoints
-controller would, by its selector over the pods. A key may have several answers here: `attribution` says `ambiguous`.
+A key may have several answers here: `attribution` says `ambiguous`.
 """
 
 from __future__ import annotations
@@ -12,10 +11,10 @@ from typing import Final, NamedTuple
 
 import polars as pl
 
-from .addresses import NO_ADDRESS, Address
+from .addresses import Address
 from .claims import TERMINAL_PHASES, reported
 from .endpoints import Roster
-from .models import Node, Pod, Resource, Service, ServicePort, namespace_of
+from .models import Node, Pod, Resource, ServicePort, namespace_of
 from .services import PROTOCOLS
 from .slice_models import EndpointSlice, SliceEndpoint
 from .spans import ALWAYS, SPAN
@@ -57,18 +56,14 @@ def backends_frame(roster: Roster, resources: Iterable[Resource]) -> pl.DataFram
     for item in resources:
         if isinstance(item, EndpointSlice) and item.service:
             slices[namespace_of(item), item.service].append(item)
-    pods: dict[str, list[Pod]] = defaultdict(list)
-    for pod in roster.pods:
-        pods[namespace_of(pod)].append(pod)
     rows = []
     service_id = 0
     for service in roster.services:
-        own = slices.get((namespace_of(service), service.metadata.name))
+        own = slices.get((namespace_of(service), service.metadata.name), [])
         for port in service.spec.ports or []:
-            found = sliced(own, port) if own else _selected(service, port, pods[namespace_of(service)])
             rows += [
                 (*backend.address, backend.port, PROTOCOLS[port.protocol], service_id, backend.is_ready, *ALWAYS)
-                for backend in dict.fromkeys(found)
+                for backend in dict.fromkeys(sliced(own, port))
             ]
             service_id += 1
     return pl.DataFrame(rows, schema=BACKENDS, orient="row")
@@ -115,35 +110,6 @@ def sliced(slices: Iterable[EndpointSlice], port: ServicePort) -> Iterator[Backe
         for endpoint in part.endpoints or []:
             for address in part.places(endpoint):
                 yield from (Backend(address, number, _is_ready(endpoint)) for number in numbers)
-
-
-def _selected(service: Service, port: ServicePort, pods: Iterable[Pod]) -> Iterator[Backend]:
-    selector = service.spec.selector
-    if not selector or service.spec.type == "ExternalName":
-        return
-    for pod in pods:
-        labels = pod.metadata.labels or {}
-        if pod.status.phase in TERMINAL_PHASES or any(labels.get(key) != value for key, value in selector.items()):
-            continue
-        number = target_port(port, pod)
-        if number is None:
-            continue
-        for ip in (pod.status.pod_ip, *(entry.ip for entry in pod.status.pod_ips or [])):
-            if ip is not None and ip.address != NO_ADDRESS:
-                yield Backend(ip.address, number, pod.metadata.deletion_timestamp is None)
-
-
-def target_port(port: ServicePort, pod: Pod) -> int | None:
-    """The number that a Service port means on a pod; None where it names a port that the pod does not declare."""
-    target = port.port if port.target_port is None else port.target_port
-    if isinstance(target, int):
-        return target or port.port
-    if target.isdigit():
-        return int(target)
-    return next(
-        (entry.container_port for entry in pod.spec.ports if entry.name == target and entry.protocol == port.protocol),
-        None,
-    )
 
 
 def _is_ready(endpoint: SliceEndpoint) -> bool:

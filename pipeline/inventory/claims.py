@@ -142,7 +142,9 @@ def load_balancer_ips(service: Service) -> list[Address]:
 
 
 def external_ips(service: Service) -> list[Address]:
-    """The addresses that `externalIPs` adds."""
+    """The addresses that `externalIPs` adds; none of a Service without an address, which no proxy serves."""
+    if service.is_headless or service.spec.type == "ExternalName":
+        return []
     return _addresses(service.spec.external_ips or [])
 
 

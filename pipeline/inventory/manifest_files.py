@@ -15,6 +15,7 @@ from ..errors import ConfigError
 from .identities import key_of
 from .manifests import Refusal, listing, read
 from .models import Resource
+from .selected import selected_slices
 
 Key = tuple[type[Resource], tuple[str, str, str]]
 Stamp = tuple[int, int, int]
@@ -36,7 +37,7 @@ class ManifestFiles:
 
     def __init__(self, path: Path) -> None:
         self.objects: Mapping[Key, Resource] = {}
-        """What the files say together; a later file replaces what an earlier one says of the same object."""
+        """What the files say together, and the EndpointSlices that they leave out. The last file tells of an object."""
         self.refusals: list[Refusal] = []
         """What could not be understood at the last look."""
         self._path = path
@@ -76,7 +77,8 @@ class ManifestFiles:
         self._files = kept
         self.refusals = [*self._refused(), *dict.fromkeys(unlisted)]
         if has_changed:
-            self.objects = {key: item for file in sorted(kept) for key, item in kept[file].objects.items()}
+            told = {key: item for file in sorted(kept) for key, item in kept[file].objects.items()}
+            self.objects = {**told, **{key_of(item): item for item in selected_slices(told.values())}}
         return has_changed
 
     def _refused(self) -> list[Refusal]:

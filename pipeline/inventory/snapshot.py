@@ -22,6 +22,7 @@ from .outside import BUILTIN, NamedRange, Outside, outside_of
 from .parts import Network
 from .ranges import cluster_ranges, ranges_frame
 from .routing import CONTROLLERS_FRAME, ROUTES_FRAME
+from .selected import selected_slices
 from .service_traits import ALIASES_FRAME, PORTS_FRAME
 from .services import dialled_frame, node_ports_frame, services_frame
 from .spans import END
@@ -99,7 +100,7 @@ def build(
         services=services_frame(roster),
         dialled=dialled_frame(roster),
         node_ports=node_ports_frame(roster),
-        backends=backends_frame(roster, resources),
+        backends=backends_frame(roster, [*resources, *selected_slices(resources)]),
         listeners=listeners_frame(roster),
         ranges=ranges_frame(cluster_ranges(resources, ranges)),
         objects=dict(sorted(Counter(item.kind for item in resources).items())),

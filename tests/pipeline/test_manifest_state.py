@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from pipeline.inventory import manifests, snapshot
-from pipeline.inventory.addresses import parse
+from pipeline.inventory.addresses import parse, text
 from pipeline.inventory.snapshot import Snapshot
 from pipeline.inventory.spans import BEGINNING, END
 from pipeline.outputs.meters import Meters
@@ -84,6 +84,25 @@ def test_what_vanished_is_gone_since_it_was_seen(looked: Looked, file: Path) -> 
     looked.look(SEEN)
     assert looked.holders(ADDRESS) == [("early", BEGINNING, SEEN)]
     assert looked.snapshot().objects["Pod"] == 3
+
+
+def test_services_without_slices_are_resolved_by_their_selectors_from_look_to_look(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a dump that is read once: `kubectl get all` has no EndpointSlices."""
+    labels = {"app": "late"}
+    late = {**pod("late-0", "node-a", "10.0.1.20")}
+    late["metadata"] = {**late["metadata"], "labels": labels}
+    called = service("late", "10.96.0.20", 80, selector=labels)
+    write(file, called, late)
+    looked = Looked(file, monkeypatch)
+    held = looked.snapshot().backends.select(text("addr_hi", "addr_lo"), "port", "since", "until")
+    dump, _ = manifests.load(file)
+    assert held.rows() == [("10.0.1.20", 80, BEGINNING, END)]
+    assert snapshot.build(dump).backends.select(text("addr_hi", "addr_lo"), "port", "since", "until").equals(held)
+    write(file, called)
+    looked.look(SEEN)
+    assert looked.snapshot().backends["until"].to_list() == [SEEN]
 
 
 def test_a_policy_that_comes_begins_an_epoch(looked: Looked, file: Path) -> None:

@@ -176,7 +176,7 @@ class Oracle:
             return by_address
         holder = self.holder(cluster, flow.dst)
         is_loopback_here = ipaddress.ip_address(flow.dst).is_loopback and flow.node in self.nodes
-        is_unlisted = holder is None and flow.backend != flow.dst
+        is_unlisted = holder in (None, UNKNOWN) and flow.backend != flow.dst
         if by_node_port and (is_loopback_here or is_unlisted or (holder and holder[0] == "Node")):
             return by_node_port
         if flow.backend != flow.dst:
@@ -192,11 +192,12 @@ class Oracle:
 
     @staticmethod
     def backends(cluster: Cluster, service: AService) -> set[str]:
-        """The addresses of a Service's backends: those of its slice, or of the pods that it selects."""
+        """The addresses of a Service's backends: those of its slice, or of the pods of its families that it selects."""
         if service.endpoints:
             return set(service.endpoints)
         pods = [pod for pod in cluster.pods if pod.app == service.app and pod.phase not in ("Succeeded", "Failed")]
-        return {ip for pod in pods for ip in pod.ips}
+        families = {":" in ip for ip in service.cluster_ips} or {True, False}
+        return {ip for pod in pods for ip in pod.ips if (":" in ip) in families}
 
     @staticmethod
     def listeners(cluster: Cluster, flow: Flow) -> set[str]:

@@ -77,6 +77,17 @@ def test_a_node_port_on_an_address_that_no_node_lists_is_known_by_its_redirectio
     assert (unknown.service, unknown.destination) == (None, ("External", "outside"))
 
 
+def test_a_node_port_on_an_address_that_several_nodes_list_is_known_by_its_redirection() -> None:
+    """As where a virtual address moves between nodes, or they share one towards the outside."""
+    nodes = [node(name, ip, "203.0.113.5") for name, ip in (("n1", "192.0.2.1"), ("n2", "192.0.2.2"))]
+    called = service("web", "10.96.0.80", kind="NodePort", ports=[{"name": "http", "port": 80, "nodePort": 30080}])
+    snapshot = build([*nodes, pod("web", "10.244.2.5", on="n2"), called])
+    redirected = replace(NODE_PORT, dst="203.0.113.5")
+    known, unknown = answers([redirected, replace(redirected, backend="203.0.113.5", backend_port=30080)], snapshot)
+    assert (known.service, known.via, known.destination) == (("web", "http"), "node_port", ("Pod", "web"))
+    assert (unknown.service, unknown.reason) == (None, "ambiguous_address")
+
+
 def test_a_balancers_address_on_a_node_answers_for_its_own_ports_and_for_node_ports() -> None:
     """Bare-metal balancers hand out a node's address; where both claim a port, the Service's own address is meant."""
     ports = [{"port": 80, "nodePort": 30080}, {"port": 30081, "nodePort": 30001}]
@@ -113,6 +124,14 @@ def test_loopback_is_the_node_that_saw_it() -> None:
     flow = Flow("n2", "127.0.0.1", "127.0.0.1", "127.0.0.1", "127.0.0.1", 10250, 6)
     (answer,) = answers([flow], SNAPSHOT)
     assert (answer.source, answer.destination, answer.role) == (("Node", "n2"), ("Node", "n2"), "canonical")
+
+
+def test_the_nodes_own_dns_cache_is_the_node_that_saw_it() -> None:
+    """NodeLocal DNSCache has one link-local address on every node; its clients do not talk to the outside."""
+    asked = Flow("n1", "10.244.1.5", "169.254.20.10", "169.254.20.10", "10.244.1.5", 53, 17, 53)
+    here, nowhere = answers([asked, replace(asked, node="n9")], SNAPSHOT)
+    assert (here.source, here.destination, here.role) == (("Pod", "client"), ("Node", "n1"), "canonical")
+    assert nowhere.destination == ("External", "link-local")
 
 
 def test_an_address_of_the_clusters_that_nothing_holds_is_unknown_and_not_outside() -> None:

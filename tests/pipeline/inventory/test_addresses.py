@@ -74,4 +74,4 @@ def test_loopback_at_its_borders(text: str) -> None:
 
 def is_loopback(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     frame = pl.DataFrame([addresses.of(address)], schema=HALVES, orient="row")
-    return bool(addresses.loopbacks(frame["hi"].to_numpy(), frame["lo"].to_numpy()).size)
+    return bool(addresses.node_locals(frame["hi"].to_numpy(), frame["lo"].to_numpy()).size)

@@ -229,6 +229,40 @@ def test_node_ports_are_known_by_port_and_protocol() -> None:
     assert snapshot.node_ports.select("port", "protocol", "service_id").rows() == [(30080, 6, 0)]
 
 
+def test_where_slices_are_left_out_pods_answer_in_the_families_of_their_service() -> None:
+    selector = {"app": "web"}
+    both = pod("web-1", "10.0.0.1", "fd00::1", labels=selector)
+    leaving, ended = (
+        pod("web-2", "10.0.0.2", labels=selector, leaving=True),
+        pod("web-3", "10.0.0.3", labels=selector, phase="Failed"),
+    )
+    services = [
+        service("one", "10.96.0.1", selector=selector),
+        service("two", "10.96.0.2", "fd00:96::2", selector=selector),
+        service("none", "10.96.0.3"),
+    ]
+    snapshot = build([both, leaving, ended, *services])
+    named = snapshot.backends.join(snapshot.services, on="service_id")
+    rows = zip(
+        named["service"], named.select(addresses.text("addr_hi", "addr_lo")).to_series(), named["is_ready"], strict=True
+    )
+    assert set(rows) == {
+        ("one", "10.0.0.1", True),
+        ("one", "10.0.0.2", False),
+        ("two", "10.0.0.1", True),
+        ("two", "fd00::1", True),
+        ("two", "10.0.0.2", False),
+    }
+    assert "EndpointSlice" not in snapshot.objects
+
+
+def test_external_addresses_of_a_service_that_no_proxy_serves_are_not_its_own() -> None:
+    """kube-proxy passes over headless Services and those of type ExternalName, whatever else they say."""
+    alias = service("alias", kind="ExternalName", external_ips=["198.51.100.9"])
+    snapshot = build([alias, service("peers", "None", external_ips=["198.51.100.10"])])
+    assert (dialled(snapshot), holders(snapshot)) == ({}, {})
+
+
 def ranges(snapshot: Snapshot) -> set[tuple[str, str]]:
     first = addresses.text_of(snapshot.ranges["hi_from"], snapshot.ranges["lo_from"])
     last = addresses.text_of(snapshot.ranges["hi_to"], snapshot.ranges["lo_to"])
