@@ -8,11 +8,13 @@ Source: Kubernetes DNS-Based Service Discovery, schema version 1.1.0 (github.com
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 import polars as pl
 
 from ..inventory.addresses import halves_of
+from ..inventory.models import Pod, Service
 from ..inventory.snapshot import Snapshot
 from ..inventory.spans import END
 
@@ -27,7 +29,7 @@ def meanings(names: pl.Series, snapshot: Snapshot, domain: str = DOMAIN) -> pl.D
 
     - `service.namespace.svc.domain`: the Service, of whatever type, and its port where it has one alone;
     - `_port._protocol.service.namespace.svc.domain` (SRV): that port;
-    - `host.service.namespace.svc.domain`: the pod of that name, or of that address with dashes, behind a headless
+    - `host.service.namespace.svc.domain`: the pod of that host name, or of that address with dashes, behind a headless
       Service;
     - `address.namespace.pod.domain`, the address with dashes: the pod that has it.
     """
@@ -90,15 +92,43 @@ def _ports(names: pl.DataFrame, snapshot: Snapshot) -> pl.DataFrame:
     return asked.join(newest, on=key).select("row", "endpoint_id", "service_id")
 
 
+@lru_cache(maxsize=2)
+def headless(snapshot: Snapshot) -> pl.Series:
+    """The endpoint ids of the Services without an address, also of those without ports."""
+    services = snapshot.endpoints.filter(pl.col("kind") == "Service")["id"]
+    subjects = [snapshot.subjects[number] for number in services]
+    is_headless = [isinstance(subject, Service) and subject.is_headless for subject in subjects]
+    return services.filter(pl.Series(is_headless, dtype=pl.Boolean))
+
+
 def _hosts(names: pl.DataFrame, snapshot: Snapshot) -> pl.DataFrame:
     asked = names.select("row", name=_label(0), service=_label(1), namespace=_label(2))
-    declared = snapshot.tracked["service_ports"].filter("is_headless").select("service_namespace", "service").unique()
-    asked = asked.join(
-        declared, left_on=("namespace", "service"), right_on=("service_namespace", "service"), how="semi"
-    )
-    by_name = asked.join(_named("Pod", snapshot), on=("namespace", "name"))
+    services = _named("Service", snapshot).filter(pl.col("endpoint_id").is_in(headless(snapshot).implode()))
+    asked = asked.join(services, left_on=("namespace", "service"), right_on=("namespace", "name"), how="semi")
+    if asked.is_empty():
+        return asked.select("row", endpoint_id=pl.lit(None, pl.UInt32), service_id=pl.lit(None, pl.UInt32))
+    by_name = pl.concat(
+        [
+            asked.join(_named("Pod", snapshot), on=("namespace", "name")).select("row", "endpoint_id"),
+            asked.join(_hostnames(snapshot), on=("namespace", "service", "name")).select("row", "endpoint_id"),
+        ]
+    ).unique("row", keep="first", maintain_order=True)
     rest = asked.join(by_name, on="row", how="anti").select("row", "namespace", address="name")
     return pl.concat([by_name.select("row", "endpoint_id", service_id=pl.lit(None, pl.UInt32)), _pods(rest, snapshot)])
+
+
+@lru_cache(maxsize=2)
+def _hostnames(snapshot: Snapshot) -> pl.DataFrame:
+    """namespace, service, name and endpoint_id of pods with a host name of their own; the newest of each."""
+    pods = snapshot.endpoints.filter(pl.col("kind") == "Pod").select("namespace", "id").rows()
+    specs = [
+        (namespace, number, subject.spec)
+        for namespace, number in pods
+        if isinstance(subject := snapshot.subjects[number], Pod)
+    ]
+    rows = [(namespace, spec.subdomain, spec.hostname, number) for namespace, number, spec in specs if spec.hostname]
+    schema = {"namespace": pl.String, "service": pl.String, "name": pl.String, "endpoint_id": pl.UInt32}
+    return pl.DataFrame(rows, schema, orient="row").unique(("namespace", "service", "name"), keep="last")
 
 
 def _pods(names: pl.DataFrame, snapshot: Snapshot) -> pl.DataFrame:

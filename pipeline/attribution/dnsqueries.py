@@ -9,8 +9,9 @@ from typing import Final
 
 import polars as pl
 
+from ..inventory.addresses import NODE_LOCAL_DNS
 from ..inventory.snapshot import Snapshot
-from .clusternames import DOMAIN, meanings
+from .clusternames import DOMAIN, headless, meanings
 from .flows import attribute
 from .lookups import ADDRESS
 
@@ -19,8 +20,6 @@ NAME_CLASSES: Final = ("service", "headless", "pod", "search", "cluster_unknown"
 Service; a name that only a search list makes; another of the cluster's domain that means no object that is known; an
 address looked up backwards; one word, which means nothing without a search list; anything else."""
 
-NODE_LOCAL: Final = (0, 0xFFFF << 32 | 0xA9FE140A)
-"""169.254.20.10, where NodeLocal DNSCache listens by default."""
 PORT: Final = 53
 MAX_LATENCY_NS: Final = 60 * 10**9
 """More than a collector waits for an answer: what says more is wrong."""
@@ -67,12 +66,9 @@ def attribute_dns(asked: pl.DataFrame, snapshot: Snapshot, domain: str = DOMAIN)
 
 def name_classes(names: pl.Series, snapshot: Snapshot, domain: str = DOMAIN) -> pl.Series:
     """The class of each name, in order; names are as DNS answers have them, complete and in lower case."""
-    headless = snapshot.tracked["service_ports"].filter("is_headless")
-    headless_keys = headless.select(pl.format("{}/{}", "service_namespace", "service")).to_series().unique()
     endpoint = pl.col("endpoint_id")
     kind = pl.lit(snapshot.endpoints["kind"].cast(pl.String)).gather(endpoint)
-    keys = snapshot.endpoints.select(pl.format("{}/{}", "namespace", "name")).to_series()
-    is_headless = pl.lit(keys).gather(endpoint).is_in(headless_keys.implode())
+    is_headless = endpoint.is_in(headless(snapshot).implode())
     name = pl.col("question")
     is_ours = name.str.ends_with(f".{domain}") | (name == domain)
     is_reverse = name.str.ends_with(".in-addr.arpa") | name.str.ends_with(".ip6.arpa")
@@ -126,10 +122,10 @@ def _is_searched(stem: pl.Expr, snapshot: Snapshot) -> pl.Expr:
 
 
 def _servers(snapshot: Snapshot) -> pl.DataFrame:
-    """The addresses of whatever in the cluster answers for a Service's DNS port, and NODE_LOCAL."""
+    """The addresses of whatever in the cluster answers for a Service's DNS port, and NODE_LOCAL_DNS."""
     ports = snapshot.services.filter(pl.col("port") == PORT).select("service_id")  # of pods it may be another
     known = [frame.join(ports, on="service_id").select(ADDRESS) for frame in (snapshot.dialled, snapshot.backends)]
-    local = pl.DataFrame([NODE_LOCAL], schema=known[0].schema, orient="row")
+    local = pl.DataFrame([NODE_LOCAL_DNS], schema=known[0].schema, orient="row")
     return pl.concat([*known, local]).unique()
 
 

@@ -112,6 +112,8 @@ class PodSpec(Slim, frozen=True):
     """v1 PodSpec."""
 
     node_name: str | None = None
+    hostname: str | None = None
+    subdomain: str | None = None
     host_network: bool | None = None
     containers: list[Container] | None = None
     init_containers: list[InitContainer] | None = None

@@ -23,6 +23,8 @@ SNAPSHOT = build(
         ),
         service("mail", "", 25, type="ExternalName", externalName="mail.example.com"),
         pod("six", "node-a", "fd00::5"),
+        service("workers", "None", 0, ports=None),
+        {**pod("train-0-x7k2p", "node-a", "10.0.1.30"), "spec": {"hostname": "train-0", "subdomain": "workers"}},
     )
 )
 
@@ -51,6 +53,10 @@ def meaning(name: str, snapshot: Snapshot = SNAPSHOT, domain: str = "cluster.loc
         ("database-0.peers.shop.svc.cluster.local", ("Pod", "database-0", "")),
         ("10-0-2-7.peers.shop.svc.cluster.local", ("Pod", "database-0", "")),
         ("database-0.database.shop.svc.cluster.local", None),  # only headless Services have hosts
+        ("workers.shop.svc.cluster.local", ("Service", "workers", "")),
+        ("train-0.workers.shop.svc.cluster.local", ("Pod", "train-0-x7k2p", "")),  # an indexed Job's
+        ("train-0.peers.shop.svc.cluster.local", None),
+        ("10-0-1-30.workers.shop.svc.cluster.local", ("Pod", "train-0-x7k2p", "")),
         ("10-0-2-7.shop.pod.cluster.local", ("Pod", "database-0", "")),
         ("fd00--5.shop.pod.cluster.local", ("Pod", "six", "")),
         ("10-0-2-7.elsewhere.pod.cluster.local", None),

@@ -11,7 +11,7 @@ from pipeline.attribution.dnsqueries import NAME_CLASSES, attribute_dns, name_cl
 from pipeline.inventory.snapshot import Snapshot
 from tests.pipeline.attribution.dns_answers import FRONT, SECOND, Answer
 from tests.pipeline.dns_cluster import BEYOND, DNS_POD, DNS_SERVICE, NODE_LOCAL, asked, dns_cluster
-from tests.pipeline.small_cluster import small_cluster
+from tests.pipeline.small_cluster import service, small_cluster
 
 CLUSTER = dns_cluster()
 OTHER_FRONT = "10.0.2.5"
@@ -58,6 +58,12 @@ def classes(*names: str, snapshot: Snapshot = CLUSTER, domain: str = "cluster.lo
 )
 def test_every_kind_of_name_has_its_class(name: str, name_class: str) -> None:
     assert classes(name) == [name_class]
+
+
+def test_a_headless_service_needs_no_ports() -> None:
+    """JobSet's and MPI's have none: they are there for their pods' names."""
+    snapshot = small_cluster(service("workers", "None", 0, ports=None))
+    assert classes("workers.shop.svc.cluster.local", snapshot=snapshot) == ["headless"]
 
 
 @pytest.mark.parametrize("name", ["www.example.com", "api.example.com", "a.b.c.d", "example.com"])
