@@ -260,7 +260,8 @@ def open_sink(config: CollectorConfig, metrics: Metrics, kafka_options: Mapping[
     from .sinks.kafka import KafkaSink
 
     def kafka(on_settled: Settled | None = None) -> Sink:
-        return KafkaSink(config.bus, metrics, config.in_flight_bytes, on_settled, kafka_options)
+        partitions = config.spool / "partitions" if config.spool is not None else None
+        return KafkaSink(config.bus, metrics, config.in_flight_bytes, on_settled, kafka_options, partitions)
 
     if config.spool is None:
         return kafka()

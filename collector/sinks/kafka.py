@@ -16,6 +16,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import google_crc32c
@@ -27,6 +28,7 @@ from ..errors import ConfigError, TransientError
 from ..metrics import Metrics
 from ..schema import MAX_MESSAGE_BYTES, Batch
 from . import Settled
+from .kafka_partitions import Partitions
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +47,8 @@ class KafkaSink:
 
     Where `on_settled` is given it is called once for each batch, from any thread, with whether nobody need keep it any
     more: the broker has it, or will never take it, and that alone is counted as lost here. `options` are the client's:
-    security (`kafka_client`).
+    security (`kafka_client`). `partitions` is a file that tells the next process where batches went
+    (`kafka_partitions`).
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class KafkaSink:
         limit_bytes: int,
         on_settled: Settled | None = None,
         options: Mapping[str, Any] | None = None,
+        partitions: Path | None = None,
     ) -> None:
         self._servers = [server for server in url.removeprefix("kafka://").rstrip("/").split(",") if server]
         if not self._servers or not all(_is_host_and_port(server) for server in self._servers):
@@ -66,6 +70,7 @@ class KafkaSink:
         self._since: dict[tuple[str, int, int], float] = {}
         self._settled = threading.Condition()
         self._options = dict(options or {})
+        self._partitions = Partitions(partitions)
         self._producer: Any = None
         self._is_refused = self._is_mute = False
         self._stopped = threading.Event()
@@ -107,13 +112,18 @@ class KafkaSink:
                 key=batch.key,
                 value=batch.value,
                 headers=list(batch.headers().items()),
-                partition=batch.partition,
+                partition=self._partition_of(batch),
             )
         except (KafkaError, TransientError) as error:
             self._lose(batch, error)
             return
         future.add_callback(self._acknowledge, batch)
         future.add_errback(self._lose, batch)
+
+    def _partition_of(self, batch: Batch) -> int:
+        if batch.partition is not None:
+            return batch.partition
+        return self._partitions.of(batch, len(self._producer.partitions_for(batch.topic)))
 
     def flush(self, timeout_s: float) -> bool:
         """Wait for the broker's answers."""

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 from kafka import KafkaConsumer, TopicPartition
+from kafka.admin import KafkaAdminClient, NewPartitions
 
 from collector.errors import ConfigError, TransientError
 from collector.metrics import Metrics
-from collector.schema import MAX_MESSAGE_BYTES, Batch
+from collector.schema import MAX_MESSAGE_BYTES, TABLES, Batch
 from collector.sinks import Settled, Sink
 from collector.sinks import kafka as kafka_sink
 from collector.sinks.kafka import BLOCK_S, KafkaSink
@@ -50,6 +51,43 @@ def test_a_batch_is_one_message_with_its_key_and_headers(kafka_broker: str) -> N
     assert len({m.partition for m in found}) == 1
     assert metrics.value("batches_total", table="flows") == 5
     assert metrics.value("rows_total", table="flows") == 50
+
+
+def test_an_epoch_stays_in_its_partition_though_its_topic_is_given_more(kafka_broker: str, tmp_path: Path) -> None:
+    """Also what the next process sends of it. Another table's topic is there later, and has all of them at once."""
+    topic, nodes = TABLES["drops"].topic, [f"moving-{number}" for number in range(8)]
+    admin: Any = KafkaAdminClient(bootstrap_servers=kafka_broker)
+
+    def send(*epochs: int) -> None:
+        sink = KafkaSink(f"kafka://{kafka_broker}", Metrics(), 1 << 22, partitions=tmp_path / "partitions")
+        sink.start()
+        for epoch in epochs:
+            for node in nodes:
+                sink.send(Batch("drops", node, epoch, 0, 1, 1, b"value"))
+        assert sink.flush(60)
+        sink.stop()
+
+    send(1)
+    before = len(admin.describe_topics([topic])[0]["partitions"])
+    admin.create_partitions({topic: NewPartitions(5 * before)})
+    deadline = time.monotonic() + 30
+    while len(admin.describe_topics([topic])[0]["partitions"]) == before:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    admin.close()
+    send(1, 2)
+    consumer: Any = KafkaConsumer(bootstrap_servers=kafka_broker, auto_offset_reset="earliest")
+    consumer.assign([TopicPartition(topic, number) for number in range(5 * before)])
+    found: list[Any] = []
+    deadline = time.monotonic() + 90
+    while len(found) < 3 * len(nodes) and time.monotonic() < deadline:
+        for messages in consumer.poll(500).values():
+            found += [m for m in messages if m.key.decode() in nodes]
+    consumer.close()
+    places = [(m.key.decode(), dict(m.headers)["epoch"], m.partition) for m in found]
+    assert len(set(places)) == 2 * len(nodes), "a node's epoch is in one partition"
+    assert all(number < before for _, epoch, number in places if epoch == b"1")
+    assert any(number >= before for _, epoch, number in places if epoch == b"2")
 
 
 def test_a_broker_that_goes_away_bounds_memory_and_time_and_loses_by_count(monkeypatch: pytest.MonkeyPatch) -> None:
