@@ -21,9 +21,14 @@ _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 
 def ask(url: str, timeout_s: float) -> AbstractContextManager[Any]:
-    """The answer to a GET, to be read and closed. Raises OSError, and ConfigError for a ~/.netrc that is none."""
-    request = urllib.request.Request(url)  # noqa: S310 - the user names the server
+    """The answer to a GET, to be read and closed.
+
+    Raises OSError, ValueError for a URL that is none, and ConfigError for a ~/.netrc that is none.
+    """
     parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"}:
+        raise ValueError("a URL begins with http:// or https://")
+    request = urllib.request.Request(url)  # noqa: S310 - the user names the server
     host = parts.hostname or ""
     if (parts.scheme == "https" or host in _LOOPBACK) and (login := _login(host)):
         request.add_header("Authorization", f"Basic {base64.b64encode(':'.join(login).encode()).decode()}")

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from ..errors import ConfigError
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from ..inventory.models import Resource
 
 _LAKE_SPAN: Final = timedelta(hours=1)
-_FLAGS: Final = {"state": "--state", "history": "--lake", "metrics": "--server"}
+_FLAGS: Final[Mapping[Source, str]] = {"state": "--state", "history": "--lake", "metrics": "--server"}
 
 
 def add(commands: Subparsers) -> None:
@@ -65,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output == "json":
         print(json.dumps(_document(diagnosis), indent=2))
     else:
-        _print(diagnosis)
+        _print(diagnosis, _wanting(arguments))
     return 1 if any(finding.severity == "error" for finding in diagnosis.findings) else 0
 
 
@@ -82,8 +81,9 @@ def _evidence(arguments: argparse.Namespace) -> Evidence:
     elif arguments.bus is not None or arguments.pod is not None or arguments.service is not None:
         raise ConfigError("--state: it is wanted with --bus, --pod and --service")
     if arguments.lake is not None:
-        parts["flows"] = _history(arguments.lake, arguments.since)
-        known.add("history")
+        if (flows := _history(arguments.lake, arguments.since)) is not None:
+            parts["flows"] = flows
+            known.add("history")
     elif arguments.since is not None:
         raise ConfigError("--since: of --lake only")
     metrics = _metrics(arguments.server)
@@ -129,13 +129,12 @@ def _missing(flag: str, name: Name, there: list[Name]) -> str:
     return f"{flag}: the state has no {'/'.join(name)}" + (f"; did you mean {near[0]}?" if near else "")
 
 
-def _history(lake: Path, since: datetime | None) -> pl.LazyFrame:
+def _history(lake: str, since: datetime | None) -> pl.LazyFrame | None:
+    """The flows since then, or of the last hour; None where there are none: nothing could be found among them."""
     from ..query import last_flows, scan_flows
 
-    if since is None:
-        newest = last_flows(lake, 1)
-        since = (newest["time"][0] if newest.height else datetime.now(UTC)) - _LAKE_SPAN
-    return scan_flows(lake, since)
+    newest = last_flows(lake, 1, since=since)
+    return scan_flows(lake, since or newest["time"][0] - _LAKE_SPAN) if newest.height else None
 
 
 def _metrics(server: str | None) -> Scrape | None:
@@ -159,7 +158,15 @@ def _document(diagnosis: Diagnosis) -> dict[str, object]:
     }
 
 
-def _print(diagnosis: Diagnosis) -> None:
+def _wanting(arguments: argparse.Namespace) -> Mapping[Source, str]:
+    """What a check lacks, by the source that it lacks."""
+    if arguments.lake is None:
+        return _FLAGS
+    since = f" since {arguments.since:%Y-%m-%d %H:%M:%S} UTC" if arguments.since else ""
+    return {**_FLAGS, "history": f"a flow in {arguments.lake}{since}"}
+
+
+def _print(diagnosis: Diagnosis, wanting: Mapping[Source, str]) -> None:
     from collections import Counter
 
     from .finding_lines import lines
@@ -172,7 +179,7 @@ def _print(diagnosis: Diagnosis) -> None:
     print(f"{counted(len(diagnosis.looked_for), 'check')} ran: {told or 'nothing found'}")
     lacking: dict[str, list[str]] = {}
     for what, sources in diagnosis.not_looked_for:
-        lacking.setdefault(" and ".join(_FLAGS[source] for source in sources), []).append(what)
+        lacking.setdefault(" and ".join(wanting[source] for source in sources), []).append(what)
     for flags, checks in lacking.items():
         print(wrapped(f"not looked for without {flags}: {'; '.join(checks)}"))
 

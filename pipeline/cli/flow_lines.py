@@ -33,7 +33,7 @@ def write(rows: pl.DataFrame, form: str | None) -> None:
     """Write a whole record to standard output."""
     chosen = form or ("table" if sys.stdout.isatty() else "jsonl")
     if chosen == "table":
-        FlowLines(sys.stdout, chosen).write(rows)
+        FlowLines(sys.stdout, chosen, is_dated=True).write(rows)
         if rows.is_empty():
             print("no flow matches", file=sys.stderr)
     else:
@@ -41,10 +41,14 @@ def write(rows: pl.DataFrame, form: str | None) -> None:
 
 
 class FlowLines:
-    """Flows in parts, as they come. Widths of columns grow and never shrink, so that columns stay in line."""
+    """Flows in parts, as they come. Widths of columns grow and never shrink, so that columns stay in line.
 
-    def __init__(self, to: TextIO, form: str | None) -> None:
+    With `is_dated` a table says of which day each is, as it must of a record.
+    """
+
+    def __init__(self, to: TextIO, form: str | None, *, is_dated: bool = False) -> None:
         self._to = to
+        self._is_dated = is_dated
         self._form = form or ("table" if to.isatty() else "jsonl")
         self._is_coloured = terminal.is_coloured(to)
         self._widths = dict(_LEAST)
@@ -60,7 +64,7 @@ class FlowLines:
             self._to.write(output.csv(rows, include_header=self._lines == 0))
             self._lines += rows.height
         else:
-            self._write_table([cells(row) for row in rows.iter_rows(named=True)])
+            self._write_table([cells(row, is_dated=self._is_dated) for row in rows.iter_rows(named=True)])
         self._to.flush()
 
     def _write_table(self, lines: Sequence[Sequence[str]]) -> None:
@@ -86,14 +90,15 @@ class FlowLines:
         return "  ".join(parts).rstrip() + "\n"
 
 
-def cells(row: dict[str, object]) -> list[str]:
-    """One row of the history as the cells of the table."""
+def cells(row: dict[str, object], *, is_dated: bool) -> list[str]:
+    """One row of the history as the cells of the table; times are UTC."""
     time, port = row["time"], row["dst_port"]
+    form = "%Y-%m-%d %H:%M:%S.%f" if is_dated else "%H:%M:%S.%f"
     protocol = row["protocol"]
     name = _PROTOCOLS.get(protocol, str(protocol)) if isinstance(protocol, int) else "?"
     service = f"{row['service_namespace']}/{row['service']}" if row["service"] else "-"
     found = (
-        f"{time:%H:%M:%S.%f}"[:12] if time is not None else "-",
+        f"{time:{form}}"[:-3] if time is not None else "-",
         _end(row, "source", row["src_ip"]),
         _end(row, "destination", row["backend_ip"]),
         service,

@@ -17,7 +17,7 @@ from typing import Final, cast
 
 from collector.errors import ConfigError as CollectorConfigError
 
-from ..errors import ConfigError
+from ..errors import ConfigError, PermanentError, TransientError
 from . import (
     attribute,
     collect,
@@ -42,6 +42,7 @@ from . import (
 )
 from .command_parser import CommandParser
 from .logs import start_log
+from .terminal import one_line
 
 SERVICES: Final = ("collect", "watch", "pipeline", "demo")
 """Commands that go on until they are stopped."""
@@ -76,6 +77,9 @@ def _run(argv: Sequence[str] | None) -> int:
         return run(arguments)
     except (ConfigError, CollectorConfigError) as error:
         print(f"flowatlas {arguments.command}: {error}", file=sys.stderr)
+        return 2
+    except (TransientError, PermanentError) as error:
+        print(f"flowatlas {arguments.command}: {one_line(str(error))}", file=sys.stderr)
         return 2
 
 

@@ -17,6 +17,7 @@ WIDTH: Final = 100
 PLAIN: Final = "\x1b[0m"
 CONTROL: Final = r"[\x00-\x1f\x7f-\x9f\u2028\u2029]"
 """What a terminal would obey, as a regular expression."""
+_COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 _CONTROL: Final = re.compile(CONTROL)
 
 
@@ -28,6 +29,11 @@ def is_coloured(to: TextIO) -> bool:
 def printable(text: str) -> str:
     """Text with what a terminal would obey replaced."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def one_line(text: str) -> str:
+    """What an object store's client draws in colours over many lines, as one line of plain words."""
+    return printable(" ".join(_COLOUR.sub("", text).split()))
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:

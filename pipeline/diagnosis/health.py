@@ -116,7 +116,7 @@ def health(
     nodes = list(_nodes(after, now_s))
     found = [
         *_of_pipeline(server, is_ready, look),
-        *(finding for node in nodes for finding in _of_node(node)),
+        *(finding for node in nodes for finding in _of_node(node, server)),
         *(finding for url, told in collectors.items() for finding in _of_collector(url, told)),
     ]
     return Health(
@@ -213,14 +213,14 @@ def _grown(look: Look, name: str, problem: str) -> Callable[[str, str, tuple[str
     return findings
 
 
-def _of_node(node: NodeHealth) -> Iterator[Finding]:
+def _of_node(node: NodeHealth, server: str) -> Iterator[Finding]:
     where = f"node {node.node}"
     if node.age_s is not None and node.age_s > SILENT_S:
         pods = f"kubectl -n flowatlas get pods -o wide --field-selector spec.nodeName={node.node}"
         yield Finding("node", "error", where, f"nothing newer than {node.age_s:.0f} s came from it", (), pods)
     if node.coverage is not None and node.coverage < COVERED:
         said = f"only {node.coverage:.1%} of its pods' bytes are in flows"
-        yield Finding("node", "warning", where, said, (), "flowatlas doctor --server URL")
+        yield Finding("node", "warning", where, said, (), f"flowatlas doctor --server {server}")
 
 
 def _of_collector(server: str, look: Look | None) -> Iterator[Finding]:

@@ -77,3 +77,11 @@ def test_a_netrc_that_is_none_is_named(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(ConfigError, match="netrc: line") as error:
         ask("http://localhost:1/", 1)
     assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("server", ["127.0.0.1:9464", "localhost:9464", "file:///etc/hostname", ""])
+def test_what_is_no_url_of_a_server_is_told_what_one_begins_with(server: str) -> None:
+    """HOST:PORT is what `listen` is written as."""
+    for asked in (lambda: next(follow(server, [])), lambda: scrape(server, []), lambda: is_ready(server)):
+        with pytest.raises(ConfigError, match=r"\(a URL begins with http:// or https://\)"):
+            asked()

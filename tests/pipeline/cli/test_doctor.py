@@ -60,6 +60,19 @@ def test_doctor_does_not_call_a_cluster_well_of_which_it_could_read_nothing(
     assert "--state: nothing can be read" in told.err
 
 
+def test_doctor_does_not_call_connections_well_of_which_there_are_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "lake").mkdir()
+    asked = ["doctor", "--state", str(MANIFESTS), "--lake", str(tmp_path / "lake"), "--since", "2026-03-01"]
+    assert main(asked) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert f"not looked for without a flow in {tmp_path}/lake since 2026-03-01 00:00:00 UTC: Service addresses" in told
+    assert main([*asked, "-o", "json"]) == 0
+    lacking = json.loads(capsys.readouterr().out)["not_looked_for"]
+    assert {"what": "policies that deny much", "lacks": ["history"]} in lacking
+
+
 def test_what_is_long_is_told_in_lines_as_wide_as_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     lines_told = wrapped("not looked for without --server: " + "; ".join(["DNS that fails"] * 20)).split("\n")

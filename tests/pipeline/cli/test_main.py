@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.cli.main import main
+
+NOBODY = "http://127.0.0.1:1"
 MANIFESTS = Path(__file__).resolve().parents[3] / "deploy" / "lab" / "manifests"
 TEXT = ("explain", "--state", str(MANIFESTS), "--from", "default/netshoot", "--to", "192.0.2.1", "--port", "80")
 HELP = ("policy", "--help")
@@ -50,3 +53,16 @@ def test_a_full_disk_is_said_and_no_failed_check(question: tuple[str, ...], tmp_
     with Path("/dev/full").open("wb") as full:
         code, said = ended(question, tmp_path, full.fileno(), is_buffered=True)
     assert (code, said) == (2, "flowatlas: [Errno 28] No space left on device\n")
+
+
+def test_a_store_that_does_not_answer_is_said_in_one_line_and_is_no_failed_check(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {"ENDPOINT_URL": NOBODY, "ALLOW_HTTP": "true", "REGION": "x", "ACCESS_KEY_ID": "x"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+    assert main(["doctor", "--lake", "s3://bucket/lake"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("flowatlas doctor: lake: s3://bucket/lake/flows: ")
+    assert "Connection refused" in line
+    assert "\x1b" not in line

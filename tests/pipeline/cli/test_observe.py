@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -88,7 +89,7 @@ def test_the_table_reads_in_one_line_a_flow(lake: Path, capsys: pytest.CaptureFi
     header, line = capsys.readouterr().out.splitlines()
     assert header.split() == ["TIME", "FROM", "TO", "SERVICE", "PORT", "VERDICT", "OUTCOME", "SENT", "RECEIVED",
                               "HEAD"]  # fmt: skip
-    cells = ["13:09:00.000", "shop/web-39", "shop/db-0", "shop/db", "5432/tcp", "denied", "closed"]
+    cells = ["2026-03-01", "13:09:00.000", "shop/web-39", "shop/db-0", "shop/db", "5432/tcp", "denied", "closed"]
     assert line.split() == [*cells, "1.0", "kB", "2.5", "MB"]
     assert header.index("SERVICE") == line.index("shop/db ", line.index("shop/db-0") + 9)
 
@@ -206,6 +207,7 @@ def test_following_goes_on_until_it_is_stopped(server: str) -> None:
         lines = [following.stdout.readline() for _ in range(6)]
         following.terminate()
     assert lines[0].startswith("TIME")
+    assert all(re.match(r"\d\d:\d\d:\d\d\.\d{3}  ", line) for line in lines[1:])
     assert {line.split()[1] for line in lines[1:]} == {"shop/web-1", "shop/web-3"}
 
 

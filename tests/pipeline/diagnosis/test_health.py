@@ -66,6 +66,13 @@ def test_collectors_tell_their_source_and_losses_and_one_that_does_not_answer_is
     assert (collector.source, collector.why, collector.lost_rows) == ("conntrack", "libbpf", {"bus_full": 4})
 
 
+def test_traffic_that_is_in_no_flow_leads_to_the_doctor_of_the_same_pipeline() -> None:
+    found = judged(WELL.replace('ratio{node="n1"} 1', 'ratio{node="n1"} 0.912'))
+    (finding,) = found.findings
+    assert (finding.severity, finding.problem) == ("warning", "only 91.2% of its pods' bytes are in flows")
+    assert finding.next == f"flowatlas doctor --server {found.server}"
+
+
 def test_a_hook_that_the_kernel_refuses_is_a_note() -> None:
     text = COLLECTOR + 'flowatlas_collector_hook_info{hook="drops",reason="kernel"} 0\n'
     (finding,) = judged(WELL, collectors={"http://a": Look(scrape(text), scrape(text))}).findings
