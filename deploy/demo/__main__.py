@@ -9,7 +9,7 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pipeline.cli.command_parser import CommandParser, suggestion
 
@@ -18,6 +18,8 @@ from .processes import CHECKOUT, DemoError
 
 if TYPE_CHECKING:
     from .running import Options
+
+DAY_S: Final = 86_400
 
 
 def main() -> int:
@@ -53,7 +55,7 @@ def parser() -> CommandParser:
         epilog="examples: flowatlas demo --duration 60; flowatlas demo --misdeed dns-broken,skew; "
         "flowatlas demo --keep; flowatlas demo --replay --output first-look",
     )
-    whole.add_argument("--duration", type=float, default=30.0, metavar="SECONDS", help="of traffic (default: 30)")
+    whole.add_argument("--duration", type=_duration, default=30.0, metavar="SECONDS", help="of traffic (default: 30)")
     whole.add_argument("--keep", action="store_true", help="stay up afterwards, with traffic, until Ctrl-C")
     whole.add_argument("--bus", metavar="URL", help="kafka://HOST:PORT instead of the embedded file:// bus")
     whole.add_argument(
@@ -88,6 +90,16 @@ def _misdeeds(text: str) -> list[str]:
         if name not in TROUBLES:
             raise argparse.ArgumentTypeError(f"there is no {name!r}{suggestion(name, TROUBLES)}")
     return names
+
+
+def _duration(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 1.0 <= seconds <= DAY_S:
+        raise argparse.ArgumentTypeError(f"{text!r} is not within 1 and {DAY_S} seconds")
+    return seconds
 
 
 def _misbehave(arguments: argparse.Namespace, output: Path) -> int:
@@ -148,11 +160,14 @@ def _replay(output: Path) -> bool:
 def _clear(output: Path) -> None:
     """Remove what an earlier demo left in its output folder, and nothing that is not a demo's."""
     marker = output / ".flowatlas-demo"
-    if output.exists() and any(output.iterdir()) and not marker.exists():
-        raise DemoError(f"{output} is not empty and not of an earlier demo; choose another --output")
-    shutil.rmtree(output, ignore_errors=True)
-    output.mkdir(parents=True)
-    marker.touch()
+    try:
+        if output.exists() and any(output.iterdir()) and not marker.exists():
+            raise DemoError(f"{output} is not empty and not of an earlier demo; choose another --output")
+        shutil.rmtree(output, ignore_errors=True)
+        output.mkdir(parents=True)
+        marker.touch()
+    except OSError as error:
+        raise DemoError(f"--output: {error}") from None
 
 
 if __name__ == "__main__":
