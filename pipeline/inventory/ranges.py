@@ -20,8 +20,11 @@ from .models import Node, Resource, Service, ServiceCIDR
 from .parts import Network
 
 RANGES: Final = pl.Schema({"hi_from": pl.UInt64(), "lo_from": pl.UInt64(), "hi_to": pl.UInt64(), "lo_to": pl.UInt64()})
-WIDEST: Final = {4: 8, 6: 32}
-"""No cluster range is wider; ranges that share less come from several, and each stands for itself."""
+NODE_BITS: Final = 13
+"""A cluster range holds at most so many bits of nodes' ranges: Kubernetes is made for 5,000 nodes. Nodes further apart
+have theirs from several, and between these lie the addresses of others."""
+SERVICE_BITS: Final = 20
+"""The same of Services: an API server that has no ServiceCIDRs takes no wider range."""
 
 
 def cluster_ranges(resources: Iterable[Resource], configured: Sequence[Network] = ()) -> list[Network]:
@@ -40,9 +43,9 @@ def cluster_ranges(resources: Iterable[Resource], configured: Sequence[Network] 
             services += [_host(address.hi << 64 | address.lo) for address in cluster_ips(resource)]
     found = [*configured, *declared]
     services = [host for host in services if not any(host[0] in network for network in declared)]
-    for evidence in (pods, services):
+    for evidence, bits in ((pods, NODE_BITS), (services, SERVICE_BITS)):
         for version in (4, 6):
-            found += _cover([network for network in evidence if network.version == version])
+            found += _covers([network for network in evidence if network.version == version], bits)
     return _collapse(found)
 
 
@@ -52,18 +55,27 @@ def ranges_frame(networks: Iterable[Network]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=RANGES, orient="row")
 
 
-def _cover(networks: list[Network]) -> list[Network]:
-    """The smallest network over all of one family, or the networks themselves where that is too wide."""
-    if not networks:
-        return []
-    first = min(int(network[0]) for network in networks)
-    last = max(int(network[-1]) for network in networks)
-    width = networks[0].max_prefixlen
-    length = width - (first ^ last).bit_length()
-    if length < WIDEST[networks[0].version]:
-        return networks
-    cover = type(networks[0])((first >> (width - length) << (width - length), length))
-    return [cover]
+def _covers(networks: list[Network], bits: int) -> list[Network]:
+    """Networks over those of one family, each the smallest over some that together are at most so many bits wider than
+    the widest of them."""
+    found: list[Network] = []
+    widest = 0
+    for network in sorted(networks, key=lambda one: int(one[0])):
+        joint = _joint(found[-1], network) if found else network
+        widest = min(widest, network.prefixlen) if found else network.prefixlen
+        if found and joint.prefixlen >= widest - bits:
+            found[-1] = joint
+        else:
+            found.append(network)
+            widest = network.prefixlen
+    return found
+
+
+def _joint(one: Network, other: Network) -> Network:
+    """The smallest network over two."""
+    first, last = min(int(one[0]), int(other[0])), max(int(one[-1]), int(other[-1]))
+    length = one.max_prefixlen - (first ^ last).bit_length()
+    return type(one)((first >> (one.max_prefixlen - length) << (one.max_prefixlen - length), length))
 
 
 def _collapse(networks: list[Network]) -> list[Network]:

@@ -118,9 +118,13 @@ def test_a_pod_that_is_alone_on_its_node_has_the_nodes_address() -> None:
 
 
 def test_addresses_that_a_cni_noted_on_the_node_are_its_own() -> None:
-    calico = {"projectcalico.org/IPv4Address": "198.51.100.7/24", "projectcalico.org/IPv4IPIPTunnelAddr": "10.1.1.1"}
+    calico = {
+        "projectcalico.org/IPv4Address": "198.51.100.7/24",
+        "projectcalico.org/IPv4IPIPTunnelAddr": "10.1.1.1",
+        "projectcalico.org/IPv6WireguardInterfaceAddr": "fd00:1::1",
+    }
     snapshot = build([node("n1", **calico, **{"flannel.alpha.coreos.com/public-ip": "not an address"})])
-    assert holders(snapshot) == {"198.51.100.7": "Node/n1", "10.1.1.1": "Node/n1"}
+    assert holders(snapshot) == dict.fromkeys(("198.51.100.7", "10.1.1.1", "fd00:1::1"), "Node/n1")
 
 
 def test_addresses_that_cilium_noted_beside_the_node_are_its_own() -> None:
@@ -289,6 +293,24 @@ def test_the_clusters_ranges_are_the_smallest_over_pod_ranges_and_over_cluster_a
 def test_pod_ranges_far_apart_are_not_joined() -> None:
     snapshot = build([node("n1", pod_cidrs=["10.0.1.0/24"]), node("n2", pod_cidrs=["100.64.1.0/24"])])
     assert ranges(snapshot) == {("10.0.1.0", "10.0.1.255"), ("100.64.1.0", "100.64.1.255")}
+
+
+def test_ranges_of_node_pools_apart_are_not_joined() -> None:
+    """Some clouds give node pools ranges of their own, between which the rest of the company has its addresses."""
+    pools = (
+        ("a", "10.4.0.0/24"),
+        ("b", "10.4.7.0/24"),
+        ("c", "10.64.1.0/24"),
+        ("d", "fd00:1:0:1::/64"),
+        ("e", "fd00:2::/64"),
+    )
+    snapshot = build([node(name, pod_cidrs=[cidr]) for name, cidr in pools])
+    assert ranges(snapshot) == {
+        ("10.4.0.0", "10.4.7.255"),
+        ("10.64.1.0", "10.64.1.255"),
+        ("fd00:1:0:1::", "fd00:1:0:1:ffff:ffff:ffff:ffff"),
+        ("fd00:2::", "fd00:2::ffff:ffff:ffff:ffff"),
+    }
 
 
 def test_what_lies_between_two_declared_service_ranges_is_not_the_clusters() -> None:
