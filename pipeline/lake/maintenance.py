@@ -27,7 +27,7 @@ from ..errors import TransientError
 from ..outputs.coding import Codes, coded_schema
 from .folding import fold, merged, unfolded
 from .parts import files_of, removal, settle_of, write_parts
-from .store import LOG_HOURS, MAINTENANCE, PLACES, READERS_HOURS, REFUSALS, Store, adjust, kept_out, now_ms
+from .store import LOG_HOURS, MAINTENANCE, PLACES, READERS_HOURS, REFUSALS, Store, adjust, columns_of, kept_out, now_ms
 from .tables import FLOWS, FORMER, TABLES, LakeTable
 
 log = logging.getLogger(__name__)
@@ -155,9 +155,10 @@ def compact(
     be read is passed over, and told in `unreadable`.
 
     A file is of a short time, so that a window opens few of them; in it rows are in the table's order, by which what is
-    alike lies together: of real traffic it halves what is kept.
+    alike lies together: of real traffic it halves what is kept. Columns that a later version has added are kept.
     """
     count = 0
+    columns = columns_of(at, table)
     for partition, files in _loose(table, at, now, flows):
         for lot in _lots(files, RUN_ROWS):
             if len(lot) == 1 and _is_sorted(lot[0]["path"]):
@@ -165,7 +166,7 @@ def compact(
             gone = [removal(file, table, is_change=False) for file in lot]
             actions: list[AddAction] = []
             try:
-                for rows in _in_order(store, table, lot):
+                for rows in _in_order(store, table, lot, columns):
                     actions += write_parts(store, table, rows, _SORTED, is_new=False, partition=partition)
             except BaseException as error:
                 store.discard(table, [action.path for action in actions])
@@ -178,20 +179,22 @@ def compact(
     return count
 
 
-def _in_order(store: Store, table: LakeTable, lot: Sequence[Mapping[str, Any]]) -> Iterator[pl.DataFrame]:
+def _in_order(
+    store: Store, table: LakeTable, lot: Sequence[Mapping[str, Any]], columns: pl.Schema
+) -> Iterator[pl.DataFrame]:
     """The rows of some files as those of sorted ones: of small files together, of a large one by pieces."""
     total = sum(file["num_records"] for file in lot)
     size = ceil(total / ceil(total / RUN_ROWS))
     for begin in range(0, total, size):
-        codes = coded_schema(table.stored, Codes())  # text takes three times the memory, and time
+        codes = coded_schema(columns, Codes())  # text takes three times the memory, and time
         piece = (begin, size) if len(lot) == 1 else (0, None)
-        parts = [_read(store, table, file["path"], *piece).cast(codes) for file in lot]
+        parts = [_read(store, table, file["path"], columns, *piece).cast(codes) for file in lot]
         yield merged(pl.concat(parts), table).sort(table.order, maintain_order=True)
 
 
-def _read(store: Store, table: LakeTable, path: str, begin: int, size: int | None) -> pl.DataFrame:
+def _read(store: Store, table: LakeTable, path: str, columns: pl.Schema, begin: int, size: int | None) -> pl.DataFrame:
     try:
-        return store.scan(table, [unquote(path)]).slice(begin, size).collect()
+        return store.scan(table, [unquote(path)], columns).slice(begin, size).collect()
     except (OSError, pl.exceptions.PolarsError) as error:
         raise _UnreadableError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
 

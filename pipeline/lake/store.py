@@ -229,11 +229,11 @@ class Store:
             raise TransientError(f"lake: {self.location(table)}: {error}") from error
         return [[json.loads(line) for line in log.splitlines() if line] for log in logs]
 
-    def scan(self, table: LakeTable, paths: Sequence[str]) -> pl.LazyFrame:
-        """The rows of files, as `table.stored`; what one lacks is null."""
+    def scan(self, table: LakeTable, paths: Sequence[str], columns: pl.Schema | None = None) -> pl.LazyFrame:
+        """The rows of files, as `columns` or else `table.stored`; what one lacks is null."""
         return pl.scan_parquet(
             [f"{self.location(table)}/{path}" for path in paths],
-            schema=table.stored,
+            schema=columns or table.stored,
             missing_columns="insert",
             extra_columns="ignore",
             hive_partitioning=False,
@@ -262,6 +262,13 @@ def adjust(at: DeltaTable, settings: Mapping[str, str]) -> None:
     if other := {name: value for name, value in settings.items() if has.get(name) != value}:
         at.alter.set_table_properties(other)
         at.update_incremental()
+
+
+def columns_of(at: DeltaTable, table: LakeTable) -> pl.Schema:
+    """The columns of a table's files as its log has them: ours, and those of versions to come."""
+    empty = pl.DataFrame(pa.schema(at.schema().to_arrow()).empty_table())
+    logged = {name: dtype for name, dtype in empty.schema.items() if name not in table.partitions}
+    return pl.Schema({**table.stored, **{name: dtype for name, dtype in logged.items() if name not in table.stored}})
 
 
 def log_name(version: int) -> str:
