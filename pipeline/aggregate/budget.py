@@ -110,6 +110,8 @@ class _Room:
         else:
             most_of_all = self._limit.detail if detail == "whole" else self._limit.most - 1
             fitting = rows.head(max(0, most_of_all - self._used))
+            if self._grants is not None:
+                self._grants.lose(fitting.height)
         self._used += fitting.height
         return fitting
 

@@ -95,6 +95,11 @@ class Grants:
             granted[owner] = number
         return granted
 
+    def lose(self, number: int) -> None:
+        """So many more label sets are there that are no namespace's any more."""
+        self._total += number
+        self._given_total += number
+
 
 def _room(share: float, most: int, total: int, own: int, askers: int) -> float:
     """What is left to one of so many that ask, who has `own` of the `total` that are there."""

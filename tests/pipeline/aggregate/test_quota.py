@@ -165,6 +165,21 @@ def test_who_makes_namespaces_at_will_is_bounded_by_the_limit_in_every_family(
         assert fitted(new.clear(), new, pl.Series([1.0] * 500), limit).unique().height <= 40
 
 
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.8, 0.9])
+def test_what_has_lost_its_namespace_takes_room_too(share: float) -> None:
+    """Where namespaces are to go first, one `other` of each comes after."""
+    new = pl.DataFrame(
+        [
+            (f"ns-{number % 30}", f"app-{number}", f"ns-{number % 3}", ("TCP", "UDP")[number % 2])
+            for number in range(300)
+        ],
+        schema=NAMES,
+        orient="row",
+    )
+    limit = Limit(20, limit_of(20, ("namespace", "workload")).folds, quota(share))
+    assert fitted(new.clear(), new, pl.Series([1.0] * 300), limit).unique().height <= 20
+
+
 def test_where_namespaces_are_to_go_first_they_do() -> None:
     new = pl.DataFrame(
         [("bomb", f"app-{number % 5}", f"ns-{number}", "TCP") for number in range(500)], schema=NAMES, orient="row"
