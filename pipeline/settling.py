@@ -31,7 +31,8 @@ from .stages import Stages
 log = logging.getLogger(__name__)
 
 HINT_SECONDS: Final = 5.0
-"""With snapshots the bus is told this often how far they are: what others see of us, and nothing we go by."""
+"""With snapshots the bus is told this often how far they are: what others see of us, and nothing we go by. Of a fixed
+share it is told with each snapshot that has more."""
 SPILL_ROWS: Final = 200_000
 """So many rows of the history are rather written than put into a snapshot, which costs nearly as much."""
 
@@ -75,6 +76,7 @@ class Settling:
         self._is_reading = False
         self._is_short = False
         self._settled_at = self._flushed_at = self._hinted_at = time.monotonic()
+        self._hinted_places: Places | None = None
 
     @property
     def by_snapshots(self) -> bool:
@@ -157,7 +159,7 @@ class Settling:
             self._snapshot_in_group(self._snapshots, self._group)
         self.has_unsettled = False
         if self._group is None:
-            self._hint()
+            self._hint(self._snapshots.places)
 
     def failing(self, *, is_failing: bool) -> list[Samples]:
         """The metric that says whether the last snapshot could be taken, where there are any."""
@@ -252,10 +254,12 @@ class Settling:
                 lake.commit(version, self._reader.places())
         self._flushed_at = time.monotonic()
 
-    def _hint(self) -> None:
-        if time.monotonic() - self._hinted_at < HINT_SECONDS:
+    def _hint(self, places: Places | None) -> None:
+        """Tell the bus how far we are: of a fixed share at once, for after another cut nobody knows more."""
+        is_told = not isinstance(self._reader, ShareReader) or places == self._hinted_places
+        if is_told and time.monotonic() - self._hinted_at < HINT_SECONDS:
             return
-        self._hinted_at = time.monotonic()
+        self._hinted_at, self._hinted_places = time.monotonic(), places
         try:
             self._reader.commit()
         except TransientError as error:

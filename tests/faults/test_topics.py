@@ -201,6 +201,35 @@ def test_of_nodes_that_have_moved_to_new_partitions_each_batch_is_known_to_who_r
             member.close()
 
 
+def test_a_share_that_was_killed_before_shares_were_cut_anew_has_told_how_far_it_was(
+    topics: Topics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLOWATLAS_PIPELINE_GROUP", tmp_path.name)
+    topics.make_anew()
+    members = [Member(tmp_path / f"member-{i}", f"kafka://{topics.bootstrap}", tmp_path / "lake") for i in range(2)]
+
+    def stuck() -> list[str]:
+        return [member.stuck() for member in members]
+
+    try:
+        monkeypatch.setenv("FLOWATLAS_PIPELINE_PARTITIONS", "0/1")
+        members[0].start()
+        for number in range(4):
+            topics.ship(10 * number, 10 * number + 10, nodes=MANY)
+            until(lambda: _rows(members) == 10 * (number + 1) * len(MANY), stuck)  # noqa: B023
+        members[0].send(signal.SIGKILL)
+        for number, member in enumerate(members):
+            monkeypatch.setenv("FLOWATLAS_PIPELINE_PARTITIONS", f"{number}/2")
+            member.start()
+        topics.ship(40, 50, nodes=MANY)
+        until(lambda: _rows(members) >= 50 * len(MANY), stuck)
+        assert _rows(members) == 50 * len(MANY)
+        assert all(member.rows() for member in members)
+    finally:
+        for member in members:
+            member.close()
+
+
 def _rows(members: list[Member]) -> int:
     return sum(member.rows() for member in members)
 

@@ -124,6 +124,12 @@ class Alone(Member):
     is_shared = False
 
 
+class Fixed(Alone):
+    """A share whose partitions may be others' after a stop."""
+
+    gone: frozenset[Partition] = frozenset()
+
+
 class Noted(Lake):
     """A history that notes when it is committed, and cannot be as long as it is `full`."""
 
@@ -228,6 +234,19 @@ def test_the_bus_is_told_now_and_then_and_after_what_was_put_aside(
     assert (it.reader.commits, it.reader.refusals["commit"]) == (1, deque())
     it.settling.close()
     assert it.reader.stopped
+
+
+def test_of_a_fixed_share_the_bus_is_told_with_each_snapshot_that_has_more(tmp_path: Path) -> None:
+    """Where it is killed and shares are cut anew, whoever has its partitions goes on behind that."""
+    it = Settled(tmp_path, Fixed)
+    it.settling.start_reading()
+    for number in range(3):
+        it.apply(through_service(number))
+        it.settling.snapshot()
+        assert it.reader.committed == it.reader.polled
+    it.settling.snapshot()
+    assert it.reader.commits == 3, "nothing has come"
+    it.settling.close()
 
 
 def test_what_could_not_be_put_aside_is_tried_again(settled: Settled) -> None:
