@@ -45,9 +45,8 @@ _CONTOUR: Final = Known(
 )
 _ISTIO: Final = Known(({"istio": "ingressgateway"}, {"istio": "ingress"}), "istio-ingress")
 _KONG: Final = Known(({"app.kubernetes.io/name": "kong"}, {"app.kubernetes.io/name": "gateway"}), "kong")
-_OPENSHIFT: Final = Known(
-    ({"ingresscontroller.operator.openshift.io/deployment-ingresscontroller": "default"},), "router-default"
-)
+_ROUTER: Final = "ingresscontroller.operator.openshift.io/deployment-ingresscontroller"
+_OPENSHIFT: Final = Known(({_ROUTER: "default"},), "router-default")
 
 KNOWN: Final[Mapping[str, Known]] = {
     "k8s.io/ingress-nginx": _NGINX,
@@ -125,6 +124,12 @@ def of_controller(controller: str) -> Iterator[Evidence]:
         if not controller or controller.startswith(prefix):
             yield from (Evidence(LABELLED, "", label_text(labels), "") for labels in known.labels)
             yield Evidence(NAMED, "", "", known.name)
+
+
+def of_router(name: str) -> Iterator[Evidence]:
+    """The pods of OpenShift's IngressController of this name."""
+    yield Evidence(LABELLED, "", label_text({_ROUTER: name}), "")
+    yield Evidence(NAMED, "", "", f"router-{name}")
 
 
 def _places(service: Service) -> Iterator[object]:

@@ -134,9 +134,22 @@ class RouteSpec(Slim, frozen=True):
     tls: dict[str, Any] | None = None
 
 
+class RouterStatus(Slim, frozen=True):
+    """What a router says of a Route that it serves; its name is that of its IngressController."""
+
+    router_name: str | None = None
+
+
+class RouteStatus(Slim, frozen=True):
+    """route.openshift.io/v1 RouteStatus."""
+
+    ingress: list[RouterStatus] | None = None
+
+
 class Route(Slim, frozen=True):
     """route.openshift.io/v1 Route."""
 
     metadata: Metadata
     spec: RouteSpec
+    status: RouteStatus = RouteStatus()
     kind: str = "Route"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from .controllers import CLASSES, Publishers, of_controller
+from .controllers import CLASSES, Publishers, of_controller, of_router
 from .ingress_models import Ingress, IngressBackend, IngressClass, Route
 from .models import Resource, namespace_of
 from .routes import Entrance, RouteRow, ServicePorts, pattern_type
@@ -85,7 +85,9 @@ def _is_tls(ingress: Ingress, host: str) -> bool:
 def _of_route(route: Route, ports: ServicePorts) -> Iterator[tuple[RouteRow, Entrance]]:
     namespace, spec = namespace_of(route), route.spec
     name = f"Route/{namespace}/{route.metadata.name}"
-    entrance = Entrance(name, "", OPENSHIFT, tuple(of_controller(OPENSHIFT)))
+    routers = dict.fromkeys(entry.router_name for entry in route.status.ingress or [] if entry.router_name)
+    told = [evidence for router in routers for evidence in of_router(router)]
+    entrance = Entrance(name, "", OPENSHIFT, tuple(told or of_controller(OPENSHIFT)))
     origin = ("Route", namespace, route.metadata.name, spec.host or "", spec.path or "", "prefix")
     for target in (spec.to, *(spec.alternate_backends or [])):
         wanted = spec.port.target_port if spec.port else None

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline.inventory.controllers import LABELLED, NAMED, OWNED, PUBLISHED, label_text, labels_of
-from pipeline.inventory.models import Resource
+from pipeline.inventory.models import Resource, convert
 from pipeline.inventory.routing import CONTROLLERS_FRAME, ROUTES_FRAME
 from tests.pipeline.inventory.objects import service
 from tests.pipeline.inventory.routing_objects import NGINX, gateway, ingress, ingress_class, made, route
@@ -89,6 +89,17 @@ def test_openshift_routes_lead_by_target_port() -> None:
     assert routes(item, WEB) == [("r.example", "", "web", 81)]
     everything = made("route.openshift.io/v1", "Route", "r", "shop", {"to": {"name": "web"}})
     assert routes(everything, WEB) == [("", "", "web", 80), ("", "", "web", 81)]
+
+
+def test_an_openshift_route_is_served_by_the_routers_that_say_so() -> None:
+    """Routers share the Routes out among them by their labels."""
+    label = "ingresscontroller.operator.openshift.io/deployment-ingresscontroller"
+    spec = {"to": {"kind": "Service", "name": "web"}}
+    status = {"ingress": [{"host": "r.example", "routerName": "internal"}]}
+    body = {"metadata": {"name": "r", "namespace": "shop"}, "spec": spec}
+    untold, told = (convert("route.openshift.io/v1", "Route", {**body, **more}) for more in ({}, {"status": status}))
+    assert evidence(untold, WEB) == {(LABELLED, "", f"{label}=default", ""), (NAMED, "", "", "router-default")}
+    assert evidence(told, WEB) == {(LABELLED, "", f"{label}=internal", ""), (NAMED, "", "", "router-internal")}
 
 
 HTTP = {"name": "http", "port": 80, "protocol": "HTTP"}
