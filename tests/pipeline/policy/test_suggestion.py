@@ -148,6 +148,12 @@ def test_what_others_deny_is_neither_cut_nor_let_through() -> None:
     assert (result.passed, result.cut.height, result.denied_still["counted"].to_list()) == (0, 0, [1])
 
 
+def test_the_nodes_dns_cache_is_named_by_its_own_address() -> None:
+    """It is the node's, and a rule for nodes would let a pod ask every one of them."""
+    policies, _ = suggested([seen("web-1", "n1", 53, protocol=17, backend_ip="169.254.20.10")])
+    assert peers(policies, "allow-web", "egress") == [("169.254.20.10/32", ["TCP/53", "UDP/53"])]
+
+
 def test_what_a_node_masqueraded_comes_from_the_nodes() -> None:
     policies, _ = suggested([seen("203.0.113.5", "web-1", 8080, nat_src_ip="192.0.2.77")])
     assert peers(policies, "allow-web", "ingress") == [
