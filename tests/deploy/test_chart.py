@@ -125,6 +125,9 @@ def test_the_profile_of_the_least_privileges_asks_for_one_capability_and_no_proc
         ("settings.collector.spool_bytes=1", "collector.spool.bytes"),
         ("settings.watcher.metrics_address=:1", "watcher.metricsPort"),
         ("settings.pipeline.bus=kafka://b:1", "settings.pipeline.bus"),
+        ("settings.pipeline.partitions=ordinal/3", "pipeline.replicas=3"),
+        ("settings.pipeline.partitions=0/2,pipeline.replicas=2", "pipeline.replicas=1"),
+        ("settings.pipeline.partitions=ordinal/1,pipeline.autoscaling.by=hpa", "autoscaling"),
     ],
 )
 def test_values_that_cannot_work_are_refused_by_name(value: str, said: str) -> None:
@@ -275,6 +278,33 @@ def test_openshift_allows_the_collector_what_it_asks_for_and_no_more() -> None:
     assert constraints["users"] == ["system:serviceaccount:flowatlas:flowatlas-collector"]
     for kind in ("Deployment", "StatefulSet"):
         assert "runAsUser" not in the(found, kind)["spec"]["template"]["spec"]["securityContext"]
+
+
+@pytest.mark.parametrize("storage", ["true", "false"])
+def test_files_that_settings_name_are_in_the_pipelines_pod(storage: str) -> None:
+    where = "/etc/flowatlas/files"
+    found = given(
+        "pipeline.files.configMap=outside",
+        "pipeline.files.secret=store",
+        f"pipeline.storage.enabled={storage}",
+        f"settings.pipeline.outside={where}/outside.yaml",
+        "settings.pipeline.lake=s3://telemetry/flowatlas",
+        f"settings.pipeline.lake_options=aws_region=eu\\,aws_secret_access_key=@{where}/key",
+    )
+    pod = the(found, "StatefulSet")["spec"]["template"]["spec"]
+    (mount,) = [m for m in pod["containers"][0]["volumeMounts"] if m["mountPath"] == where]
+    (volume,) = [v for v in pod["volumes"] if v["name"] == mount["name"]]
+    assert volume["projected"]["sources"] == [{"configMap": {"name": "outside"}}, {"secret": {"name": "store"}}]
+    environ = the(found, "ConfigMap")["data"] | {"FLOWATLAS_PIPELINE_STATE": "bus"}
+    config = settings.load("pipeline", PipelineConfig, file=None, environ=environ, flags={})
+    assert config.lake_options == ("aws_region=eu", f"aws_secret_access_key=@{where}/key")
+    assert config.outside == Path(where) / "outside.yaml"
+
+
+def test_fixed_shares_are_as_many_as_there_are_pipelines() -> None:
+    assert the(given("settings.pipeline.partitions=ordinal/3", "pipeline.replicas=3"), "StatefulSet")
+    assert the(given("settings.pipeline.partitions=0/1"), "StatefulSet")
+    assert the(given("settings.pipeline.partitions=group", "pipeline.replicas=3"), "StatefulSet")
 
 
 @pytest.mark.parametrize("values", [("pipeline.replicas=3",), ("pipeline.autoscaling.by=keda",)])
