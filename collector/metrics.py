@@ -97,6 +97,12 @@ FAMILIES: Final = (
     ),
     Family("tracked_flows", "gauge", (), "Connections that the flow source followed at its last look."),
     Family(
+        "cut_flows_total",
+        "counter",
+        (),
+        "Connections that nobody answered, told as ended before their time since too many of them were followed.",
+    ),
+    Family(
         "source_info",
         "gauge",
         ("source", "reason"),

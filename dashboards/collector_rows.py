@@ -111,6 +111,13 @@ def kernel() -> Section:
                 "Heads of connections seen a second (TLS names, HTTP hosts), by what became of them.",
                 "flowatlas_collector_heads_total",
             ),
+            _of_collectors(
+                "Connections cut",
+                "Connections a second that nobody answered, told as ended before their time since a scan or a flood "
+                "made too many of them.",
+                "ops",
+                zero_while(COLLECTOR, rate("flowatlas_collector_cut_flows_total", by=_BY), "instance"),
+            ),
         ),
     )
 

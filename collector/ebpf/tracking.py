@@ -5,6 +5,9 @@ All other sightings of it add nothing but what they know of NAT. The invariants:
 to what was counted there, `opened` sums to 1, `closed` to 1 once it has ended, and an outcome other than `open` is on
 one row. So an interface's packets are in exactly one connection, and a connection's are counted once a node.
 
+A connection that nobody answers is remembered for a while, since an answer may come late, or its opener ask again. Who
+floods or scans makes many: beyond MOST_UNANSWERED the longest silent ones are told as ended before their time.
+
 A first row waits for the next look where the backend is not known yet: the first packet of a connection passes its
 opener's interface before the kernel has chosen one.
 """
@@ -37,6 +40,8 @@ from .live import NEVER, Columns, Flags, Keys, Live, Rows
 from .openers import SLICE_ROWS, slices
 from .sightings import Part, Sightings
 
+MOST_UNANSWERED: Final = 1 << 17
+"""Connections without an answer that are remembered for longer than NO_REPLY_NS."""
 _NAT: Final = tuple(f"{end}_{part}" for end in ("backend", "nat_src") for part in ("hi", "lo", "port"))
 _TUPLE: Final = tuple(f"{end}_{part}" for end in ("src", "dst") for part in ("hi", "lo", "port")) + _NAT
 _COUNTERS: Final = ("packets", "bytes", "reply_packets", "reply_bytes")
@@ -80,6 +85,8 @@ class Connections:
     def __init__(self) -> None:
         self._live = Live(_LIVE)
         self._numbers = FlowNumbers()
+        self.cut = 0
+        """Connections that were told as ended before their time, since the start."""
 
     def __len__(self) -> int:
         return len(self._live)
@@ -104,6 +111,7 @@ class Connections:
             last = int(np.searchsorted(ordered, ordered[last - 1], side="right")) if last < len(order) else len(order)
             look.add(seen.part(order[first:last]))
             first = last
+        self.cut += look.cut()
         look.finish()
         return look.rows()
 
@@ -116,7 +124,7 @@ class _Look:
         self._now_ns, self._wall_ns, self._final = now_ns, wall_ns, final
         self._is_due = live.due <= now_ns
         # a sighting tells of a connection and ends one at most; memory is taken where it is written to
-        most = 2 * len(keys) + int(self._is_due.sum())
+        most = 2 * len(keys) + int(self._is_due.sum()) + max(0, len(live) + len(keys) - MOST_UNANSWERED)
         self._rows: Columns = {name: np.empty(most, kind) for name, kind in ROW.items()}
         self._told = 0
 
@@ -218,6 +226,20 @@ class _Look:
         rows = counted[(told["sent"] & SYN) != 0]
         live["isn"][group[rows]] = seen.isn(rows)
 
+    def cut(self) -> int:
+        """End what nobody answers, beyond MOST_UNANSWERED; returns how many."""
+        slots = np.flatnonzero(self._live.due != NEVER)
+        if len(slots) <= MOST_UNANSWERED:
+            return 0
+        known = self._live.get(slots, ("is_replied", "is_closed", "last"))
+        is_silent = ~known["is_replied"] & ~known["is_closed"] & (self._now_ns - known["last"] >= NO_REPLY_NS)
+        slots, last = slots[is_silent], known["last"][is_silent]
+        slots = slots[np.argsort(last)[: max(0, len(slots) - MOST_UNANSWERED)]]
+        for part in slices(len(slots)):
+            self._look_at(slots[part], self._live.get(slots[part]), is_over=True)
+        self._is_due[slots[slots < len(self._is_due)]] = False
+        return len(slots)
+
     def finish(self) -> None:
         """Look at what is due although nothing came."""
         slots = np.flatnonzero(self._is_due)
@@ -225,12 +247,12 @@ class _Look:
             self._look_at(slots[part], self._live.get(slots[part]))
         self._live.settle()
 
-    def _look_at(self, slots: Rows, live: Columns) -> None:
-        """Tell of these connections, and forget those that are done with."""
-        due = self._tell(live, is_over=False, final=self._final)
+    def _look_at(self, slots: Rows, live: Columns, *, is_over: bool = False) -> None:
+        """Tell of these connections, and forget those that are done with: with `is_over` all of them."""
+        due = self._tell(live, is_over=is_over, final=is_over or self._final)
         self._live.put(slots, live)
         self._live.due[slots] = due
-        is_late = (live["protocol"] != TCP) | (self._now_ns - live["last"] >= KEPT_NS)
+        is_late = is_over | (live["protocol"] != TCP) | (self._now_ns - live["last"] >= KEPT_NS)
         is_gone = live["is_closed"] & is_late
         if is_gone.any():
             self._live.release(slots[is_gone])

@@ -124,8 +124,10 @@ class EbpfSource:
             raise TransientError(f"ebpf: {error}") from error
         self._count_missed(missed)
         seen = sight(flows, counts, self._interfaces.uplinks, self._connections.holds)
+        cut = self._connections.cut
         rows = self._connections.update(seen, now_ns - wall_ns, wall_ns, final=final)
         self._metrics.set("tracked_flows", len(self._connections))
+        self._metrics.add("cut_flows_total", self._connections.cut - cut)
         if self._journal is not None:
             self._journal.stage(self, self._program.forget)
         return {name: rows[name] for name in FLOWS.columns_of(1)}

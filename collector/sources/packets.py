@@ -152,8 +152,10 @@ class PacketSource:
         if self._conntrack is not None and len(flows):
             tell_translations(flows, sums, self._entries(), wall_ns)
         seen = sight(*conversations(flows, sums), self._uplinks, self._connections.holds)
+        cut = self._connections.cut
         rows = self._connections.update(seen, now_ns - wall_ns, wall_ns, final=final)
         self._metrics.set("tracked_flows", len(self._connections))
+        self._metrics.add("cut_flows_total", self._connections.cut - cut)
         return {name: rows[name] for name in FLOWS.columns_of(1)}
 
     def _entries(self) -> Entries:

@@ -111,6 +111,14 @@ METRICS: Final = (
         exposer="collector",
     ),
     Metric(
+        "flowatlas_collector_cut_flows_total",
+        "counter",
+        "",
+        (),
+        "Connections that nobody answered, told as ended before their time since too many of them were followed.",
+        exposer="collector",
+    ),
+    Metric(
         "flowatlas_collector_source_info",
         "gauge",
         "",
