@@ -19,6 +19,7 @@ from .lake.tables import COUNTERS, DNS, FLOWS, FLOWS_1H, FLOWS_1M, FORMER, POLIC
 from .outputs.history import HISTORY, filled
 
 if TYPE_CHECKING:
+    from .lake.known import Files
     from .lake.store import Store
 
 FORMER_FOLDERS: Final = (FORMER, FLOWS.name)
@@ -42,7 +43,7 @@ def scan_flows(
     `namespace` keeps rows where the source, the destination or the Service is in it, `pod` those where it is an end
     (with `namespace`, a pod of that namespace). Files of other times are not opened. To count connections sum `opened`
     over rows whose `role` is `canonical`. `options` are those of an object store. Raises ConfigError where `lake` is no
-    folder.
+    folder, or none of a history.
     """
     since, until = _aware(since), _aware(until)
     store = _store(lake, options)
@@ -118,16 +119,46 @@ def last_flows(
 
     Hours are read from the newest back until there are enough. Raises ConfigError as `scan_flows` does.
     """
-    since, until = _aware(since), _aware(until)
-    store = _store(lake, options)
     found = pl.DataFrame(schema=HISTORY)
-    for hour in reversed(_hours_of(store, since, until)):
-        part = scan_flows(lake, max(hour, since or hour), min(hour + _HOUR, until or hour + _HOUR), options=options)
-        newest = part.filter(matching).sort("time").tail(rows - found.height)
+    for part in _by_hour(lake, since, until, options, newest_first=True):
+        newest = part.filter(matching).sort("time", maintain_order=True).tail(rows - found.height)
         found = pl.concat([newest.collect(), found])
         if found.height >= rows:
             break
     return found
+
+
+def first_flows(
+    lake: Path | str,
+    rows: int,
+    matching: pl.Expr | bool = True,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    options: Mapping[str, str] | None = None,
+) -> pl.DataFrame:
+    """The oldest observations that match, as `last_flows` gives the newest."""
+    found = pl.DataFrame(schema=HISTORY)
+    for part in _by_hour(lake, since, until, options, newest_first=False):
+        oldest = part.filter(matching).sort("time", maintain_order=True).head(rows - found.height)
+        found = pl.concat([found, oldest.collect()])
+        if found.height >= rows:
+            break
+    return found
+
+
+def _by_hour(
+    lake: Path | str,
+    since: datetime | None,
+    until: datetime | None,
+    options: Mapping[str, str] | None,
+    *,
+    newest_first: bool,
+) -> Iterator[pl.LazyFrame]:
+    """The observations of each hour that may have some."""
+    since, until = _aware(since), _aware(until)
+    for hour in sorted(_hours_of(_store(lake, options), since, until), reverse=newest_first):
+        begin, end = max(hour, since or hour), min(hour + _HOUR, until or hour + _HOUR)
+        yield scan_flows(lake, begin, end, options=options)
 
 
 def _store(lake: Path | str, options: Mapping[str, str] | None) -> Store:
@@ -160,9 +191,7 @@ def _scan(
 ) -> pl.LazyFrame:
     """Rows of a table as it is now; only files that may hold some are named, and rows that are not wanted pass by
     unread where a file's own statistics say so."""
-    from .lake.known import files_now
-
-    files = files_now(store, table)
+    files = _files_now(store, table)
     if files is None or files.frame.is_empty():
         return pl.LazyFrame(schema=table.columns)
     paths, is_within = files.of(*(None if time is None else _microseconds(time) for time in (since, until)))
@@ -171,6 +200,16 @@ def _scan(
     if is_within:  # then nobody needs to read the times
         since = until = None
     return told(_between(store.scan(table, paths), since, until, wanted, pod), table)
+
+
+def _files_now(store: Store, table: LakeTable) -> Files | None:
+    """The files of a table; None where it is not there, but others are."""
+    from .lake.known import files_now
+
+    files = files_now(store, table)
+    if files is None and not _former_roots(store):
+        store.refuse_if_none()
+    return files
 
 
 def _between(
@@ -221,18 +260,16 @@ def _former_roots(store: Store) -> list[Path]:
     return [folder for folder in folders if folder.is_dir() and not (folder / "_delta_log").is_dir()]
 
 
-def _hours_of(store: Store, since: datetime | None, until: datetime | None) -> list[datetime]:
-    """The hours that may hold flows of the time asked for, oldest first."""
-    from .lake.known import files_now
-
+def _hours_of(store: Store, since: datetime | None, until: datetime | None) -> set[datetime]:
+    """The hours that may hold flows of the time asked for."""
     hours = {hour for root in _former_roots(store) for hour, _ in _hours(root, since, until)}
-    files = files_now(store, FLOWS)
+    files = _files_now(store, FLOWS)
     if files is not None:
         for day, number in files.frame.select("partition.date", "partition.hour").unique().iter_rows():
             hour = _begin(day, number)
             if (since is None or hour + _HOUR > since) and (until is None or hour < until):
                 hours.add(hour)
-    return sorted(hours)
+    return hours
 
 
 def _begin(day: date, hour: int) -> datetime:

@@ -112,6 +112,7 @@ def run_info(arguments: argparse.Namespace) -> int:
     from . import output
 
     store = _store(arguments)
+    store.refuse_if_none()
     summary = summary_of(store)
     output.write(summary, arguments.output)
     for app, version in settles_of(store).items():

@@ -98,7 +98,7 @@ def _recorded(arguments: argparse.Namespace) -> tuple[pl.DataFrame, bool]:
     import polars as pl
 
     from ..flowfilter import matching
-    from ..query import last_flows, scan_flows
+    from ..query import first_flows, last_flows, scan_flows
 
     wanted = matching(arguments.conditions)
     if not arguments.all:
@@ -107,10 +107,14 @@ def _recorded(arguments: argparse.Namespace) -> tuple[pl.DataFrame, bool]:
     if last is None and arguments.first is None and arguments.since is None and arguments.until is None:
         last = LAST
     if arguments.lake is not None:
+        span = (arguments.since, arguments.until)
+        if arguments.first is not None:
+            with progress("reading the history"):
+                return first_flows(arguments.lake, arguments.first, wanted, *span), True
         if last is not None:
             with progress("reading the history"):
-                return last_flows(arguments.lake, last, wanted, arguments.since, arguments.until), True
-        found, is_sound = scan_flows(arguments.lake, arguments.since, arguments.until), True
+                return last_flows(arguments.lake, last, wanted, *span), True
+        found, is_sound = scan_flows(arguments.lake, *span), True
     else:
         if arguments.since is not None or arguments.until is not None:
             raise ConfigError("--since, --until: of a lake only; a file is read as a whole")

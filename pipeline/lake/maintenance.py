@@ -23,7 +23,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction
 
-from ..errors import TransientError
+from ..errors import ConfigError, TransientError
 from ..outputs.coding import Codes, coded_schema
 from .folding import fold, merged, unfolded
 from .parts import files_of, removal, settle_of, write_parts
@@ -74,6 +74,10 @@ def maintain(
     """
     for table in TABLES.values():
         store.mend(table)
+    try:
+        store.refuse_if_none()
+    except ConfigError as error:  # a pipeline may make it yet
+        raise TransientError(str(error)) from None
     care = Care()
     begin_s = time.monotonic()
     try:

@@ -27,13 +27,17 @@ from collector.schema import make_folder
 
 from ..errors import ConfigError, TransientError
 from .mending import ACTIONS, mend
-from .tables import LakeTable
+from .tables import TABLES, LakeTable
 
 LOG_HOURS: Final = 2
 """How long the log keeps entries that a checkpoint has too. Every commit lists the log of a folder several times, so it
 costs by their number: a second for each 50,000, which are of a week and of one share."""
+CHECKPOINT_COMMITS: Final = 10
+"""How often the log has a checkpoint. Every commit reads the entries since, all at once, each in a thread of Delta's
+that it then keeps: with 100 of them a commit to 1,200 files took 68 ms of processor, 87 threads and 89 MB, with 10 it
+takes 33 ms, 33 threads and 70 MB."""
 SETTINGS: Final = {
-    "delta.checkpointInterval": "100",
+    "delta.checkpointInterval": str(CHECKPOINT_COMMITS),
     "delta.logRetentionDuration": f"interval {LOG_HOURS} hours",
     "delta.enableExpiredLogCleanup": "true",
 }
@@ -83,6 +87,11 @@ class Store:
             return None
         except REFUSALS as error:
             raise TransientError(f"lake: {self.location(table)}: {error}") from error
+
+    def refuse_if_none(self) -> None:
+        """Raise ConfigError where none of the tables is there, TransientError where the store does not answer."""
+        if all(self.open(table) is None for table in TABLES.values()):
+            raise ConfigError(f"lake: {self.root} holds no history: there is none of {', '.join(TABLES)}")
 
     def entry(self, table: LakeTable, version: int) -> tuple[int, int] | None:
         """What tells an entry of a log from another of its number; None where there is none, and in object stores."""

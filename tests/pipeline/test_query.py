@@ -12,7 +12,7 @@ import pytest
 from pipeline.errors import ConfigError
 from pipeline.outputs.history import HISTORY, LATER
 from pipeline.outputs.lake import Lake
-from pipeline.query import last_flows, scan_flows
+from pipeline.query import first_flows, last_flows, scan_dns, scan_flows, scan_rollup
 from tests.pipeline.lake.histories import NOON, flows, lake_of
 
 START = datetime(2026, 3, 1, 22, 30, tzinfo=UTC)
@@ -70,6 +70,7 @@ def ids(flows: pl.LazyFrame) -> list[int]:
 
 
 def test_an_empty_lake_has_every_column(tmp_path: Path) -> None:
+    Lake(tmp_path).start()
     assert scan_flows(tmp_path).collect_schema() == HISTORY
     assert scan_flows(tmp_path, namespace="shop").collect().height == 0
 
@@ -92,6 +93,16 @@ def test_a_file_that_lacks_columns_has_what_the_history_promises(old_lake: Path)
 def test_a_lake_that_does_not_exist_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="lake"):
         scan_flows(tmp_path / "nowhere")
+
+
+def test_a_folder_without_a_history_is_said_so(tmp_path: Path) -> None:
+    """The folder above a lake, say: there is nothing to be seen in it, and nobody would know why."""
+    written(tmp_path / "lake")
+    for ask in (scan_flows, scan_rollup, scan_dns):
+        with pytest.raises(ConfigError, match="holds no history"):
+            ask(tmp_path)
+    with pytest.raises(ConfigError, match="holds no history"):
+        last_flows(tmp_path, 1)
 
 
 def test_since_is_included_and_until_is_not(lake: Path) -> None:
@@ -182,6 +193,20 @@ def test_files_of_an_older_and_a_newer_version_read_too(old_lake: Path) -> None:
     found = scan_flows(old_lake).filter(pl.col("flow_id") == 9).collect()
     assert found.schema == HISTORY
     assert found["via"].to_list() == [None]
+
+
+def test_the_first_and_the_last_open_no_hour_beyond_those_that_they_are_of(lake: Path) -> None:
+    """A history of weeks does not fit into memory, and these few do."""
+    assert first_flows(lake, 2, since=START + timedelta(minutes=1))["flow_id"].to_list() == [1, 2]
+    assert first_flows(lake, 9, pl.col("source_namespace") == "bank", until=START + 3 * HOUR)["flow_id"].to_list() == [
+        1,
+        2,
+    ]
+    hours = sorted(path for path in lake.glob("flows/date=*/hour=*"))
+    for path in (*hours[:1], *hours[-1:]):
+        shutil.rmtree(path)
+    assert first_flows(lake, 1, since=START + HOUR)["flow_id"].to_list() == [1]
+    assert last_flows(lake, 2, until=START + 3 * HOUR)["flow_id"].to_list() == [1, 2]
 
 
 def test_a_window_ends_to_the_microsecond_whether_or_not_a_file_is_wholly_in_it(tmp_path: Path) -> None:

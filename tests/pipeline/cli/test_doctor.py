@@ -15,6 +15,7 @@ from pipeline.cli.finding_lines import lines
 from pipeline.cli.main import main
 from pipeline.cli.terminal import wrapped
 from pipeline.diagnosis.finding import Finding
+from pipeline.outputs.lake import Lake
 from tests.pipeline.diagnosis.test_health import COLLECTOR, WELL
 
 MANIFESTS = Path(__file__).resolve().parents[3] / "deploy" / "lab" / "manifests"
@@ -63,7 +64,7 @@ def test_doctor_does_not_call_a_cluster_well_of_which_it_could_read_nothing(
 def test_doctor_does_not_call_connections_well_of_which_there_are_none(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "lake").mkdir()
+    Lake(tmp_path / "lake").start()
     asked = ["doctor", "--state", str(MANIFESTS), "--lake", str(tmp_path / "lake"), "--since", "2026-03-01"]
     assert main(asked) == 0
     told = " ".join(capsys.readouterr().out.split())

@@ -44,6 +44,9 @@ def test_maintain_makes_roll_ups_and_forgets(tmp_path: Path, capsys: pytest.Capt
     assert main(["lake", "maintain", "--lake", str(tmp_path), "--keep", "flows_2m=1"]) == 2
     assert "flows_2m=1" in capsys.readouterr().err
     assert main(["lake", "info", "--lake", str(tmp_path / "absent")]) == 2
+    assert main(["lake", "info", "--lake", str(tmp_path / "flows")]) == 2
+    assert "holds no history" in capsys.readouterr().err
+    assert main(["lake", "maintain", "--lake", str(tmp_path / "flows")]) == 1
 
 
 def test_a_pipeline_has_its_lake_cared_for_in_a_process_of_its_own(tmp_path: Path) -> None:

@@ -289,7 +289,7 @@ def test_sizes_have_three_digits(count: int | None, text: str) -> None:
 
 
 def test_a_history_without_rows_is_no_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "lake").mkdir()
+    Lake(tmp_path / "lake").start()
     assert main(["observe", "--lake", str(tmp_path / "lake"), "-o", "table"]) == 0
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", "no flow matches\n")
