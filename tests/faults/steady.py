@@ -52,8 +52,7 @@ class Pipeline(Running):
         super().__init__(bus, state, folder, "soak", folder / "snapshot")
         self.lake = folder / "lake"
         self._command += ["--lake", str(self.lake)]
-        # cared for in every minute, so that none is unlike another; and its log's first checkpoint, which is made at
-        # the hundredth commit by 10 MB of code that nothing else uses, comes before the memory is judged
+        # cared for in every minute, so that none is unlike another; and commits five times as often as by default
         self._environment |= {
             "POLARS_MAX_THREADS": "1",
             "FLOWATLAS_PIPELINE_LAKE_MAINTAIN_S": "30",

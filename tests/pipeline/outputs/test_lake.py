@@ -14,7 +14,7 @@ from polars.testing import assert_frame_equal
 
 from pipeline.errors import ConfigError, PermanentError, TransientError
 from pipeline.lake.parts import write_parts
-from pipeline.lake.store import Store
+from pipeline.lake.store import CHECKPOINT_COMMITS, Store
 from pipeline.lake.tables import COUNTERS, FLOWS, LakeTable, stored
 from pipeline.outputs.history import HISTORY, filled
 from pipeline.outputs.lake import Lake
@@ -210,6 +210,18 @@ def test_a_writer_that_was_silent_while_the_log_was_cleaned_up_goes_on(tmp_path:
     silent.commit(1)
     other.commit(4)
     assert (scan_flows(tmp_path).collect().height, silent.committed(), other.committed()) == (4, 1, 4)
+
+
+def test_a_commit_reads_few_entries_of_the_log_however_many_there_are(tmp_path: Path) -> None:
+    """Also of a table of a version that let a hundred come together: Delta reads them all at once, a thread each."""
+    lake = app(tmp_path)
+    DeltaTable(tmp_path / "flows").alter.set_table_properties({"delta.checkpointInterval": "100"})
+    lake = app(tmp_path)
+    for version in range(1, 25):
+        lake.add(rows(NOON))
+        lake.commit(version)
+    newest = max(path.name for path in (tmp_path / "flows/_delta_log").glob("*.checkpoint.parquet"))
+    assert DeltaTable(tmp_path / "flows").version() - int(newest.partition(".")[0]) <= CHECKPOINT_COMMITS
 
 
 def test_a_settle_is_on_record_with_its_offsets_also_without_a_row(tmp_path: Path) -> None:
