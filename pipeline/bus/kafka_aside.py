@@ -21,6 +21,7 @@ from .topics import QUARANTINE_TOPIC
 
 POLL_SECONDS: Final = 0.5
 CONNECT_SECONDS: Final = 10.0
+_DIGITS: Final = 20  # fewer than these are a number of 64 bits, or nearly
 SILENCE_SECONDS: Final = 20.0
 """A topic from which nothing comes for so long, though its end was not reached, does not answer."""
 
@@ -112,9 +113,14 @@ def _aside(name: str, carrier: Message) -> Aside | None:
     if REASON not in headers:
         return None
     topic, partition, offset = (*headers.get(ORIGIN, b"").decode("utf-8", "replace").rsplit("/", 2), "", "")[:3]
-    at, number = headers.get(TIME, b"0"), offset if offset.isdecimal() else "0"
-    is_whole = headers.get(IS_WHOLE) == b"1" and partition.isdecimal() and not carrier.flaw
+    is_whole = headers.get(IS_WHOLE) == b"1" and _number(partition) is not None and not carrier.flaw
     own = {key: value for key, value in headers.items() if not key.startswith(OURS)}
-    message = Message(topic, partition, int(number), carrier.key, own, carrier.value)
-    reason = headers[REASON].decode("ascii", "replace")
-    return Aside(name, message, reason, int(at) if at.isdigit() else 0, is_whole)
+    message = Message(topic, partition, _number(offset) or 0, carrier.key, own, carrier.value)
+    at = headers.get(TIME, b"").decode("ascii", "replace")
+    return Aside(name, message, headers[REASON].decode("ascii", "replace"), _number(at) or 0, is_whole)
+
+
+def _number(text: str) -> int | None:
+    """A number of 64 bits, as we write one; None for what somebody else has made up."""
+    number = int(text) if text.isascii() and text.isdecimal() and len(text) < _DIGITS else -1
+    return number if 0 <= number < 2**63 else None
