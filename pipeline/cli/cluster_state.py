@@ -97,6 +97,9 @@ def _of_the_bus(arguments: argparse.Namespace) -> Known:
 
     if arguments.bus is None:
         raise ConfigError("--state bus: it wants --bus too")
+    scheme, _, place = arguments.bus.partition("://")
+    if scheme == "file" and not Path(place).is_dir():
+        raise ConfigError(f"--bus: {place} is no folder")
     source = BusState(open_reader(arguments.bus, None, [STATE.topic], kafka_options(arguments.bus, None)))
     meters, deadline = Meters(), time.monotonic() + BUS_SECONDS
     try:

@@ -29,7 +29,7 @@ Exit codes of every command: 0 fine, 1 the check failed, 2 wrong use or input, w
 output that cannot be written; 130 after Ctrl-C; 141 where whoever reads the output left before its end (`| head`).
 
 A setting comes from, later over earlier: its default, the YAML file that `--config` names (a section a component), the
-environment, a flag.
+environment, a flag. Of one whose default is `none`, `none` or nothing at all takes back what an earlier one says.
 """
 
 

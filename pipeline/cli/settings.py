@@ -2,6 +2,7 @@
 
 A YAML file has a section a component (`collector:`, `pipeline:`) whose keys are the dataclass's fields. The environment
 says `FLOWATLAS_COLLECTOR_INTERVAL_S=5`. A key that no component knows is an error that names it, wherever it came from.
+Of a setting that may be none, `none`, `null` and nothing at all take back what an earlier layer says.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ T = TypeVar("T")
 
 PREFIX = "FLOWATLAS_"
 _ENVIRONMENT = "environment"
+_NONE = ("", "none", "null")
 SECTIONS = ("collector", "pipeline", "watcher", "kafka")
 
 
@@ -114,6 +116,8 @@ def _from_environment(environ: Mapping[str, str], section: str) -> Mapping[str, 
 
 
 def _convert(value: object, kind: Any, where: str) -> Any:
+    if isinstance(value, str) and value.lower() in _NONE and type(None) in typing.get_args(kind):
+        return None
     if isinstance(value, str) and typing.get_origin(kind) is tuple:
         value = [part.strip() for part in value.split(",") if part.strip()]
     try:

@@ -161,6 +161,13 @@ def test_the_state_may_come_through_a_pipe(tmp_path: Path) -> None:
     assert not refusals
 
 
+def test_a_bus_that_is_asked_is_not_made(tmp_path: Path) -> None:
+    """A mistyped folder would be left behind, and said to be a bus on which no watcher tells."""
+    with pytest.raises(ConfigError, match=r"--bus: .*/buss is no folder"):
+        answer("doctor", "--state", "bus", "--bus", f"file://{tmp_path}/buss")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -40,6 +40,16 @@ def test_text_becomes_paths_and_tuples(tmp_path: Path) -> None:
     assert sample.netns == Path("/proc/1/ns/net")
 
 
+@pytest.mark.parametrize("text", ["", "none", "None", "null"])
+def test_none_and_nothing_take_back_a_setting_and_are_no_folder(tmp_path: Path, text: str) -> None:
+    """A folder `none` or the current one would be written to, where an operator means to switch something off."""
+    yaml = "collector: {node: n, netns: /proc/1/ns/net}"
+    assert merged(tmp_path, yaml, {"FLOWATLAS_COLLECTOR_NETNS": text}).netns is None
+    assert merged(tmp_path, yaml, netns=text).netns is None
+    assert merged(tmp_path, f"collector: {{node: n, netns: '{text}'}}").netns is None
+    assert merged(tmp_path, yaml, node="none").node == "none"
+
+
 @pytest.mark.parametrize(
     ("yaml", "environ", "flags"),
     [
