@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.inventory import addresses
+from pipeline.inventory.parts import Cidr
 
 HALVES = {"hi": pl.UInt64(), "lo": pl.UInt64()}
 
@@ -41,6 +42,11 @@ def test_text_that_is_no_address_is_refused() -> None:
 )
 def test_an_object_may_write_zeros_before_a_number(written: str, meant: str) -> None:
     assert addresses.parse_object(written) == addresses.parse(meant)
+
+
+def test_an_objects_range_may_too() -> None:
+    """The API server takes such ranges in policies."""
+    assert Cidr("010.001.0.0/016") == Cidr("10.1.0.0/16")
 
 
 @given(st.lists(st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6))))
