@@ -8,7 +8,7 @@ from __future__ import annotations
 import platform
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from typing import Any, Final
@@ -20,6 +20,11 @@ from ..catalog import BY_NAME
 from ..inventory.spans import END
 from .lags import Lags
 
+_Counts = Mapping[tuple[str, ...], int | float]
+"""What a metric counts, by its labels."""
+
+GONE_SECONDS: Final = 3600.0
+"""What is counted of a node that the cluster has no more is shown for so long after its newest observation."""
 STAGES: Final = ("decode", "state", "attribute", "policies", "aggregate", "output")
 
 
@@ -180,7 +185,9 @@ class Meters:
 
     def samples(self, series: int) -> list[Samples]:
         """All self metrics; `series` is how many series of flow and counter metrics are exposed."""
-        values: dict[str, Mapping[tuple[str, ...], int | float]] = {
+        self._nodes |= self.cluster & self._newest_ns.keys()
+        gone = self._nodes - self.cluster
+        values: dict[str, _Counts] = {
             "flowatlas_build_info": {self._build: 1},
             "flowatlas_pipeline_batches_total": self._batches,
             "flowatlas_pipeline_rows_total": self._rows,
@@ -191,7 +198,7 @@ class Meters:
             "flowatlas_pipeline_late_rows_total": self._late_rows,
             "flowatlas_pipeline_skewed_batches_total": self._skewed,
             "flowatlas_pipeline_stage_seconds_total": self._seconds,
-            "flowatlas_pipeline_last_observation_timestamp_seconds": self._newest(),
+            "flowatlas_pipeline_last_observation_timestamp_seconds": self._newest(gone),
             "flowatlas_bus_lag_messages": _keyed(self.lag),
             "flowatlas_bus_lost_messages_total": self._lost,
             "flowatlas_pipeline_geo_failures_total": {(): self.geo_failures},
@@ -210,19 +217,26 @@ class Meters:
             values |= {f"flowatlas_pipeline_snapshot_{name}": {(): value} for name, value in told}
         if self.watermark is not None:
             values["flowatlas_pipeline_watermark_timestamp_seconds"] = {(): self.watermark / 1e9}
-        samples = [samples_of(BY_NAME[name], series_values) for name, series_values in values.items()]
+        long_ago_ns = time.time_ns() - int(GONE_SECONDS * 1e9)
+        forgotten = {node for node in gone if self._newest_ns[node] < long_ago_ns}
+        samples = [samples_of(BY_NAME[name], _without(forgotten, name, counts)) for name, counts in values.items()]
         return [*samples, self._lags.samples()]
 
-    def _newest(self) -> Mapping[tuple[str, ...], float]:
-        """By node; not of those that the cluster had and has no more, whose silence is as it should be."""
-        self._nodes |= self.cluster & self._newest_ns.keys()
-        gone = self._nodes - self.cluster
+    def _newest(self, gone: Collection[str]) -> Mapping[tuple[str, ...], float]:
+        """By node; not of those that are gone, whose silence is as it should be."""
         return {(node,): ns / 1e9 for node, ns in self._newest_ns.items() if ns and node not in gone}
 
     def _state_age(self) -> Mapping[tuple[str, ...], float]:
         """Nothing for manifests, whose age nobody knows, and before anything is known."""
         is_told = 0 < self.known_until < END
         return {(): time.time() - self.known_until / 1e9} if is_told else {}
+
+
+def _without(nodes: Collection[str], name: str, counts: _Counts) -> _Counts:
+    """The series of a metric, but for those of some nodes."""
+    if not nodes or BY_NAME[name].labels[-1:] != ("node",):
+        return counts
+    return {labels: value for labels, value in counts.items() if labels[-1] not in nodes}
 
 
 def _keyed(counts: Mapping[str, int]) -> Mapping[tuple[str, ...], int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -190,7 +191,7 @@ def test_of_a_node_that_the_cluster_has_no_more_nobody_is_told_that_it_is_silent
     """Nor by what it sent last and comes late; of what never was a node of the cluster it is told."""
     newest = "flowatlas_pipeline_last_observation_timestamp_seconds"
     nodes = ("node-a", "node-b", "bastion")
-    late = message(batch("node-a", 1, [flow(FRONT_A, DATABASE, 5432, flow_id=9)]))
+    late = message(batch("node-a", 1, [flow(FRONT_A, DATABASE, 5432, flow_id=9, time=time.time_ns())]))
     bench = Bench([message(batch(node, 0, [flow(FRONT_A, DATABASE, 5432)])) for node in nodes], [late])
     bench.engine.step(0)
     bench.engine.publish()

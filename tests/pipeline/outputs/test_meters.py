@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 from pipeline.catalog import METRICS
 from pipeline.outputs.meters import STAGES, Meters
@@ -77,3 +78,32 @@ def test_which_nodes_the_cluster_has_had_outlives_the_process() -> None:
     assert values(successor, newest).keys() == {("b",), ("c",)}
     successor.cluster = frozenset()
     assert values(successor, newest).keys() == {("c",)}
+
+
+def test_what_is_counted_of_a_node_is_shown_for_an_hour_after_the_cluster_has_lost_it() -> None:
+    """Nodes come and go, and each has a dozen series; one that comes back goes on where it was."""
+    meters, now_ns = Meters(), time.time_ns()
+    newest = [now_ns - 3_500 * 10**9, *[now_ns - 3_700 * 10**9] * 3]
+    meters.applied("flows", ["lately", "gone", "silent", "bastion"], [1, 2, 3, 4], newest)
+    meters.arrived(["lately", "gone"], [5, 6], [False, False])
+    meters.missing({"lately": 0, "gone": 7})
+    meters.duplicates = {"gone": 8}
+    by_node = [metric.name for metric in METRICS if metric.labels[-1:] == ("node",)]
+
+    def shown() -> set[str]:
+        return {
+            node
+            for samples in meters.samples(0)
+            if samples.metric.name in by_node
+            for node in samples.labels["node"].to_list()
+        }
+
+    everyone = {"lately", "gone", "silent", "bastion"}
+    meters.cluster = frozenset({"lately", "gone", "silent"})
+    assert shown() == everyone
+    meters.cluster = frozenset({"silent"})
+    assert shown() == {"lately", "silent", "bastion"}
+    assert values(meters, "flowatlas_pipeline_rows_total")[("flows", "lately")] == 1
+    meters.cluster = frozenset({"gone", "silent"})
+    assert shown() == everyone
+    assert values(meters, "flowatlas_pipeline_missing_batches_total")[("gone",)] == 7
