@@ -40,7 +40,7 @@ ALERTS: Final = (
     Alert(
         "FlowatlasServiceFailures",
         "flowatlas-services",
-        f"({_FAILED} / on ({_SERVICE}) group_left () {_OPENED} > 0.05) and {_FAILED} > 20",
+        f"(clamp_max({_FAILED} / on ({_SERVICE}) group_left () {_OPENED}, 1) > 0.05) and {_FAILED} > 20",
         "5m",
         "warning",
         f"{{{{ $value | humanizePercentage }}}} of connections to {_TO_SERVICE} fail: {{{{ $labels.reason }}}}",

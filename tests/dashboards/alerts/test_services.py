@@ -75,6 +75,8 @@ CASES = [
         "10%",
     ),
     Case(FAILURES, "at the bound", failing("0+100x60", refused="0+5x60"), 30, 0),
+    Case(FAILURES, "what was opened long ago", failing("100x60", refused="0x20 50x40"), 27, 1, "100%"),
+    Case(FAILURES, "more than are opened", failing("0+10x60", refused="0+30x60"), 30, 1, "100%"),
     Case(FAILURES, "few", failing("0+2x60", refused="0+2x60"), 30, 0),
     Case(FAILURES, "not for long", failing("0+100x60", refused="0x20 200x40"), 24, 0),
     Case(FAILURES, "datagrams that nobody answers", failing("0+100x60", "UDP", no_reply="0+100x60"), 30, 0),
