@@ -136,9 +136,16 @@ class BatchLedger:
         epoch = epochs.get(number) if epochs is not None else None
         return epoch.ends[-1] if epoch is not None and epoch.ends else 0
 
-    def drop(self, node: str, table: str) -> None:
-        """Forget a table of a node: another ledger has it."""
-        self._tracks.pop((node, table), None)
+    def last(self, node: str, table: str) -> int | None:
+        """The epoch of a table of a node that was heard of last."""
+        return next(reversed(self._tracks.get((node, table), {})), None)
+
+    def drop(self, node: str, table: str, number: int) -> None:
+        """Forget an epoch of a table of a node: another ledger has it."""
+        epochs = self._tracks.get((node, table), OrderedDict())
+        epochs.pop(number, None)
+        if not epochs:
+            self._tracks.pop((node, table), None)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything that is known, as plain values fit for JSON."""

@@ -57,8 +57,8 @@ class Intake:
         self._room = room
         self._ledger = BatchLedger()
         self._watermarks = Watermarks(lateness_s)
-        self._homes: dict[tuple[str, str], Partition] = {}
-        """The partition that a node's table came from last."""
+        self._homes: dict[tuple[str, str, int], Partition] = {}
+        """The partition that an epoch of a node's table came from last."""
         meters.duplicates, meters.late = self._ledger.duplicates, self._ledger.late
         self._warned_at: dict[str, float] = {}
 
@@ -78,47 +78,72 @@ class Intake:
 
     def state(self) -> dict[str, Any]:
         """Which batches have come, as plain values."""
-        homes = [[*key, *partition] for key, partition in self._homes.items()]
-        return {**self._ledger.to_dict(), "event_times": self._watermarks.state(), "homes": homes}
+        known = self._ledger.to_dict()
+        epochs = [(node, table, number) for node, table, number, *_ in known["epochs"]]
+        self._homes = {epoch: self._homes[epoch] for epoch in epochs if epoch in self._homes}  # others are forgotten
+        last = {(node, table): home for (node, table, _), home in self._homes.items()}
+        return {
+            **known,
+            "event_times": self._watermarks.state(),
+            "homes_of_epochs": [[*epoch, *home] for epoch, home in self._homes.items()],
+            "homes": [[*key, *home] for key, home in last.items()],  # what versions before go by
+        }
 
     def restore(self, values: Mapping[str, Any]) -> None:
         """Take up which batches have come."""
         self._ledger = BatchLedger.from_dict(values)
         self._watermarks.restore(values["event_times"])
-        self._homes = {(node, table): (topic, number) for node, table, topic, number in values.get("homes", [])}
+        homes = values.get("homes_of_epochs")
+        if homes is None:  # by a version that had none
+            homes = (
+                [node, table, number, *home]
+                for node, table, *home in values.get("homes", [])
+                for number, *_ in self._ledger.track(node, table)
+            )
+        self._homes = {(node, table, epoch): (topic, number) for node, table, epoch, topic, number in homes}
         self._meters.duplicates, self._meters.late = self._ledger.duplicates, self._ledger.late
 
     def tracks(self, partition: Partition) -> list[list[Any]]:
         """Which batches have come from a partition: node, table, and what the ledger has of each epoch."""
-        return [[*key, *epoch] for key in self._at_home(partition) for epoch in self._ledger.track(*key)]
+        here = self._at_home(partition)
+        return [
+            [node, table, *epoch]
+            for node, table in dict.fromkeys((node, table) for node, table, _ in here)
+            for epoch in self._ledger.track(node, table)
+            if self._homes.get((node, table, epoch[0])) == partition
+        ]
 
     def nodes(self, table: str, partitions: Collection[Partition]) -> set[str]:
-        """Whose batches of a table came from these partitions."""
-        return {node for (node, its), home in self._homes.items() if its == table and home in partitions}
+        """Whose last batches of a table came from these partitions."""
+        return {
+            node
+            for (node, its, number), home in self._homes.items()
+            if its == table and home in partitions and number == self._ledger.last(node, table)
+        }
 
     def keep(self, partitions: Collection[Partition]) -> None:
         """Forget what came from others: somebody else goes on with them."""
         self._forget([key for key, home in self._homes.items() if home not in partitions])
 
     def take_over(self, partition: Partition, tracks: list[list[Any]]) -> None:
-        """Remember of a partition what another reader's `tracks` told, and nothing else. A node may have moved from one
-        partition to another when topics were given more: then both tell of it, and it is at home where it came last."""
+        """Remember of a partition what another reader's `tracks` told, and nothing else. An epoch may have moved to
+        another partition when topics were given more: then both tell of it, and it is at home where it came last."""
         self._forget(self._at_home(partition))
         for node, table, number, given_up, intervals in tracks:
             known = self._ledger.end(node, table, number)
-            if (node, table) not in self._homes or not intervals or intervals[-1][1] >= known:
-                self._homes[node, table] = partition
+            if (node, table, number) not in self._homes or not intervals or intervals[-1][1] >= known:
+                self._homes[node, table, number] = partition
             self._ledger.put(node, table, number, given_up, intervals)
 
     def watermark(self) -> int | None:
         """Event time up to which everything is taken to be here, in ns; None where nothing comes."""
         return self._watermarks.watermark(time.time_ns())
 
-    def _at_home(self, partition: Partition) -> list[tuple[str, str]]:
-        """Node and table of what came from a partition."""
+    def _at_home(self, partition: Partition) -> list[tuple[str, str, int]]:
+        """Node, table and epoch of what came from a partition."""
         return [key for key, home in self._homes.items() if home == partition]
 
-    def _forget(self, keys: Iterable[tuple[str, str]]) -> None:
+    def _forget(self, keys: Iterable[tuple[str, str, int]]) -> None:
         for key in keys:
             del self._homes[key]
             self._ledger.drop(*key)
@@ -161,7 +186,8 @@ class Intake:
             return None
         partitions = [(message.topic, message.partition) for message in compress(messages, is_new)]
         nodes, sizes = [name.node for name in new.names], [name.rows for name in new.names]
-        self._homes.update(zip(zip(nodes, repeat(new.table)), partitions, strict=True))
+        epochs = [name.epoch for name in new.names]
+        self._homes.update(zip(zip(nodes, repeat(new.table), epochs), partitions, strict=True))
         arrivals = self._watermarks.see(partitions, new.frame["time"].to_numpy(), sizes, time.time_ns())
         self._meters.arrived(nodes, arrivals.late_rows, arrivals.is_ahead)
         return new

@@ -17,9 +17,10 @@ def member(name: str) -> tuple[HandOver, Intake]:
     return HandOver(name, intake, meters), intake
 
 
-def taken(intake: Intake, *seqs: int) -> int:
+def taken(intake: Intake, *seqs: int, epoch: int = 1, partition: str = "node-a") -> int:
     """How many of these batches were new."""
-    messages = [message(batch("node-a", seq, [flow("10.0.1.5", "10.0.2.7", 80)])) for seq in seqs]
+    made = [batch("node-a", seq, [flow("10.0.1.5", "10.0.2.7", 80)], epoch=epoch) for seq in seqs]
+    messages = [message(one, partition=partition) for one in made]
     return sum(len(rows.names) for chunk in intake.take(messages) for rows in chunk)
 
 
@@ -58,6 +59,35 @@ def test_a_member_learns_of_its_last_snapshot_though_others_have_settled_since()
     assert first.settled_in(notes) == 7
     assert second.settled_in(notes) == 3
     assert member("c")[0].settled_in(notes) is None
+
+
+def test_what_a_node_has_left_in_the_partition_of_before_goes_along_with_that() -> None:
+    """Its collector began anew with more partitions; what lay in its spool was sent to the one of before, and is sent
+    there again."""
+    (first, its), (second, others) = member("a"), member("b")
+    topic, _ = home_of_node_a()
+    assert taken(its, 0, 1, partition="0") == 2
+    assert taken(its, 0, epoch=2, partition="1") == 1
+    assert its.nodes("flows", {(topic, "1")}) == {"node-a"}
+    assert its.nodes("flows", {(topic, "0")}) == set()
+    note = first.note((topic, "0"), 5, 2)
+    first.take_over({(topic, "1"): (1, "")}, {(topic, "1")})
+    second.take_over({(topic, "0"): (2, note)}, set())
+    assert taken(others, 1, 2, partition="0") == 1
+    assert taken(its, 0, epoch=2, partition="1") == 0
+    assert its.missing() == {"node-a": 0}
+
+
+def test_of_a_snapshot_of_the_version_before_all_epochs_are_where_the_node_was_last() -> None:
+    (_, its), (_, others) = member("a"), member("b")
+    topic, _ = home_of_node_a()
+    assert taken(its, 0, partition="0") == taken(its, 0, epoch=2, partition="1") == 1
+    state = its.state()
+    del state["homes_of_epochs"]
+    assert state["homes"] == [["node-a", "flows", topic, "1"]]
+    others.restore(state)
+    assert others.tracks((topic, "0")) == []
+    assert [track[2] for track in others.tracks((topic, "1"))] == [1, 2]
 
 
 def test_what_a_member_settled_behind_its_last_readable_snapshot_is_known_to_it_alone() -> None:
