@@ -48,7 +48,7 @@ from .outputs.policy_log import PolicyLog
 from .outputs.side_rows import counter_rows, dns_rows
 from .prices import Prices
 from .state import ClusterState, StateNow
-from .watermarks import bounds
+from .watermarks import SKEW_SECONDS, bounds
 
 
 class Stages:
@@ -231,9 +231,10 @@ class Stages:
             judged = self._policies.judge(attributed, snapshot, state.epochs)
             self._policy_log.take(judged, snapshot, self._policies.timeline)
         with self.meters.stage("aggregate"):
+            told = _not_ahead(judged, time.time_ns())
             self._flows.use(snapshot)
-            self._flows.add(judged)
-            self._coverage.add_flows(judged, snapshot)
+            self._flows.add(told)
+            self._coverage.add_flows(told, snapshot)
         if self._is_keeping_rows:
             with self.meters.stage("attribute"):
                 if "dns_name" not in judged.columns:
@@ -276,7 +277,7 @@ class Stages:
             )
         with self.meters.stage("aggregate"):
             self._interfaces.add(named, time.time_ns())
-            self._coverage.add_counters(named)
+            self._coverage.add_counters(_not_ahead(named, time.time_ns()))
             self._sockets.add(named, time.time_ns())
             self._node_interfaces.add(of_nodes(of_node.lazy()).collect(), time.time_ns())
         if self._lake is not None:
@@ -289,6 +290,15 @@ class Stages:
             attributed = attribute_drops(drops, state)
         with self.meters.stage("aggregate"):
             self._drops.add(attributed, state)
+
+
+def _not_ahead(rows: pl.DataFrame, now_ns: int) -> pl.DataFrame:
+    """Rows as of now where they say that they are of later, by more than clocks differ: windows of event time end with
+    the newest row, and what one node says of next year would end those of all."""
+    latest_ns = now_ns + int(SKEW_SECONDS * 1e9)
+    times = [name for name in ("start", "time") if name in rows.columns]
+    ahead = [name for name in times if rows[name].to_numpy().max(initial=0) > latest_ns]
+    return rows.with_columns(pl.col(ahead).clip(upper_bound=latest_ns)) if ahead else rows
 
 
 def _rows(batches: Sequence[Rows], table: Table) -> pl.DataFrame | None:
