@@ -113,7 +113,7 @@ _flowatlas() {{
     COMPREPLY=($(compgen -W "$words" -- "$cur"))
     if [[ -n $files && $cur != -* ]]; then
         compopt -o filenames 2> /dev/null
-        COMPREPLY+=($(compgen -f -- "$cur"))
+        mapfile -t -O "${{#COMPREPLY[@]}}" COMPREPLY < <(compgen -f -- "$cur")
     fi
 }}
 complete -F _flowatlas flowatlas
@@ -123,7 +123,7 @@ complete -F _flowatlas flowatlas
 def _bash_values(flag: Flag) -> str:
     if flag.values:
         return f'COMPREPLY=($(compgen -W "{" ".join(flag.values)}" -- "$cur"));'
-    return 'compopt -o filenames 2> /dev/null; COMPREPLY=($(compgen -f -- "$cur"));' if flag.is_file else ""
+    return 'compopt -o filenames 2> /dev/null; mapfile -t COMPREPLY < <(compgen -f -- "$cur");' if flag.is_file else ""
 
 
 def zsh(parser: argparse.ArgumentParser) -> str:
@@ -140,14 +140,18 @@ def zsh(parser: argparse.ArgumentParser) -> str:
 #compdef flowatlas
 # zsh completion of flowatlas, made by `flowatlas completion zsh`
 _flowatlas() {{
-    local place="" word
+    local place="" before="${{words[CURRENT-1]}}" word
     local -a offered
+    if [[ "${{words[CURRENT]}}" == --*=* ]]; then
+        before="${{words[CURRENT]%%=*}}"
+        compset -P "*="
+    fi
     for word in "${{(@)words[2,CURRENT-1]}}"; do
         case "$place $word" in
 {moves}
         esac
     done
-    case "$place:${{words[CURRENT-1]}}" in
+    case "$place:$before" in
 {values}
     esac
     case "$place" in

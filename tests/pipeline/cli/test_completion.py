@@ -22,10 +22,11 @@ _flowatlas
 printf '%s\\n' "${COMPREPLY[@]}"
 """
 ZSH = """
-compadd() { [[ $1 != -- ]] || shift; print -rl -- "$@" }
+compadd() { [[ $1 != -- ]] || shift; print -rl -- "${@/#/$eaten}" }
 _describe() { print -rl -- "${(@)${(@P)2}%%:*}" }
 _files() { print -rl -- *(N) }
 compdef() { }
+compset() { [[ $2 == "*=" ]] && eaten="${words[CURRENT]%%=*}=" }
 source $1; shift
 words=("$@") CURRENT=$#
 _flowatlas
@@ -88,6 +89,10 @@ class TestOfAShell:
         (tmp_path / "state.yaml").touch()
         assert offered(shell, tmp_path, "doctor", "--state", "sta") == ["state.yaml"]
 
+    def test_a_file_whose_name_has_a_space(self, shell: str, tmp_path: Path) -> None:
+        (tmp_path / "my state.yaml").touch()
+        assert offered(shell, tmp_path, "doctor", "--state", "my") == ["my state.yaml"]
+
     def test_nothing_where_a_name_is_wanted(self, shell: str, tmp_path: Path) -> None:
         (tmp_path / "shop").touch()
         assert offered(shell, tmp_path, "doctor", "--pod", "sh") == []
@@ -99,6 +104,13 @@ _FILES = ("asked", "flowatlas.bash", "flowatlas.zsh", "flowatlas.fish")
 def test_bash_completes_after_an_equals_sign(tmp_path: Path) -> None:
     """bash makes three words of it."""
     assert offered("bash", tmp_path, "observe", "--verdict", "=", "den") == ["denied"]
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_others_complete_after_an_equals_sign(shell: str, tmp_path: Path) -> None:
+    """To them it is one word, of which the value is the end."""
+    whole = ["--verdict=denied", "--verdict=dropped_allowed"]
+    assert set(whole) <= set(offered(shell, tmp_path, "observe", "--verdict="))
 
 
 def test_every_command_is_a_place() -> None:
