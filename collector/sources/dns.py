@@ -2,8 +2,8 @@
 
 The kernel hands over only packets of port 53. At most MAX_MESSAGES are read a cycle; the others are counted as skipped.
 Where the kernel does not let us, that is said once, and there are no rows. What is not read: anything but the header,
-the question and address records; DNS over TLS or HTTPS; messages that TCP cuts into segments. Nothing of a payload is
-kept.
+the question and address records; DNS over TLS or HTTPS; of a message that TCP cuts into segments, what comes after the
+first. Nothing of a payload is kept.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import struct
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -133,19 +134,19 @@ class DnsSource:
                 counts["malformed"] += 1
 
 
-def _messages(data: bytes, protocol: int) -> list[Message]:
-    """The messages of one packet; `data` begins after the ports of TCP and after the header of UDP."""
+def _messages(data: bytes, protocol: int) -> Iterator[Message]:
+    """The messages of one packet; `data` begins after the ports of TCP and after the header of UDP.
+
+    Of the last one over TCP there may be the beginning alone, which holds its question. Raises MalformedError.
+    """
     if protocol == _UDP:
-        return [parse(data)]
+        yield parse(data)
+        return
     at = (data[8] >> 4) * 4 - 4 if len(data) > 8 else 0
-    found: list[Message] = []
     while at + 2 < len(data):
         length = int.from_bytes(data[at : at + 2], "big")
-        if at + 2 + length > len(data):
-            raise MalformedError("a message is cut into segments")
-        found.append(parse(data[at + 2 : at + 2 + length]))
+        yield parse(data[at + 2 : at + 2 + length])
         at += 2 + length
-    return found
 
 
 def port_filter(port: int, snap_bytes: int) -> bytes:

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6, IPv6ExtHdrFragment
@@ -15,33 +14,13 @@ from scapy.layers.vxlan import VXLAN
 from scapy.packet import Packet, Raw
 
 from collector.ebpf.layout import ACK, BEGINS, EGRESS, FIN, INGRESS, SYN, SYN_ACK
-from collector.packets.octets import Octets
 from collector.packets.oneway import FLOW, SUM
 from collector.packets.ring import Captured
 from collector.packets.sums import Points, merged, sums_of
+from tests.collector.packets.blocks import WALL_NS, captured
 
 POINTS = Points.of({3: "pod", 5: "node"})
-WALL_NS = 1_790_000_000_000_000_000
 ETHER: Any = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
-
-
-def captured(
-    packets: Sequence[Packet | bytes], *, ifindex: int = 3, outgoing: bool = False, snap: int = 256
-) -> Captured:
-    whole = [bytes(packet) for packet in packets]
-    frames = [packet[:snap] for packet in whole]
-    ends = np.cumsum([len(frame) for frame in frames])
-    count = len(frames)
-    return Captured(
-        octets=Octets(b"".join(frames)),
-        start=np.concatenate([[0], ends[:-1]]).astype(np.int64),
-        end=ends.astype(np.int64),
-        size=np.array([len(packet) for packet in whole], np.int64),
-        time=WALL_NS + 1000 * (1 + np.arange(count)),
-        ifindex=np.full(count, ifindex, np.uint32),
-        hardware=np.ones(count, np.uint16),
-        is_outgoing=np.full(count, outgoing),
-    )
 
 
 def tcp(flags: str, *, seq: int = 7, payload: int = 0, sport: int = 1000, dport: int = 80, **ip: Any) -> Packet:
