@@ -45,7 +45,7 @@ FILES: Final[dict[str, tuple[str, Sequence[str]]]] = {
     "deploy/kustomize/base/pipeline.yaml": ("pipeline", ()),
     "deploy/kustomize/base/rbac.yaml": ("rbac", ()),
     "deploy/kustomize/base/network-policies.yaml": ("network-policies", ()),
-    "deploy/kustomize/components/strimzi/kafka.yaml": ("kafka", ("kafka.create=true",)),
+    "deploy/kustomize/components/strimzi/kafka.yaml": ("kafka", ("kafka.create=true", "bus=")),
     "deploy/kustomize/components/monitoring/monitors.yaml": ("monitoring", ("monitoring.monitors=true",)),
     "deploy/kustomize/components/openshift/constraints.yaml": ("openshift", ("openshift.enabled=true",)),
 }

@@ -20,7 +20,9 @@ app.kubernetes.io/name: {{ $root.Values.name }}-{{ index . 1 }}
 {{- end -}}
 
 {{- define "flowatlas.bus" -}}
-{{- if .Values.bus -}}
+{{- if and .Values.bus .Values.kafka.create -}}
+{{ fail (printf "bus: kafka.create makes a cluster, and %s would be read instead; make it empty (--set bus=)" .Values.bus) }}
+{{- else if .Values.bus -}}
 {{ .Values.bus }}
 {{- else if .Values.kafka.create -}}
 kafka://{{ .Values.kafka.cluster }}-kafka-bootstrap.{{ .Release.Namespace }}:9093
