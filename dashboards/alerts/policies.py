@@ -9,6 +9,8 @@ from .alert import FROM_TO, PAIR, Alert, events
 _DENIED: Final = 'flowatlas_policy_mismatch_connections_total{mismatch="established_denied"}'
 _DROPPED: Final = 'flowatlas_policy_mismatch_connections_total{mismatch="dropped_allowed"}'
 _DENIALS: Final = "policy:flowatlas_policy_denied_connections:increase10m"
+_OLD: Final = "count(flowatlas_pipeline_series offset 1h)"
+"""There where there was a pipeline then, and so something to compare with."""
 _BYTES: Final = "increase(flowatlas_policy_coverage_bytes_total"
 _PODS: Final = "flowatlas_policy_coverage_pods"
 
@@ -35,7 +37,8 @@ ALERTS: Final = (
     Alert(
         "FlowatlasPolicyDenialsSurge",
         "flowatlas-policies",
-        f"{_DENIALS} > 50 unless {_DENIALS} <= 10 * avg_over_time({_DENIALS}[1d] offset 1h)",
+        f"({_DENIALS} > 50 unless {_DENIALS} <= 10 * avg_over_time({_DENIALS}[1d] offset 1h))"
+        f" and on () {_OLD}",
         "5m",
         "warning",
         "{{ $labels.policy_kind }} {{ $labels.policy_namespace }}/{{ $labels.policy }} denies far more than it did",
