@@ -14,6 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ..inventory.controllers import labels_of
+from ..inventory.routes import ORIGIN
 from ..inventory.routing import CONTROLLERS_FRAME, ROUTES_FRAME
 from ..inventory.services import VIAS
 from ..inventory.snapshot import Snapshot
@@ -63,12 +64,14 @@ class RouteLookups:
 
     @cached_property
     def services(self) -> pl.DataFrame:
-        """route_id, service_id, proxy, since, until: the Service port that each route leads to, by who serves it."""
+        """route_id, service_id, proxy, since, until: the Service port that each route leads to, by who serves it. The
+        last row of a route stands for all of them."""
         ports = self._snapshot.services.filter(pl.col("protocol") == TCP).select(
             "service_id", "service_namespace", "service", "port"
         )
         return (
-            self.frame.join(ports, on=["service_namespace", "service", "port"])
+            self.frame.with_columns(pl.col("route_id").max().over(ORIGIN))
+            .join(ports, on=["service_namespace", "service", "port"])
             .join(self.served, on="entrance")
             .select("route_id", "service_id", "proxy", "since", "until")
         )

@@ -8,6 +8,7 @@ Source: the API reference of gateway.networking.k8s.io (HTTPRoute, GRPCRoute, TL
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
 from .addresses import parse
@@ -28,6 +29,15 @@ from .routes import Entrance, RouteRow, ServicePorts
 GROUP = "gateway.networking.k8s.io"
 TLS_PROTOCOLS = frozenset({"HTTPS", "TLS"})
 
+_KINDS = frozenset({"HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute"})
+_CARRIED = {
+    "HTTP": frozenset({"HTTPRoute", "GRPCRoute"}),
+    "HTTPS": frozenset({"HTTPRoute", "GRPCRoute"}),
+    "TLS": frozenset({"TLSRoute", "TCPRoute"}),
+    "TCP": frozenset({"TCPRoute"}),
+    "UDP": frozenset[str](),
+}
+"""What a listener of each protocol takes; one of another protocol may take every kind."""
 _PATH_TYPES = {"Exact": "exact", "PathPrefix": "prefix", "RegularExpression": "pattern"}
 
 
@@ -42,14 +52,15 @@ def gateway_rows(
     for route in known:
         if not isinstance(route, GatewayRoute):
             continue
+        bound: dict[tuple[str, str], list[Listener]] = defaultdict(list)
         for parent in route.spec.parent_refs or []:
-            if (parent.group, parent.kind) != (GROUP, "Gateway"):
-                continue
-            key = parent.namespace or namespace_of(route), parent.name
-            gateway = gateways.get(key)
-            entrance = entrances.get(key) or _entrance(key, gateway, classes, publishers)
-            entrances[key] = entrance
-            yield from _rows(route, _listeners(gateway, parent), entrance, ports)
+            if (parent.group, parent.kind) == (GROUP, "Gateway"):
+                key = parent.namespace or namespace_of(route), parent.name
+                bound[key] += _listeners(gateways.get(key), parent)
+        for key, listeners in bound.items():
+            if key not in entrances:
+                entrances[key] = _entrance(key, gateways.get(key), classes, publishers)
+            yield from _rows(route, listeners, entrances[key], ports)
 
 
 def _entrance(
@@ -82,8 +93,7 @@ def _listeners(gateway: Gateway | None, parent: ParentReference) -> list[Listene
 def _rows(
     route: GatewayRoute, listeners: list[Listener], entrance: Entrance, ports: ServicePorts
 ) -> Iterator[tuple[RouteRow, Entrance]]:
-    hosts = route.spec.hostnames or list(dict.fromkeys(listener.hostname or "" for listener in listeners)) or [""]
-    is_tls = any(listener.protocol in TLS_PROTOCOLS for listener in listeners)
+    offers = _offers(route, listeners)
     namespace = namespace_of(route)
     for rule in route.spec.rules or []:
         for reference in rule.backend_refs or []:
@@ -91,11 +101,33 @@ def _rows(
                 continue
             service = reference.namespace or namespace, reference.name
             weight = 1 if reference.weight is None else reference.weight
-            where = (*service, ports.number(service, reference.port), is_tls, weight)
-            for host in hosts:
+            where = (*service, ports.number(service, reference.port))
+            for host, is_tls in offers.items():
                 for path, path_type in _paths(route.kind, rule):
                     origin = (route.kind, namespace, route.metadata.name, host, path, path_type)
-                    yield RouteRow(*origin, *where, entrance.class_name, entrance.controller, entrance.name), entrance
+                    served = (entrance.class_name, entrance.controller, entrance.name)
+                    yield RouteRow(*origin, *where, is_tls, weight, *served), entrance
+
+
+def _offers(route: GatewayRoute, listeners: list[Listener]) -> dict[str, bool]:
+    """Each host under which listeners offer the route, and whether any does so over TLS; its own where no listener is
+    known."""
+    own = route.spec.hostnames or [""]
+    found = {} if listeners else dict.fromkeys(own, False)
+    for listener in listeners:
+        if route.kind in _CARRIED.get(listener.protocol, _KINDS):
+            for name in own:
+                if (host := _common(name, listener.hostname or "")) is not None:
+                    found[host] = found.get(host, False) or listener.protocol in TLS_PROTOCOLS
+    return found
+
+
+def _common(one: str, other: str) -> str | None:
+    """The hosts that two host names both mean, each of which may be a wildcard or ("") every host."""
+    for wide, narrow in ((one, other), (other, one)):
+        if wide in {"", narrow} or (wide.startswith("*.") and narrow.endswith(wide[1:])):
+            return narrow
+    return None
 
 
 def _paths(kind: str, rule: GatewayRule) -> Iterator[tuple[str, str]]:

@@ -35,6 +35,8 @@ ROUTES: Final = pl.Schema(
         "entrance": pl.String(),  # what has `CONTROLLERS`: the Ingress, Route or Gateway, as kind/namespace/name
     }
 )
+ORIGIN: Final = ("kind", "namespace", "name", "host", "path", "path_type")
+"""What makes a route. It may have several rows for a Service: by several entrances, or by rules that look at more."""
 CONTROLLERS: Final = pl.Schema(
     {
         "entrance": pl.String(),
@@ -64,6 +66,11 @@ class RouteRow(NamedTuple):
     class_name: str
     controller: str
     entrance: str
+
+    @property
+    def origin(self) -> tuple[object, ...]:
+        """By `ORIGIN`."""
+        return self[: len(ORIGIN)]
 
 
 @dataclass(frozen=True, slots=True)

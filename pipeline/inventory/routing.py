@@ -47,10 +47,17 @@ def controller_rows(resources: Sequence[Resource]) -> list[Row]:
 
 
 def _rows(resources: Sequence[Resource]) -> Iterator[tuple[RouteRow, Entrance]]:
-    """What any kind leads to; a backend of weight 0 gets no traffic, and makes no row."""
+    """What any kind leads to; a backend of weight 0 gets no traffic, and makes no row. A route is offered over TLS
+    where one of its entrances does so."""
     publishers, ports = Publishers(resources), ServicePorts(resources)
-    for source in (ingress_rows, gateway_rows, virtual_service_rows):
-        yield from (found for found in source(resources, publishers, ports) if found[0].weight)
+    found = [
+        (row, entrance)
+        for source in (ingress_rows, gateway_rows, virtual_service_rows)
+        for row, entrance in source(resources, publishers, ports)
+        if row.weight
+    ]
+    secured = {row.origin for row, _ in found if row.tls}
+    yield from ((row._replace(tls=row.origin in secured), entrance) for row, entrance in found)
 
 
 ROUTES_FRAME: Final = TrackedFrame("routes", ROUTES, _KINDS, route_rows, "route_id")

@@ -15,7 +15,7 @@ from pipeline.inventory.snapshot import Snapshot, build
 from tests.pipeline.attribution.cluster import Flow
 from tests.pipeline.attribution.frames import frame_of
 from tests.pipeline.inventory.objects import node, pod, service
-from tests.pipeline.inventory.routing_objects import NGINX, ingress, ingress_class
+from tests.pipeline.inventory.routing_objects import NGINX, gateway, ingress, ingress_class, route
 
 PROXY, OTHER_PROXY, WEB, API, STRANGER = "10.8.0.1", "10.8.0.2", "10.8.0.3", "10.8.0.4", "10.8.0.5"
 WEB_IP, API_IP = "10.0.0.1", "10.0.0.2"
@@ -114,6 +114,25 @@ def test_of_services_that_share_an_address_the_one_with_the_proxys_ports_publish
     snapshot = build([*CLUSTER, postgres, database, published, *([proxys] if has_balancer else [])])
     rows = judged(snapshot, leg(PROXY, WEB_IP, WEB), leg("10.8.0.9", WEB_IP, WEB))
     assert [named(row) for row in rows] == [("site", "a.example", "/"), None]
+
+
+def test_one_route_by_several_ways_is_one_route() -> None:
+    """By two listeners or Gateways of the same pods, and by rules that look at headers too."""
+    http, https = (
+        {"name": "http", "port": 80, "protocol": "HTTP"},
+        {"name": "https", "port": 443, "protocol": "HTTPS"},
+    )
+    place = "203.0.113.7"
+    balancer = service("lb", namespace="edge", load_balancer_ips=[place], selector=NGINX)
+    gateways = [gateway("other", http, addresses=[place]), gateway("edge", http, https, addresses=[place])]
+    parents = [{"name": "edge", "sectionName": "http"}, {"name": "edge", "sectionName": "https"}, {"name": "other"}]
+    web, by_header = {"name": "web", "port": 80}, {"headers": [{"name": "x", "value": "y"}]}
+    canary: dict[str, Any] = {"matches": [by_header], "backendRefs": [web]}
+    split: dict[str, Any] = {"backendRefs": [{**web, "weight": 90}, {"name": "api", "port": 80, "weight": 10}]}
+    snapshot = build([*CLUSTER, balancer, *gateways, route("shared", parents, canary, split, hosts=["a.example"])])
+    flows = attribute(frame_of([leg(PROXY, WEB_IP, WEB), direct(PROXY, WEB)]), snapshot).lazy()
+    told = with_labels(flows, snapshot).select("route", "route_host", "route_path", "tls", "reason").collect().rows()
+    assert told == [("shared", "a.example", "/", "true", reason) for reason in ("", "backend_only")]
 
 
 TWO_HOSTS = ingress("two", ("a.example", "/", "web", 80), ("a.example", "/deep", "web", 80), ("", "/", "web", 80))

@@ -117,6 +117,26 @@ def test_a_route_has_its_own_hosts_or_else_its_listeners() -> None:
     assert routes(plain, entrance, columns=("host", "tls", "class")) == [("", False, "eg")]
 
 
+def test_a_route_is_offered_by_the_listeners_that_take_its_kind_and_hosts() -> None:
+    passthrough = {"name": "db", "port": 6443, "protocol": "TLS", "hostname": "*.db.example"}
+    entrance = gateway("edge", HTTP, HTTPS, passthrough)
+    rule = {"backendRefs": [{"name": "web", "port": 80}]}
+    hosts = ["a.example.com", "example.com", "a.db.example"]
+    columns = ("host", "tls")
+    named = route("named", [{"name": "edge"}], rule, hosts=hosts)
+    assert routes(named, entrance, columns=columns) == [
+        ("a.db.example", False),
+        ("a.example.com", True),
+        ("example.com", False),
+    ]
+    anything = route("any", [{"name": "edge"}], rule, kind="GRPCRoute")
+    assert routes(anything, entrance, columns=columns) == [("", False), ("*.example.com", True)]
+    database = route("db", [{"name": "edge"}], rule, hosts=["*.example", "a.db.example"], kind="TLSRoute")
+    assert routes(database, entrance, columns=columns) == [("*.db.example", True), ("a.db.example", True)]
+    wide = route("wide", [{"name": "edge", "sectionName": "https"}], rule, hosts=["*.com", "*.a.example.com", "b.org"])
+    assert routes(wide, entrance, columns=columns) == [("*.a.example.com", True), ("*.example.com", True)]
+
+
 def test_a_backend_of_weight_zero_is_no_routes() -> None:
     """The references of HTTPRoute and the others: it gets no traffic. Whoever reaches a Service that waits for its turn
     in a roll-out came by another route."""
