@@ -100,11 +100,19 @@ class Interfaces:
         self._metrics.set("attached_interfaces", len(self._program.attached))
 
     def _change(self, points: Points) -> None:
-        attached = self._program.attached
-        for ifindex, kind in list(attached.items()):
-            if points.get(ifindex) != kind or not self._program.holds(ifindex):
+        """New ones first: to ask whether the others are still there takes a lock of the kernel's for each."""
+        before = dict(self._program.attached)
+        for ifindex, kind in before.items():
+            if points.get(ifindex) != kind:
                 self._program.detach(ifindex)
-        for ifindex in points.keys() - attached.keys() - self._refused:
+        self._attach(points)
+        for ifindex in before.keys() & self._program.attached.keys():
+            if not self._program.holds(ifindex):
+                self._program.detach(ifindex)
+        self._attach(points)
+
+    def _attach(self, points: Points) -> None:
+        for ifindex in points.keys() - self._program.attached.keys() - self._refused:
             try:
                 self._program.attach(ifindex, points[ifindex])
             except OSError as error:

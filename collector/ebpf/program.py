@@ -206,7 +206,7 @@ class Program:
         """
         links = self._links[ifindex]
         if links:
-            return all(libbpf.tcx_interface(link) == ifindex for link in links)
+            return libbpf.tcx_interface(links[0]) == ifindex  # all of them go with it
         for direction in _CLSACT:
             hook, options = _hook(ifindex, direction), _options()
             if libbpf.library().bpf_tc_query(byref(hook), byref(options)):
