@@ -60,15 +60,19 @@ class CommandParser(argparse.ArgumentParser):
     def _unknown(self, word: str) -> str:
         flag = word.partition("=")[0]
         known = [name for action in self._actions for name in action.option_strings]
-        near = difflib.get_close_matches(flag, known, n=1)
-        return f"there is no {flag}" + (f"; did you mean {near[0]}?" if near else "")
+        return f"there is no {flag}{meant(flag, known)}"
 
 
 def suggestion(value: str, choices: Iterable[str]) -> str:
     """What to say after a name that is none of the choices: the nearest, or all where none is near."""
     names = list(choices)
+    return meant(value, names) or f"; choose from {', '.join(names)}"
+
+
+def meant(value: str, names: Iterable[str]) -> str:
+    """What to say after a name that is none of many: the nearest; nothing where none is near."""
     near = difflib.get_close_matches(value, names, n=1)
-    return f"; did you mean {near[0]}?" if near else f"; choose from {', '.join(names)}"
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def examples(parser: argparse.ArgumentParser) -> list[str]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from ..errors import ConfigError
 from . import Subparsers, cluster_state
 from .arguments import add_findings_output, add_lake, add_since
+from .command_parser import meant
 from .following import DEFAULT_SERVER
 from .progress import progress
 
@@ -116,17 +117,15 @@ def _state_words(arguments: argparse.Namespace) -> str:
 def _there(arguments: argparse.Namespace, cluster: Cluster) -> None:
     """Raise ConfigError where the pod or Service that is asked about does not exist."""
     if arguments.service is not None and arguments.service not in cluster.services:
-        raise ConfigError(_missing("--service", arguments.service, list(cluster.services)))
+        raise ConfigError(_missing("--service", arguments.service, cluster.services))
     pods = [(namespace, pod.metadata.name) for namespace, found in cluster.pods.items() for pod in found]
     if arguments.pod is not None and arguments.pod not in pods:
         raise ConfigError(_missing("--pod", arguments.pod, pods))
 
 
-def _missing(flag: str, name: Name, there: list[Name]) -> str:
-    import difflib
-
-    near = difflib.get_close_matches("/".join(name), ["/".join(each) for each in there], n=1, cutoff=0.7)
-    return f"{flag}: the state has no {'/'.join(name)}" + (f"; did you mean {near[0]}?" if near else "")
+def _missing(flag: str, name: Name, there: Iterable[Name]) -> str:
+    written = "/".join(name)
+    return f"{flag}: the state has no {written}{meant(written, map('/'.join, there))}"
 
 
 def _history(lake: str, since: datetime | None) -> pl.LazyFrame | None:

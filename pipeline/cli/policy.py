@@ -12,6 +12,7 @@ from ..errors import ConfigError
 from . import Subparsers, policy_suggest, record
 from .arguments import add_output
 from .progress import progress
+from .terminal import counted
 
 if TYPE_CHECKING:
     import polars as pl
@@ -126,7 +127,10 @@ def _whatif(arguments: argparse.Namespace) -> int:
     totals = {
         change: int(rows.filter(change=change)["connections"].sum()) for change in (whatif.CUT, whatif.LET_THROUGH)
     }
-    remarks = [*record.about(recorded), *(f"{change}: {count} connections" for change, count in totals.items())]
+    remarks = [
+        *record.about(recorded),
+        *(f"{change}: {counted(count, 'connection')}" for change, count in totals.items()),
+    ]
     _write(rows, arguments.output, remarks)
     return 1 if arguments.fail_on_deny and not rows.filter(change=whatif.CUT).is_empty() else 0
 
@@ -145,6 +149,8 @@ def _changed(objects: Sequence[Resource], files: Sequence[Path], removed: Sequen
         found, refusals = manifests.load(file)
         if refusals:
             raise ConfigError(f"the API server would refuse this: {refusals[0]}")
+        if not found:
+            raise ConfigError(f"--file: {file} holds no object")
         for item in found:
             if type(item) in READERS:
                 added.append(item)

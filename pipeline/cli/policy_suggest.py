@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
 from . import Subparsers, record
+from .command_parser import meant
 from .progress import progress
 from .terminal import counted
 
 if TYPE_CHECKING:
     from ..policy.replay import Replay
+    from .record import Recorded
 
 
 def add(questions: Subparsers) -> None:
@@ -63,6 +65,7 @@ def _suggest(arguments: argparse.Namespace) -> int:
             raise ConfigError(
                 f"--namespace: {namespace} has no pods that policies can select; known: {', '.join(known)}"
             )
+    _check_workloads(arguments, recorded)
     more = [manifest.deny_all(namespace) for namespace in sorted(set(arguments.namespace)) if arguments.deny_all]
     with progress("writing policies and replaying the record under them"):
         policies = compile_policies(recorded.objects, snapshot)
@@ -89,6 +92,24 @@ def _suggest(arguments: argparse.Namespace) -> int:
     if not suggested:
         print("flowatlas policy: nothing legitimate is recorded of these workloads", file=sys.stderr)
     return 1 if result.cut.height or not suggested else 0
+
+
+def _check_workloads(arguments: argparse.Namespace, recorded: Recorded) -> None:
+    """Raise ConfigError for a workload that neither the state nor the record has: nothing would be ruled out by it."""
+    from ..policy.ends import pods_now
+
+    ends = [pods_now(recorded.snapshot).select("namespace", "workload")]
+    ends += [
+        recorded.judged.pairs.select(namespace=f"{side}_namespace", workload=f"{side}_workload")
+        for side in ("source", "destination")
+    ]
+    known = {f"{namespace}/{workload}" for each in ends for namespace, workload in each.iter_rows()}
+    for name in arguments.exclude:
+        if name not in known:
+            raise ConfigError(f"--exclude: neither the state nor the record has {name}{meant(name, known)}")
+    wanted = [f"{namespace}/{arguments.workload}" for namespace in arguments.namespace]
+    if arguments.workload is not None and known.isdisjoint(wanted):
+        raise ConfigError(f"--workload: neither the state nor the record has {wanted[0]}{meant(wanted[0], known)}")
 
 
 def _checked(result: Replay) -> str:

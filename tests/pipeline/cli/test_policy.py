@@ -121,6 +121,7 @@ def test_spans_are_before_now() -> None:
         ((), "-f or --remove"),
         (("--remove", "NetworkPolicy/shop/nothing"), "known: NetworkPolicy/shop/deny-all"),
         (("-f", "broken.yaml"), "spec.ingress[0].ports[0].port"),
+        (("-f", "empty.yaml", "--fail-on-deny"), "empty.yaml holds no object"),
     ],
 )
 def test_a_change_that_cannot_be_is_wrong_use(
@@ -128,6 +129,7 @@ def test_a_change_that_cannot_be_is_wrong_use(
 ) -> None:
     broken = DENY_ALL | {"spec": {"podSelector": {}, "ingress": [{"ports": [{"port": 70000}]}]}}
     (folder / "broken.yaml").write_text(yaml.safe_dump(broken))
+    (folder / "empty.yaml").touch()
     given = [str(folder / item) if item.endswith(".yaml") else item for item in arguments]
     assert ask(folder, "whatif", *given, state="guarded.yaml") == 2
     assert said in capsys.readouterr().err
@@ -249,6 +251,28 @@ def test_suggest_knows_the_namespaces_and_says_where_nothing_was_seen(
     assert "known: batch, kube-system, shop" in capsys.readouterr().err
     assert ask(folder, "suggest", "-n", "kube-system") == 1
     assert "nothing legitimate is recorded" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--exclude", "batch/jobb"), "--exclude: neither the state nor the record has batch/jobb"),
+        (("--exclude", "shop/weeb"), "has shop/weeb; did you mean shop/web?"),
+        (("--exclude", "web"), "has web"),
+        (("--workload", "weeb"), "--workload: neither the state nor the record has shop/weeb; did you mean shop/web?"),
+    ],
+)
+def test_a_workload_that_is_none_is_not_taken_for_one_ruled_out(
+    folder: Path, arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else the traffic that was meant to be left out would be allowed, and nothing would say so."""
+    assert ask(folder, "suggest", "-n", "shop", *arguments) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_workloads_that_are_gone_or_were_never_seen_can_be_ruled_out(folder: Path) -> None:
+    for name in ("shop/web", "batch/job-9", "kube-system/dns"):
+        assert ask(folder, "suggest", "-n", "shop", "--exclude", name) in {0, 1}
 
 
 def flow(source: str, destination: str, **more: Any) -> str:
