@@ -17,6 +17,7 @@ from pipeline.cli import settings
 from pipeline.config import PipelineConfig
 from pipeline.inventory.watch.kinds import KINDS
 from tests.deploy.charts import Object, given, refused, the
+from tests.deploy_check import schemas
 
 pytestmark = pytest.mark.manifests
 
@@ -282,6 +283,27 @@ def test_openshift_allows_the_collector_what_it_asks_for_and_no_more() -> None:
     assert constraints["users"] == ["system:serviceaccount:flowatlas:flowatlas-collector"]
     for kind in ("Deployment", "StatefulSet"):
         assert "runAsUser" not in the(found, kind)["spec"]["template"]["spec"]["securityContext"]
+
+
+def test_names_that_yaml_would_take_for_something_else_stay_names(tmp_path: Path) -> None:
+    """`123` and `no` are names of secrets and classes; a bus of IPv6 addresses looks like a list."""
+    users = dict.fromkeys(("collector", "watcher", "pipeline"), "123")
+    values = {
+        "bus": "kafka://[fd00::1]:9096",
+        "image": {"pullSecrets": ["123"]},
+        "collector": {"priorityClassName": "no"},
+        "pipeline": {"storage": {"enabled": True, "storageClassName": "1"}, "autoscaling": {"by": "keda"},
+                     "files": {"configMap": "1", "secret": "2"}},
+        "settings": {"pipeline": {"group": "7"}},
+        "kafka": {"securityProtocol": "SASL_SSL", "caSecret": "123", "userSecrets": users},
+        "dashboards": {"operator": True, "folder": "Net: flows"},
+    }  # fmt: skip
+    file = tmp_path / "values.yaml"
+    file.write_text(yaml.safe_dump(values))
+    found = objects(template(f"--values={file}"))
+    assert schemas.wrong(found) == []
+    assert the(found, "ScaledObject")["spec"]["triggers"][0]["metadata"]["bootstrapServers"] == "[fd00::1]:9096"
+    assert {o["spec"]["folder"] for o in found if o["kind"] == "GrafanaDashboard"} == {"Net: flows"}
 
 
 @pytest.mark.parametrize("storage", ["true", "false"])

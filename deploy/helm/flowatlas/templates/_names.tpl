@@ -121,7 +121,7 @@ seccompProfile:
 - name: FLOWATLAS_KAFKA_MECHANISM
   value: {{ $root.Values.kafka.mechanism }}
 - name: FLOWATLAS_KAFKA_USERNAME
-  value: {{ $a.user }}
+  value: {{ toYaml $a.user }}
 - name: FLOWATLAS_KAFKA_PASSWORD_FILE
   value: /etc/flowatlas/kafka-user/password
 {{- else if $a.user }}
@@ -159,7 +159,7 @@ seccompProfile:
 {{- range include "flowatlas.secrets" . | fromJsonArray }}
 - name: {{ .name }}
   secret:
-    secretName: {{ .secret }}
+    secretName: {{ toYaml .secret }}
     defaultMode: 0440
 {{- end }}
 {{- end -}}
