@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ..inventory.policy_history import PolicyEpoch
     from ..inventory.snapshot import Snapshot
 
+DUMP: Final = "kubectl get ns,nodes,pods,svc,endpointslices,ingress,netpol,rs,deploy,jobs -A -o yaml > state.yaml"
+"""What writes the objects that every cluster has and answers rest on."""
 BUS_SECONDS: Final = 5.0
 """How long a watcher's word is waited for."""
 BUS_PAUSE_SECONDS: Final = 0.1

@@ -93,8 +93,7 @@ def _evidence(arguments: argparse.Namespace) -> Evidence:
         known.add("metrics")
     if not known:
         raise ConfigError(
-            f"give --state, --lake or --server: no pipeline answers at {DEFAULT_SERVER}; "
-            "kubectl get ns,nodes,pods,svc,endpointslices,ingress,netpol,rs -A -o yaml > state.yaml"
+            f"give --state, --lake or --server: no pipeline answers at {DEFAULT_SERVER}; {cluster_state.DUMP}"
         )
     asked = {"pod": arguments.pod, "service": arguments.service, "state": _state_words(arguments)}
     asked["lake"] = str(arguments.lake or "lake")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from ..errors import OustedError, PermanentError
 from . import Subparsers, settings
 from .allocators import GivingBack, give_back
+from .cluster_state import DUMP
 from .kafka_access import kafka_options
 
 if TYPE_CHECKING:
@@ -30,8 +31,7 @@ def add(commands: Subparsers) -> None:
         help="attribute and aggregate what the collectors ship, and serve /metrics",
         description="Read the bus, attribute every flow to workloads and Services, count each connection once, and "
         "serve Prometheus metrics until stopped (SIGTERM applies what the bus holds first).",
-        epilog="example: kubectl get ns,nodes,pods,svc,endpointslices,rs,deploy,jobs -A -o yaml > state.yaml && "
-        "flowatlas pipeline --bus file:///var/lib/flowatlas/bus --state state.yaml",
+        epilog=f"example: {DUMP} && flowatlas pipeline --bus file:///var/lib/flowatlas/bus --state state.yaml",
     )
     command.add_argument("--config", type=Path, metavar="FILE", help="YAML file with a `pipeline:` section")
     command.add_argument("--bus", metavar="URL", help="kafka://HOST:PORT[,HOST:PORT] or file://DIR")

@@ -6,9 +6,11 @@ import re
 
 import yaml
 
+from pipeline.cli.cluster_state import DUMP
 from tests.docs.test_tutorial import ROOT, objects
 
 NAMED = re.compile(r"\b(deploy|deployment|statefulset|daemonset|service)/(flowatlas-[a-z]+)")
+DUMPED = re.compile(r"kubectl get ns,[^&\n]*")
 LABELLED = re.compile(r"app\.kubernetes\.io/name=(flowatlas-[a-z]+)")
 
 
@@ -20,6 +22,14 @@ def test_what_commands_name_is_made() -> None:
     named = {f"{kinds.get(kind, kind)}/{name}" for text in texts for kind, name in NAMED.findall(text)}
     assert len(named) >= 4
     assert named <= objects(ROOT / "deploy/kustomize/overlays/production")
+
+
+def test_a_dump_has_all_that_answers_rest_on_wherever_it_is_told_of() -> None:
+    """Without policies every connection would be told as unprotected, and nothing would say why."""
+    texts = [path.read_text() for path in (ROOT / "docs").rglob("*.md")]
+    told = [line.strip() for text in texts for line in DUMPED.findall(text)]
+    assert len(told) >= 3
+    assert set(told) == {DUMP}
 
 
 def test_labels_by_which_commands_choose_are_on_pods() -> None:
