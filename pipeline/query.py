@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 FORMER_FOLDERS: Final = (FORMER, FLOWS.name)
 """Where versions before Delta have left their Parquet: moved aside by a writer of this version, or not yet."""
 _HOUR: Final = timedelta(hours=1)
+_INSTANT: Final = timedelta(microseconds=1)
 _SIDES: Final = ("source", "destination", "service")
 _ENDS: Final = ("source", "destination")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -117,12 +118,16 @@ def last_flows(
 ) -> pl.DataFrame:
     """The newest observations that match, at most `rows`, oldest first.
 
-    Hours are read from the newest back until there are enough. Raises ConfigError as `scan_flows` does.
+    Hours are read from the newest back until there are enough, and of an hour the times first: all rows of a busy one
+    do not fit into memory. Raises ConfigError as `scan_flows` does.
     """
     found = pl.DataFrame(schema=HISTORY)
-    for part in _by_hour(lake, since, until, options, newest_first=True):
-        newest = part.filter(matching).sort("time", maintain_order=True).tail(rows - found.height)
-        found = pl.concat([newest.collect(), found])
+    for begin, end in reversed(_hours_of(_store(lake, options), since, until)):
+        lacking = rows - found.height
+        times = scan_flows(lake, begin, end, options=options).filter(matching).select(pl.col("time").top_k(lacking))
+        if (first := times.min().collect().item()) is not None:
+            part = scan_flows(lake, first, end, options=options).filter(matching)
+            found = pl.concat([part.sort("time", maintain_order=True).tail(lacking).collect(), found])
         if found.height >= rows:
             break
     return found
@@ -138,27 +143,15 @@ def first_flows(
 ) -> pl.DataFrame:
     """The oldest observations that match, as `last_flows` gives the newest."""
     found = pl.DataFrame(schema=HISTORY)
-    for part in _by_hour(lake, since, until, options, newest_first=False):
-        oldest = part.filter(matching).sort("time", maintain_order=True).head(rows - found.height)
-        found = pl.concat([found, oldest.collect()])
+    for begin, end in _hours_of(_store(lake, options), since, until):
+        lacking = rows - found.height
+        times = scan_flows(lake, begin, end, options=options).filter(matching).select(pl.col("time").bottom_k(lacking))
+        if (last := times.max().collect().item()) is not None:
+            part = scan_flows(lake, begin, min(last + _INSTANT, end), options=options).filter(matching)
+            found = pl.concat([found, part.sort("time", maintain_order=True).head(lacking).collect()])
         if found.height >= rows:
             break
     return found
-
-
-def _by_hour(
-    lake: Path | str,
-    since: datetime | None,
-    until: datetime | None,
-    options: Mapping[str, str] | None,
-    *,
-    newest_first: bool,
-) -> Iterator[pl.LazyFrame]:
-    """The observations of each hour that may have some."""
-    since, until = _aware(since), _aware(until)
-    for hour in sorted(_hours_of(_store(lake, options), since, until), reverse=newest_first):
-        begin, end = max(hour, since or hour), min(hour + _HOUR, until or hour + _HOUR)
-        yield scan_flows(lake, begin, end, options=options)
 
 
 def _store(lake: Path | str, options: Mapping[str, str] | None) -> Store:
@@ -260,8 +253,9 @@ def _former_roots(store: Store) -> list[Path]:
     return [folder for folder in folders if folder.is_dir() and not (folder / "_delta_log").is_dir()]
 
 
-def _hours_of(store: Store, since: datetime | None, until: datetime | None) -> set[datetime]:
-    """The hours that may hold flows of the time asked for."""
+def _hours_of(store: Store, since: datetime | None, until: datetime | None) -> list[tuple[datetime, datetime]]:
+    """Begin and end of the hours that may hold flows of the time asked for, within that time, oldest first."""
+    since, until = _aware(since), _aware(until)
     hours = {hour for root in _former_roots(store) for hour, _ in _hours(root, since, until)}
     files = _files_now(store, FLOWS)
     if files is not None:
@@ -269,7 +263,7 @@ def _hours_of(store: Store, since: datetime | None, until: datetime | None) -> s
             hour = _begin(day, number)
             if (since is None or hour + _HOUR > since) and (until is None or hour < until):
                 hours.add(hour)
-    return hours
+    return [(max(hour, since or hour), min(hour + _HOUR, until or hour + _HOUR)) for hour in sorted(hours)]
 
 
 def _begin(day: date, hour: int) -> datetime:

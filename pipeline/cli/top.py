@@ -36,7 +36,7 @@ def add(commands: Subparsers) -> None:
     where = command.add_argument_group("where from").add_mutually_exclusive_group()
     add_server(where)
     add_lake(where)
-    add_since(command, "its last hour")
+    add_since(command, "its last hour, or the one before --until")
     add_until(command)
     command.add_argument(
         "--by", choices=tuple(KEYS), default="pair", metavar="KEY", help=f"{', '.join(KEYS)} (default: %(default)s)"
@@ -90,11 +90,11 @@ def _recorded(arguments: argparse.Namespace) -> pl.LazyFrame:
     from ..flowfilter import matching
     from ..query import last_flows, scan_flows
 
-    since = arguments.since
-    if since is None and arguments.until is None:
-        newest = last_flows(arguments.lake, 1)
-        since = (newest["time"][0] if newest.height else datetime.now(UTC)) - _LAKE_SPAN
-    return scan_flows(arguments.lake, since, arguments.until).filter(matching(arguments.conditions))
+    since, until = arguments.since, arguments.until
+    if since is None:
+        newest = last_flows(arguments.lake, 1, until=until)
+        since = (newest["time"][0] if newest.height else until or datetime.now(UTC)) - _LAKE_SPAN
+    return scan_flows(arguments.lake, since, until).filter(matching(arguments.conditions))
 
 
 def _heard(arguments: argparse.Namespace) -> pl.LazyFrame:

@@ -17,6 +17,7 @@ from tests.pipeline.lake.histories import NOON, flows, lake_of
 
 START = datetime(2026, 3, 1, 22, 30, tzinfo=UTC)
 HOUR = timedelta(hours=1)
+MINUTE = timedelta(minutes=1)
 
 
 def observations() -> pl.DataFrame:
@@ -207,6 +208,19 @@ def test_the_first_and_the_last_open_no_hour_beyond_those_that_they_are_of(lake:
         shutil.rmtree(path)
     assert first_flows(lake, 1, since=START + HOUR)["flow_id"].to_list() == [1]
     assert last_flows(lake, 2, until=START + 3 * HOUR)["flow_id"].to_list() == [1, 2]
+
+
+def test_of_an_hour_only_the_times_are_read_beside_what_is_first_or_last(tmp_path: Path) -> None:
+    """All rows of a busy hour do not fit into memory. In the file between, whoever reads more than times fails."""
+    lake_of(tmp_path, *(flows(50, NOON + timedelta(minutes=20 * part), part + 1, 20 * MINUTE) for part in range(3)))
+    (between,) = (
+        path for path in tmp_path.glob("flows/*/*/*.parquet") if 2_000_000 in pl.read_parquet(path)["flow_id"]
+    )
+    pl.read_parquet(between).with_columns(packets=pl.lit("no number")).write_parquet(between)
+    assert first_flows(tmp_path, 2)["flow_id"].to_list() == [1_000_000, 1_000_001]
+    assert last_flows(tmp_path, 2)["flow_id"].to_list() == [3_000_048, 3_000_049]
+    with pytest.raises(pl.exceptions.PolarsError):
+        last_flows(tmp_path, 51)
 
 
 def test_a_window_ends_to_the_microsecond_whether_or_not_a_file_is_wholly_in_it(tmp_path: Path) -> None:

@@ -217,6 +217,15 @@ def test_a_pipeline_that_serves_no_flows_says_what_to_switch_on(capsys: pytest.C
     assert "pipeline.live" in capsys.readouterr().err
 
 
+def test_top_is_of_an_hour_also_where_only_its_end_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    history = Lake(tmp_path)
+    history.start()
+    history.add(rows(*(flow(minutes, bytes=minutes, reply_bytes=0) for minutes in (1, 100, 150, 300))))
+    history.flush()
+    assert main(["top", "--lake", str(tmp_path), "--until", "2026-03-01T16:00"]) == 0
+    assert [row["bytes"] for row in told(capsys)] == [250]
+
+
 def test_top_sums_a_part_of_the_history(lake: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["top", "--lake", str(lake), "--by", "service"]) == 0
     (row,) = told(capsys)
