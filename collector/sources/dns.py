@@ -55,6 +55,8 @@ class DnsSource:
         self._ring = Ring(netns, program=port_filter(PORT, SNAP_BYTES), **_RING)
         self._exchanges = Exchanges()
         self._links: Any = None
+        self._pods = np.empty(0, np.uint32)
+        """The pods' interfaces that were there at the last read: of one that has gone since, packets wait."""
 
     def start(self) -> None:
         """Open the ring; never raises."""
@@ -90,7 +92,8 @@ class DnsSource:
         counts: Counter[str] = Counter()
         try:
             flaws: Counter[str] = Counter()
-            pods = Points.of(capture_points(self._links, flaws)).pods
+            there = Points.of(capture_points(self._links, flaws)).pods
+            pods, self._pods = np.union1d(there, self._pods), there
             for captured in self._ring.until_now(patience_s):
                 self._read(captured, pods, counts)
             counts["ring_full"] += self._ring.drops()

@@ -61,6 +61,8 @@ class HeadSource:
         self._ring = Ring(netns, program=head_filter(SNAP_BYTES, one_in), **_RING)
         self._waiting = WaitingHeads()
         self._links: Any = None
+        self._pods = np.empty(0, np.uint32)
+        """The pods' interfaces that were there at the last read: of one that has gone since, packets wait."""
         self._counted = (0, 0, 0)
 
     def start(self) -> None:
@@ -104,7 +106,8 @@ class HeadSource:
         heads: list[Head] = []
         try:
             flaws: Counter[str] = Counter()
-            pods = Points.of(capture_points(self._links, flaws)).pods
+            there = Points.of(capture_points(self._links, flaws)).pods
+            pods, self._pods = np.union1d(there, self._pods), there
             # a head of these flows may lie in a block that the kernel still fills
             blocks = self._ring.until_now(_PATIENCE_S)
             sightings.extend(self._read(captured, pods, heads, counts) for captured in blocks)

@@ -60,7 +60,9 @@ class PacketSource:
         self._conntrack: Any = None
         self._endings: Any = None
         self._ended: Entries = np.zeros(0, ENTRY)  # of the read before
-        self._points: dict[int, str] = {}
+        self._points = Points.of({})
+        self._met: set[int] = set()
+        """Interfaces that packets have come at: at others nobody has looked yet."""
         self._uplinks: set[int] = set()
         self._parts: list[Sums] = []
         self._missed: Counter[tuple[str, str]] = Counter()
@@ -117,10 +119,10 @@ class PacketSource:
         while not self._stop.is_set():
             try:
                 wall_ns = time.time_ns() - time.monotonic_ns()
-                points = Points.of(self._points)
                 for captured in self._ring.blocks(_POLL_S):
+                    self._meet(set(np.unique(captured.ifindex).tolist()))
                     missed: Counter[tuple[str, str]] = Counter()
-                    part = sums_of(captured, points, wall_ns, missed)
+                    part = sums_of(captured, self._points, wall_ns, missed)
                     with self._lock:
                         self._parts.append(part)
                         self._missed.update(missed)
@@ -131,10 +133,23 @@ class PacketSource:
                 _log.warning("packets: %s", error)
                 self._stop.wait(_POLL_S)
 
+    def _meet(self, interfaces: set[int]) -> None:
+        """Look at once where packets come at an interface that is not known: they are a new pod's first."""
+        if interfaces <= self._met:
+            return
+        try:
+            self._look()
+        except (OSError, TransientError) as error:
+            _log.warning("packets: %s", error)
+        else:
+            self._met |= interfaces
+
     def _look(self) -> None:
         flaws: Counter[str] = Counter()
-        self._points = dict(capture_points(self._links, flaws))
-        self._uplinks |= {ifindex for ifindex, kind in self._points.items() if kind == "node"}
+        kinds = capture_points(self._links, flaws)
+        before, self._points = self._points, Points.of(kinds)
+        self._met -= {*before.pods.tolist(), *before.node.tolist()} - kinds.keys()
+        self._uplinks |= {ifindex for ifindex, kind in kinds.items() if kind == "node"}
         for reason, count in flaws.items():
             self._metrics.add("malformed_messages_total", count, reason=reason)
 

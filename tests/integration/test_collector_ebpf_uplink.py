@@ -137,6 +137,21 @@ def test_a_pod_is_counted_from_its_first_packet_and_forgotten_when_it_goes(pair:
         flows.read(time.time_ns())
 
 
+def test_captured_packets_of_a_new_pod_are_told_from_the_first(pair: Network) -> None:
+    with started(SOURCES["packets"](Metrics(), pair.netns("node"))) as flows, namespace() as pod:
+        with_pod = Network({**pair.pids, "pod": pod})
+        with_pod.run("node", "ip", "link", "add", "pod1", "type", "veth", "peer", "eth0", "netns", str(pod))
+        with_pod.run("node", "ip", "-batch", "-", stdin="address add 10.9.0.1/24 dev pod1\nlink set pod1 up\n")
+        with_pod.run("pod", "ip", "-batch", "-", stdin="address add 10.9.0.2/24 dev eth0\nlink set eth0 up\n")
+        with in_namespace(with_pod.netns("pod"), lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sock:
+            for _ in range(100):
+                sock.sendto(b"question", ("10.9.0.1", 7000))
+        time.sleep(1.5)
+        columns = flows.finish(time.time_ns())
+    is_own = np.asarray(columns["dst_port"]) == 7000
+    assert np.asarray(columns["packets"])[is_own].sum() == 100
+
+
 def recreate(network: Network) -> None:
     """Another eth0 in place of the node's, with the same number and addresses."""
     (link,) = json.loads(
