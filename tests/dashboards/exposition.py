@@ -14,12 +14,14 @@ SERIES = 3
 VALUES = {
     "coverage": ("unprotected", "isolated", "explicit"),
     "direction": ("ingress", "egress", "ingress"),
+    "destination_namespace": ("destination_namespace-0", "", "destination_namespace-2"),
     "destination_workload_kind": ("Deployment", "External", "Node"),
     "flow_direction": ("request", "reply", "request"),
     "locality": ("cross_zone", "same_zone", "internet"),
     "mismatch": ("established_denied", "dropped_allowed", "established_denied"),
     "protocol": ("TCP", "UDP", "TCP"),
     "scope": ("node", "overlay", "node"),
+    "source_namespace": ("source_namespace-0", "source_namespace-1", ""),
     "source_workload_kind": ("Deployment", "Node", "External"),
     "verdict": ("allowed", "denied", "not judged"),
 }
