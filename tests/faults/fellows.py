@@ -28,6 +28,8 @@ class Group:
     settled: dict[Partition, tuple[int, str]] = field(default_factory=dict)
     """Where to go on, and the note."""
     wanted: dict[str, frozenset[Partition]] = field(default_factory=dict)
+    is_kept: bool = True
+    """Whether the bus still has what was read."""
     ousted: set[str] = field(default_factory=set)
     """Members without whom the group went on, though they had not settled."""
 
@@ -69,7 +71,7 @@ class FellowReader(LogReader):
 
     def recall(self, spans: Mapping[Partition, tuple[int, int]]) -> None:
         for partition, (since, until) in spans.items():
-            if (at := max(since, self._told.get(partition, 0))) < until:
+            if (at := max(since, self._told.get(partition, 0))) < until and self._group.is_kept:
                 self._spans[partition] = at, until
 
     @property

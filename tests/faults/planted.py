@@ -252,6 +252,10 @@ MISTAKES: Final[Mapping[str, tuple[str, Plant]]] = {
         "dies when the group has agreed",
         puts(HandOver, "settled_in", lambda was, *_: None),
     ),
+    "who has lost a snapshot does not look what it had settled": (
+        "last snapshot gone",
+        puts(HandOver, "unkept", lambda was, *_: {}),
+    ),
     "a reader begins where it was told not to": (
         "dies after a snapshot",
         puts(FileReader, "places", lambda was, reader: {}),

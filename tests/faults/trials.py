@@ -216,7 +216,8 @@ def ousted(root: Path) -> Unexplained:
 
 
 def dies_agreeing(calls: Any) -> Callable[[Path], Unexplained]:
-    """One dies at some snapshot before that call, and others go on with a partition of it."""
+    """One dies at some snapshot before that call, and others go on with a partition of it; what was read is gone from
+    the bus by then."""
 
     def trial(root: Path) -> Unexplained:
         them = Fellows(root)
@@ -226,10 +227,31 @@ def dies_agreeing(calls: Any) -> Callable[[Path], Unexplained]:
             them.one.live(them.group, them.all_read)
         them.give(one=(them.first,), other=(them.second,))
         them.other.live(them.group, them.all_read)
+        them.group.is_kept = False
         them.one.live(them.group, them.all_read)
         return them.unexplained()
 
     return trial
+
+
+def last_snapshot_gone(root: Path) -> Unexplained:
+    """One dies, somebody deletes its last snapshot, and others go on with a partition of it."""
+    them = Fellows(root)
+    them.one.flush_rows = 1_000  # else every other snapshot is the history's
+
+    def dies(reader: FellowReader) -> Iterator[None]:
+        yield from them.all_read(reader)
+        raise Death
+
+    with suppress(Death):
+        them.one.live(them.group, dies)
+    them.ship(3)
+    max(them.one.root.rglob("*.snapshot")).unlink()
+    them.one.most.clear()  # nothing tells that more was shown
+    them.give(one=(them.first,), other=(them.second,))
+    them.other.live(them.group, them.all_read)
+    them.one.live(them.group, them.all_read)
+    return them.unexplained()
 
 
 class Moody:
@@ -338,6 +360,7 @@ TRIALS: Final[Mapping[str, Callable[[Path], Unexplained]]] = {
     "ousted": ousted,
     "dies before the group agrees": dies_agreeing(((SnapshotFolder, "prepare"),)),
     "dies when the group has agreed": dies_agreeing(RENAMES),
+    "last snapshot gone": last_snapshot_gone,
     "spooled": spooled,
     "spool full": spool_full,
     "spool refused": spool_refused,
