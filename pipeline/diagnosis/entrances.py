@@ -12,6 +12,9 @@ from .evidence import Evidence, Name, full
 from .finding import Finding
 
 CHECK: Final = "entrances"
+NO_SERVICE: Final = "use-annotation"
+"""A port by which the AWS Load Balancer Controller says that the backend is an action that an annotation describes
+(kubernetes-sigs.github.io/aws-load-balancer-controller, `actions.${action-name}`): it has the name of no Service."""
 
 
 class Lead(NamedTuple):
@@ -95,7 +98,7 @@ def _of_ingress(item: Ingress) -> Iterator[Lead]:
         found += [(f"host {rule.host or '*'}, path {path.path or '/'}", path.backend) for path in paths]
     namespace = namespace_of(item)
     for place, backend in found:
-        if backend.service is not None:
+        if backend.service is not None and backend.service.port.name != NO_SERVICE:
             port = backend.service.port.number or backend.service.port.name
             yield Lead("Ingress", (namespace, item.metadata.name), place, (namespace, backend.service.name), port)
 

@@ -56,6 +56,11 @@ def test_a_route_to_no_service_is_an_error_that_names_place_and_service() -> Non
     assert finding.evidence[0] == "at host shop.example.com, path /cart"
 
 
+def test_an_action_of_the_load_balancer_is_no_service() -> None:
+    """A redirect to HTTPS, say, which every other Ingress of the AWS Load Balancer Controller has."""
+    assert not list(broken_routes(evidence(service(), ingress("ssl-redirect", {"name": "use-annotation"}))))
+
+
 @pytest.mark.parametrize("route", [ingress("web", {"number": 81}), http_route("web", 81)])
 def test_a_route_to_no_port_is_an_error_that_says_which_there_are(route: Resource) -> None:
     (finding,) = broken_routes(evidence(service(), route))
