@@ -6,7 +6,7 @@ import argparse
 import logging
 import threading
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from . import Subparsers
 from .arguments import add_lake, add_output
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ..lake.store import Store
 
 log = logging.getLogger(__name__)
+
+_DAY_S: Final = 86_400.0
 
 
 def add(commands: Subparsers) -> None:
@@ -71,13 +73,17 @@ def _add_options(command: argparse.ArgumentParser) -> None:
 
 def run_maintain(arguments: argparse.Namespace) -> int:
     """Care for the tables, once or until it is stopped."""
-    from ..errors import TransientError
+    from ..errors import ConfigError, TransientError
     from ..lake.maintenance import maintain
     from ..lake.settings import parse_keep
-    from ..lake.store import READERS_HOURS
+    from ..lake.store import MAX_READERS_HOURS, READERS_HOURS
 
     store, keep = _store(arguments), parse_keep(arguments.keep)
-    hours = READERS_HOURS if arguments.readers is None else max(1, arguments.readers)
+    hours = READERS_HOURS if arguments.readers is None else arguments.readers
+    if not 1 <= hours <= MAX_READERS_HOURS:
+        raise ConfigError(f"--readers: {hours} is not within 1 and {MAX_READERS_HOURS} hours")
+    if arguments.every is not None and not 1.0 <= arguments.every <= _DAY_S:
+        raise ConfigError(f"--every: {arguments.every:g} is not within 1 and {_DAY_S:g} seconds")
     while True:
         try:
             care = maintain(store, datetime.now(UTC), keep_days=keep, readers_hours=hours)

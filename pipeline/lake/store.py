@@ -43,6 +43,7 @@ SETTINGS: Final = {
 }
 READERS_HOURS: Final = 24
 """How long a file stays after it was taken out of its table, unless a setting says otherwise."""
+MAX_READERS_HOURS: Final = 24 * 30
 REFUSALS: Final = (DeltaError, OSError, pl.exceptions.PolarsError, pa.ArrowException)
 """What a disk or an object store that refuses is told by."""
 MAINTENANCE: Final = "flowatlas#maintenance"

@@ -49,6 +49,16 @@ def test_maintain_makes_roll_ups_and_forgets(tmp_path: Path, capsys: pytest.Capt
     assert main(["lake", "maintain", "--lake", str(tmp_path / "flows")]) == 1
 
 
+@pytest.mark.parametrize(("flag", "value"), [("--every", "0"), ("--every", "nan"), ("--readers", "0")])
+def test_a_number_that_cannot_be_meant_is_refused(
+    flag: str, value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Care without a pause would keep a processor busy for good."""
+    lake_of(tmp_path, flows(30))
+    assert main(["lake", "maintain", "--lake", str(tmp_path), flag, value]) == 2
+    assert f"{flag}: {value} is not within 1 and" in capsys.readouterr().err
+
+
 def test_a_pipeline_has_its_lake_cared_for_in_a_process_of_its_own(tmp_path: Path) -> None:
     lake_of(tmp_path, flows(30))
     command = Upkeep.command_of(str(tmp_path), (), ("flows=10000",), 24)
