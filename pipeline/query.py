@@ -64,7 +64,7 @@ def scan_rollup(
 ) -> pl.LazyFrame:
     """Canonical flows added up by minute (`1m`) or hour (`1h`), without pods, ports and addresses; `time` is the begin.
 
-    Rows of one key may be several until they are compacted: add them up. What was written since the last
+    Rows of one key may be several: add them up. What was written since the last
     `flowatlas lake maintain` is not in it yet.
     """
     table = {"1m": FLOWS_1M, "1h": FLOWS_1H}.get(every)

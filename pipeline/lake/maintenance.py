@@ -11,7 +11,7 @@ import logging
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from math import ceil
@@ -91,9 +91,11 @@ def maintain(
         if at is None or finished is None:
             continue
         with _sorted_errors(table):
-            care.forgotten_files[table.name] = forget(store, table, at, _oldest(table, now, keep_days or {}))
+            oldest = _oldest(table, now, keep_days or {})
+            care.forgotten_files[table.name] = forget(store, table, at, oldest)
             care.merged_files[table.name] = compact(store, table, at, now, finished, care.unreadable)
             care.deleted_files[table.name] = _vacuum(at, readers_hours)
+            _clear(store, table, oldest)
             if care.merged_files[table.name]:
                 at.create_checkpoint()
             if table is not FLOWS or (time.monotonic() - begin_s < _LONG_S and _is_written_to(store, at)):
@@ -128,6 +130,17 @@ def _vacuum(at: DeltaTable, readers_hours: int) -> int:
     gone = at.vacuum(readers_hours, dry_run=False, enforce_retention_duration=False, full=True)
     at.update_incremental()
     return len(gone)
+
+
+def _clear(store: Store, table: LakeTable, before: datetime) -> None:
+    """Remove the empty folders of days that are forgotten: each vacuum would look into them for good."""
+    if (folder := store.folder(table)) is None:
+        return
+    for day in folder.glob("date=*"):
+        if day.name < f"date={before:%Y-%m-%d}":
+            for empty in (*day.glob("hour=*"), day):
+                with suppress(OSError):  # it has files yet
+                    empty.rmdir()
 
 
 def _is_written_to(store: Store, flows: DeltaTable) -> bool:

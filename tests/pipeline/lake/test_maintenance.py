@@ -135,6 +135,10 @@ def test_what_is_old_is_forgotten_by_table(tmp_path: Path) -> None:
     care = maintain(store, NOON + timedelta(days=4), keep_days={"flows": 2})
     assert sorted(scan_flows(tmp_path).collect()["flow_id"]) == sorted(new["flow_id"])
     assert (care.forgotten_files["flows"], former.exists()) == (1, False)
+    days = tmp_path / "flows" / "date=2026-03-01", tmp_path / "flows" / "date=2026-03-04"
+    assert all(day.exists() for day in days)  # readers may still want the files
+    maintain(store, NOON + timedelta(days=4), keep_days={"flows": 2}, readers_hours=0)
+    assert [day.exists() for day in days] == [False, True]
     assert sums(scan_rollup(tmp_path, "1h")) == oracle(pl.concat([old, new]))
 
 
