@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import curses
+import os
 import queue
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Final
 
 import polars as pl
@@ -25,7 +28,10 @@ _WIDTHS: Final = (11, 9, 9, 9, 11, 7)
 
 
 def show(arguments: argparse.Namespace) -> None:
-    """Draw until q is pressed. Raises ConfigError where the pipeline does not answer."""
+    """Draw until q is pressed. Raises ConfigError where the pipeline does not answer, or nothing can be drawn."""
+    if not _can_be_drawn_on():
+        kind = os.environ.get("TERM", "")
+        raise ConfigError(f"TERM: a terminal of kind {kind!r} cannot be drawn on here; -o table tells once")
     frames: queue.SimpleQueue[pl.DataFrame | ConfigError] = queue.SimpleQueue()
 
     def listen() -> None:
@@ -39,11 +45,21 @@ def show(arguments: argparse.Namespace) -> None:
     curses.wrapper(_loop, frames, arguments)
 
 
+def _can_be_drawn_on() -> bool:
+    """Whether the terminal is of a kind that this machine knows, and goes where it is told to."""
+    try:
+        curses.setupterm()
+    except curses.error:
+        return False
+    return curses.tigetstr("cup") is not None
+
+
 def _loop(
     screen: curses.window, frames: queue.SimpleQueue[pl.DataFrame | ConfigError], arguments: argparse.Namespace
 ) -> None:
-    curses.curs_set(0)
-    curses.use_default_colors()
+    for wished in (curses.use_default_colors, partial(curses.curs_set, 0)):
+        with suppress(curses.error):  # a serial console can do neither
+            wished()
     screen.timeout(_DRAW_MS)
     window = Window(arguments.window)
     by, sort, step = arguments.by, arguments.sort, 1

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import pty
 import re
+import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -277,6 +283,40 @@ def test_top_on_a_terminal_is_drawn_anew_and_obeys_keys(server: str, tmp_path: P
         screen_with("LEFT 0")
     finally:
         tmux("kill-server")
+
+
+def on_terminal(kind: str, *command: str, until: str = "", then: bytes = b"") -> tuple[int, str]:
+    """The exit code of a command on a terminal of a kind, and what it drew; `then` is typed once `until` is there."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
+    environment = {**os.environ, "TERM": kind}
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as process:
+        os.close(theirs)
+        shown = b""
+        with suppress(OSError):  # the terminal's other end is gone
+            while part := os.read(ours, 65536):
+                shown += part
+                if until and until.encode() in shown:
+                    os.write(ours, then)
+                    until = ""
+        process.wait(60)
+    os.close(ours)
+    return process.returncode, shown.decode(errors="replace")
+
+
+def test_top_is_drawn_on_a_serial_console(server: str) -> None:
+    """It has no colours, and its cursor cannot be hidden."""
+    command = (sys.executable, "-m", "pipeline.cli.main", "top", "--server", server)
+    code, shown = on_terminal("vt100", *command, until="shop/api", then=b"q")
+    assert (code, "Traceback" in shown) == (0, False)
+
+
+@pytest.mark.parametrize("kind", ["dumb", "xterm-of-tomorrow", ""])
+def test_top_says_what_to_do_on_a_terminal_that_it_cannot_draw_on(kind: str) -> None:
+    """As of an editor's shell, or one that is known on the machine that one comes from and not on this."""
+    code, shown = on_terminal(kind, sys.executable, "-m", "pipeline.cli.main", "top", "--server", "http://127.0.0.1:1")
+    assert code == 2
+    assert f"TERM: a terminal of kind {kind!r} cannot be drawn on here; -o table tells once" in shown
 
 
 @pytest.mark.parametrize(
