@@ -28,6 +28,7 @@ from . import Message, Places
 from .kafka_joining import join_patiently
 from .kafka_places import epochs_at, number_of, places_of, told_by
 from .kafka_quarantine import KafkaQuarantine
+from .kafka_reasons import Reasons
 from .kafka_receiving import receive_large_pieces
 from .kafka_records import read_messages
 from .kafka_resets import tell_resets
@@ -109,8 +110,10 @@ class KafkaReader:
         self._told = {p: at for p, at in offsets.items() if not self._share or self._share.takes(p[1])}
         self._behind, self._known = dict(self._told), topics
         self._epochs = {p: OffsetAndMetadata(self._told[p], "", epochs[p]) for p in epochs.keys() & self._told.keys()}
+        reasons = Reasons(self._options)
         try:
-            self._consumer = self._connected()
+            with reasons:
+                self._consumer = self._connected()
             if self._share is None:
                 if self._group is not None:
                     join_patiently(self._consumer, SESSION_SECONDS)
@@ -119,7 +122,7 @@ class KafkaReader:
         except (*_REFUSED, kafka_errors.KafkaConfigurationError) as error:
             raise ConfigError(f"bus: {','.join(self._servers)}: {error}") from error
         except (kafka_errors.KafkaError, OSError) as error:
-            raise TransientError(f"bus: no broker answers at {','.join(self._servers)}: {error}") from error
+            raise TransientError(f"bus: not connected to {','.join(self._servers)}: {reasons.why(error)}") from error
 
     def _connected(self) -> Any:
         consumer = KafkaConsumer(

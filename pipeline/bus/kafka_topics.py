@@ -16,6 +16,7 @@ from kafka.admin import ConfigResource, KafkaAdminClient, NewTopic
 
 from ..errors import TransientError
 from .kafka import servers_of
+from .kafka_reasons import Reasons
 from .topics import Topic
 
 CONNECT_SECONDS: Final = 10.0
@@ -37,13 +38,17 @@ class KafkaTopics:
         return ",".join(self._servers)
 
     def __enter__(self) -> KafkaTopics:
-        with _told(f"no broker answers at {self.servers}"):
-            self._admin = KafkaAdminClient(
-                bootstrap_servers=self._servers,
-                client_id="flowatlas-topics",
-                bootstrap_timeout_ms=int(CONNECT_SECONDS * 1000),
-                **self._options,
-            )
+        reasons = Reasons(self._options)
+        try:
+            with reasons:
+                self._admin = KafkaAdminClient(
+                    bootstrap_servers=self._servers,
+                    client_id="flowatlas-topics",
+                    bootstrap_timeout_ms=int(CONNECT_SECONDS * 1000),
+                    **self._options,
+                )
+        except (kafka_errors.KafkaError, OSError) as error:
+            raise TransientError(f"bus: not connected to {self.servers}: {reasons.why(error)}") from error
         return self
 
     def __exit__(

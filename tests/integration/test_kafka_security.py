@@ -3,6 +3,8 @@ within seconds, what is secret is in no log."""
 
 from __future__ import annotations
 
+import logging
+import re
 import subprocess
 import sys
 import time
@@ -26,6 +28,7 @@ from collector.sinks.kafka import KafkaSink
 from collector.sinks.kafka_client import client_options
 from collector.sinks.spool import SpoolSink
 from pipeline.bus import Message, Reader, open_reader
+from pipeline.bus.kafka_topics import KafkaTopics
 from pipeline.bus.share import Share
 from pipeline.bus.topics import QUARANTINE_TOPIC
 from pipeline.errors import TransientError
@@ -188,6 +191,30 @@ def test_a_wrong_password_is_no_loss_and_is_mended_in_seconds(secured: Secured, 
         assert within(MENDED_WITHIN_S, lambda: metrics.value("batches_total", table="flows") == 5)
         sink.stop()
     assert secured.held(node) == list(range(5))
+
+
+def test_who_is_not_let_in_is_told_why(
+    secured: Secured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not that nobody answers."""
+    caplog.set_level(logging.WARNING, "kafka.net.manager")  # which `refused_connections` silences
+    monkeypatch.setattr(logging.getLogger("kafka.net.manager"), "propagate", False)
+    right, wrong = secured.scram("collector"), secured.scram("collector", "wrong")
+    refused = (
+        (wrong, "invalid credentials"),
+        (replace(right, ca_file=Authority(tmp_path).ca), "certificate verify failed"),
+        (replace(right, ca_file=tmp_path / "gone.pem"), str(tmp_path / "gone.pem")),
+        (replace(right, password_file=tmp_path / "gone.txt"), str(tmp_path / "gone.txt")),
+    )
+    with refused_connections():
+        for config, why in refused:
+            with pytest.raises(TransientError, match="not connected to 127.0.0.1:.*" + re.escape(why)):
+                secured.reader(config, "group").start()
+        with (
+            pytest.raises(TransientError, match="invalid credentials"),
+            KafkaTopics(secured.url(wrong), client_options(wrong)),
+        ):
+            pass
 
 
 SHIPS_AT_DEBUG = """
