@@ -12,6 +12,7 @@ import struct
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -60,6 +61,8 @@ class PacketSource:
         self._conntrack: Any = None
         self._endings: Any = None
         self._ended: Entries = np.zeros(0, ENTRY)  # of the read before
+        self._kinds: Mapping[int, str] = {}
+        """Interfaces at the last look of those that come in turn: of one that has gone since, packets wait."""
         self._points = Points.of({})
         self._met: set[int] = set()
         """Interfaces that packets have come at: at others nobody has looked yet."""
@@ -74,7 +77,7 @@ class PacketSource:
         """Open the ring. Raises ConfigError where kernel or privileges refuse it."""
         try:
             self._links = in_namespace(self._netns, lambda: open_socket(NETLINK_ROUTE))
-            self._look()
+            self._kinds = self._look()
             self._ring.start()
         except (OSError, TransientError) as error:
             self.stop()
@@ -128,7 +131,7 @@ class PacketSource:
                         self._missed.update(missed)
                 if time.monotonic() - looked_at >= _LINKS_S:
                     looked_at = time.monotonic()
-                    self._look()
+                    self._kinds = self._look()
             except (OSError, TransientError) as error:
                 _log.warning("packets: %s", error)
                 self._stop.wait(_POLL_S)
@@ -144,14 +147,16 @@ class PacketSource:
         else:
             self._met |= interfaces
 
-    def _look(self) -> None:
+    def _look(self) -> Mapping[int, str]:
         flaws: Counter[str] = Counter()
         kinds = capture_points(self._links, flaws)
-        before, self._points = self._points, Points.of(kinds)
-        self._met -= {*before.pods.tolist(), *before.node.tolist()} - kinds.keys()
+        there, before = {**self._kinds, **kinds}, self._points
+        self._points = Points.of(there)
+        self._met -= {*before.pods.tolist(), *before.node.tolist()} - there.keys()
         self._uplinks |= {ifindex for ifindex, kind in kinds.items() if kind == "node"}
         for reason, count in flaws.items():
             self._metrics.add("malformed_messages_total", count, reason=reason)
+        return kinds
 
     def _take(self, now_ns: int, *, final: bool) -> Columns:
         if self._links is None:

@@ -16,8 +16,9 @@ from scapy.packet import Packet, Raw
 
 from collector.metrics import Metrics
 from collector.netlink import in_namespace
+from collector.packets.ring import Captured
 from collector.schema import FLOWS
-from collector.sources import Columns
+from collector.sources import Columns, packets
 from collector.sources.dns import DnsSource
 from collector.sources.heads import HeadSource
 from tests.collector.network import Network, namespace
@@ -57,6 +58,35 @@ def said(network: Network, packet: Packet) -> None:
     with in_namespace(network.netns("pod"), lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW)) as sock:
         sock.bind(("eth0", 0))
         sock.send(bytes(ETHER / IP(src="10.9.0.2", dst="10.96.0.10") / packet))
+
+
+def test_packets_that_wait_as_their_interface_goes_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interfaces are looked at before the ring hands over what came in the meantime."""
+    monkeypatch.setattr(packets, "_LINKS_S", 0.0)
+    words = iter((b"a word", b"the last word"))
+    with pod_of() as network:
+        source = packets.PacketSource(Metrics(), network.netns("node"))
+        blocks = source._ring.blocks
+
+        def late(timeout_s: float) -> Iterator[Captured]:
+            word = next(words, b"")
+            if word:
+                said(network, UDP(sport=40000, dport=7000) / word)
+            if word == b"the last word":
+                network.run("node", "ip", "link", "delete", "pod1")
+                source._kinds = source._look()
+                time.sleep(0.2)
+            return blocks(timeout_s)
+
+        monkeypatch.setattr(source._ring, "blocks", late)
+        source.start()
+        try:
+            time.sleep(2.0)
+            columns = source.finish(time.time_ns())
+        finally:
+            source.stop()
+    is_own = np.asarray(columns["dst_port"]) == 7000
+    assert np.asarray(columns["packets"])[is_own].sum() == 2
 
 
 @pytest.mark.parametrize("what", ["dns", "heads"])
