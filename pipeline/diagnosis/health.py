@@ -31,6 +31,7 @@ _LAG: Final = "flowatlas_bus_lag_messages"
 PIPELINE_NAMES: Final = frozenset(
     (ROWS, NODE_COVERAGE, _QUARANTINED, _MISSING, _DUPLICATES, _NEWEST, _SERIES, _OBJECTS, _REFUSED, _STATE_AGE)
 ) | {_HELD, _LATE, _LAG}
+_BUILD: Final = f"{_COLLECTOR}build_info"
 _SOURCE: Final = f"{_COLLECTOR}source_info"
 _HOOK: Final = f"{_COLLECTOR}hook_info"
 _TRACKED: Final = f"{_COLLECTOR}tracked_flows"
@@ -38,7 +39,7 @@ _SPOOL: Final = f"{_COLLECTOR}spool_bytes"
 _LOST: Final = f"{_COLLECTOR}lost_rows_total"
 _MISSED: Final = f"{_COLLECTOR}missed_packets_total"
 _OVERRUNS: Final = f"{_COLLECTOR}netlink_overruns_total"
-COLLECTOR_NAMES: Final = frozenset((_SOURCE, _HOOK, _TRACKED, _SPOOL, _LOST, _MISSED, _OVERRUNS))
+COLLECTOR_NAMES: Final = frozenset((_BUILD, _SOURCE, _HOOK, _TRACKED, _SPOOL, _LOST, _MISSED, _OVERRUNS))
 
 SILENT_S: Final = 120.0
 STALE_S: Final = 60.0
@@ -131,7 +132,7 @@ def health(
         {topic: int(count) for (topic,), count in after.by(_LAG, "topic").items()},
         {reason: int(count) for (reason,), count, _ in look.grown(_QUARANTINED, "reason")},
         nodes,
-        [_collector(url, told.after) for url, told in collectors.items() if told is not None],
+        [_collector(url, told.after) for url, told in collectors.items() if told and _is_collector(told)],
         in_order(found),
     )
 
@@ -154,6 +155,10 @@ def _nodes(after: Scrape, now_s: float) -> Iterator[NodeHealth]:
             int(twice.get((node,), 0)),
             coverage.get((node,)),
         )
+
+
+def _is_collector(look: Look) -> bool:
+    return look.after.value(_BUILD) is not None
 
 
 def _collector(server: str, after: Scrape) -> CollectorHealth:
@@ -227,6 +232,11 @@ def _of_collector(server: str, look: Look | None) -> Iterator[Finding]:
     where = f"collector {server}"
     if look is None:
         yield Finding("collector", "error", where, "it does not answer", (), f"curl -sS {server}/metrics | head")
+        return
+    if not _is_collector(look):
+        yield Finding(
+            "collector", "error", where, "what answers is no collector", (), f"curl -sS {server}/metrics | head"
+        )
         return
     log = "kubectl -n flowatlas logs -l app.kubernetes.io/name=flowatlas-collector --tail=50"
     for name, problem, keys in (

@@ -15,7 +15,8 @@ flowatlas_pipeline_series 42
 flowatlas_state_objects{kind="Pod"} 3
 flowatlas_pipeline_missing_batches_total{node="n1"} 0
 """
-COLLECTOR = 'flowatlas_collector_source_info{source="ebpf",reason=""} 1\n'
+BUILD = 'flowatlas_collector_build_info{version="1"} 1\n'
+COLLECTOR = BUILD + 'flowatlas_collector_source_info{source="ebpf",reason=""} 1\n'
 LOST = 'flowatlas_collector_lost_rows_total{table="flows",reason="bus_full"} '
 
 
@@ -71,6 +72,17 @@ def test_traffic_that_is_in_no_flow_leads_to_the_doctor_of_the_same_pipeline() -
     (finding,) = found.findings
     assert (finding.severity, finding.problem) == ("warning", "only 91.2% of its pods' bytes are in flows")
     assert finding.next == f"flowatlas doctor --server {found.server}"
+
+
+def test_what_is_no_collector_is_not_said_to_lack_a_source() -> None:
+    """The pipeline's own page, say, or an exporter's of the same port."""
+    other = Look(scrape(WELL), scrape(WELL))
+    found = judged(WELL, collectors={"http://p": other})
+    (finding,) = found.findings
+    assert (finding.severity, finding.problem) == ("error", "what answers is no collector")
+    assert not found.collectors
+    (finding,) = judged(WELL, collectors={"http://a": Look(scrape(BUILD), scrape(BUILD))}).findings
+    assert finding.problem == "it has no source of flows"
 
 
 def test_a_hook_that_the_kernel_refuses_is_a_note() -> None:
