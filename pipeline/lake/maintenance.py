@@ -36,6 +36,9 @@ LOOSE_FILES: Final = 32
 """So many small files of an hour are merged before the hour is over."""
 RUN_ROWS: Final = 150_000
 """So many rows are sorted at once, into one file; sorted ones of half as many are left as they are."""
+SUM_ROWS: Final = 8 * RUN_ROWS
+"""So many rows of sums are added up at once: in a large cluster five minutes have as many keys as are sorted at once,
+and an hour has hardly more."""
 _IDLE: Final = timedelta(minutes=10)
 """After the end of an hour or a day this long nothing but late rows is expected of it."""
 _LONG_S: Final = LOG_HOURS * 1800.0
@@ -177,7 +180,7 @@ def compact(
     count = 0
     columns = columns_of(at, table)
     for partition, files in _loose(table, at, now, flows):
-        for lot in _lots(files, RUN_ROWS):
+        for lot in _lots(files, SUM_ROWS if table.sums else RUN_ROWS):
             if len(lot) == 1 and _is_sorted(lot[0]["path"]):
                 continue
             gone = [removal(file, table, is_change=False) for file in lot]
@@ -199,17 +202,34 @@ def compact(
 def _in_order(
     store: Store, table: LakeTable, lot: Sequence[Mapping[str, Any]], columns: pl.Schema
 ) -> Iterator[pl.DataFrame]:
-    """The rows of some files as those of sorted ones: of small files together, of a large one by pieces."""
-    total = sum(file["num_records"] for file in lot)
-    size = ceil(total / ceil(total / RUN_ROWS))
-    for begin in range(0, total, size):
-        codes = coded_schema(columns, Codes())  # text takes three times the memory, and time
-        piece = (begin, size) if len(lot) == 1 else (0, None)
-        parts = [_read(store, table, file["path"], columns, *piece).cast(codes) for file in lot]
-        yield merged(pl.concat(parts), table).sort(table.order, maintain_order=True)
+    """The rows of some files as those of sorted ones: of several added up and by time, of a large one by pieces."""
+    codes = coded_schema(columns, Codes())  # text takes three times the memory, and time
+    if len(lot) == 1:
+        (path, total) = lot[0]["path"], lot[0]["num_records"]
+        size = _even(total)
+        for begin in range(0, total, size):
+            yield _read(store, table, path, columns, begin, size).cast(codes).sort(table.order, maintain_order=True)
+        return
+    held: list[pl.DataFrame] = []
+    for file in lot:
+        held.append(_read(store, table, file["path"], columns).cast(codes))
+        if sum(rows.height for rows in held) > 2 * RUN_ROWS:
+            held = [merged(pl.concat(held), table)]
+    whole = merged(pl.concat(held), table)
+    if whole.height > RUN_ROWS:
+        whole = whole.sort("time")
+    for piece in whole.iter_slices(_even(whole.height)):
+        yield piece.sort(table.order, maintain_order=True)
 
 
-def _read(store: Store, table: LakeTable, path: str, columns: pl.Schema, begin: int, size: int | None) -> pl.DataFrame:
+def _even(rows: int) -> int:
+    """The size of pieces that are alike, and of at most `RUN_ROWS`."""
+    return ceil(rows / ceil(rows / RUN_ROWS))
+
+
+def _read(
+    store: Store, table: LakeTable, path: str, columns: pl.Schema, begin: int = 0, size: int | None = None
+) -> pl.DataFrame:
     try:
         return store.scan(table, [unquote(path)], columns).slice(begin, size).collect()
     except (OSError, pl.exceptions.PolarsError) as error:

@@ -17,7 +17,7 @@ from pipeline.lake.folding import fold
 from pipeline.lake.maintenance import LOOSE_FILES, compact, maintain
 from pipeline.lake.parts import files_of, removal
 from pipeline.lake.store import LOG_HOURS, Store, now_ms
-from pipeline.lake.tables import COUNTERS, FLOWS, SUMS
+from pipeline.lake.tables import COUNTERS, FLOWS, FLOWS_1M, SUMS
 from pipeline.outputs.lake import Lake
 from pipeline.query import scan_counters, scan_flows, scan_policy_events, scan_rollup
 from tests.pipeline.lake.histories import NOON, age, counters, entries, flows, lake_of
@@ -64,6 +64,25 @@ def test_rollups_add_up_to_the_flows_however_often_they_are_made(tmp_path: Path)
     assert minutes["time"].n_unique() == 30
     assert minutes.select(pl.exclude(SUMS)).is_duplicated().sum() == 0
     assert scan_rollup(tmp_path, "1h").collect()["time"].unique().to_list() == [NOON]
+
+
+def test_sums_of_an_hour_are_added_up_also_where_they_have_many_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many each time as are sorted at once, or nearly: else a large cluster would keep each hour twelve times."""
+    parts = [flows(300, seed=seed) for seed in range(1, 7)]
+    for part in parts:
+        store = lake_of(tmp_path, part)
+        fold(store)
+    keys = scan_rollup(tmp_path, "1h").collect().select(pl.exclude(SUMS)).n_unique()
+    monkeypatch.setattr("pipeline.lake.maintenance.RUN_ROWS", 150)
+    maintain(store, NOON + timedelta(days=2))
+    assert (scan_rollup(tmp_path, "1h").collect().height, sums(scan_rollup(tmp_path, "1h"))) == (
+        keys,
+        oracle(pl.concat(parts)),
+    )
+    minutes = [file["max.time"] - file["min.time"] for file in files_of(opened(store, FLOWS_1M)).to_dicts()]
+    assert (len(minutes) > 5, max(minutes) <= timedelta(minutes=10)) == (True, True)
 
 
 def test_policy_events_are_the_denied_flows_once(tmp_path: Path) -> None:
