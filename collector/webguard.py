@@ -42,6 +42,8 @@ class WebGuard:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
+        self._checking = threading.Lock()
+        """Held by the one check that goes on: whoever has no password may not have all processors by trying some."""
         self._secret = os.urandom(32)
         self._known: dict[bytes, bool] = {}
         self._refused: _Stamps = ()
@@ -93,10 +95,12 @@ class WebGuard:
         with self._lock:
             known = self._known.get(key)
         if known is None:
-            known = _checkpw(password, hashed)
+            with self._checking:
+                known = _checkpw(password, hashed)
             with self._lock:
                 while len(self._known) >= _MOST_KNOWN:
-                    self._known.pop(next(iter(self._known)))
+                    wrong = (key for key, is_right in self._known.items() if not is_right)
+                    self._known.pop(next(wrong, next(iter(self._known))))
                 self._known[key] = known
         return known
 

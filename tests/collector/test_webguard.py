@@ -11,6 +11,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -224,6 +225,31 @@ def test_passwords_are_remembered_up_to_a_number(folder: Path, monkeypatch: pyte
     for _ in range(1000):
         guard.authorizes("/", f"Basic {base64.b64encode(b'anna:' + os.urandom(9).hex().encode()).decode()}")
     assert len(guard._known) <= 256
+
+
+def test_who_tries_passwords_has_one_processor_at_most_and_makes_nobody_forgotten(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guard = WebGuard(configured(folder, users(anna="right")))
+    going, most, checked = [0], [0], [0]
+
+    def check(password: bytes, _: bytes) -> bool:
+        going[0], checked[0] = going[0] + 1, checked[0] + 1
+        most[0] = max(most[0], going[0])
+        time.sleep(0.001)
+        going[0] -= 1
+        return password == b"right"
+
+    def ask(word: str) -> bool:
+        return guard.authorizes("/metrics", basic(f"anna:{word}"))
+
+    monkeypatch.setattr(webguard, "_checkpw", check)
+    assert ask("right")
+    with ThreadPoolExecutor(8) as pool:
+        assert not any(pool.map(ask, (f"wrong-{number}" for number in range(400))))
+    assert (most, checked) == ([1], [401])
+    assert ask("right")
+    assert checked == [401]
 
 
 @pytest.mark.prometheus
