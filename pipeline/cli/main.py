@@ -7,6 +7,7 @@ programs 130 after Ctrl-C, 141 where whoever reads the output left before its en
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import os
 import signal
@@ -52,6 +53,8 @@ _READER_LEFT: Final = 128 + signal.SIGPIPE
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the `flowatlas` command with `argv` (default: the process's own) and return its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal of few letters has no arrow, and somebody's path has one
     try:
         try:
             return _run(argv)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -53,6 +54,22 @@ def test_a_full_disk_is_said_and_no_failed_check(question: tuple[str, ...], tmp_
     with Path("/dev/full").open("wb") as full:
         code, said = ended(question, tmp_path, full.fileno(), is_buffered=True)
     assert (code, said) == (2, "flowatlas: [Errno 28] No space left on device\n")
+
+
+def test_a_terminal_of_few_letters_is_no_reason_to_break_off(tmp_path: Path) -> None:
+    flows, state = tmp_path / "flows.jsonl", tmp_path / "state.yaml"
+    flows.write_text('{"src_ip":"10.0.0.1","dst_ip":"192.0.2.1","dst_port":443,"protocol":6}\n')
+    pod = {"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "bücher→", "namespace": "shop"}}
+    state.write_text(json.dumps(pod | {"spec": {}, "status": {"phase": "Running", "podIP": "10.0.0.1"}}))
+    asked = ("observe", "--flows", str(flows), "--state", str(state), "-o", "table")
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.cli.main", *asked],
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": "latin-1"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "shop/bücher? " in done.stdout.decode("latin-1")
 
 
 def test_a_store_that_does_not_answer_is_said_in_one_line_and_is_no_failed_check(
