@@ -6,6 +6,7 @@ file of flows is folded exactly once, whoever is killed when. Compaction moves r
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import unquote
@@ -19,6 +20,8 @@ from .parts import files_of, write_parts
 from .store import REFUSALS, Store
 from .tables import DERIVED, FLOWS, FLOWS_1H, FLOWS_1M, POLICY_EVENTS, SUMS, LakeTable, stored, told
 
+log = logging.getLogger(__name__)
+
 FOLDED: Final = "flowatlas#folded"
 """The transaction of derived tables: its number is the version of FLOWS."""
 _ROWS_AT_A_TIME: Final = 300_000
@@ -28,8 +31,10 @@ _KEYS: Final = tuple(name for name in FLOWS_1M.columns if name not in SUMS)
 
 
 def fold(store: Store) -> int:
-    """Bring the derived tables up to FLOWS as it is now; how many files of flows were read.
+    """Bring the derived tables up to FLOWS as it is now; how many files of flows were to be read.
 
+    Files that the log names and that are gone, as of a copy that is not whole, are passed over: nothing brings them
+    back.
     Raises TransientError where the store refuses, or others do the same at this moment.
     """
     flows = store.open(FLOWS)
@@ -45,7 +50,13 @@ def fold(store: Store) -> int:
     for (done, until), wanting in lacking.items():
         paths = _files(store, flows, done, until)
         read += len(paths)
-        parts = [_derived(store, some, wanting) for some in _some_at_a_time(paths)]
+        try:
+            parts = [_derived(store, some, wanting) for some in _some_at_a_time(paths)]
+        except TransientError:
+            if len(there := _there(store, paths)) == len(paths):
+                raise
+            log.warning("lake: files of flows that went before they were folded: %d", len(paths) - len(there))
+            parts = [_derived(store, some, wanting) for some in _some_at_a_time(there)]
         for table in wanting:
             rows = [part[table.name] for part in parts]
             _commit(store, table, tables[table.name], merged(pl.concat(rows), table) if rows else None, until)
@@ -123,6 +134,15 @@ def _files(store: Store, flows: DeltaTable, done: int, until: int) -> list[tuple
             if add.get("dataChange"):
                 found.append((unquote(add["path"]), int(json.loads(add["stats"])["numRecords"])))
     return found
+
+
+def _there(store: Store, files: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Of files those that are in their place."""
+    try:
+        sizes = store.sizes(FLOWS)
+    except REFUSALS as error:
+        raise TransientError(f"lake: {FLOWS.name}: {error}") from error
+    return [(path, rows) for path, rows in files if path in sizes]
 
 
 def _some_at_a_time(files: Sequence[tuple[str, int]]) -> list[list[str]]:
