@@ -21,7 +21,7 @@ _SERVICE: Final = {
     "service_type": "type",
     "via": "via",
 }
-_KNOWN: Final = {"src_port": pl.UInt16, "packets": pl.UInt64}
+_KNOWN: Final = {"src_port": pl.UInt16, "packets": pl.UInt64, "server_name": pl.String, "path": pl.String}
 """Columns that a file may have or not."""
 
 
@@ -33,7 +33,7 @@ def history_like(attributed: pl.DataFrame) -> pl.LazyFrame:
     ends = [
         pl.col(side).struct.field(field).fill_null("").alias(f"{side}_{field}")
         for side in SIDES
-        for field in (*FIELDS, "node")
+        for field in (*FIELDS, "node", "zone")
     ]
     services = [pl.col("service").struct.field(field).fill_null("").alias(column) for column, field in _SERVICE.items()]
     present = attributed.columns

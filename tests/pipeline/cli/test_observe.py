@@ -137,6 +137,18 @@ def test_a_file_is_judged_under_the_objects_that_go_with_it(tmp_path: Path, caps
     assert (row["destination_kind"], row["verdict"]) == ("External", "allowed")
 
 
+def test_a_file_is_picked_by_what_it_asked_for_and_by_zone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "flows.jsonl"
+    ends = {"src_ip": "10.244.1.13", "dst_ip": "192.0.2.7", "dst_port": 443, "protocol": "TCP"}
+    path.write_text(json.dumps(ends) + "\n" + json.dumps(ends | {"server_name": "web.example", "path": "/a"}) + "\n")
+    command = ["observe", "--flows", str(path), "--state", str(MANIFESTS)]
+    assert main([*command, "--host", "web.example", "--path", "/a", "--from-zone", "lab-a"]) == 0
+    (row,) = told(capsys)
+    assert (row["server_name"], row["path"], row["source_zone"]) == ("web.example", "/a", "lab-a")
+    assert main([*command, "--from-zone", "lab-b"]) == 0
+    assert told(capsys) == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
