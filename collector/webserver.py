@@ -24,7 +24,7 @@ from .webguard import WebGuard
 MAX_CONNECTIONS: Final = 16
 CONNECTION_SECONDS: Final = 30.0
 """A connection is cut after this time, whatever it was doing."""
-SILENT_SECONDS: Final = 1.0
+SILENT_SECONDS: Final = 3.0
 """Who has not said for so long what it wants makes room for others, where there is none."""
 _POLL_SECONDS: Final = 0.25
 

@@ -30,7 +30,7 @@ from .publication import Publication
 MAX_CONNECTIONS: Final = 32
 CONNECTION_SECONDS: Final = 30.0
 """A connection is cut after this time, whatever it was doing: Prometheus itself gives up a scrape after 10 s."""
-SILENT_SECONDS: Final = 1.0
+SILENT_SECONDS: Final = 3.0
 """Who has not said for so long what it wants makes room for others."""
 
 Response = tuple[HTTPStatus, dict[str, str], bytes | Page]

@@ -112,9 +112,10 @@ def test_a_hundred_scrapers_that_stop_reading_hold_less_than_one_page_together()
     size = len(publication.text())
     with PrometheusServer(("127.0.0.1", 0), publication, lambda: True) as server, ExitStack() as stack:
         before = rss()
-        them = [stack.enter_context(socket.create_connection(server.address, timeout=60)) for _ in range(PARALLEL)]
-        for one in them:
-            one.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        them = []
+        for _ in range(PARALLEL):
+            them.append(stack.enter_context(socket.create_connection(server.address, timeout=60)))
+            them[-1].sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
         answers = [one.recv(12) for one in them]
         more = rss() - before
     served = sum(answer.endswith(b"200") for answer in answers)
