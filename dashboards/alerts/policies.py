@@ -37,8 +37,7 @@ ALERTS: Final = (
     Alert(
         "FlowatlasPolicyDenialsSurge",
         "flowatlas-policies",
-        f"({_DENIALS} > 50 unless {_DENIALS} <= 10 * avg_over_time({_DENIALS}[1d] offset 1h))"
-        f" and on () {_OLD}",
+        f"({_DENIALS} > 50 unless {_DENIALS} <= 10 * avg_over_time({_DENIALS}[1d] offset 1h)) and on () {_OLD}",
         "5m",
         "warning",
         "{{ $labels.policy_kind }} {{ $labels.policy_namespace }}/{{ $labels.policy }} denies far more than it did",
