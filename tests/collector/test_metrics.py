@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from collector import webserver
 from collector.errors import ConfigError
 from collector.metrics import FAMILIES, Metrics, MetricsServer
+from collector.webconnections import SILENT_SECONDS
 from pipeline.catalog import METRICS
 
 
@@ -69,7 +70,7 @@ def test_clients_that_never_end_their_request_take_nothing_from_the_agent_or_its
         for _ in range(100):
             with contextlib.suppress(OSError):  # it may be cut already
                 stack.enter_context(socket.create_connection(address, timeout=60)).sendall(b"GET /metrics HTTP/1.1\r\n")
-        time.sleep(webserver.SILENT_SECONDS)
+        time.sleep(SILENT_SECONDS)
         for _ in range(10):
             with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics", timeout=60) as answer:
                 assert answer.status == 200

@@ -14,19 +14,14 @@ from pathlib import Path
 
 import pytest
 
+from collector import webconnections
+from collector.webconnections import CONNECTION_SECONDS, SILENT_SECONDS
 from dashboards.prometheus import Prometheus
 from pipeline.aggregate.samples import Samples, samples_of
 from pipeline.catalog import BY_NAME, SERIES
 from pipeline.errors import ConfigError
-from pipeline.outputs import prometheus as prometheus_module
 from pipeline.outputs.exposition import CONTENT_TYPES, Format
-from pipeline.outputs.prometheus import (
-    CONNECTION_SECONDS,
-    SILENT_SECONDS,
-    PrometheusServer,
-    accepts_gzip,
-    prefers_openmetrics,
-)
+from pipeline.outputs.prometheus import PrometheusServer, accepts_gzip, prefers_openmetrics
 from pipeline.outputs.publication import Publication
 from tests.pipeline.outputs.every_metric import one_of_each
 from tests.prometheus_server import prometheus
@@ -237,7 +232,7 @@ def test_a_client_that_drips_bytes_is_cut_too() -> None:
 
 
 def test_beyond_the_limit_of_connections_the_answer_is_503(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prometheus_module, "SILENT_SECONDS", 120)
+    monkeypatch.setattr(webconnections, "SILENT_SECONDS", 120)
     it = Served(max_connections=2)
     with it.server:
         held = [it.dial() for _ in range(2)]
@@ -263,7 +258,7 @@ def test_who_does_not_say_what_it_wants_makes_room_for_probes_and_scrapes() -> N
 
 
 def test_who_takes_its_answer_slowly_keeps_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prometheus_module, "SILENT_SECONDS", 0)
+    monkeypatch.setattr(webconnections, "SILENT_SECONDS", 0)
     asked, go_on = threading.Event(), threading.Event()
 
     def wait(*_: str) -> tuple[HTTPStatus, dict[str, str], bytes]:
