@@ -1,9 +1,10 @@
 """How a connection ended, judged from one look at its conntrack entry. Pure.
 
 The judgements, as net/netfilter/nf_conntrack_proto_tcp.c makes the states:
-- `refused`: a TCP reset came back before the handshake was done. The kernel ends such an entry at once and counts the
-  reset, yet does not mark the entry as replied; an entry that stays is in state CLOSE without ever having been assured.
-- `reset`: TCP, in state CLOSE after it was assured, that is, after the handshake.
+- `refused`: a TCP reset came back and nothing else. The kernel ends such an entry at once and counts the reset, yet does
+  not mark the entry as replied.
+- `reset`: TCP, in state CLOSE after it was replied to, whoever sent the reset. Also where the opener never confirmed the
+  handshake: health checks that only ask whether somebody listens do that.
 - `closed`: TCP, in TIME_WAIT, or at its end in one of the states after a FIN.
 - `no_reply`: nothing came back until the end of the entry, or within NO_REPLY_NS of a TCP connection's first packet. A
   reply that comes later does not take it back. One-to-many destinations owe no reply and are never judged so.
@@ -28,7 +29,7 @@ NO_REPLY_NS: Final = 3_000_000_000  # past the first two retransmissions of a SY
 OPEN, CLOSED, REFUSED, RESET, NO_REPLY = (np.uint8(OUTCOMES.index(o)) for o in OUTCOMES)
 
 _TCP: Final = 6
-_SEEN_REPLY, _ASSURED = np.uint32(2), np.uint32(4)  # enum ip_conntrack_status
+_SEEN_REPLY = np.uint32(2)  # enum ip_conntrack_status
 _SYN_SENT, _FIN_WAIT, _TIME_WAIT, _CLOSE = 1, 4, 7, 8  # enum tcp_conntrack
 
 
@@ -41,13 +42,12 @@ def judge(entries: Looked, ended: npt.NDArray[np.bool_], now_ns: int) -> npt.NDA
     tcp = entries["protocol"] == _TCP
     state = entries["tcp_state"]
     seen_reply = (entries["status"] & _SEEN_REPLY) != 0
-    assured = (entries["status"] & _ASSURED) != 0
     replied = seen_reply | (entries["reply_packets"] > 0)
     in_close = state == _CLOSE
     overdue = tcp & (state == _SYN_SENT) & (now_ns - entries["start"] >= NO_REPLY_NS)
 
-    is_refused = tcp & replied & ~assured & (in_close | (ended & ~seen_reply))
-    is_reset = tcp & assured & in_close
+    is_refused = tcp & replied & ~seen_reply & (in_close | ended)
+    is_reset = tcp & seen_reply & in_close
     is_closed = tcp & ((state == _TIME_WAIT) | (ended & (state >= _FIN_WAIT) & (state < _TIME_WAIT)))
     is_no_reply = ~replied & (ended | overdue) & ~_to_many(entries)
     return np.select([is_refused, is_reset, is_closed, is_no_reply], [REFUSED, RESET, CLOSED, NO_REPLY], OPEN)

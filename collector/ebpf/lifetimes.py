@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..outcome import judge
-from .layout import ACK, FIN, RST, SYN, SYN_ACK
+from .layout import FIN, RST, SYN
 from .live import Columns, Flags
 
 SECOND_NS: Final = 1_000_000_000
@@ -29,7 +29,7 @@ STREAM_NS: Final = 2 * SECOND_NS
 
 TCP, UDP = 6, 17
 SYN_SENT, ESTABLISHED, FIN_WAIT, TIME_WAIT, CLOSE = 1, 3, 4, 7, 8  # enum tcp_conntrack
-_SEEN_REPLY, _ASSURED = np.uint32(2), np.uint32(4)  # enum ip_conntrack_status
+_SEEN_REPLY = np.uint32(2)  # enum ip_conntrack_status
 
 
 def state_of(live: Columns) -> npt.NDArray[np.uint8]:
@@ -60,8 +60,8 @@ _LIMITS: Final = np.array([SHORT_IDLE_NS, STREAM_IDLE_NS, TCP_UNREPLIED_IDLE_NS,
 
 def outcome_of(live: Columns, state: npt.NDArray[np.uint8], ended: Flags, now_ns: int) -> npt.NDArray[np.uint8]:
     """As `outcome.judge` judges a conntrack entry in the same state."""
-    is_assured = ((live["sent"] & ACK) != 0) & ((live["answered"] & (ACK | SYN_ACK)) != 0)
+    is_answered = live["is_replied"] & ((live["protocol"] != TCP) | ((live["answered"] & ~np.uint32(RST)) != 0))
     entries = {name: live[name] for name in ("protocol", "dst_hi", "dst_lo")}
     entries["start"], entries["tcp_state"], entries["reply_packets"] = live["first"], state, live["is_replied"]
-    entries["status"] = np.where(live["is_replied"], _SEEN_REPLY, 0) | np.where(is_assured, _ASSURED, 0)
+    entries["status"] = np.where(is_answered, _SEEN_REPLY, np.uint32(0))
     return judge(entries, ended, now_ns)

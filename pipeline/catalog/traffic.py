@@ -37,8 +37,8 @@ METRICS: Final = (
         "counter",
         "",
         (*PAIR, *SERVICE, "protocol", "reason"),
-        "Connections that failed, by reason: refused (a reset answered the first packet), reset (after it was "
-        "established), no_reply (nothing answered).",
+        "Connections that failed, by reason: refused (a reset answered the first packet), reset (after another "
+        "answer, by either end), no_reply (nothing answered).",
         "careful",
     ),
     Metric(

@@ -75,14 +75,14 @@ def test_a_connection_whose_ending_was_lost_ends_with_its_last_count() -> None:
 
 def test_a_failure_is_told_on_one_row_alone() -> None:
     table = FlowTable()
-    refused = {"key": 1, "tcp_state": 8, "status": 2, "reply_packets": 1}
+    reset = {"key": 1, "tcp_state": 8, "status": 2, "reply_packets": 1}
     seen = [
         table.update(entries({"key": 1, "tcp_state": 1, "status": 0}), NOTHING, START),
-        table.update(entries(refused), NOTHING, START),
-        table.update(entries({**refused, "bytes": 60}), NOTHING, START),
-        table.update(NOTHING, entries({**refused, "bytes": 60}), START),
+        table.update(entries(reset), NOTHING, START),
+        table.update(entries({**reset, "bytes": 60}), NOTHING, START),
+        table.update(NOTHING, entries({**reset, "bytes": 60}), START),
     ]
-    assert [words(rows) for rows in seen] == [["open"], ["refused"], ["open"], ["open"]]
+    assert [words(rows) for rows in seen] == [["open"], ["reset"], ["open"], ["open"]]
 
 
 def test_a_late_reply_does_not_take_no_reply_back() -> None:

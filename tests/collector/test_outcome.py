@@ -47,7 +47,7 @@ def outcome(row: Entries, *, ended: bool = False, age_ns: int = 0) -> str:
         (SYN_SENT, 0, 0, True, "no_reply"),
         (CLOSE, 0, 0, True, "no_reply"),  # the opener itself gave up with a reset
         (CLOSE, 0, 1, True, "refused"),  # the kernel drops it before it marks it as replied
-        (CLOSE, REPLIED, 1, False, "refused"),  # reset after the SYN-ACK, before the handshake was done
+        (CLOSE, REPLIED, 1, False, "reset"),  # after the SYN-ACK, before the handshake was done
         (ESTABLISHED, ASSURED, 5, False, "open"),
         (CLOSE, ASSURED, 5, False, "reset"),
         (CLOSE, ASSURED, 5, True, "reset"),

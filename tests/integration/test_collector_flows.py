@@ -63,6 +63,22 @@ def test_a_translated_connection_is_one_row_with_both_tuples(network: Network, f
     assert row["reply_bytes"] >= 100_000 + row["reply_packets"] * 40
 
 
+def test_who_only_asks_whether_somebody_listens_is_not_refused(network: Network, flows: Source) -> None:
+    """As HAProxy's health checks do: the kernel keeps the handshake's last packet back, and a reset goes in its place."""
+
+    def asked() -> None:
+        with socket.socket() as sock:
+            sock.settimeout(60)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            sock.connect(("10.96.0.10", 80))
+
+    with serving(network, "10.2.0.2", echo_all):
+        in_namespace(network.netns("client"), asked)
+        rows = read_until(flows, lambda rows: any(row["outcome"] != "open" for row in rows))
+    assert [(row["outcome"], row["packets"], row["reply_packets"]) for row in rows] == [("reset", 2, 1)]
+
+
 def test_masquerade_shows_whom_the_backend_sees(network: Network, flows: Source) -> None:
     with serving(network, "10.2.0.2", echo_all), connected(network, "10.96.0.10", 81) as sock:
         transfer(sock, 10)

@@ -39,6 +39,8 @@ SCRIPTS = {
     ">S <SA >A <FA >R": "reset",
     ">S <SA >A >FA <FA >A >FA <R": "closed",
     ">S <R": "refused",
+    ">S <SA >R": "reset",
+    ">S >S <R": "refused",
     ">S >S >S": "no_reply",
     ">S": "no_reply",
     ">S >S <SA >A >FA <FA >A": "closed",
