@@ -1,10 +1,10 @@
 """How a connection ended, judged from one look at its conntrack entry. Pure.
 
 The judgements, as net/netfilter/nf_conntrack_proto_tcp.c makes the states:
-- `refused`: a TCP reset came back and nothing else. The kernel ends such an entry at once and counts the reset, yet does
-  not mark the entry as replied.
-- `reset`: TCP, in state CLOSE after it was replied to, whoever sent the reset. Also where the opener never confirmed the
-  handshake: health checks that only ask whether somebody listens do that.
+- `refused`: a TCP reset came back and nothing else. The kernel ends such an entry at once and counts the reset, yet
+  does not mark the entry as replied.
+- `reset`: TCP, in state CLOSE after it was replied to, whoever sent the reset. Also where the opener never confirmed
+  the handshake: health checks that only ask whether somebody listens do that.
 - `closed`: TCP, in TIME_WAIT, or at its end in one of the states after a FIN.
 - `no_reply`: nothing came back until the end of the entry, or within NO_REPLY_NS of a TCP connection's first packet. A
   reply that comes later does not take it back. One-to-many destinations owe no reply and are never judged so.

@@ -64,7 +64,7 @@ def test_a_translated_connection_is_one_row_with_both_tuples(network: Network, f
 
 
 def test_who_only_asks_whether_somebody_listens_is_not_refused(network: Network, flows: Source) -> None:
-    """As HAProxy's health checks do: the kernel keeps the handshake's last packet back, and a reset goes in its place."""
+    """As HAProxy's health checks do: the handshake's last packet is kept back, and a reset goes in its place."""
 
     def asked() -> None:
         with socket.socket() as sock:
