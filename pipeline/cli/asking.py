@@ -23,11 +23,14 @@ _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 def ask(url: str, timeout_s: float) -> AbstractContextManager[Any]:
     """The answer to a GET, to be read and closed.
 
-    Raises OSError, ValueError for a URL that is none, and ConfigError for a ~/.netrc that is none.
+    Raises OSError, ValueError for a URL that is none, and ConfigError for a ~/.netrc that is none and for a URL with a
+    password, which is in messages and process lists.
     """
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"}:
         raise ValueError("a URL begins with http:// or https://")
+    if "@" in parts.netloc:
+        raise ConfigError("a URL holds no name and password: ~/.netrc does")
     request = urllib.request.Request(url)  # noqa: S310 - the user names the server
     host = parts.hostname or ""
     if (parts.scheme == "https" or host in _LOOPBACK) and (login := _login(host)):

@@ -84,6 +84,19 @@ def _run(argv: Sequence[str] | None) -> int:
     except (TransientError, PermanentError) as error:
         print(f"flowatlas {arguments.command}: {one_line(str(error))}", file=sys.stderr)
         return 2
+    except Exception as error:
+        if not _is_of_a_damaged_file(error):
+            raise
+        log.debug("what could not be read", exc_info=True)
+        told = f"{one_line(str(error))}; of a history, `flowatlas lake info` names the file"
+        print(f"flowatlas {arguments.command}: {told}", file=sys.stderr)
+        return 2
+
+
+def _is_of_a_damaged_file(error: Exception) -> bool:
+    """Whether it is what Polars says of Parquet that is none: a history is read where its rows are asked for."""
+    polars = sys.modules.get("polars")
+    return polars is not None and isinstance(error, polars.exceptions.ComputeError) and "parquet" in str(error).lower()
 
 
 def _give_up_output() -> None:

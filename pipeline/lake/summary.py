@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 from urllib.parse import unquote
 
@@ -12,6 +13,10 @@ from .parts import files_of, settle_of
 from .store import REFUSALS, Store
 from .tables import FLOWS, TABLES, LakeTable
 
+log = logging.getLogger(__name__)
+
+MOST_NAMED: Final = 10
+"""Missing files of a table that are named."""
 SUMMARY: Final = pl.Schema(
     {
         "table": pl.String(),
@@ -28,7 +33,10 @@ SUMMARY: Final = pl.Schema(
 
 
 def summary_of(store: Store) -> pl.DataFrame:
-    """One row of SUMMARY for each table that is there. Raises TransientError where the store does not answer."""
+    """One row of SUMMARY for each table that is there; files that are missing are logged.
+
+    Raises TransientError where the store does not answer.
+    """
     rows: list[dict[str, object]] = []
     for table in TABLES.values():
         if (at := store.open(table)) is None:
@@ -51,7 +59,11 @@ def _missing(store: Store, table: LakeTable, files: pl.DataFrame) -> int:
         there = store.sizes(table)
     except REFUSALS as error:
         raise TransientError(f"lake: {store.location(table)}: {error}") from error
-    return sum(there.get(unquote(path)) != size for path, size in files.select("path", "size_bytes").iter_rows())
+    sizes = ((unquote(path), size) for path, size in files.select("path", "size_bytes").iter_rows())
+    missing = [path for path, size in sizes if there.get(path) != size]
+    for path in missing[:MOST_NAMED]:
+        log.warning("lake: %s/%s is not there, or not of the size that the log says", store.location(table), path)
+    return len(missing)
 
 
 def settles_of(store: Store) -> dict[str, int]:

@@ -9,6 +9,7 @@ import pytest
 from collector.webguard import WebGuard
 from pipeline.cli.asking import ask
 from pipeline.cli.following import follow
+from pipeline.cli.main import main
 from pipeline.cli.metrics_page import is_ready, scrape
 from pipeline.errors import ConfigError
 from pipeline.outputs.live import PATH, LiveTail
@@ -69,6 +70,13 @@ def test_a_password_goes_nowhere_else_in_plain_text(tmp_path: Path, monkeypatch:
     for url in ("http://flowatlas.example/", "http://127.0.0.1:1/", "https://flowatlas.example/"):
         ask(url, 1)
     assert ["Authorization" in headers for headers in sent] == [False, True, True]
+
+
+def test_a_password_in_a_url_is_refused_and_not_said_again(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "--server", "http://anna:secret@127.0.0.1:1"]) == 2
+    said = capsys.readouterr().err
+    assert "~/.netrc" in said
+    assert "secret" not in said
 
 
 def test_a_netrc_that_is_none_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,9 @@ def test_info_tells_what_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "flowatlas/0 has written up to its settle 2" in said.err
 
 
-def test_info_tells_what_a_copy_lacks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_info_tells_what_a_copy_lacks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     """A file that is not there, and one that was cut short."""
     lake_of(tmp_path, flows(30), flows(20, seed=2), flows(10, seed=3))
     absent, short, _ = (tmp_path / "flows").glob("date=*/hour=*/*.parquet")
@@ -35,6 +37,12 @@ def test_info_tells_what_a_copy_lacks(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(["lake", "info", "--lake", str(tmp_path), "-o", "jsonl"]) == 1
     tables = {row["table"]: row for row in map(json.loads, capsys.readouterr().out.splitlines())}
     assert (tables["flows"]["missing_files"], tables["dns"]["missing_files"]) == (2, 0)
+    for file in (absent, short):
+        assert f"{file.relative_to(tmp_path)} is not there, or not of the size" in caplog.text
+    assert main(["top", "--lake", str(tmp_path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("flowatlas top: ")
+    assert line.endswith("`flowatlas lake info` names the file")
 
 
 def test_maintain_makes_roll_ups_and_forgets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
