@@ -49,7 +49,7 @@ def test_what_cannot_be_put_aside_is_waited_for_once_and_not_with_each_commit(
     aside = KafkaQuarantine([broker.bootstrap], {})
     aside.put(unreadable(0, b"x"), "checksum")
     aside.flush()
-    assert not caplog.records
+    assert not [record for record in caplog.records if record.name.startswith("pipeline.")]
     admin.delete_topics([QUARANTINE_TOPIC])
     began = time.monotonic()
     for offset in range(1, 9):
@@ -74,5 +74,5 @@ def test_a_flood_of_large_ones_is_summed_natively_and_no_more_is_held_than_fits(
         aside.put(unreadable(offset, LARGE), "schema_version")
         assert sum(len(message.value) for _, message, _ in aside._pending) < PENDING_BYTES + len(LARGE)
     aside.close()
-    assert not caplog.records
+    assert not [record for record in caplog.records if record.name.startswith("pipeline.")]
     admin.delete_topics([QUARANTINE_TOPIC])
