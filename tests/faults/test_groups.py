@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,6 +37,8 @@ ROWS: Final = 20
 ZOMBIES: Final = often(1, 6)
 DAMAGED: Final = often(2, 20)
 """Partitions of which a part is read again."""
+TIMES: Final = ("flowatlas_pipeline_stage_seconds_total",)
+"""What is read again may take less time than it took before."""
 
 
 class Shipper(threading.Thread):
@@ -129,8 +131,10 @@ def members(tmp_path: Path, broker: KafkaBroker) -> Iterator[list[Member]]:
             member.close()
 
 
-def reconcile(members: list[Member], shipper: Shipper, lake: Path) -> None:
-    """Let everybody who ever was come back, and hold what they say together against what was shipped."""
+def reconcile(members: list[Member], shipper: Shipper, lake: Path, may_fall: Collection[str] = ()) -> None:
+    """Let everybody who ever was come back, and hold what they say together against what was shipped.
+
+    No counter may have fallen but these."""
     for member in members:
         if member.is_asleep:
             member.send(signal.SIGCONT)
@@ -176,7 +180,7 @@ def reconcile(members: list[Member], shipper: Shipper, lake: Path) -> None:
     }
     tell(f"{account}; ousted {sum(log.count('going on from the last snapshot') for log in logs)} times")
     assert {what: set(values) for what, values in account.items() if len(set(values)) > 1} == {}
-    assert [member.fallen for member in members if member.fallen] == []
+    assert [fallen for member in members for fallen in member.fallen if fallen[0][0] not in may_fall] == []
     assert shipper.again > 0
 
 
@@ -276,7 +280,7 @@ def test_what_only_a_damaged_snapshot_had_is_read_again_by_the_member_that_had_c
     tell(f"{turn + 1} damaged snapshots, {again} partitions were read again")
     assert again >= DAMAGED
     shipper.stop()
-    reconcile(members[:2], shipper, tmp_path / "lake")
+    reconcile(members[:2], shipper, tmp_path / "lake", may_fall=TIMES)
 
 
 def test_a_roll_to_more_pods_counts_every_batch_once_and_none_waits_for_a_pause(
