@@ -19,12 +19,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import google_crc32c
 from kafka import KafkaProducer
 from kafka.errors import KafkaError, MessageSizeTooLargeError
-from kafka.record import default_records
 
 from ..errors import ConfigError, TransientError
+from ..kafka_checksums import install_checksums
 from ..metrics import Metrics
 from ..schema import MAX_MESSAGE_BYTES, Batch
 from . import Settled
@@ -228,12 +227,3 @@ def _abandon(producer: Any) -> None:
 def _is_host_and_port(server: str) -> bool:
     host, _, port = server.rpartition(":")
     return bool(host) and port.isdecimal() and 0 < int(port) < 65536
-
-
-def install_checksums() -> None:
-    """Let producers of this process compute checksums natively: the client does it in Python, at 100 ns a byte."""
-    default_records.calc_crc32c = _checksum
-
-
-def _checksum(content: memoryview) -> int:
-    return int(google_crc32c.value(bytes(content)))

@@ -11,11 +11,10 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-import google_crc32c
 from kafka import KafkaProducer
 from kafka import errors as kafka_errors
-from kafka.record import default_records
 
+from collector.kafka_checksums import install_checksums
 from collector.schema import MAX_MESSAGE_BYTES
 
 from . import Message
@@ -137,7 +136,7 @@ def noted_headers(message: Message, reason: str, most_bytes: int = MAX_MESSAGE_B
 
 def open_producer(servers: list[str], options: Mapping[str, Any], connect_s: float) -> Any:
     """A producer of messages as large as any topic of ours takes. Raises as KafkaProducer does."""
-    default_records.calc_crc32c = _checksum  # the client's own takes 100 ns a byte, and no thread runs beside it
+    install_checksums()
     return KafkaProducer(
         bootstrap_servers=servers,
         client_id="flowatlas-quarantine",
@@ -151,7 +150,3 @@ def open_producer(servers: list[str], options: Mapping[str, Any], connect_s: flo
         metrics_enabled=False,
         **options,
     )
-
-
-def _checksum(content: memoryview) -> int:
-    return int(google_crc32c.value(bytes(content)))

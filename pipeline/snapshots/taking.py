@@ -38,8 +38,6 @@ class Snapshots:
         """Where on the bus the last snapshot ends; None where there is none."""
         self.taken_up = 0
         """The version of the snapshot that we went on from."""
-        self.is_short = False
-        """Whether it is not the last one, which could not be read."""
         self._folder = folder
         self._stages = stages
         self._intake = intake
@@ -48,6 +46,11 @@ class Snapshots:
         self._writer = writer
         self._settles: dict[str, int] = {}
         """Under which version the history was written last, by the name of who did."""
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the snapshot that we went on from is not the last one, which could not be read."""
+        return self._folder.is_short
 
     def open(self) -> None:
         """Be who writes to the folder. Raises TransientError while another process is, ConfigError where it cannot be
@@ -74,7 +77,7 @@ class Snapshots:
             tell("metrics begin at zero: there is no snapshot%s", ", but a history of before" if in_history else "")
             return False
         values, frames = content.values, content.frames
-        self.taken_up, self.is_short = self._folder.loaded, self._folder.is_short
+        self.taken_up = self._folder.loaded
         self._settles = {name: settle or self.taken_up for name, settle in values.get("settles", {}).items()}
         if in_history is not None:
             frames = self._lacked(frames, in_history)

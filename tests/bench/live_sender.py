@@ -21,8 +21,8 @@ from typing import Any, Final
 import numpy as np
 from kafka import KafkaProducer
 
+from collector.kafka_checksums import install_checksums
 from collector.schema import FLOWS, Batch, Column, encode, ordered
-from collector.sinks.kafka import install_checksums
 from tests.bench import history
 
 PILE: Final = "pile"

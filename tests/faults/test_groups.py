@@ -131,6 +131,13 @@ def members(tmp_path: Path, broker: KafkaBroker) -> Iterator[list[Member]]:
             member.close()
 
 
+def two_at_work(members: list[Member]) -> None:
+    """Start the first two, and wait until both have counted."""
+    for member in members[:2]:
+        member.start()
+    until(lambda: all(member.rows() for member in members[:2]), members[0].stuck)
+
+
 def reconcile(members: list[Member], shipper: Shipper, lake: Path, may_fall: Collection[str] = ()) -> None:
     """Let everybody who ever was come back, and hold what they say together against what was shipped.
 
@@ -202,9 +209,7 @@ def test_a_storm_of_members_counts_every_batch_once(
 ) -> None:
     chance = random.Random(9)
     shipper.start()
-    members[0].start()
-    members[1].start()
-    until(lambda: all(member.rows() for member in members[:2]), members[0].stuck)
+    two_at_work(members)
     for event in range(often(4, 30)):
         member = chance.choice(members) if event else members[2]
         if not member.is_running:
@@ -260,9 +265,7 @@ def test_what_only_a_damaged_snapshot_had_is_read_again_by_the_member_that_had_c
 ) -> None:
     """Another has its partitions by then."""
     shipper.start()
-    for member in members[:2]:
-        member.start()
-    until(lambda: all(member.rows() for member in members[:2]), members[0].stuck)
+    two_at_work(members)
     again = 0
     for turn in range(10 * DAMAGED):  # the one that the history belongs to has nothing that the one before it lacks
         damaged, other = members[turn % 2], members[1 - turn % 2]
@@ -288,9 +291,7 @@ def test_a_roll_to_more_pods_counts_every_batch_once_and_none_waits_for_a_pause(
 ) -> None:
     """As a StatefulSet does that is told of one more: that one comes first, then the others are replaced in turn."""
     shipper.start()
-    for member in members[:2]:
-        member.start()
-    until(lambda: all(member.rows() for member in members[:2]), members[0].stuck)
+    two_at_work(members)
     members[2].start()
     until(lambda: members[2].rows() > 0, members[2].stuck)
     for member in (members[1], members[0]):
