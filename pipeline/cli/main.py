@@ -94,9 +94,11 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def _is_of_a_damaged_file(error: Exception) -> bool:
-    """Whether it is what Polars says of Parquet that is none: a history is read where its rows are asked for."""
+    """Whether it is what Polars says of Parquet that is none, or not there: a history is read when it is asked."""
     polars = sys.modules.get("polars")
-    return polars is not None and isinstance(error, polars.exceptions.ComputeError) and "parquet" in str(error).lower()
+    if polars is None or "parquet" not in str(error).lower():
+        return False
+    return isinstance(error, (polars.exceptions.ComputeError, FileNotFoundError))
 
 
 def _give_up_output() -> None:

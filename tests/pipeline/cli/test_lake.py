@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,15 @@ def test_info_tells_what_a_copy_lacks(
     assert (tables["flows"]["missing_files"], tables["dns"]["missing_files"]) == (2, 0)
     for file in (absent, short):
         assert f"{file.relative_to(tmp_path)} is not there, or not of the size" in caplog.text
+
+
+@pytest.mark.parametrize("harm", [Path.unlink, lambda file: file.write_bytes(file.read_bytes()[:-1])])
+def test_rows_of_a_file_that_is_lacking_or_damaged_are_refused_in_a_line(
+    harm: Callable[[Path], object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lake_of(tmp_path, flows(30))
+    (file,) = (tmp_path / "flows").glob("date=*/hour=*/*.parquet")
+    harm(file)
     assert main(["top", "--lake", str(tmp_path)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("flowatlas top: ")
