@@ -53,6 +53,7 @@ _READER_LEFT: Final = 128 + signal.SIGPIPE
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the `flowatlas` command with `argv` (default: the process's own) and return its exit code."""
+    _fill_gaps()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal of few letters has no arrow, and somebody's path has one
     try:
@@ -91,6 +92,17 @@ def _run(argv: Sequence[str] | None) -> int:
         told = f"{one_line(str(error))}; of a history, `flowatlas lake info` names the file"
         print(f"flowatlas {arguments.command}: {told}", file=sys.stderr)
         return 2
+
+
+def _fill_gaps() -> None:
+    """Take the places of streams that were closed before we began, before a file of ours gets one of their numbers:
+    what is written to such an output is refused as by one that is full, and nobody hears of errors."""
+    if sys.stdin is None:
+        sys.stdin = os.fdopen(os.open(os.devnull, os.O_RDONLY))
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w")
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
 
 
 def _is_of_a_damaged_file(error: Exception) -> bool:

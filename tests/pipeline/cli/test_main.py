@@ -56,6 +56,32 @@ def test_a_full_disk_is_said_and_no_failed_check(question: tuple[str, ...], tmp_
     assert (code, said) == (2, "flowatlas: [Errno 28] No space left on device\n")
 
 
+@pytest.mark.parametrize(
+    ("closed", "code", "said"),
+    [
+        ("0", 0, ""),
+        ("1", 2, "flowatlas: [Errno 9] Bad file descriptor\n"),
+        ("2", 0, ""),
+        ("01", 2, "flowatlas: [Errno 9] Bad file descriptor\n"),
+        ("12", 2, ""),
+        ("012", 2, ""),
+    ],
+)
+def test_an_output_that_is_closed_is_as_one_that_is_full_and_other_streams_are_not_missed(
+    closed: str, code: int, said: str
+) -> None:
+    shut = " ".join(f"{number}>&-" for number in closed)
+    command = f'exec "$@" {shut}'
+    done = subprocess.run(
+        ["/bin/sh", "-c", command, "sh", sys.executable, "-m", "pipeline.cli.main", *TEXT],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (code, said)
+    assert bool(done.stdout) == (code == 0)
+
+
 def test_a_terminal_of_few_letters_is_no_reason_to_break_off(tmp_path: Path) -> None:
     flows, state = tmp_path / "flows.jsonl", tmp_path / "state.yaml"
     flows.write_text('{"src_ip":"10.0.0.1","dst_ip":"192.0.2.1","dst_port":443,"protocol":6}\n')
