@@ -18,6 +18,7 @@ from typing import Any, Final
 import yaml
 
 from .errors import ConfigError
+from .handwritten import RepeatedKeyError, decode_yaml
 
 _VERSIONS: Final = {
     "TLS12": ssl.TLSVersion.TLSv1_2,
@@ -112,9 +113,11 @@ class WebConfig:
 def load_web_config(path: Path) -> WebConfig:
     """Read a web config file. Raises ConfigError that names file and key; the content of a secret is in no message."""
     try:
-        content = yaml.safe_load(path.read_text())
+        content = decode_yaml(path.read_text())
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}") from None
+    except RepeatedKeyError as error:
+        raise ConfigError(f"{path}: {error}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         raise ConfigError(f"{path}: no YAML{f' at line {mark.line + 1}' if mark else ''}") from None

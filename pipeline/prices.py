@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import Annotated
 
 import msgspec
+import yaml
+
+from collector.handwritten import decode_yaml
 
 from .attribution.zones import LOCALITIES
 from .errors import ConfigError
@@ -40,10 +43,10 @@ class Prices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def load_prices(path: Path) -> Prices:
     """The price table in a YAML file. Raises ConfigError that names the file, and the key where one is wrong."""
     try:
-        prices = msgspec.yaml.decode(path.read_bytes(), type=Prices)
+        prices = msgspec.convert(decode_yaml(path.read_bytes()), Prices)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
-    except msgspec.DecodeError as error:
+    except (msgspec.ValidationError, yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{path}: {error}") from None
     known = LOCALITIES.categories.to_list()
     for key in prices.per_gigabyte:

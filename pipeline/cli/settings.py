@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+import yaml
+
+from collector.handwritten import decode_yaml
 
 from ..errors import ConfigError
 
@@ -92,10 +95,10 @@ def _layers(
 
 def _from_file(file: Path, section: str) -> Mapping[str, object]:
     try:
-        document = msgspec.yaml.decode(file.read_bytes())
+        document = decode_yaml(file.read_bytes())
     except OSError as error:
         raise ConfigError(f"{file}: {error.strerror}") from None
-    except msgspec.DecodeError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{file}: {error}") from None
     if document is None:
         return {}

@@ -14,6 +14,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+import yaml
+
+from collector.handwritten import decode_yaml
 
 from ..errors import ConfigError
 from . import prefix_lists
@@ -49,10 +52,10 @@ def load(path: Path) -> list[NamedRange]:
     Raises ConfigError that names the file, and the key where one is wrong.
     """
     try:
-        told = msgspec.yaml.decode(path.read_bytes(), type=_File, dec_hook=decode)
+        told = msgspec.convert(decode_yaml(path.read_bytes()), _File, dec_hook=decode)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.ValidationError, yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{path}: {error}") from None
     listed = [
         found

@@ -69,6 +69,7 @@ def test_the_context_is_as_the_file_says(tmp_path: Path) -> None:
         (f'basic_auth_users:\n  "an:na": {HASH}\n', "'an:na' is no user name"),
         ("", "the file: says nothing"),
         (f"{TLS}basic_auth_users:\n", "basic_auth_users: says nothing"),
+        (f"basic_auth_users:\n  anna: {HASH}\n  anna: {HASH}\n", "'anna' is there twice, in lines 2 and 3"),
     ],
 )
 def test_what_cannot_be_is_refused_with_its_key(tmp_path: Path, text: str, message: str) -> None:

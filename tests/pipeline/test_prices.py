@@ -30,6 +30,7 @@ def test_a_table(tmp_path: Path) -> None:
         ("currency: euro\nper_gigabyte: {}", "currency"),
         ("currency: EUR", "per_gigabyte"),
         ("currency: [", r"prices\.yaml"),
+        ("currency: EUR\nper_gigabyte:\n  internet: {egress: 1}\n  internet: {egress: 2}", "'internet' is there twice"),
     ],
 )
 def test_errors_name_the_file_and_the_key(tmp_path: Path, text: str, named: str) -> None:

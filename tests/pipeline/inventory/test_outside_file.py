@@ -125,6 +125,7 @@ prefix_lists:
     ("text", "named"),
     [
         ("ranges: [{cidr: 10.0.0.0/33, name: x}]", "cidr"),
+        ("ranges: []\nranges: [{cidr: 10.0.0.0/8, name: x}]", "'ranges' is there twice, in lines 1 and 2"),
         ("ranges: [{cidr: 10.0.0.0/8}]", "name"),
         ("ranges: [{cidr: 10.0.0.0/8, name: ''}]", "10.0.0.0/8"),
         ("ranges: [{cidr: 10.0.0.0/8, name: x, colour: red}]", "colour"),
