@@ -161,8 +161,7 @@ class BusState:
 
     def __init__(self, reader: Reader, history: History | None = None) -> None:
         self._reader = reader
-        self._history = history or History()
-        self._feed = Feed(self._history)
+        self._feed = Feed(history or History())
         self._has_started = False
         self._has_caught_up = False
         self._next_look = 0.0
@@ -176,21 +175,22 @@ class BusState:
             if not self._has_caught_up:
                 raise
             self._warn("%s; flows are judged by what is known", error)
-        is_synced = self._has_caught_up and self._history.is_synced
+        history = self._feed.history
+        is_synced = self._has_caught_up and history.is_synced
         if not is_synced:
             self._warn("state: no watcher has told the cluster's state on the bus yet")
         return ClusterState(
-            self._history.snapshot(),
+            history.snapshot(),
             self._feed.refused,
-            self._history.known_until,
+            history.known_until,
             is_synced,
-            self._history.policy_epochs(),
+            history.policy_epochs(),
             self._feed.missing,
         )
 
     def objects(self) -> list[Resource]:
         """All objects that there are now."""
-        return self._history.objects()
+        return self._feed.history.objects()
 
     def stop(self) -> None:
         """Leave the bus; safe to call twice."""

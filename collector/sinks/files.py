@@ -15,7 +15,7 @@ from pathlib import Path
 from ..errors import ConfigError
 from ..metrics import Metrics
 from ..schema import KNOWN_TABLES, TABLES, Batch, BatchError, Table, pack_record, parse_headers, unpack_records
-from .segments import SegmentFolder, segment_name
+from .segments import EPOCH_DIGITS, SegmentFolder, segment_name
 
 _log = logging.getLogger(__name__)
 
@@ -60,6 +60,11 @@ class FileSink:
             return
         while folder.size_bytes > self._limit_bytes:
             self._expire(folder)
+
+    def newest_epoch(self, table: Table) -> int:
+        """The newest of which a segment is there; 0 where there is none."""
+        names = self._folders[table.topic].names
+        return int(names[-1][:EPOCH_DIGITS]) if names and names[-1][:EPOCH_DIGITS].isdigit() else 0
 
     def flush(self, timeout_s: float) -> bool:
         """Nothing waits: `send` has synced."""

@@ -7,11 +7,15 @@ from typing import Final
 from ..queries import select
 from .alert import Alert, events
 
-_NEWEST: Final = "flowatlas_pipeline_last_observation_timestamp_seconds"
+_STANDS_STILL: Final = "flowatlas_pipeline_snapshot_failing == 1"
+_NEWEST: Final = f"flowatlas_pipeline_last_observation_timestamp_seconds unless on (job, instance) {_STANDS_STILL}"
+"""Of a pipeline that cannot keep what it counts they stand still, whatever its nodes send: FlowatlasSnapshotFailing."""
 _WATCHERS: Final = (
     '(flowatlas_pipeline_rows_total{table="state"} unless on (node) flowatlas_pipeline_rows_total{table!="state"})'
 )
 """Names on the bus that tell of the cluster and of no traffic: FlowatlasStateStale is theirs."""
+_AGE: Final = f"time() - (max by (node) ({_NEWEST}) unless on (node) {_WATCHERS})"
+_SILENT_S: Final = 120
 
 _BYTES: Final = [select(f"container_network_{way}_bytes_total") for way in ("receive", "transmit")]
 _CARRIED: Final = f"sum by (node, namespace, pod) ({' + '.join(f'rate({counter}[10m])' for counter in _BYTES)})"
@@ -20,22 +24,34 @@ ALERTS: Final = (
     Alert(
         "FlowatlasStateStale",
         "flowatlas-pipeline",
-        "flowatlas_state_age_seconds > 60",
+        "abs(flowatlas_state_age_seconds) > 60",
         "1m",
         "warning",
-        "The cluster's state is {{ $value | humanizeDuration }} old",
+        "The cluster's state is {{ $value | humanizeDuration }} old, or ahead",
         "The pipeline {{ $labels.instance }} has not been told the cluster's state for "
-        "{{ $value | humanizeDuration }}; flows are judged by what was known before.",
+        "{{ $value | humanizeDuration }}, or is told it by a clock that is so much ahead; flows are judged by what was "
+        "known before, or by what came later.",
     ),
     Alert(
         "FlowatlasCollectorSilent",
         "flowatlas-pipeline",
-        f"time() - (max by (node) ({_NEWEST}) unless on (node) {_WATCHERS}) > 120",
+        f"{_AGE} > {_SILENT_S} and on () min({_AGE}) <= {_SILENT_S}",
         "1m",
         "warning",
         "Nothing from node {{ $labels.node }} for {{ $value | humanizeDuration }}",
         "The newest observation of node {{ $labels.node }} is {{ $value | humanizeDuration }} old: its traffic is not "
         "counted, or not yet.",
+    ),
+    Alert(
+        "FlowatlasNothingArrives",
+        "flowatlas-pipeline",
+        f"min({_AGE}) > {_SILENT_S}",
+        "3m",
+        "critical",
+        "Nothing from any node for {{ $value | humanizeDuration }}",
+        "The newest observation of any node is {{ $value | humanizeDuration }} old, although pipelines are scraped: no "
+        "traffic is counted, or not yet. What collectors cannot ship waits in their spools, and is lost once these are "
+        "full.",
     ),
     Alert(
         "FlowatlasLosses",

@@ -55,7 +55,12 @@ METRICS: Final = tuple(
             ("kind",),
             "Objects left out because they are not what their kind should be; of policies, the name is told.",
         ),
-        ("epochs_total", "", ("reason",), "Times that all objects were sent, by reason: start, full, lost."),
+        (
+            "epochs_total",
+            "",
+            ("reason",),
+            "Times that all objects were sent, by reason: start, full, lost, clock (it was set back).",
+        ),
         ("current", "", ("kind",), "1 while a watch of the kind stands, 0 while the API server is being asked again."),
         (
             "last_mark_timestamp_seconds",

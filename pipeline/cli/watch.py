@@ -116,7 +116,8 @@ async def _watch(config: WatcherConfig, options: Mapping[str, Any]) -> int:
         stack.callback(turning.cancel)
         if await _connected(sink, stop):
             metrics.progress.ready()
-            await Watcher(config, _api(config), Outlet(sink, metrics), metrics).run(stop)
+            outlet = Outlet(sink, metrics)
+            await Watcher(config, _api(config), outlet, metrics, newest_epoch=newest_epoch(sink)).run(stop)
     return 0
 
 
@@ -175,6 +176,14 @@ def open_sink(config: WatcherConfig, metrics: Metrics, options: Mapping[str, Any
     from collector.sinks.kafka import KafkaSink
 
     return KafkaSink(config.bus, metrics, config.in_flight_bytes, options=options)
+
+
+def newest_epoch(sink: Sink) -> int:
+    """The newest epoch that a started sink's folder holds; 0 of Kafka, which keeps the order itself."""
+    from collector.schema import STATE
+    from collector.sinks.files import FileSink
+
+    return sink.newest_epoch(STATE) if isinstance(sink, FileSink) else 0
 
 
 async def _connected(sink: Sink, stop: asyncio.Event) -> bool:

@@ -28,18 +28,22 @@ _STATE_AGE: Final = "flowatlas_state_age_seconds"
 _HELD: Final = "flowatlas_state_held_rows"
 _LATE: Final = "flowatlas_state_late_rows_total"
 _LAG: Final = "flowatlas_bus_lag_messages"
+_GONE: Final = "flowatlas_bus_lost_messages_total"
+_STANDS_STILL: Final = f"{_PIPELINE}snapshot_failing"
+_RESTARTS: Final = f"{_PIPELINE}worker_restarts_total"
 PIPELINE_NAMES: Final = frozenset(
     (ROWS, NODE_COVERAGE, _QUARANTINED, _MISSING, _DUPLICATES, _NEWEST, _SERIES, _OBJECTS, _REFUSED, _STATE_AGE)
-) | {_HELD, _LATE, _LAG}
+) | {_HELD, _LATE, _LAG, _GONE, _STANDS_STILL, _RESTARTS}
 _BUILD: Final = f"{_COLLECTOR}build_info"
 _SOURCE: Final = f"{_COLLECTOR}source_info"
 _HOOK: Final = f"{_COLLECTOR}hook_info"
 _TRACKED: Final = f"{_COLLECTOR}tracked_flows"
 _SPOOL: Final = f"{_COLLECTOR}spool_bytes"
+_DEGRADED: Final = f"{_COLLECTOR}spool_is_degraded"
 _LOST: Final = f"{_COLLECTOR}lost_rows_total"
 _MISSED: Final = f"{_COLLECTOR}missed_packets_total"
 _OVERRUNS: Final = f"{_COLLECTOR}netlink_overruns_total"
-COLLECTOR_NAMES: Final = frozenset((_BUILD, _SOURCE, _HOOK, _TRACKED, _SPOOL, _LOST, _MISSED, _OVERRUNS))
+COLLECTOR_NAMES: Final = frozenset((_BUILD, _SOURCE, _HOOK, _TRACKED, _SPOOL, _DEGRADED, _LOST, _MISSED, _OVERRUNS))
 
 SILENT_S: Final = 120.0
 STALE_S: Final = 60.0
@@ -115,9 +119,10 @@ def health(
     after = look.after
     flows = sum(grown for (table,), _, grown in look.grown(ROWS, "table") if table == "flows")
     nodes = list(_nodes(after, now_s))
+    stands_still = bool(after.value(_STANDS_STILL))
     found = [
         *_of_pipeline(server, is_ready, look),
-        *(finding for node in nodes for finding in _of_node(node, server)),
+        *(finding for node in nodes for finding in _of_node(node, server, stands_still)),
         *(finding for url, told in collectors.items() for finding in _of_collector(url, told)),
     ]
     return Health(
@@ -181,14 +186,18 @@ def _of_pipeline(server: str, is_ready: bool, look: Look) -> Iterator[Finding]:
         why = ("it knows no state of the cluster yet",) if not after.value(_OBJECTS) else ()
         log = f"{_LOGS} --tail=50"
         yield Finding("ready", "error", where, "/readyz says that it is not ready", why, log)
+    if after.value(_STANDS_STILL):
+        said = "it cannot keep what it counts: what it shows stands still"
+        yield Finding("snapshot", "error", where, said, (), f"{_LOGS} --tail=200 | grep 'trying again'")
     age = after.value(_STATE_AGE)
-    if age is not None and age > STALE_S:
+    if age is not None and abs(age) > STALE_S:
         held = f"{after.value(_HELD) or 0:g} rows wait for it"
         log = "kubectl -n flowatlas logs deployment/flowatlas-watcher --tail=50"
-        yield Finding("state", "error", where, f"the cluster's state is {age:.0f} s old", (held,), log)
+        said = f"{age:.0f} s old" if age > 0 else f"told by a clock that is {-age:.0f} s ahead"
+        yield Finding("state", "error", where, f"the cluster's state is {said}", (held,), log)
     for (kind,), count in after.by(_REFUSED, "kind").items():
         if count:
-            log = f"{_LOGS} --tail=-1 | grep -i refused"
+            log = f"{_LOGS} --tail=-1 | grep 'state: {kind}'"
             yield Finding("state", "warning", where, f"{count:g} objects of kind {kind} are not understood", (), log)
     earlier = look.before.by(_LAG, "topic")
     for (topic,), count in after.by(_LAG, "topic").items():
@@ -203,6 +212,10 @@ def _of_pipeline(server: str, is_ready: bool, look: Look) -> Iterator[Finding]:
     yield from told(where, "flowatlas quarantine list --bus BUS", ("reason",))
     told = _grown(look, _MISSING, "batches are missing between those that came")
     yield from told(where, "flowatlas status --collector http://NODE:9465", ("node",))
+    told = _grown(look, _GONE, "messages were deleted by Kafka before they were read")
+    yield from told(where, f"{_LOGS} --tail=-1 | grep 'are gone'", ("topic",))
+    told = _grown(look, _RESTARTS, "times a worker was started again")
+    yield from told(where, f"{_LOGS} --tail=500 | grep -i worker", ("worker", "reason"))
 
 
 def _grown(look: Look, name: str, problem: str) -> Callable[[str, str, tuple[str, ...]], Iterator[Finding]]:
@@ -218,9 +231,10 @@ def _grown(look: Look, name: str, problem: str) -> Callable[[str, str, tuple[str
     return findings
 
 
-def _of_node(node: NodeHealth, server: str) -> Iterator[Finding]:
+def _of_node(node: NodeHealth, server: str, stands_still: bool) -> Iterator[Finding]:
+    """Of a pipeline that stands still no node is silent: what is newer of it is not shown."""
     where = f"node {node.node}"
-    if node.age_s is not None and node.age_s > SILENT_S:
+    if node.age_s is not None and node.age_s > SILENT_S and not stands_still:
         pods = f"kubectl -n flowatlas get pods -o wide --field-selector spec.nodeName={node.node}"
         yield Finding("node", "error", where, f"nothing newer than {node.age_s:.0f} s came from it", (), pods)
     if node.coverage is not None and node.coverage < COVERED:
@@ -245,6 +259,9 @@ def _of_collector(server: str, look: Look | None) -> Iterator[Finding]:
         (_OVERRUNS, "times the kernel dropped conntrack events", ()),
     ):
         yield from _grown(look, name, problem)(where, log, keys)
+    if look.after.value(_DEGRADED):
+        said = "the disk refuses its spool: batches are sent from memory"
+        yield Finding("collector", "error", where, said, (), log)
     told = _collector(server, look.after)
     if told.source == "none":
         yield Finding("collector", "error", where, "it has no source of flows", (), log)

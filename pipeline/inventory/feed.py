@@ -3,7 +3,8 @@
 It reads no bus and no clock. The invariant: what is in the history is what one epoch after another said as a whole: an
 epoch whose beginning is not there is passed over until the first that is, and one that lacks a batch deletes nothing
 by what it did not say. What is not understood of an object changes nothing, but a policy is judged no more by its
-former text.
+former text. Which epoch came last is told by the order of the bus, for a watcher's clock may have been set back; what
+was told by the other clock is forgotten then.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ log = logging.getLogger(__name__)
 
 MAX_REFUSALS_LOGGED: Final = 100
 """Of one epoch."""
+MAX_OVER: Final = 10_000
+"""Epochs that are remembered as over, those of four months: a bus may be read from its beginning again."""
+SET_BACK_NS: Final = 1_000_000_000
+"""Clocks of two machines differ by less: an epoch that begins so much before the last mark tells of another time."""
 
 _PUT, _DELETE, _SYNCED, _MARK = range(len(STATE_OPS))
 
@@ -34,11 +39,13 @@ class Feed:
     """Tells a history what batches say."""
 
     def __init__(self, history: History) -> None:
+        self.history = history
+        """What is known now: another one where a clock was set back."""
         self.missing: Counter[str] = Counter()
         """Batches that were numbered and not there when later ones were, by the watcher's name."""
-        self._history = history
         self._watcher = ""
         self._epoch = -1
+        self._over: dict[int, None] = {}
         self._next = 0
         self._is_whole = False
         self._refused: set[tuple[str, str, str]] = set()
@@ -53,20 +60,23 @@ class Feed:
 
         Batches that came before and those of an epoch that is over are passed over.
         """
-        if epoch < self._epoch or (epoch == self._epoch and seq < self._next):
+        if epoch in self._over or (epoch == self._epoch and seq < self._next) or (epoch < self._epoch and seq):
             return False
-        if epoch > self._epoch:
+        if epoch != self._epoch:
             if self._watcher not in {"", watcher}:
                 log.warning("state: %s tells it now, and not %s; a bus carries one cluster", watcher, self._watcher)
+            self._over[self._epoch] = None
+            if len(self._over) > MAX_OVER:
+                del self._over[next(iter(self._over))]
             self._watcher, self._epoch, self._next, self._is_whole = watcher, epoch, 0, True
             self._refused.clear()
-            self._history.begin()
+            self.history.begin()
         if seq != self._next:
             self._is_whole = False
-            if self._history.is_synced:
+            if self.history.is_synced:
                 self.missing[watcher] += seq - self._next
         self._next = seq + 1
-        if not self._is_whole and not self._history.is_synced:
+        if not self._is_whole and not self.history.is_synced:
             return False
         for row in rows.select("op", "time", "api_version", "kind", "namespace", "name", "body").iter_rows():
             self._apply(*row)
@@ -77,11 +87,25 @@ class Feed:
             self._put(time_ns, api_version, kind, namespace, name, body)
         elif op == _DELETE:
             self._refused.discard((kind, namespace, name))
-            self._history.delete(time_ns, api_version, kind, namespace, name)
+            self.history.delete(time_ns, api_version, kind, namespace, name)
         elif op == _MARK:
-            self._history.mark(time_ns)
+            self.history.mark(time_ns)
         elif self._is_whole:
-            self._history.synced(time_ns)
+            ahead_ns = self.history.known_until - time_ns
+            self.history.synced(time_ns)
+            if ahead_ns > SET_BACK_NS:
+                told = "state: the watcher's clock was set back by %.1f s; all is taken as it is told now"
+                log.warning(told, ahead_ns / 1e9)
+                self._start_anew(time_ns)
+
+    def _start_anew(self, time_ns: int) -> None:
+        """Know what there is as if nothing had been known before."""
+        objects = self.history.objects()
+        self.history = self.history.anew()
+        self.history.begin()
+        for resource in objects:
+            self.history.put(time_ns, resource)
+        self.history.synced(time_ns)
 
     def _put(self, time_ns: int, api_version: str, kind: str, namespace: str, name: str, body: str) -> None:
         model = MODELS.get((api_version.rpartition("/")[0], kind), Other)
@@ -95,7 +119,7 @@ class Feed:
                 log.warning("state: %s %s: %s", kind, f"{namespace}/{name}".lstrip("/"), error)
             self._refused.add(who)
             if (stand_in := opaque(api_version, kind, namespace, name)) is not None:
-                self._history.put(time_ns, stand_in)
+                self.history.put(time_ns, stand_in)
             return
         self._refused.discard(who)
-        self._history.put(time_ns, resource)
+        self.history.put(time_ns, resource)

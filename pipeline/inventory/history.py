@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -72,6 +73,8 @@ class History:
         keep_s: float = KEEP_SECONDS,
     ) -> None:
         """`ranges` and `outside` are as `snapshot.build` takes them."""
+        self.anew = partial(History, ranges, outside, tracked, keep_s)
+        """Makes one with the same settings that knows nothing."""
         self.known_until = BEGINNING
         """Every change before this instant has been given, as marks said."""
         self.is_synced = False

@@ -12,10 +12,16 @@ from typing import Any
 import pytest
 
 from collector.metrics import Metrics
-from collector.schema import STATE
+from collector.schema import STATE, Batch
 from collector.sinks.files import FileSink
 from collector.sinks.kafka import KafkaSink
 from pipeline.bus import open_reader
+from pipeline.cli.watch import newest_epoch
+from pipeline.inventory.spans import END
+from pipeline.inventory.watch.bodies import Known
+from pipeline.inventory.watch.journal import Journal
+from pipeline.inventory.watch.kinds import KINDS, Served
+from pipeline.inventory.watch.objects import Change
 from pipeline.outputs.meters import Meters
 from pipeline.state import BusState, ClusterState
 from tests.pipeline.inventory.changes import described
@@ -55,6 +61,12 @@ def bus(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StateBus]:
     sink.stop()
 
 
+def shipped(bus: StateBus, batches: Sequence[Batch]) -> None:
+    for batch in batches:
+        bus.sink.send(batch)
+    assert bus.sink.flush(60)
+
+
 class Follower:
     """A pipeline's view of the state."""
 
@@ -62,12 +74,12 @@ class Follower:
         self._state = BusState(open_reader(bus.url, None, [STATE.topic]))
         self._meters = Meters()
 
-    def until(self, known_until: int, timeout_s: float = 60) -> ClusterState:
-        """The state once everything before an instant is known."""
+    def until(self, known_until: int, timeout_s: float = 60, but_not: int = END) -> ClusterState:
+        """The state once everything before an instant is known, and not before another."""
         deadline = time.monotonic() + timeout_s
         while True:
             found = self._state(self._meters)
-            if found.is_synced and found.known_until >= known_until:
+            if found.is_synced and known_until <= found.known_until < but_not:
                 return found
             assert time.monotonic() < deadline, "the state did not come in time"
             time.sleep(0.05)
@@ -112,6 +124,30 @@ def test_whoever_starts_late_knows_what_those_know_who_were_there_all_along(bus:
     ends = {name: until for name, (_, until) in names.items()}
     assert ends == {"front-1-x": 5, "front-1-y": None, "database-0": None, "next": None, "gone": 30}
     assert names["next"][0] == 6
+
+
+def test_a_watcher_after_one_whose_clock_was_ahead_is_believed_at_once_by_old_and_new_readers(bus: StateBus) -> None:
+    shipped(bus, told_by(Journal(WATCHER, newest_epoch(bus.sink)), -10, OBJECTS))
+    with ExitStack() as stack:
+        early = Follower(bus)
+        stack.callback(early.close)
+        early.until(at(-9))
+        shipped(bus, told_by(Journal(WATCHER, newest_epoch(bus.sink)), -3610, OBJECTS[:3]))
+        late = Follower(bus)
+        stack.callback(late.close)
+        for follower in (early, late):
+            objects = follower.until(at(-3609), but_not=at(-9)).snapshot.objects
+            assert dict(objects) == {"Node": 2, "ReplicaSet": 1}
+
+
+def told_by(journal: Journal, seconds: float, objects: Sequence[Any]) -> list[Batch]:
+    """An epoch of all of it, and a mark a second later."""
+    served = {kind.name: Served(kind, kind.versions[0]) for kind in reversed(KINDS)}
+    changes = []
+    for row in (put(0, item) for item in objects):
+        known = Known(row["namespace"], row["name"], row["uid"], row["body"].encode())
+        changes.append(Change(at(seconds), "put", served[row["kind"]], known))
+    return [*journal.begin(at(seconds), changes), *journal.extend([], at(seconds + 1))]
 
 
 def seconds(row: tuple[Any, ...]) -> tuple[float, float | None]:

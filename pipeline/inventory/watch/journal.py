@@ -45,22 +45,26 @@ class _Row:
 class Journal:
     """The batches of one watcher, which stands where others have a node's name."""
 
-    def __init__(self, node: str) -> None:
+    def __init__(self, node: str, newest_epoch: int = 0) -> None:
+        """`newest_epoch` is of those that stand on the bus already, as far as that can be known."""
         self._node = node
-        self._epoch = 0
+        self._epoch = newest_epoch
         self._seq = 0
-        self._slot = 0
+        self._slot = -1
         self._changes = 0
         self._marked_ns = 0
+        self._begun: list[tuple[int, int]] = []
+        """When epochs of ours began, and their numbers, which are later where a clock was set back."""
         self._oldest_kept = 0
 
     def begin(self, now_ns: int, everything: Iterable[Change]) -> list[Batch]:
         """A new epoch: a put of every object, and `synced`. Nothing may go until that is there."""
-        self._slot = self._slot if self._epoch else now_ns // _SLOT_NS % RING
+        if self._slot < 0:
+            self._slot = now_ns // _SLOT_NS % RING
         self._epoch = max(now_ns, self._epoch + 1)
-        self._seq = self._changes = 0
-        batches = list(self._batches([_row(change) for change in everything]))
-        self._oldest_kept = max(0, self._epoch - KEPT_NS)
+        self._seq = self._changes = self._marked_ns = 0
+        batches = list(self._batches([_row(change, now_ns) for change in everything]))
+        self._let_go(now_ns)
         return [*batches, *self._batches([_Row(now_ns, "synced")])]
 
     def extend(self, changes: Sequence[Change], marked_ns: int | None) -> list[Batch]:
@@ -75,6 +79,17 @@ class Journal:
     def is_full(self, objects: int) -> bool:
         """Whether a new epoch is due: by batches, or by changes where `objects` said anew would be fewer."""
         return self._seq >= RING // 2 or self._changes >= max(LEAST_CHANGES, 4 * objects)
+
+    def is_ahead(self, now_ns: int) -> bool:
+        """Whether a new epoch is due since the clock was set back: a mark stands for an instant that is to come."""
+        return self._marked_ns > now_ns
+
+    def _let_go(self, now_ns: int) -> None:
+        """What began too long ago before an epoch that begins now may go."""
+        begun = [*((min(began_ns, now_ns), epoch) for began_ns, epoch in self._begun), (now_ns, self._epoch)]
+        self._begun = [one for one in begun if one[0] >= now_ns - KEPT_NS]
+        oldest = self._begun[0][1] if len(self._begun) < len(begun) else now_ns - KEPT_NS
+        self._oldest_kept = max(self._oldest_kept, oldest)
 
     def _batches(self, rows: Sequence[_Row]) -> Iterator[Batch]:
         first = size = 0
@@ -108,10 +123,10 @@ class Journal:
         self._slot = (self._slot + 1) % RING
 
 
-def _row(change: Change) -> _Row:
+def _row(change: Change, latest_ns: int = 2**63 - 1) -> _Row:
     known, served = change.known, change.served
     return _Row(
-        change.time_ns,
+        min(change.time_ns, latest_ns),
         change.op,
         served.api_version,
         served.kind.name,

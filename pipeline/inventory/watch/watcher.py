@@ -47,7 +47,7 @@ class Outlet(Protocol):
 
 
 class Watcher:
-    """Inert until `run`. `backoff` makes one for each kind."""
+    """Inert until `run`. `backoff` makes one for each kind; `newest_epoch` is as `Journal` takes it."""
 
     def __init__(
         self,
@@ -56,6 +56,7 @@ class Watcher:
         outlet: Outlet,
         counters: Counters,
         backoff: Callable[[], Backoff] = Backoff,
+        newest_epoch: int = 0,
     ) -> None:
         self._config = config
         self._api = api
@@ -63,7 +64,7 @@ class Watcher:
         self._counters = counters
         self._backoff = backoff
         self._objects = Objects()
-        self._journal = Journal(config.node)
+        self._journal = Journal(config.node, newest_epoch)
         self._running: dict[Kind, tuple[Reflector, asyncio.Task[None]]] = {}
         self._has_looked = False
         """Whether every kind that must be there was found once."""
@@ -153,6 +154,9 @@ class Watcher:
             elif self._journal.is_full(self._objects.count()) and not has_ended:
                 await self._send(self._begin(now_ns, "full"))
                 backoff.reset()
+            elif self._journal.is_ahead(now_ns) and not has_ended:
+                log.warning("the clock was set back; all is told anew")
+                await self._send(self._begin(now_ns, "clock"))
             else:
                 await self._send(self._extend(now_ns))
             if has_ended:

@@ -24,6 +24,7 @@ MALFORMED = 'flowatlas_watcher_malformed_objects_total{kind="Ingress"}'
 FAILING = f"flowatlas_pipeline_snapshot_failing{{{ONE}}}"
 MISSED = "flowatlas_collector_missed_packets_total"
 OVERRUNS = f"flowatlas_collector_netlink_overruns_total{{{ONE}}}"
+HEARD = {f'{NEWEST}{{node="heard",instance="b:1"}}': "0+60x60"}
 DEGRADED = f"flowatlas_collector_spool_is_degraded{{{ONE}}}"
 
 
@@ -36,6 +37,7 @@ def covered(share: str, carried: str) -> dict[str, str]:
 LABELS = {
     "FlowatlasStateStale": {"instance": "a:1"},
     "FlowatlasCollectorSilent": {"node": "n1"},
+    "FlowatlasNothingArrives": {},
     "FlowatlasLosses": {"instance": "a:1", "table": "flows", "reason": "bus_full"},
     "FlowatlasCaptureIncomplete": {"node": "n1", "namespace": "shop", "pod": "cart-1"},
     "FlowatlasPipelineDown": {},
@@ -54,26 +56,40 @@ LABELS = {
 }
 CASES = [
     Case("FlowatlasStateStale", "the watcher is away", {f"{AGE}{{{ONE}}}": "1x10 61+60x40"}, 15, 1, "5m 1s"),
+    Case("FlowatlasStateStale", "the watcher's clock is ahead", {f"{AGE}{{{ONE}}}": "1x10 -3599x40"}, 15, 1, "59m 59s"),
     Case("FlowatlasStateStale", "at the bound", {f"{AGE}{{{ONE}}}": "60x60"}, 15, 0),
     Case("FlowatlasStateStale", "back within the minute", {f"{AGE}{{{ONE}}}": "1x10 70 1x40"}, 12, 0),
-    Case("FlowatlasCollectorSilent", "stands still", {f'{NEWEST}{{node="n1"}}': "0+60x10 600x40"}, 16, 1, "6m 0s"),
+    Case(
+        "FlowatlasCollectorSilent",
+        "stands still",
+        {f'{NEWEST}{{node="n1"}}': "0+60x10 600x40", **HEARD},
+        16,
+        1,
+        "6m 0s",
+    ),
     Case(
         "FlowatlasCollectorSilent",
         "one pipeline has it",
         {
             f'{NEWEST}{{node="n1",instance="a:1"}}': "0x60",
             f'{NEWEST}{{node="n1",instance="b:1"}}': "0+60x60",
+            **HEARD,
         },
         30,
         0,
     ),
     Case(
-        "FlowatlasCollectorSilent", "two minutes are not more than two", {f'{NEWEST}{{node="n1"}}': "-120+60x60"}, 30, 0
+        "FlowatlasCollectorSilent",
+        "two minutes are not more than two",
+        {f'{NEWEST}{{node="n1"}}': "-120+60x60", **HEARD},
+        30,
+        0,
     ),
     Case(
         "FlowatlasCollectorSilent",
         "the watcher is no collector",
         {
+            **HEARD,
             f'{NEWEST}{{node="cluster-watcher"}}': "0x60",
             f'{ROWS}{{table="state",node="cluster-watcher"}}': "9x60",
         },
@@ -87,10 +103,62 @@ CASES = [
             f'{NEWEST}{{node="n1"}}': "0x60",
             f'{ROWS}{{table="state",node="n1"}}': "9x60",
             f'{ROWS}{{table="flows",node="n1"}}': "9x60",
+            **HEARD,
         },
         30,
         1,
         "30m 0s",
+    ),
+    Case("FlowatlasCollectorSilent", "so are all others", {f'{NEWEST}{{node="n{i}"}}': "0x60" for i in (1, 2)}, 30, 0),
+    Case(
+        "FlowatlasCollectorSilent",
+        "its pipeline stands still",
+        {f'{NEWEST}{{node="n1",{ONE}}}': "0x60", FAILING: "1x60", **HEARD},
+        30,
+        0,
+    ),
+    Case(
+        "FlowatlasCollectorSilent",
+        "another pipeline stands still",
+        {f'{NEWEST}{{node="n1",instance="b:1"}}': "0x60", FAILING: "1x60", **HEARD},
+        30,
+        1,
+        "30m 0s",
+    ),
+    Case(
+        "FlowatlasNothingArrives",
+        "the bus is away",
+        {f'{NEWEST}{{node="n{i}"}}': "0+60x10 600x40" for i in (1, 2)},
+        17,
+        1,
+        "7m 0s",
+    ),
+    Case("FlowatlasNothingArrives", "one node is heard", {f'{NEWEST}{{node="n1"}}': "0x60", **HEARD}, 30, 0),
+    Case(
+        "FlowatlasNothingArrives",
+        "back within five minutes",
+        {f'{NEWEST}{{node="n1"}}': "0+60x10 600x3 840+60x40"},
+        15,
+        0,
+    ),
+    Case(
+        "FlowatlasNothingArrives",
+        "the watcher alone is left",
+        {
+            f'{NEWEST}{{node="cluster-watcher"}}': "0+60x60",
+            f'{ROWS}{{table="state",node="cluster-watcher"}}': "9x60",
+            f'{NEWEST}{{node="n1"}}': "0x60",
+        },
+        30,
+        1,
+        "30m 0s",
+    ),
+    Case(
+        "FlowatlasNothingArrives",
+        "the only pipeline stands still",
+        {f"{NEWEST}{{{ONE}}}": "0x60", FAILING: "1x60"},
+        30,
+        0,
     ),
     Case("FlowatlasLosses", "the first ever", {LOST_FLOWS: "_x20 7x40"}, 23, 1),
     Case("FlowatlasLosses", "more", {LOST_FLOWS: "7x20 9x40"}, 25, 1),

@@ -43,9 +43,43 @@ def test_a_silent_node_is_an_error() -> None:
     assert told(list(judged(WELL.replace(" 995", " 800")).findings)) == [("error", "node n1")]
 
 
+def test_a_pipeline_that_cannot_keep_what_it_counts_is_at_fault_and_not_its_nodes() -> None:
+    """What it shows is of when it last could: that says of no node that it is silent."""
+    standing = WELL.replace(" 995", " 800") + "flowatlas_pipeline_snapshot_failing 1\n"
+    (finding,) = judged(standing).findings
+    assert (finding.check, finding.severity, finding.subject) == ("snapshot", "error", "pipeline http://p")
+    assert told(list(judged(standing.replace("failing 1", "failing 0")).findings)) == [("error", "node n1")]
+
+
+def test_messages_that_kafka_gave_up_and_workers_that_were_started_again_are_told() -> None:
+    gone = 'flowatlas_bus_lost_messages_total{topic="flowatlas.flows.v1",partition="0"} '
+    (finding,) = judged(WELL + gone + "7\n", WELL + gone + "3\n").findings
+    assert (finding.severity, finding.problem) == (
+        "error",
+        "7 messages were deleted by Kafka before they were read: topic flowatlas.flows.v1",
+    )
+    (finding,) = judged(WELL + 'flowatlas_pipeline_worker_restarts_total{worker="1",reason="exited"} 2\n').findings
+    assert (finding.severity, finding.problem) == (
+        "warning",
+        "2 times a worker was started again: worker 1, reason exited",
+    )
+
+
+def test_objects_that_are_not_understood_lead_to_what_the_log_says_of_their_kind() -> None:
+    (finding,) = judged(WELL + 'flowatlas_state_refused_objects{kind="Service"} 1\n').findings
+    assert finding.next is not None
+    assert finding.next.endswith(" --tail=-1 | grep 'state: Service'")
+
+
 def test_a_stale_state_is_an_error_that_says_how_many_rows_wait() -> None:
     (finding,) = judged(WELL + "flowatlas_state_age_seconds 90\nflowatlas_state_held_rows 12\n").findings
     assert (finding.severity, finding.evidence) == ("error", ("12 rows wait for it",))
+
+
+def test_a_state_that_is_told_by_a_clock_that_is_ahead_is_an_error() -> None:
+    (finding,) = judged(WELL + "flowatlas_state_age_seconds -3599\n").findings
+    said = "the cluster's state is told by a clock that is 3599 s ahead"
+    assert (finding.severity, finding.problem) == ("error", said)
 
 
 def test_what_was_lost_before_is_a_warning_and_what_is_being_lost_an_error() -> None:
@@ -72,6 +106,13 @@ def test_traffic_that_is_in_no_flow_leads_to_the_doctor_of_the_same_pipeline() -
     (finding,) = found.findings
     assert (finding.severity, finding.problem) == ("warning", "only 91.2% of its pods' bytes are in flows")
     assert finding.next == f"flowatlas doctor --server {found.server}"
+
+
+def test_a_spool_that_the_disk_refuses_is_an_error_before_anything_is_lost() -> None:
+    text = COLLECTOR + "flowatlas_collector_spool_is_degraded 1\n"
+    (finding,) = judged(WELL, collectors={"http://a": Look(scrape(text), scrape(text))}).findings
+    assert (finding.severity, finding.subject) == ("error", "collector http://a")
+    assert finding.problem.startswith("the disk refuses its spool")
 
 
 def test_what_is_no_collector_is_not_said_to_lack_a_source() -> None:

@@ -23,8 +23,11 @@ class Fed:
     """A feed that is given batches as the bus carries them."""
 
     def __init__(self) -> None:
-        self.history = History()
-        self.feed = Feed(self.history)
+        self.feed = Feed(History())
+
+    @property
+    def history(self) -> History:
+        return self.feed.history
 
     def give(self, epoch: int, seq: int, *rows: Row, watcher: str = "") -> bool:
         batch = decode(message(state(epoch, seq, rows)), {STATE.name: STATE})
@@ -64,6 +67,31 @@ def test_what_came_before_and_what_is_over_is_passed_over(fed: Fed) -> None:
     fed.give(2, 0, put(at(0), B), synced(at(2)))
     assert not fed.give(1, 1, put(at(3), A))
     assert fed.pods() == {"b"}
+
+
+def test_after_a_clock_was_set_back_what_comes_last_counts_and_what_the_other_had_told_is_forgotten(
+    fed: Fed, caplog: pytest.LogCaptureFixture
+) -> None:
+    again = pod("c", "node-a", "10.0.1.5")
+    fed.give(9, 0, put(at(3600), A), synced(at(3601)), delete(at(3700), A), put(at(3700), again), mark(at(3800)))
+    assert fed.give(2, 0, put(at(200), again), put(at(200), B))
+    assert fed.pods() == {"b", "c"}
+    assert fed.give(2, 1, synced(at(201)))
+    assert caplog.messages == ["state: the watcher's clock was set back by 3599.0 s; all is taken as it is told now"]
+    assert fed.give(2, 2, mark(at(202)))
+    assert (fed.pods(), fed.history.known_until) == ({"b", "c"}, at(202))
+    assert holder(fed.history.snapshot(), "10.0.1.5", at(202)) == "c"
+    assert not fed.give(9, 1, put(at(3900), A))
+    assert not fed.give(1, 5, put(at(100), A))
+    assert fed.pods() == {"b", "c"}
+
+
+def test_a_clock_that_is_a_little_behind_the_former_watchers_forgets_nothing(fed: Fed) -> None:
+    fed.give(9, 0, put(at(0), A), synced(at(1)), delete(at(5), A), mark(at(9.9)))
+    history = fed.history
+    fed.give(8, 0, put(at(9), B), synced(at(9.2)))
+    assert fed.history is history
+    assert holder(history.snapshot(), "10.0.1.5", at(4)) == "a"
 
 
 def test_another_watcher_is_told_of_for_its_cluster_takes_the_place_of_the_first(

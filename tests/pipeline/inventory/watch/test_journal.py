@@ -71,7 +71,29 @@ def test_segments_may_go_only_once_a_newer_epoch_is_synced() -> None:
     later = NOW + 2 * KEPT_NS
     puts, synced = journal.begin(later, [change("a")])
     assert puts.oldest_kept == NOW - KEPT_NS
-    assert synced.oldest_kept == later - KEPT_NS > NOW
+    assert synced.oldest_kept == later
+
+
+def test_a_clock_that_was_set_back_makes_an_epoch_due_whose_times_have_come() -> None:
+    journal = Journal("w")
+    journal.begin(NOW, [])
+    journal.extend([], NOW - 5)
+    assert not journal.is_ahead(NOW)
+    now = NOW - 10**12
+    assert journal.is_ahead(now)
+    log = of_batches([*journal.begin(now, [change("a", time_ns=NOW)]), *journal.extend([], now - 5)])
+    assert (log.marked_ns, log.synced, log.state["Pod", "default", "a"]["time"]) == (now - 5, [NOW + 1], now)
+    assert not journal.is_ahead(now)
+
+
+def test_an_epoch_is_newer_than_what_stands_in_the_folder_which_goes_when_others_have_stood_long_enough() -> None:
+    """Another watcher's clock was a year ahead."""
+    ahead = NOW + 365 * 24 * 3600 * 10**9
+    journal = Journal("w", ahead)
+    epochs = [journal.begin(NOW + turn * KEPT_NS * 2 // 3, [])[-1] for turn in range(4)]
+    assert [batch.epoch for batch in epochs] == [ahead + 1, ahead + 2, ahead + 3, ahead + 4]
+    assert [(batch.oldest_kept or 0) > ahead for batch in epochs] == [False, False, True, True]
+    assert epochs[-1].oldest_kept == ahead + 3
 
 
 def compacted(batches: Iterator[Batch]) -> Iterator[dict[bytes, Batch]]:
