@@ -35,16 +35,17 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """All sides of a block. Who masqueraded the source is asked only where that is on no node: few rows."""
+    """All sides of a block. Who masqueraded the source is asked of `unplaced` alone: few rows."""
 
     src: End
     dst: End
     backend: End
     src_place: Ids
-    """The number of the Node that the end is, or is on."""
+    """The number of the Node that the end is, or is on; -1 where that has no collector."""
     backend_place: Ids
+    """The number of the Node that the end is, or is on, with a collector or without."""
     unplaced: Rows
-    """The rows whose source is on no node."""
+    """The rows whose source is on no node that has a collector."""
     nat_src: End
     """Of these rows."""
 
@@ -68,7 +69,7 @@ def ends_of(block: Block, lookups: Lookups) -> Ends:
     src, dst, backend = (
         _end(address, block.start, block.here, lookups) for address in (block.src, block.dst, block.backend)
     )
-    src_place, backend_place = lookups.place.take(src.holder), lookups.place.take(backend.holder)
+    src_place, backend_place = lookups.collected.take(src.holder), lookups.place.take(backend.holder)
     unplaced = np.flatnonzero(src_place < 0)
     nat_src = _end(block.nat_src.of(unplaced), block.start.take(unplaced), block.here.take(unplaced), lookups)
     return Ends(src, dst, backend, src_place, backend_place, unplaced, nat_src)

@@ -193,6 +193,12 @@ class Lookups:
         return table(named["here"], -1)
 
     @cached_property
+    def collected(self) -> Ids:
+        """By endpoint id: `place`, where that Node has a collector; -1 elsewhere."""
+        is_collected = np.append(self._snapshot.endpoints["is_collected"].to_numpy(), [False])
+        return np.where(is_collected, self.place, np.int32(-1))
+
+    @cached_property
     def hosts(self) -> Hosts:
         """By endpoint id: the node that it is on."""
         return Hosts(self.is_node, self.place)

@@ -1,7 +1,8 @@
 """Which row of a connection counts, decided from the row and the cluster's state alone.
 
 A connection is seen on every node that it passes. The source's node counts it where the source is in the cluster; else
-the node that masqueraded it, where one did, or the node of whoever answered. Every other row is an observer's.
+the node that masqueraded it, where one did, or the node of whoever answered. Every other row is an observer's. An end
+on a node that has no collector is taken to be beyond the cluster, for that node tells nothing.
 """
 
 from __future__ import annotations
@@ -36,10 +37,10 @@ def roles_of(block: Block, ends: Ends, lookups: Lookups) -> NDArray[np.uint8]:
     counts = ends.src_place == block.here
     rows = ends.unplaced
     if rows.size:
-        here, backend_place = block.here.take(rows), ends.backend_place.take(rows)
+        here, backend_place = block.here.take(rows), lookups.collected.take(ends.backend.holder.take(rows))
         is_known = here >= 0
         masquerader = ends.nat_src.holder
-        is_entry = lookups.is_node.take(masquerader) & (lookups.place.take(masquerader) == here) & is_known
+        is_entry = lookups.is_node.take(masquerader) & (lookups.collected.take(masquerader) == here) & is_known
         counts[rows] = is_entry | ((backend_place == here) & is_known) | (backend_place < 0)
     roles = np.where(counts, np.uint8(CANONICAL), np.uint8(OBSERVER))
     roles[_overlays(block, ends, lookups)] = OVERLAY

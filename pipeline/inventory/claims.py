@@ -14,6 +14,7 @@ from typing import Final
 
 from .addresses import NO_ADDRESS, Address, of, parse_object
 from .cilium_nodes import CiliumNode
+from .collected import is_for_one_pod
 from .models import Node, Pod, Service
 from .ovn_nodes import ovn_addresses, ovn_ranges
 from .parts import Ip
@@ -37,10 +38,6 @@ NODE_ANNOTATIONS: Final = (
     "network.cilium.io/ipv6-cilium-host",
 )
 """Annotations in which CNIs keep a node's further addresses, with or without a prefix length."""
-
-
-COMPUTE_TYPE: Final = "eks.amazonaws.com/compute-type"
-"""Label of EKS' nodes. On Fargate each pod has a Node to itself, and both have the address of its one interface."""
 
 
 class Strength(IntEnum):
@@ -73,9 +70,9 @@ def standing(claims: Iterable[Claim], unknown: int) -> dict[Address, int]:
 def node_claims(node: Node, endpoint: int) -> Iterator[Claim]:
     """What a Node reports, what its CNI noted, and its overlay device and bridge (a pod range's first two). What one
     reports that is there for one pod is that pod's, while it is there."""
-    is_for_one = (node.metadata.labels or {}).get(COMPUTE_TYPE) == "fargate"
+    strength = Strength.POD_RANGE if is_for_one_pod(node) else Strength.NODE
     for address in reported(node):
-        yield address, Strength.POD_RANGE if is_for_one else Strength.NODE, endpoint
+        yield address, strength, endpoint
     for address_text in _annotated(node.metadata.annotations or {}):
         yield address_text, Strength.NODE, endpoint
     for address in ovn_addresses(node.metadata.annotations or {}):

@@ -13,6 +13,7 @@ import polars as pl
 
 from .cilium_nodes import CiliumNode
 from .claims import Claim, cilium_claims, node_claims, pod_claims, service_claims, standing
+from .collected import has_collector
 from .identities import identity_of
 from .models import Node, Pod, Resource, Service
 from .owners import Owners, owners_of, workload_of
@@ -38,6 +39,7 @@ ENDPOINTS: Final = pl.Schema(
         "zone": pl.String(),
         "region": pl.String(),
         "uid": pl.String(),
+        "is_collected": pl.Boolean(),  # false of a Node without a collector, and of what is on it
     }
 )
 ADDRESSES: Final = pl.Schema(
@@ -50,14 +52,14 @@ ADDRESSES: Final = pl.Schema(
     }
 )
 
-EndpointRow = tuple[str, ...]
+EndpointRow = tuple[str | bool, ...]
 """The columns of `ENDPOINTS` behind the id."""
 
 _ZONE_LABELS: Final = ("topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone")
 _REGION_LABELS: Final = ("topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/region")
 FIXED_ROWS: Final = (
-    ("External", "", "outside", "External", "outside", "", "", "", ""),
-    ("Unknown", "", "unknown", "Unknown", "unknown", "", "", "", ""),
+    ("External", "", "outside", "External", "outside", "", "", "", "", True),
+    ("Unknown", "", "unknown", "Unknown", "unknown", "", "", "", "", True),
 )
 
 
@@ -112,19 +114,20 @@ def endpoints_frame(roster: Roster, resources: Iterable[Resource]) -> pl.DataFra
 def node_row(name: str, node: Node | None) -> EndpointRow:
     """The endpoint of a node; None where its object is not known."""
     place, uid = (_place(node), node.metadata.uid or "") if node else (("", ""), "")
-    return ("Node", "", name, "Node", name, name, *place, uid)
+    return ("Node", "", name, "Node", name, name, *place, uid, has_collector(node))
 
 
 def pod_row(pod: Pod, owners: Owners, node: Node | None) -> EndpointRow:
     """The endpoint of a pod; `node` is the one that it is on, where known."""
     place = _place(node) if node else ("", "")
     uid = pod.metadata.uid or ""
-    return (*identity_of(pod), *workload_of(pod, owners), pod.spec.node_name or "", *place, uid)
+    name = pod.spec.node_name or ""
+    return (*identity_of(pod), *workload_of(pod, owners), name, *place, uid, has_collector(node))
 
 
 def service_row(service: Service) -> EndpointRow:
     """The endpoint of a Service."""
-    return (*identity_of(service), "Service", service.metadata.name, "", "", "", service.metadata.uid or "")
+    return (*identity_of(service), "Service", service.metadata.name, "", "", "", service.metadata.uid or "", True)
 
 
 def subjects_of(roster: Roster) -> list[Node | Pod | Service | None]:

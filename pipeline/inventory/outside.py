@@ -88,7 +88,7 @@ def outside_of(ranges: Iterable[NamedRange], first_id: int) -> Outside:
     ranges = list(ranges)
     ids = {place: number for number, place in enumerate(dict.fromkeys(r.place for r in ranges), start=first_id)}
     rows = [
-        (number, "External", "", place.name, place.kind, place.name, "", place.zone, place.region, "")
+        (number, "External", "", place.name, place.kind, place.name, "", place.zone, place.region, "", True)
         for place, number in ids.items()
     ]
     flat = list(_flatten([(r.network, ids[r.place]) for r in ranges]))

@@ -28,7 +28,10 @@ STATE = cast(
     "Snapshot",
     SimpleNamespace(
         endpoints=pl.DataFrame(
-            [dict.fromkeys(ENDPOINTS, "") | row | {"id": number} for number, row in enumerate(ENDPOINT_ROWS)],
+            [
+                dict.fromkeys(ENDPOINTS, "") | {"is_collected": True} | row | {"id": number}
+                for number, row in enumerate(ENDPOINT_ROWS)
+            ],
             schema=ENDPOINTS,
         )
     ),

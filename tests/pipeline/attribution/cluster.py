@@ -30,6 +30,11 @@ class ANode:
     ips: Sequence[str]
     pod_cidrs: Sequence[str]
 
+    @property
+    def has_collector(self) -> bool:
+        """Whether it tells of itself: it stays what it is as long as the cluster lives."""
+        return self.name != "n3"
+
 
 @dataclass(frozen=True)
 class AContainerPort:
@@ -84,7 +89,10 @@ class Cluster:
     def objects(self) -> list[Resource]:
         """The same as Kubernetes objects."""
         return [
-            *(node(n.name, *n.ips, pod_cidrs=n.pod_cidrs) for n in self.nodes),
+            *(
+                node(n.name, *n.ips, pod_cidrs=n.pod_cidrs, os="linux" if n.has_collector else "windows")
+                for n in self.nodes
+            ),
             *(
                 pod(
                     p.name,

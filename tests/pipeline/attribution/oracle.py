@@ -220,13 +220,20 @@ class Oracle:
         is_tunnel = {(flow.protocol, None), (flow.protocol, flow.dst_port)} & TUNNELS
         if is_tunnel and tunnel_ends == ("Node", "Node"):
             return "overlay"
-        if self.place(cluster, source) is not None:
-            return "canonical" if self.place(cluster, source) == flow.node else "observer"
+        if self.counting(cluster, source) is not None:
+            return "canonical" if self.counting(cluster, source) == flow.node else "observer"
         is_masqueraded = flow.nat_src != flow.src
-        masqueraded_here = is_masqueraded and self.end(cluster, flow.nat_src, flow.node) == ("Node", flow.node)
-        backend_here = self.place(cluster, backend) == flow.node
-        transit = self.place(cluster, backend) is None
+        masquerader = self.end(cluster, flow.nat_src, flow.node)
+        counting = self.counting(cluster, masquerader) if masquerader[0] == "Node" else None
+        masqueraded_here = is_masqueraded and counting == flow.node
+        backend_here = self.counting(cluster, backend) == flow.node
+        transit = self.counting(cluster, backend) is None
         return "canonical" if masqueraded_here or backend_here or transit else "observer"
+
+    def counting(self, cluster: Cluster, end: End) -> str | None:
+        """The node that an end is on, if it has a collector."""
+        place = self.place(cluster, end)
+        return None if place in {node.name for node in cluster.nodes if not node.has_collector} else place
 
     @staticmethod
     def place(cluster: Cluster, end: End) -> str | None:

@@ -14,9 +14,11 @@ def node(
     pod_cidrs: Sequence[str] = (),
     zone: str = "",
     compute_type: str = "",
+    os: str = "",
     **annotations: str,
 ) -> Node:
     labels = {"topology.kubernetes.io/zone": zone, "eks.amazonaws.com/compute-type": compute_type}
+    labels["kubernetes.io/os"] = os
     labels = {key: value for key, value in labels.items() if value}
     made = convert(
         "v1",
