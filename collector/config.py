@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from . import buses
 from .errors import ConfigError
 from .schema import MAX_MESSAGE_BYTES, NODE_NAME
 
 FLOW_SOURCES: Final = ("auto", "ebpf", "conntrack", "packets")
 SOURCES: Final = (*FLOW_SOURCES, "counters", "drops", "dns")
-BUSES: Final = ("file://", "kafka://")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +61,8 @@ class CollectorConfig:
     def __post_init__(self) -> None:
         if not NODE_NAME.match(self.node):
             raise ConfigError(f"node: {self.node!r} is not an RFC 1123 name (lower case letters, digits, - and .)")
-        if not self.bus.startswith(BUSES) or self.bus in BUSES:
-            raise ConfigError(f"bus: {self.bus!r} is not file://DIR or kafka://HOST:PORT[,HOST:PORT]")
+        if not buses.is_bus(self.bus):
+            raise ConfigError(f"bus: {buses.shown(self.bus)} is not {buses.WANTED}")
         unknown = [source for source in self.sources if source not in SOURCES]
         if unknown or not self.sources or len(set(self.sources)) != len(self.sources):
             raise ConfigError(f"sources: {','.join(self.sources)!r} is not a choice of {', '.join(SOURCES)}")

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
+from collector import buses
+
 from .errors import ConfigError
 
 SETTLE_SECONDS: Final = 2.0
 """No pod of a simulated cluster that hands every address on at once was taken for its predecessor then."""
 _GROUP: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 _DOMAIN: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\Z")
-_SCHEMES: Final = ("file", "kafka")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +99,8 @@ class PipelineConfig:
     """The history is written when this many rows are held."""
 
     def __post_init__(self) -> None:
-        scheme, separator, rest = self.bus.partition("://")
-        if scheme not in _SCHEMES or not separator or not rest.strip("/"):
-            raise ConfigError(f"pipeline.bus: {self.bus!r} is neither kafka://HOST:PORT nor file://DIR")
+        if not buses.is_bus(self.bus):
+            raise ConfigError(f"pipeline.bus: {buses.shown(self.bus)} is not {buses.WANTED}")
         if not str(self.state):
             raise ConfigError("pipeline.state: a path is wanted")
         if not _GROUP.match(self.group):

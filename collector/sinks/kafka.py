@@ -22,6 +22,7 @@ from typing import Any, Final
 from kafka import KafkaProducer
 from kafka.errors import KafkaError, MessageSizeTooLargeError
 
+from .. import buses
 from ..errors import ConfigError, TransientError
 from ..kafka_checksums import install_checksums
 from ..metrics import Metrics
@@ -59,9 +60,9 @@ class KafkaSink:
         options: Mapping[str, Any] | None = None,
         partitions: Path | None = None,
     ) -> None:
-        self._servers = [server for server in url.removeprefix("kafka://").rstrip("/").split(",") if server]
-        if not self._servers or not all(_is_host_and_port(server) for server in self._servers):
-            raise ConfigError(f"bus: {url!r} is not kafka://HOST:PORT[,HOST:PORT]")
+        self._servers = buses.servers_of(url)
+        if not self._servers:
+            raise ConfigError(f"bus: {buses.shown(url)} is not kafka://HOST:PORT[,HOST:PORT]")
         self._metrics = metrics
         self._limit_bytes = limit_bytes
         self._on_settled = on_settled
@@ -222,8 +223,3 @@ def _abandon(producer: Any) -> None:
     holds stay as long as the process, and the collection of garbage waits for it a second, and fails."""
     producer._sender.force_close()
     producer._closed = True
-
-
-def _is_host_and_port(server: str) -> bool:
-    host, _, port = server.rpartition(":")
-    return bool(host) and port.isdecimal() and 0 < int(port) < 65536

@@ -14,13 +14,13 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, cast
-from urllib.parse import urlsplit
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.structs import MemberState
 
+from collector import buses
 from collector.schema import MAX_MESSAGE_BYTES
 
 from ..errors import ConfigError, PermanentError, TransientError
@@ -36,7 +36,6 @@ from .share import Share
 
 log = logging.getLogger(__name__)
 
-SCHEME: Final = "kafka://"
 FETCH_BYTES: Final = 5 * 1024 * 1024
 """Some 150,000 flows: about what goes through the stages at once. Answers of 16 MiB cost as much a flow, and at the
 peak of catching up 80 MB more, for the client holds the next one, and what that is taken from, beside it."""
@@ -366,16 +365,9 @@ class _GivenPartitions(ConsumerRebalanceListener):  # type: ignore[misc]  # kafk
 
 def servers_of(url: str) -> list[str]:
     """The HOST:PORT of a kafka:// address. Raises ConfigError."""
-    servers = url.removeprefix(SCHEME).rstrip("/").split(",")
-    for server in servers:
-        try:
-            parts = urlsplit(f"//{server}")
-            sound = bool(parts.hostname and parts.port) and parts.netloc == server and parts.username is None
-        except ValueError:
-            sound = False
-        if not sound:
-            raise ConfigError(f"bus: {url!r} is not kafka://HOST:PORT[,HOST:PORT]")
-    return servers
+    if servers := buses.servers_of(url):
+        return servers
+    raise ConfigError(f"bus: {buses.shown(url)} is not kafka://HOST:PORT[,HOST:PORT]")
 
 
 @contextmanager

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
+from collector import buses
 from collector.schema import MAX_MESSAGE_BYTES, NODE_NAME
 
 from ...errors import ConfigError
-
-_SCHEMES: Final = ("file://", "kafka://")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +37,8 @@ class WatcherConfig:
     """kafka://: what may wait for the broker's answer."""
 
     def __post_init__(self) -> None:
-        if not self.bus.startswith(_SCHEMES) or self.bus in _SCHEMES:
-            raise ConfigError(f"watcher.bus: {self.bus!r} is neither kafka://HOST:PORT nor file://DIR")
+        if not buses.is_bus(self.bus):
+            raise ConfigError(f"watcher.bus: {buses.shown(self.bus)} is not {buses.WANTED}")
         if not NODE_NAME.match(self.node):
             raise ConfigError(
                 f"watcher.node: {self.node!r} is not an RFC 1123 name (lower case letters, digits, - and .)"
