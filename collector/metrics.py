@@ -47,7 +47,7 @@ FAMILIES: Final = (
         "counter",
         ("table", "reason"),
         "Rows that did not reach the bus, by reason: bus_full, bus_error, too_large, retention, spool_full, "
-        "spool_error, spool_corrupt.",
+        "spool_error, spool_corrupt, out_of_range (of a driver that counts below zero).",
     ),
     Family(
         "lost_bytes_total",

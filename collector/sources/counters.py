@@ -8,6 +8,7 @@ are is looked up every SCAN_S, and at once when a known one can no longer be rea
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import time
 from collections import Counter
@@ -24,15 +25,22 @@ from ..sandboxes import Sandbox, describe, find_sandboxes, interfaces, tcp_socke
 from ..schema import COUNTERS, SCOPES, SOCKET_COLUMNS, UTF8
 from . import Columns
 
+_log = logging.getLogger(__name__)
+
 SCAN_S: Final = 5
 SOCKETS_S: Final = 15
 """How often the sockets of a pod are counted at most. The pods take turns, one a cycle."""
 SOCKETS_SHARE: Final = 0.005
 """How much of the time may go into that. The kernel goes through a table of the whole node for each pod, which may take
 milliseconds, so on a node with many pods their turns come less often."""
+MOST_BYTES: Final = 2**60
+"""What an interface of 400 Gbit/s carries in nine months. A driver that counts below zero tells of more, and a batch
+whose bytes add up to 2**63 would be refused as a whole."""
 _SECOND_NS: Final = 1_000_000_000
 _HALF: Final = (1 << 64) - 1
 _NO_SOCKETS: Final = (0,) * len(SOCKET_COLUMNS)
+_NETNS, _NAME = (list(COUNTERS.columns).index(name) for name in ("netns", "interface"))
+_BYTES: Final = tuple(list(COUNTERS.columns).index(name) for name in COUNTERS.bytes_columns)
 
 Row = tuple[Any, ...]
 """One interface, in the order of COUNTERS."""
@@ -57,6 +65,8 @@ class CounterSource:
         """When that was, since the epoch."""
         self._rest_ns = 0
         """How long to count none after the last of these."""
+        self._unfit: set[tuple[int, str]] = set()
+        """Namespace and name of interfaces whose counts were left out."""
 
     def start(self) -> None:
         """Open a socket in the node's namespace. Raises ConfigError for a wrong `netns` or `proc`."""
@@ -81,7 +91,7 @@ class CounterSource:
         for reason, count in flaws.items():
             self._metrics.add("malformed_messages_total", count, reason=reason)
         rows = [_row(now_ns, scope, link.ifindex, link.name, link.counts) for scope, link in links]
-        return _columns(rows + self._pod_rows(now_ns))
+        return _columns(self._fit(rows + self._pod_rows(now_ns)))
 
     def finish(self, now_ns: int) -> Columns:
         """The same as a last `read`."""
@@ -92,6 +102,18 @@ class CounterSource:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+    def _fit(self, rows: list[Row]) -> list[Row]:
+        """The rows whose bytes may be true; the others are counted as lost."""
+        unfit = {(row[_NETNS], row[_NAME]): row for row in rows if max(row[place] for place in _BYTES) >= MOST_BYTES}
+        if unfit:
+            self._metrics.lost(self.table, len(unfit), 0, "out_of_range")
+        for netns, name in unfit.keys() - self._unfit:
+            counts = [unfit[netns, name][place] for place in _BYTES]
+            told = "counters: %s of namespace %d is left out: its driver counts %d and %d bytes"
+            _log.warning(told, name, netns, *counts)
+        self._unfit = set(unfit)
+        return [row for row in rows if (row[_NETNS], row[_NAME]) not in unfit] if unfit else rows
 
     def _pod_rows(self, now_ns: int) -> list[Row]:
         if _is_past(self._scanned_ns, SCAN_S * _SECOND_NS, now_ns):

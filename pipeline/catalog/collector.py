@@ -25,7 +25,7 @@ METRICS: Final = (
         "",
         ("table", "reason"),
         "Rows that did not reach the bus, by reason: bus_full, bus_error, too_large, retention, spool_full, "
-        "spool_error, spool_corrupt.",
+        "spool_error, spool_corrupt, out_of_range (of a driver that counts below zero).",
         exposer="collector",
     ),
     Metric(

@@ -39,6 +39,32 @@ def proc(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_an_interface_whose_driver_counts_below_zero_costs_no_other(
+    proc: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A batch whose bytes add up to 2**63 is none."""
+    appear(proc, 21)
+    device = proc / "20/net/dev"
+    device.write_text(
+        device.read_text().replace("eth0: 1", f"net1: {2**64 - 60}") + "  eth0: 5 2 0 0 0 0 0 0 3 4 0 0 0 0 0 0\n"
+    )
+    metrics = Metrics()
+    source = CounterSource(metrics, proc)
+    source.start()
+    try:
+        for turn in range(2):
+            told = source.read(NOW_NS + turn)
+            pods = [name for name, netns in zip(told["interface"], told["netns"], strict=True) if netns]
+            assert pods == ["eth0", "eth0"]
+    finally:
+        source.stop()
+    assert metrics.value("lost_rows_total", table="counters", reason="out_of_range") == 2
+    assert [message for message in caplog.messages if "net1" in message] == [
+        f"counters: net1 of namespace {(proc / '20/ns/net').stat().st_ino} is left out: "
+        f"its driver counts {2**64 - 60} and 3 bytes"
+    ]
+
+
 def listening(source: CounterSource, now_ns: int) -> int:
     return sum(int(count) for count in source.read(now_ns)["tcp_listen"])
 
