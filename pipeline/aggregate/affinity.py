@@ -114,6 +114,17 @@ class Affinity:
         self.totals.add(self._judged(calls), self._name)
         self._remember(calls)
 
+    def numbers(self) -> pl.Series:
+        """The Service ports under which anything is kept."""
+        return pl.concat([calls["number"] for calls in (self._last, *self._waiting)])
+
+    def renumber(self, numbers: pl.Series) -> None:
+        """Service ports have new numbers: `numbers` has them by those of before."""
+        self._last, *self._waiting = (
+            calls.with_columns(numbers[calls["number"]]) for calls in (self._last, *self._waiting)
+        )
+        self._declared = None
+
     def state(self) -> Frames:
         """The clients' last connections, those that are not judged yet, and until when they are."""
         self._waiting = [pl.concat(self._waiting)]

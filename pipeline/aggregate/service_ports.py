@@ -1,19 +1,27 @@
 """Service ports by numbers that outlive snapshots, for state that is kept over time.
 
-The invariant: a number means the same labels for as long as the process lives.
+The invariant: a number means the same labels until `keep` gives new ones.
 """
 
 from __future__ import annotations
 
-import polars as pl
+from typing import Final
 
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ..attribution import arrays
 from ..catalog import SERVICE
 from ..inventory.snapshot import Snapshot
 from ..kept import Frames, fits, rows_of
 
+MOST_FORGOTTEN: Final = 10_000
+"""Service ports that nothing is kept under and that may still have numbers."""
+
 
 class ServicePorts:
-    """Numbers of the Service ports that were ever met: row `number` of `labels`."""
+    """Numbers of the Service ports that were met: row `number` of `labels`."""
 
     def __init__(self) -> None:
         self.labels = pl.DataFrame(schema=dict.fromkeys(SERVICE, pl.String))
@@ -47,6 +55,16 @@ class ServicePorts:
             self.labels = pl.concat([self.labels, new], rechunk=True)
         known = self.labels.with_row_index("number")
         return met.join(known, on=SERVICE, how="left", maintain_order="left")["number"]
+
+    def keep(self, numbers: NDArray[np.uint32]) -> pl.Series:
+        """Forget all Service ports but these and those of the snapshot in use, and keep their order. By number until
+        now, the new one: null where the Service port is forgotten."""
+        is_kept = np.zeros(self.labels.height, np.bool_)
+        is_kept[np.concatenate([numbers, self.of_id.to_numpy()])] = True
+        kept = np.flatnonzero(is_kept)
+        renumbered = arrays.nullable((np.cumsum(is_kept) - 1).astype(np.uint32), is_kept).alias("number")
+        self.labels, self.of_id = self.labels[kept], renumbered[self.of_id]
+        return renumbered
 
     def number(self, service_id: str = "service_id") -> pl.Expr:
         """The number of the Service port with the id in a column; null where that is."""

@@ -29,7 +29,7 @@ from .affinity import Affinity
 from .direct import Direct, direct_connections
 from .event_time import Newest
 from .samples import Samples
-from .service_ports import ServicePorts
+from .service_ports import MOST_FORGOTTEN, ServicePorts
 from .skew import Skew, calls_of
 from .totals import Totals
 from .views import Plain
@@ -69,6 +69,7 @@ class ServiceSignals:
         self._snapshot = snapshot
         self._workloads = rollups.workload_ids(snapshot)
         self._ports.use(snapshot)
+        self._forget_ports()
         for part in (self._affinity, self._skew, self._last_call):
             part.use(snapshot)
 
@@ -86,6 +87,16 @@ class ServiceSignals:
             self._add_dialled(flows, rows, snapshot)
         if "service_set" in flows.columns and flows["service_set"].null_count() < flows.height:
             self._add_ambiguous(flows, np.flatnonzero(is_connection & arrays.is_there(flows["service_set"])), snapshot)
+
+    def _forget_ports(self) -> None:
+        """Give new numbers where most Service ports that have one are gone."""
+        if self._ports.labels.height <= 2 * len(self._ports.of_id) + MOST_FORGOTTEN:
+            return
+        self._affinity.totals.forget_ids()  # which are these numbers
+        used = [part.numbers() for part in (self._affinity, self._skew)]
+        numbers = self._ports.keep(pl.concat(used).to_numpy())
+        for part in (self._affinity, self._skew, self._last_call):
+            part.renumber(numbers)
 
     def _add_direct(self, flows: pl.DataFrame, direct: Direct) -> None:
         """Add the connections around Services."""
@@ -187,6 +198,12 @@ class LastCall:
         """Take in when connections to Service ports began."""
         self._grow()
         np.maximum.at(self._last_ns, numbers, starts)
+
+    def renumber(self, numbers: pl.Series) -> None:
+        """Service ports have new numbers: `numbers` has them by those of before."""
+        is_kept = numbers.is_not_null().to_numpy()
+        self._last_ns = self._last_ns[is_kept[: len(self._last_ns)]]
+        self._declared = None
 
     def state(self) -> Frames:
         """When the last connection to each Service port began, by its number."""

@@ -77,6 +77,15 @@ class Skew:
         """Take in rows of `calls_of`."""
         self._counts.append(calls)
 
+    def numbers(self) -> pl.Series:
+        """The Service ports under which anything is kept."""
+        return self._kept()["number"]
+
+    def renumber(self, numbers: pl.Series) -> None:
+        """Service ports have new numbers: `numbers` has them by those of before."""
+        counts = self._kept()
+        self._counts = [counts.with_columns(numbers[counts["number"]])]
+
     def state(self) -> Frames:
         """The connections of the window."""
         return {"counts": self._kept()}

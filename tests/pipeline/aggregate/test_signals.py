@@ -7,7 +7,8 @@ import pytest
 
 from pipeline.aggregate.signals import ServiceSignals
 from pipeline.catalog import BY_NAME
-from pipeline.inventory.snapshot import Snapshot
+from pipeline.inventory.models import convert
+from pipeline.inventory.snapshot import Snapshot, build
 from tests.pipeline.aggregate.connections import (
     DATABASE,
     NOW,
@@ -139,6 +140,27 @@ def test_signals_outlive_a_change_of_ids() -> None:
     assert exposed(later, BYPASS) == exposed(first, BYPASS)
     assert exposed(later, LAST)["shop", "web", "80"] == NOW / SECOND + 2
     assert exposed(later, LAST).keys() == exposed(first, LAST).keys() | {("shop", "aaa", "1")}
+
+
+def test_service_ports_that_are_gone_are_forgotten_and_signals_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept under their numbers has new ones, and says the same as if none had gone."""
+    told = []
+    for most in (3, 1_000):
+        monkeypatch.setattr("pipeline.aggregate.signals.MOST_FORGOTTEN", most)
+        found, sizes = ServiceSignals(), []
+        found.use(build([convert("v1", "Service", service("before", "10.96.1.1", 80))]))
+        for day in range(30):
+            snapshot = services_cluster(service(f"preview-{day}", "10.96.1.1", 80))
+            found.use(snapshot)
+            rows = [Call(SOLO, "solo", at=day), Call(WEB[day % 2], "sticky", at=day)]
+            found.add(attributed([*rows, *(Call(WEB[0], "web", at=day) for _ in range(9))], snapshot))
+            sizes.append(found.kept()["ports"].state()["labels"].height)
+        found.settle()
+        told.append({one.metric.name: exposed([one], one.metric.name) for one in found.samples()})
+        assert (max(sizes) > 2 * 7 + 3) == (most > 3)
+    assert told[0] == told[1]
+    assert told[0]["flowatlas_service_affinity_connections_total"][("shop", "sticky", "80", "broken")] == 29
+    assert told[0]["flowatlas_service_endpoint_skew_ratio"][("shop", "web", "80")] == 3
 
 
 def test_all_signals_of_the_catalogue_are_there() -> None:
