@@ -7,9 +7,11 @@ from typing import Final
 from ..queries import select
 from .alert import Alert, events
 
-_STANDS_STILL: Final = "flowatlas_pipeline_snapshot_failing == 1"
-_NEWEST: Final = f"flowatlas_pipeline_last_observation_timestamp_seconds unless on (job, instance) {_STANDS_STILL}"
-"""Of a pipeline that cannot keep what it counts they stand still, whatever its nodes send: FlowatlasSnapshotFailing."""
+_NEWEST: Final = (
+    "max by (node, job, instance) (flowatlas_pipeline_last_observation_timestamp_seconds)"
+    " unless on (job, instance) max by (job, instance) (flowatlas_pipeline_snapshot_failing) == 1"
+)
+"""Of a pipeline that cannot keep what it counts it stands still, whatever its nodes send: FlowatlasSnapshotFailing."""
 _WATCHERS: Final = (
     '(flowatlas_pipeline_rows_total{table="state"} unless on (node) flowatlas_pipeline_rows_total{table!="state"})'
 )

@@ -294,6 +294,7 @@ TROUBLES: Final = {
             "FlowatlasSpoolDegraded",
             {"job": CRAMPED},
             Panel("pipeline-health", "Spools that the disk refuses"),
+            Found("status", "collector", "collector", "the disk refuses its spool"),
         ),
         Trouble(
             "lost-rows",
@@ -318,6 +319,7 @@ TROUBLES: Final = {
 NOT_IN_THE_LAB: Final[Mapping[str, str]] = {
     "FlowatlasConntrackOverruns": "the lab's connections fit the buffers between kernel and collector",
     "FlowatlasMessagesLost": "the lab's bus is a folder, of which collectors count what they delete (FlowatlasLosses)",
+    "FlowatlasNothingArrives": "the lab's bus is a folder, which is always there",
     "FlowatlasSnapshotFailing": "the lab's pipeline lives for minutes and keeps no snapshots",
     "FlowatlasWorkerReplaced": "workers share the partitions of Kafka, and the lab's bus is a folder",
 }
