@@ -2,12 +2,13 @@
 
 Each commit to a derived table says up to which version of FLOWS it goes, in the same transaction as its rows, so every
 file of flows is folded exactly once, whoever is killed when. Compaction moves rows and changes none: it is passed over.
+So is what other engines rewrite: roll-ups keep what was counted until somebody deletes it there too.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -127,13 +128,17 @@ def _files(store: Store, flows: DeltaTable, done: int, until: int) -> list[tuple
         return [(unquote(path), rows or 0) for path, rows in files.iter_rows()]
     import json
 
-    found = []
-    for actions in store.commits(FLOWS, done, until):
-        for action in actions:
-            add: dict[str, Any] = action.get("add", {})
-            if add.get("dataChange"):
-                found.append((unquote(add["path"]), int(json.loads(add["stats"])["numRecords"])))
-    return found
+    added = (add for entry in store.commits(FLOWS, done, until) for add in additions(entry))
+    return [(unquote(add["path"]), int(json.loads(add["stats"])["numRecords"])) for add in added]
+
+
+def additions(entry: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What a commit to a table added of rows that the table never had: nothing where it took others out for them, as
+    DELETE, UPDATE and MERGE of other engines write anew what they leave of a file, or put back what was there."""
+    is_restored = any(action.get("commitInfo", {}).get("operation") == "RESTORE" for action in entry)
+    if is_restored or any(action.get("remove", {}).get("dataChange") for action in entry):
+        return []
+    return [action["add"] for action in entry if action.get("add", {}).get("dataChange")]
 
 
 def _there(store: Store, files: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:

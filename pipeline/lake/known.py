@@ -99,12 +99,13 @@ def _is_last(store: Store, table: LakeTable, known: _Known) -> bool:
 def _gone_on(store: Store, table: LakeTable, known: _Known) -> _Known | None:
     """The table with what is new in its log; None where that was cleaned up, or is of another table by now."""
     before = known.table.version()
-    if store.entry(table, before) not in (known.entry, None):
+    if store.entry(table, before) != known.entry:
         return None
     try:
         known.table.update_incremental()
     except REFUSALS:
         return None
+    store.refuse_features(table, known.table)
     version = known.table.version()
     files = known.files if version == before else _files(known.table)
     return _Known(known.table, store.entry(table, version), files)

@@ -25,7 +25,7 @@ from deltalake.transaction import AddAction
 
 from ..errors import ConfigError, TransientError
 from ..outputs.coding import Codes, coded_schema
-from .folding import fold, merged, unfolded
+from .folding import additions, fold, merged, unfolded
 from .parts import files_of, removal, settle_of, write_parts
 from .store import LOG_HOURS, MAINTENANCE, PLACES, READERS_HOURS, REFUSALS, Store, adjust, columns_of, kept_out, now_ms
 from .tables import FLOWS, FORMER, TABLES, LakeTable
@@ -152,7 +152,7 @@ def _is_written_to(store: Store, flows: DeltaTable) -> bool:
     for version in range(flows.version(), 0, -1):
         (entry,) = store.commits(FLOWS, version - 1, version)
         info: dict[str, Any] = next((action["commitInfo"] for action in entry if "commitInfo" in action), {})
-        if PLACES in info or any(action.get("add", {}).get("dataChange") for action in entry):
+        if PLACES in info or additions(entry):
             return int(info.get("timestamp", 0)) > now_ms() - LOG_HOURS * 3_600_000
     return False
 

@@ -32,14 +32,15 @@ _SETTLE: Final = re.compile(r"(?:.*/)?settle-(\d+)-of-([^/]+)-[0-9a-f]{12}\.parq
 
 
 def settle_name(app: str, version: int) -> str:
-    """What names of files of a settle begin with; `app` is GROUP/ORDINAL."""
-    return f"settle-{version}-of-{app.replace('/', '~')}"
+    """What names of files of a settle begin with; `app` is GROUP/ORDINAL. Of signs that logs escape none is in them:
+    OPTIMIZE of deltalake would look for the escaped name."""
+    return f"settle-{version}-of-{app.replace('/', '@')}"
 
 
 def settle_of(path: str) -> tuple[str, int] | None:
     """Who wrote a file, and in which settle; None where it was no numbered one."""
     found = _SETTLE.match(unquote(path))
-    return (found[2].replace("~", "/"), int(found[1])) if found else None
+    return (re.sub("[@~]", "/", found[2]), int(found[1])) if found else None  # ~ in files of versions before
 
 
 def write_parts(

@@ -29,6 +29,8 @@ from ..errors import ConfigError, TransientError
 from .mending import ACTIONS, mend
 from .tables import TABLES, LakeTable
 
+READER_VERSION: Final = 1
+"""Of Delta's protocol: what the log names is what there is."""
 LOG_HOURS: Final = 2
 """How long the log keeps entries that a checkpoint has too. Every commit lists the log of a folder several times, so it
 costs by their number: a second for each 50,000, which are of a week and of one share."""
@@ -78,16 +80,30 @@ class Store:
         return None if is_url(self.root) else Path(self.location(table))
 
     def open(self, table: LakeTable) -> DeltaTable | None:
-        """The table as it is now; None where there is none. Raises TransientError where the store does not answer."""
+        """The table as it is now; None where there is none. Raises TransientError where the store does not answer,
+        ConfigError as `refuse_features` does."""
         folder = self.folder(table)
         if folder is not None and not (folder / _LOG).is_dir():
             return None
         try:
-            return DeltaTable(self.location(table), storage_options=dict(self.options) or None)
+            found = DeltaTable(self.location(table), storage_options=dict(self.options) or None)
         except TableNotFoundError:
             return None
         except REFUSALS as error:
             raise TransientError(f"lake: {self.location(table)}: {error}") from error
+        self.refuse_features(table, found)
+        return found
+
+    def refuse_features(self, table: LakeTable, at: DeltaTable) -> None:
+        """Raise ConfigError where somebody gave the table features without which its files say something else: of
+        deletion vectors we would read, and write anew, rows that were deleted."""
+        protocol = at.protocol()
+        if protocol.min_reader_version > READER_VERSION:
+            asked = ", ".join(protocol.reader_features or ()) or "column mapping"
+            raise ConfigError(
+                f"lake: {self.location(table)} asks for version {protocol.min_reader_version} of Delta's readers "
+                f"({asked}) and is read by version {READER_VERSION} here: take those features back (DROP FEATURE)"
+            )
 
     def refuse_if_none(self) -> None:
         """Raise ConfigError where none of the tables is there, TransientError where the store does not answer."""
