@@ -25,6 +25,7 @@ from .config import CollectorConfig
 from .errors import TransientError
 from .journal import Journal
 from .metrics import Metrics, MetricsServer
+from .nodekeys import Signer
 from .progress import PATIENCE_S
 from .schema import FLOWS, MAX_MESSAGE_BYTES, MAX_ROWS, TABLES, Batch, Table, encode, filled, ordered
 from .sinks import Settled, Sink
@@ -253,15 +254,16 @@ def _counters(config: CollectorConfig, metrics: Metrics) -> Source:
 
 def open_sink(config: CollectorConfig, metrics: Metrics, kafka_options: Mapping[str, Any] | None = None) -> Sink:
     """The sink that the bus's address asks for, inert; the Kafka client is imported only where it is asked for."""
+    headers = Signer(config.node_key).headers if config.node_key is not None else Batch.headers
     if config.bus.startswith("file://"):
         from .sinks.files import FileSink
 
-        return FileSink(config.bus, config.node, metrics, config.spool_bytes)
+        return FileSink(config.bus, config.node, metrics, config.spool_bytes, headers=headers)
     from .sinks.kafka import KafkaSink
 
     def kafka(on_settled: Settled | None = None) -> Sink:
         partitions = config.spool / "partitions" if config.spool is not None else None
-        return KafkaSink(config.bus, metrics, config.in_flight_bytes, on_settled, kafka_options, partitions)
+        return KafkaSink(config.bus, metrics, config.in_flight_bytes, on_settled, kafka_options, partitions, headers)
 
     if config.spool is None:
         return kafka()

@@ -39,6 +39,8 @@ class CollectorConfig:
     """file://: segments kept for each table; older ones are deleted, whether they were read or not."""
     spool: Path | None = None
     """kafka://: folder where batches wait for the broker, `spool_bytes` at most in all; None: in memory."""
+    node_key: Path | None = None
+    """File of the node's key, by which its batches are signed (`flowatlas keys` makes it); None: they are not."""
     in_flight_bytes: int = 32 * 1024 * 1024
     """kafka://: what may wait for the broker's answer."""
     tcp_health: bool = True

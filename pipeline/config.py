@@ -41,6 +41,9 @@ class PipelineConfig:
     """HOST:PORT of /metrics; IPv6 in brackets; no host means every address; port 0 takes a free one."""
     web_config: Path | None = None
     """Web config file of Prometheus's exporters: TLS and passwords of `listen`; None: neither."""
+    root_key: Path | None = None
+    """File of the root key, of which every node's key is derived (`flowatlas keys` makes both): what is not signed by
+    the key of the node that it names is set aside. None: nodes are believed."""
     outside: Path | None = None
     """YAML file of names for ranges beyond the cluster; None knows the built-in ones alone."""
     prices: Path | None = None

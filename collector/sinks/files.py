@@ -9,7 +9,7 @@ what may go (`Batch.oldest_kept`), that goes, uncounted, since later ones say it
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from ..errors import ConfigError
@@ -21,16 +21,24 @@ _log = logging.getLogger(__name__)
 
 
 class FileSink:
-    """Writes segments of `tables` under one folder. `limit_bytes` bounds each topic of each node."""
+    """Writes segments of `tables` under one folder. `limit_bytes` bounds each topic of each node; `headers` are a
+    batch's on the bus."""
 
     def __init__(
-        self, url: str, node: str, metrics: Metrics, limit_bytes: int, tables: Iterable[Table] = tuple(TABLES.values())
+        self,
+        url: str,
+        node: str,
+        metrics: Metrics,
+        limit_bytes: int,
+        tables: Iterable[Table] = tuple(TABLES.values()),
+        headers: Callable[[Batch], Mapping[str, bytes]] = Batch.headers,
     ) -> None:
         self._root = Path(url.removeprefix("file://"))
         self._node = node
         self._metrics = metrics
         self._limit_bytes = limit_bytes
         self._tables = tuple(tables)
+        self._headers = headers
         self._folders: dict[str, SegmentFolder] = {}
 
     def start(self) -> None:
@@ -47,7 +55,7 @@ class FileSink:
         folder = self._folders[batch.topic]
         if folder.has(segment_name(batch.epoch, batch.seq)):  # a killed agent has put it there
             return
-        record = pack_record(batch.headers(), batch.value)
+        record = pack_record(self._headers(batch), batch.value)
         try:
             folder.write(segment_name(batch.epoch, batch.seq), record)
         except OSError as error:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,7 +48,7 @@ class KafkaSink:
     Where `on_settled` is given it is called once for each batch, from any thread, with whether nobody need keep it any
     more: the broker has it, or will never take it, and that alone is counted as lost here. `options` are the client's:
     security (`kafka_client`). `partitions` is a file that tells the next process where batches went
-    (`kafka_partitions`).
+    (`kafka_partitions`). `headers` are a batch's on the bus.
     """
 
     def __init__(
@@ -59,6 +59,7 @@ class KafkaSink:
         on_settled: Settled | None = None,
         options: Mapping[str, Any] | None = None,
         partitions: Path | None = None,
+        headers: Callable[[Batch], Mapping[str, bytes]] = Batch.headers,
     ) -> None:
         self._servers = buses.servers_of(url)
         if not self._servers:
@@ -71,6 +72,7 @@ class KafkaSink:
         self._settled = threading.Condition()
         self._options = dict(options or {})
         self._partitions = Partitions(partitions)
+        self._headers = headers
         self._producer: Any = None
         self._is_refused = self._is_mute = False
         self._stopped = threading.Event()
@@ -111,7 +113,7 @@ class KafkaSink:
                 batch.topic,
                 key=batch.key,
                 value=batch.value,
-                headers=list(batch.headers().items()),
+                headers=list(self._headers(batch).items()),
                 partition=self._partition_of(batch),
             )
         except (KafkaError, TransientError) as error:

@@ -44,7 +44,7 @@ METRICS: Final = (
         "",
         ("reason",),
         "Batches set aside unread, by reason: headers, table, schema_version, truncated, magic, checksum, oversized, "
-        "inflate, ipc, schema, rows, bytes, values, segment, node.",
+        "inflate, ipc, schema, rows, bytes, values, segment, node, unsigned, forged.",
     ),
     Metric(
         "flowatlas_pipeline_duplicate_batches_total",

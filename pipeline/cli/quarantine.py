@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 SENT_BYTES: Final = 16 * 1024 * 1024
 """What is sent back before it is waited for, and noted."""
 CAN_BE_READ: Final = ""
+UNVOUCHED: Final = ("unsigned", "forged")
 
 
 def add(commands: Subparsers) -> None:
@@ -110,7 +111,7 @@ def _list(quarantine: Quarantine, arguments: argparse.Namespace) -> None:
             aside.message.headers.get("schema", b"").decode("ascii", "replace"),
             len(aside.message.value),
             aside.at_ns,
-            why_not(aside) == CAN_BE_READ,
+            why_not(aside, arguments.reason) == CAN_BE_READ,
         )
         for aside in _wanted(quarantine, arguments)
     ]
@@ -137,7 +138,7 @@ def _replay(quarantine: Quarantine, arguments: argparse.Namespace) -> None:
     waiting: list[Aside] = []
     sent = size = 0
     for aside in _wanted(quarantine, arguments):
-        if why := why_not(aside):
+        if why := why_not(aside, arguments.reason):
             left[why] += 1
             continue
         waiting.append(aside)
@@ -152,8 +153,9 @@ def _replay(quarantine: Quarantine, arguments: argparse.Namespace) -> None:
         print(f"left: {counted(count, 'batch', 'batches')}, {why}")
 
 
-def why_not(aside: Aside) -> str:
-    """Why a batch cannot be sent back; CAN_BE_READ where it can."""
+def why_not(aside: Aside, asked_for: str | None = None) -> str:
+    """Why a batch cannot be sent back; CAN_BE_READ where it can. One of a node that is not known to be it is sent where
+    that was asked for alone."""
     from collector.schema import STATE, TABLES, BatchError
 
     from ..decode import decode
@@ -162,6 +164,8 @@ def why_not(aside: Aside) -> str:
         return "not all of it was kept"
     if aside.message.topic == STATE.topic:
         return "the cluster's state is told anew by the watcher"
+    if aside.reason in UNVOUCHED and aside.reason != asked_for:
+        return f"{aside.reason}: sent with --reason {aside.reason} alone"
     try:
         decode(aside.message, TABLES)
     except BatchError as error:

@@ -117,3 +117,17 @@ def test_an_empty_quarantine_and_notes_that_are_none(
 def test_a_bus_that_is_none_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["quarantine", "list", "--bus", "ftp://x"]) == 2
     assert "neither file://DIR nor kafka://" in capsys.readouterr().err
+
+
+def test_what_nobody_vouches_for_goes_back_where_it_is_asked_for_alone(
+    bus: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As what collectors had sent before they were given keys."""
+    put_aside(bus, (message(batch(seq=1)), "unsigned"), (message(batch(seq=2)), "forged"))
+    assert [row["can_be_sent"] for row in listed(capsys, "--bus", bus)] == [0, 0]
+    assert replayed(capsys, "--bus", bus) == [
+        "in their topics again: 0 batches",
+        "left: 1 batch, forged: sent with --reason forged alone",
+        "left: 1 batch, unsigned: sent with --reason unsigned alone",
+    ]
+    assert replayed(capsys, "--bus", bus, "--reason", "unsigned") == ["in their topics again: 1 batch"]
