@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from collector.schema import BatchName
@@ -146,6 +146,18 @@ class BatchLedger:
         epochs.pop(number, None)
         if not epochs:
             self._tracks.pop((node, table), None)
+
+    def nodes(self) -> set[str]:
+        """The nodes of which anything is known."""
+        return {node for node, _ in self._tracks}
+
+    def forget(self, nodes: Collection[str]) -> None:
+        """Know nothing of these nodes any more."""
+        for track in [track for track in self._tracks if track[0] in nodes]:
+            del self._tracks[track]
+        for counts in (self._settled, self.late, self.duplicates):
+            for node in counts.keys() & set(nodes):
+                del counts[node]
 
     def to_dict(self) -> dict[str, Any]:
         """Everything that is known, as plain values fit for JSON."""

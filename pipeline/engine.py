@@ -26,6 +26,7 @@ from .decode import Rows
 from .errors import TransientError
 from .geo import Geo
 from .intake import Intake
+from .nodekeys import NodeKeys
 from .outputs.lake import Lake
 from .outputs.live import LiveTail
 from .outputs.meters import Meters
@@ -89,7 +90,8 @@ class Engine:
         self._reader = reader
         self._publication = publication
         self._meters = Meters()
-        self._intake = Intake(self._meters, config.lateness_s)
+        keys = NodeKeys(config.root_key) if config.root_key is not None else None
+        self._intake = Intake(self._meters, config.lateness_s, keys)
         self._stages = Stages(config, state, self._meters, lake, prices, live, geo)
         self._lake = lake
         self._settling = Settling(config, reader, self._stages, self._intake, self._meters, lake, folder, member)
@@ -216,6 +218,7 @@ class Engine:
         Raises TransientError where the disk refuses, PermanentError where another process has taken over."""
         began_s = time.monotonic()
         self._stages.tell()
+        self._meters.forget(self._intake.forget(self._meters.cluster, time.time()))
         self._meters.missing({**self._intake.missing(), **self._stages.missing})
         self._meters.held_rows = self._stages.held_rows
         self._meters.lag = self._reader.lag()

@@ -22,6 +22,7 @@ from .batches import BatchLedger
 from .bus import Message, Partition
 from .decode import Rows, merged
 from .envelope import Opened, open_batch
+from .nodekeys import NodeKeys
 from .outputs.meters import Meters
 from .room import rows_within
 from .watermarks import Watermarks
@@ -35,6 +36,12 @@ CHUNK_BYTES: Final = 64 * 1024 * 1024
 what hostile batches take has little to do with their rows."""
 LATENESS_SECONDS: Final = 60.0
 """How far behind the newest row of a partition others may be before they are late."""
+FORGET_SECONDS: Final = 3 * 24 * 3600.0
+"""What came of a node that the cluster does not have is remembered for so long after the last of it: for longer than a
+bus keeps batches, as a rule, so that none comes twice that is not known."""
+MAX_STRANGERS: Final = 2_000
+"""Of so many such nodes at most: whoever may write to the bus may make up names."""
+FORGET_PAUSE_SECONDS: Final = 600.0
 WARNING_SECONDS: Final = 60.0
 """A reason of refusal is logged at most this often."""
 
@@ -46,19 +53,25 @@ class Intake:
         self,
         meters: Meters,
         lateness_s: float = LATENESS_SECONDS,
+        keys: NodeKeys | None = None,
         chunk_rows: int = CHUNK_ROWS,
         room: Callable[[int], int] = rows_within,
     ) -> None:
-        """`room` says of how many rows there is memory for so many."""
+        """`keys` tell whose a batch is; without, nodes are believed. `room` says of how many rows there is memory for
+        so many."""
         self.refused: deque[tuple[Message, str]] = deque()
         """Messages to quarantine, each with its reason; whoever does takes them out."""
         self._meters = meters
+        self._keys = keys
         self._chunk_rows = chunk_rows
         self._room = room
         self._ledger = BatchLedger()
         self._watermarks = Watermarks(lateness_s)
         self._homes: dict[tuple[str, str, int], Partition] = {}
         """The partition that an epoch of a node's table came from last."""
+        self._heard_s: dict[str, float] = {}
+        """When each node was heard of last, as Unix time."""
+        self._forgot_s = 0.0
         meters.duplicates, meters.late = self._ledger.duplicates, self._ledger.late
         self._warned_at: dict[str, float] = {}
 
@@ -66,6 +79,8 @@ class Intake:
         """The batches that are sound and new, those of a table in order, in chunks of about `chunk_rows` rows, or of
         fewer where memory is short."""
         waiting = deque(messages)
+        if self._keys is not None:
+            self._keys.refresh()
         while waiting:
             with self._meters.stage("decode"):
                 chunk = self._chunk(waiting)
@@ -85,6 +100,7 @@ class Intake:
         return {
             **known,
             "event_times": self._watermarks.state(),
+            "heard": self._heard_s,
             "homes_of_epochs": [[*epoch, *home] for epoch, home in self._homes.items()],
             "homes": [[*key, *home] for key, home in last.items()],  # what versions before go by
         }
@@ -93,6 +109,7 @@ class Intake:
         """Take up which batches have come."""
         self._ledger = BatchLedger.from_dict(values)
         self._watermarks.restore(values["event_times"])
+        self._heard_s = dict(values.get("heard", {}))
         homes = values.get("homes_of_epochs")
         if homes is None:  # by a version that had none
             homes = (
@@ -135,6 +152,25 @@ class Intake:
                 self._homes[node, table, number] = partition
             self._ledger.put(node, table, number, given_up, intervals)
 
+    def forget(self, cluster: Collection[str], now_s: float) -> set[str]:
+        """Forget nodes that the cluster does not have and that were heard of too long ago, or before too many others
+        that it does not have; which these are. At most every FORGET_PAUSE_SECONDS, or where they become many."""
+        are_many = len(self._heard_s) > len(cluster) + 2 * MAX_STRANGERS
+        if 0 <= now_s - self._forgot_s < FORGET_PAUSE_SECONDS and not are_many:
+            return set()
+        self._forgot_s = now_s
+        heard_s = self._heard_s = {**dict.fromkeys(self._ledger.nodes(), now_s), **self._heard_s}
+        strangers = sorted(heard_s.keys() - set(cluster), key=heard_s.__getitem__)
+        surplus = max(0, len(strangers) - MAX_STRANGERS)
+        old = (node for node in strangers[surplus:] if heard_s[node] < now_s - FORGET_SECONDS)
+        forgotten = {*strangers[:surplus], *old}
+        if forgotten:
+            log.info("%d nodes are forgotten: the cluster does not have them", len(forgotten))
+            self._ledger.forget(forgotten)
+            self._homes = {key: home for key, home in self._homes.items() if key[0] not in forgotten}
+            self._heard_s = {node: at_s for node, at_s in heard_s.items() if node not in forgotten}
+        return forgotten
+
     def watermark(self) -> int | None:
         """Event time up to which everything is taken to be here, in ns; None where nothing comes."""
         return self._watermarks.watermark(time.time_ns())
@@ -156,6 +192,8 @@ class Intake:
             message = messages.popleft()
             try:
                 opened = open_batch(message)
+                if self._keys is not None:
+                    self._keys.check(message, opened.name.node)
             except BatchError as error:
                 self._refuse(message, error)
                 continue
@@ -181,6 +219,7 @@ class Intake:
     def _new(self, messages: list[Message], rows: Rows) -> Rows | None:
         """Those of the batches that have not come before."""
         is_new = [self._ledger.accept(name) for name in rows.names]
+        self._heard_s.update(dict.fromkeys((name.node for name in rows.names), time.time()))
         new = rows if all(is_new) else rows.only(is_new)
         if new is None:
             return None

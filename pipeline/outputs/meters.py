@@ -174,6 +174,18 @@ class Meters:
             self._gaps[(node,)] += max(0, count - self._missing.get(node, 0))
         self._missing = dict(by_node)
 
+    def forget(self, nodes: Collection[str]) -> None:
+        """Count nothing of these nodes any more; one that comes again begins at zero."""
+        if nodes:
+            for name in ("batches", "rows", "gaps", "late_rows", "skewed"):
+                counts = self._kept()[name]
+                for labels in [labels for labels in counts if labels[-1] in nodes]:
+                    del counts[labels]
+            self._missing = {node: count for node, count in self._missing.items() if node not in nodes}
+            self._nodes -= set(nodes)
+            for node in nodes:
+                self._newest_ns.pop(node, None)
+
     def known_missing(self, by_node: Mapping[str, int]) -> None:
         """How many are missing now, where whoever missed them has counted them."""
         self._missing = dict(by_node)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -168,3 +170,58 @@ def test_mutants_in_a_poll_are_refused_as_they_are_alone() -> None:
                 start += name.rows
         assert not expected, poll
     assert {"checksum", "ipc", "values", "bytes", "rows"} <= outcomes.keys()  # flaws of envelopes, and of rows
+
+
+DAY = 86_400.0
+
+
+def take(intake: Intake, *batches: Batch) -> int:
+    """How many of them are new."""
+    return sum(len(rows.names) for chunk in intake.take([message(one) for one in batches]) for rows in chunk)
+
+
+def remembered(intake: Intake) -> set[str]:
+    """Of which nodes anything is kept."""
+    state = intake.state()
+    counts = [*state["settled"], *state["duplicates"], *state["late"], *state["heard"]]
+    return {*counts, *(key[0] for name in ("epochs", "homes_of_epochs", "homes") for key in state[name])}
+
+
+def test_a_node_that_the_cluster_has_no_more_is_forgotten_after_days_and_one_that_it_has_never() -> None:
+    meters, names = Meters(), ("here", "gone", "lately")
+    intake, began_s = Intake(meters), time.time()
+    assert take(intake, *(batch(node=name, seq=seq) for name in names for seq in (0, 0, 2))) == 6
+    meters.missing(intake.missing())
+    assert intake.forget({"here"}, began_s + 2 * DAY) == set()
+    intake.restore(json.loads(json.dumps(intake.state())))
+    intake._heard_s["lately"] = began_s + DAY
+    forgotten = intake.forget({"here"}, began_s + 3.5 * DAY)
+    meters.forget(forgotten)
+    assert forgotten == {"gone"}
+    assert remembered(intake) == {"here", "lately"}
+    assert "gone" not in json.dumps(meters.state())
+    assert take(intake, *(batch(node=name, seq=0) for name in names)) == 1, "of the one that is forgotten"
+
+
+def test_names_that_somebody_makes_up_are_remembered_in_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake_module, "MAX_STRANGERS", 10)
+    meters = Meters()
+    intake = Intake(meters)
+    take(intake, batch(node="here"), batch(node="before"))
+    for number in range(100):
+        take(intake, batch(node=f"made-up{number}"))
+        meters.forget(intake.forget({"here"}, time.time()))
+        assert len(remembered(intake)) <= 1 + 2 * 10 + 1
+    assert take(intake, batch(node="here")) == 0
+    intake.forget({"here"}, time.time() + 700)
+    assert remembered(intake) == {"here", *(f"made-up{number}" for number in range(90, 100))}
+
+
+def test_what_a_snapshot_of_before_knows_is_taken_to_be_of_now() -> None:
+    intake, now_s = Intake(Meters()), time.time()
+    take(intake, batch(node="gone"))
+    state = intake.state()
+    del state["heard"]
+    intake.restore(state)
+    assert intake.forget(set(), now_s + 9 * DAY) == set()
+    assert intake.forget(set(), now_s + 13 * DAY) == {"gone"}
