@@ -119,10 +119,10 @@ def health(
     after = look.after
     flows = sum(grown for (table,), _, grown in look.grown(ROWS, "table") if table == "flows")
     nodes = list(_nodes(after, now_s))
-    stands_still = bool(after.value(_STANDS_STILL))
     found = [
         *_of_pipeline(server, is_ready, look),
-        *(finding for node in nodes for finding in _of_node(node, server, stands_still)),
+        *_of_silence(server, look, nodes),
+        *(finding for node in nodes for finding in _of_coverage(node, server)),
         *(finding for url, told in collectors.items() for finding in _of_collector(url, told)),
     ]
     return Health(
@@ -231,15 +231,27 @@ def _grown(look: Look, name: str, problem: str) -> Callable[[str, str, tuple[str
     return findings
 
 
-def _of_node(node: NodeHealth, server: str, stands_still: bool) -> Iterator[Finding]:
-    """Of a pipeline that stands still no node is silent: what is newer of it is not shown."""
-    where = f"node {node.node}"
-    if node.age_s is not None and node.age_s > SILENT_S and not stands_still:
-        pods = f"kubectl -n flowatlas get pods -o wide --field-selector spec.nodeName={node.node}"
-        yield Finding("node", "error", where, f"nothing newer than {node.age_s:.0f} s came from it", (), pods)
+def _of_silence(server: str, look: Look, nodes: Sequence[NodeHealth]) -> Iterator[Finding]:
+    """Where all nodes are silent, that is one finding, and no node's. Of a pipeline that stands still no node is: what
+    is newer of it is not shown."""
+    ages = {node.node: node.age_s for node in nodes if node.age_s is not None and node.age_s > SILENT_S}
+    if look.after.value(_STANDS_STILL):
+        return
+    if len(nodes) == len(ages) > 1:
+        said = f"nothing newer than {min(ages.values()):.0f} s came from any of its {len(nodes)} nodes"
+        log = f"{_LOGS} --tail=100 | grep -E ' (WARNING|ERROR) '"
+        yield Finding("node", "error", f"pipeline {server}", said, (), log)
+        return
+    for node, age in ages.items():
+        pods = f"kubectl -n flowatlas get pods -o wide --field-selector spec.nodeName={node}"
+        moved = ("unless another pipeline of its group hears it now",)
+        yield Finding("node", "error", f"node {node}", f"nothing newer than {age:.0f} s came from it", moved, pods)
+
+
+def _of_coverage(node: NodeHealth, server: str) -> Iterator[Finding]:
     if node.coverage is not None and node.coverage < COVERED:
         said = f"only {node.coverage:.1%} of its pods' bytes are in flows"
-        yield Finding("node", "warning", where, said, (), f"flowatlas doctor --server {server}")
+        yield Finding("node", "warning", f"node {node.node}", said, (), f"flowatlas doctor --server {server}")
 
 
 def _of_collector(server: str, look: Look | None) -> Iterator[Finding]:

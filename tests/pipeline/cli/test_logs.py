@@ -47,6 +47,22 @@ def test_what_answers_a_question_says_once_what_kafkas_client_says_for_seconds(
     assert "pipeline.engine: gone" in stream.getvalue()
 
 
+@pytest.mark.parametrize(
+    ("name", "told"), [("kafka.cluster", False), ("kafka.coordinator", True), ("pipeline.engine", True)]
+)
+def test_a_service_leaves_out_what_kafkas_client_says_while_all_is_well(
+    monkeypatch: pytest.MonkeyPatch, name: str, told: bool
+) -> None:
+    """Else an hour of it stands between who reads the last 200 lines and the last that mattered."""
+    root = logging.Logger("root")
+    monkeypatch.setattr(logging, "root", root)
+    monkeypatch.setattr(sys, "stderr", stream := io.StringIO())
+    start_log("info", is_service=True)
+    (handler,) = root.handlers
+    handler.handle(logging.LogRecord(name, logging.INFO, "", 0, "Updated metadata", None, None))
+    assert bool(stream.getvalue()) is told
+
+
 def test_a_traceback_keeps_its_lines() -> None:
     try:
         raise ValueError("why")

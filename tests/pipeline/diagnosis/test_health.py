@@ -43,6 +43,18 @@ def test_a_silent_node_is_an_error() -> None:
     assert told(list(judged(WELL.replace(" 995", " 800")).findings)) == [("error", "node n1")]
 
 
+def test_nodes_that_are_all_silent_are_one_finding_that_leads_to_the_bus() -> None:
+    more = WELL + "".join(
+        f'flowatlas_pipeline_rows_total{{table="flows",node="n{i}"}} 9\n'
+        f'flowatlas_pipeline_last_observation_timestamp_seconds{{node="n{i}"}} 700\n'
+        for i in (2, 3)
+    )
+    assert [each.subject for each in judged(more).findings] == ["node n2", "node n3"]
+    (finding,) = judged(more.replace(" 995", " 800")).findings
+    assert (finding.severity, finding.subject) == ("error", "pipeline http://p")
+    assert finding.problem == "nothing newer than 200 s came from any of its 3 nodes"
+
+
 def test_a_pipeline_that_cannot_keep_what_it_counts_is_at_fault_and_not_its_nodes() -> None:
     """What it shows is of when it last could: that says of no node that it is silent."""
     standing = WELL.replace(" 995", " 800") + "flowatlas_pipeline_snapshot_failing 1\n"
