@@ -255,6 +255,7 @@ def _counters(config: CollectorConfig, metrics: Metrics) -> Source:
 def open_sink(config: CollectorConfig, metrics: Metrics, kafka_options: Mapping[str, Any] | None = None) -> Sink:
     """The sink that the bus's address asks for, inert; the Kafka client is imported only where it is asked for."""
     headers = Signer(config.node_key).headers if config.node_key is not None else Batch.headers
+    metrics.set("is_signing", config.node_key is not None)
     if config.bus.startswith("file://"):
         from .sinks.files import FileSink
 

@@ -40,6 +40,7 @@ FAMILIES: Final = (
         ("version", "python"),
         "Always 1; the labels tell the versions of the collector and of its Python.",
     ),
+    Family("is_signing", "gauge", (), "1 where batches are signed with the node's key (collector.node_key)."),
     Family("batches_total", "counter", ("table",), "Batches sent to the bus."),
     Family("rows_total", "counter", ("table",), "Rows sent to the bus."),
     Family(

@@ -16,6 +16,14 @@ METRICS: Final = (
         exposer="collector",
     ),
     Metric(
+        "flowatlas_collector_is_signing",
+        "gauge",
+        "",
+        (),
+        "1 where batches are signed with the node's key (collector.node_key).",
+        exposer="collector",
+    ),
+    Metric(
         "flowatlas_collector_batches_total", "counter", "", ("table",), "Batches sent to the bus.", exposer="collector"
     ),
     Metric("flowatlas_collector_rows_total", "counter", "", ("table",), "Rows sent to the bus.", exposer="collector"),

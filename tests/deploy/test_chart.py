@@ -122,6 +122,7 @@ def test_the_profile_of_the_least_privileges_asks_for_one_capability_and_no_proc
         ("pipeline.lake=true", "pipeline.storage.enabled"),
         ("kafka.securityProtocol=SASL_SSL", "userSecrets"),
         ("name=1st", "name"),
+        ("nodeKeys.hostFolder=etc", "hostFolder"),
         ("kafka.create=true", "--set bus="),
         ("kafka.create=true,bus=,kafka.brokers=1", "kafka.brokers"),
         ("kafka.create=true,bus=,kafka.securityProtocol=PLAINTEXT", "SASL_SSL"),
@@ -142,7 +143,8 @@ def test_values_that_cannot_work_are_refused_by_name(value: str, said: str) -> N
 def test_what_a_component_is_told_by_values_can_be_set_by_them_alone() -> None:
     """A setting that its variable or flag would hide is refused: nothing that is asked for goes unheard."""
     everything = ("kafka.create=true", "bus=", "pipeline.lake=true", "pipeline.storage.enabled=true")
-    for item in given(*everything, "webConfig.secret=web"):
+    keys = ("nodeKeys.hostFolder=/etc/flowatlas", "nodeKeys.rootSecret=root")
+    for item in given(*everything, *keys, "webConfig.secret=web"):
         for container in item.get("spec", {}).get("template", {}).get("spec", {}).get("containers", ()):
             section, command = container["name"], container["args"]
             told = {v["name"].removeprefix(prefix).lower() for v in container["env"]
@@ -357,6 +359,30 @@ def test_probes_speak_tls_where_the_web_config_asks_for_it() -> None:
             assert {"name": "web", "mountPath": "/etc/flowatlas/web", "readOnly": True} in container["volumeMounts"]
         if o["kind"] == "ServiceMonitor":
             assert o["spec"]["endpoints"][0]["scheme"] == "https"
+
+
+def test_the_root_key_is_the_pipelines_alone_and_a_nodes_key_is_of_the_node() -> None:
+    found = given("nodeKeys.hostFolder=/etc/flowatlas", "nodeKeys.rootSecret=root")
+    mounted = {}
+    for o in found:
+        if o["kind"] not in ("DaemonSet", "Deployment", "StatefulSet"):
+            continue
+        pod = o["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        volumes = {v["name"]: v for v in pod.get("volumes", ())}
+        names = {"FLOWATLAS_COLLECTOR_NODE_KEY", "FLOWATLAS_PIPELINE_ROOT_KEY"}
+        for path in (v["value"] for v in container["env"] if v["name"] in names):
+            (mount,) = [m for m in container["volumeMounts"] if path.startswith(m["mountPath"] + "/")]
+            assert mount["readOnly"]
+            mounted[container["name"], path] = volumes[mount["name"]]
+    node, root = (
+        mounted["collector", "/etc/flowatlas/node-key/node.key"],
+        mounted.pop(("pipeline", "/etc/flowatlas/root-key/root.key")),
+    )
+    assert len(mounted) == 1
+    assert node["hostPath"] == {"path": "/etc/flowatlas", "type": "Directory"}
+    assert root["secret"]["secretName"] == "root"
+    assert json.dumps(found).count('"root"') == 1, "no other pod has it"
 
 
 def test_the_watcher_may_read_what_it_watches_whatever_the_profile() -> None:

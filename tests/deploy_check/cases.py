@@ -26,6 +26,8 @@ _EVERYTHING: Final = (
     "openshift.enabled=true",
     "webConfig.secret=flowatlas-web",
     "webConfig.tls=true",
+    "nodeKeys.hostFolder=/etc/flowatlas",
+    "nodeKeys.rootSecret=flowatlas-root-key",
 )
 _HPA: Final = ("pipeline.autoscaling.by=hpa",)
 

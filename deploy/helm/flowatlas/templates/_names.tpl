@@ -143,6 +143,9 @@ seccompProfile:
 {{- $all := list -}}
 {{- if $a.ca }}{{ $all = append $all (dict "name" "kafka-ca" "secret" $a.ca) }}{{ end -}}
 {{- if $a.user }}{{ $all = append $all (dict "name" "kafka-user" "secret" $a.user) }}{{ end -}}
+{{- if eq (index . 1) "pipeline" }}
+{{- with $root.Values.nodeKeys.rootSecret }}{{ $all = append $all (dict "name" "root-key" "secret" .) }}{{ end }}
+{{- end -}}
 {{- with $root.Values.webConfig.secret }}{{ $all = append $all (dict "name" "web" "secret" .) }}{{ end -}}
 {{- $all | toJson -}}
 {{- end -}}
