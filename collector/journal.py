@@ -15,7 +15,7 @@ from __future__ import annotations
 import fcntl
 import json
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Protocol
@@ -77,11 +77,12 @@ class Journal:
     _began_with: int = field(default=0, init=False)
     _staged: tuple[State, Callable[[], None]] | None = field(default=None, init=False)
 
-    def open(self, kind: str) -> Left:
+    def open(self, kind: str, *former: str) -> Left:
         """Read what is there and be the only one to write; `kind` tells whose state it is, and in which layout.
 
-        A state of another kind cannot be gone on with: its parts are left out, its last batches are not. Raises
-        ConfigError where another agent has it or the folder cannot be used.
+        A state of another kind, but those that are what earlier versions called this one, cannot be gone on with: its
+        parts are left out, its last batches are not. Raises ConfigError where another agent has it or the folder cannot
+        be used.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -94,7 +95,7 @@ class Journal:
         except OSError as error:
             raise ConfigError(f"journal: {self.folder} cannot be used: {error}") from error
         self._began_with, self._kind = 0, kind
-        self.left = _read(content, kind)
+        self.left = _read(content, {kind, *former})
         return self.left
 
     def close(self) -> None:
@@ -159,7 +160,7 @@ def _record(kind: str, part: Part, batches: Sequence[Batch], *, is_all: bool) ->
     return FRAME.pack(MAGIC, google_crc32c.value(body), len(body)) + body
 
 
-def _read(content: bytes, kind: str) -> Left:
+def _read(content: bytes, kinds: Collection[str]) -> Left:
     """The whole records of a journal: the parts since the last record of everything, and the last batches."""
     parts: list[Part] = []
     batches: list[Batch] = []
@@ -182,7 +183,7 @@ def _read(content: bytes, kind: str) -> Left:
         if head["is_all"]:
             parts = []
         its_kind = head.get("kind", "") if head["boot"] == boot else ""
-        if its_kind == kind:
+        if its_kind in kinds:
             parts.append(Part(head["values"], arrays))
         batches = []
         for count in head["batches"]:

@@ -29,6 +29,8 @@ _log = logging.getLogger(__name__)
 
 _NAME: Final = "ebpf"
 _KIND: Final = f"{_NAME} {LAYOUT}"  # of what is in the journal
+_FORMER_KIND: Final = _NAME
+"""Of journals that say nothing of their layout, which is this one: none goes on with them where LAYOUT changes."""
 _OWN_NETNS: Final = Path("/proc/self/ns/net")
 
 
@@ -56,7 +58,7 @@ class EbpfSource:
 
     def start(self) -> None:
         """Load the program and put it on the interfaces. Raises MissingError, a ConfigError, where that cannot be."""
-        left = self._journal.open(_KIND) if self._journal else Left()
+        left = self._journal.open(_KIND, _FORMER_KIND) if self._journal else Left()
         try:
             self._program = Program(self._table_flows, self._pin)
         except MissingError:
@@ -96,7 +98,9 @@ class EbpfSource:
         self._connections.live.watch()
         if left.parts:
             program.resume(**left.parts[-1].values)
-        elif left.kind and left.kind.split()[0] != _NAME:
+        elif left.kind.startswith(f"{_NAME} "):
+            _log.warning("ebpf: the journal is of another version, and laid out otherwise: connections are opened anew")
+        elif left.kind:
             _log.info("ebpf: flows came from %s last: what was counted beside it is not told", left.kind.split()[0])
             program.discard()
 

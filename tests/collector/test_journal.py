@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pytest
 
+from collector.ebpf.tracking import LAYOUT, Connections
 from collector.errors import ConfigError
 from collector.journal import FRAME, Journal, Left, Part
 from collector.schema import VERSION, Batch
+
+FORMER: Final = Path(__file__).parents[1] / "data/collector/ebpf.journal"
 
 
 @dataclass
@@ -127,6 +133,36 @@ def test_the_state_of_another_kind_is_left_out_but_not_its_batches(tmp_path: Pat
     journal.close()
     left = left_in(tmp_path / "j")
     assert (list(left.parts), left.batches) == ([], [batch(5)])
+
+
+def test_what_an_earlier_version_called_otherwise_is_gone_on_with(tmp_path: Path) -> None:
+    journal, state = Journal(tmp_path / "j"), Counting()
+    journal.open("count")
+    write(journal, state, 5)
+    journal.close()
+    assert numbers(journal.open("counting", "count").parts) == [5]
+    write(journal, state, 6)
+    journal.close()
+    assert numbers(left_in(tmp_path / "j").parts) == [5, 6]
+
+
+def test_connections_of_a_journal_that_says_nothing_of_its_layout_live_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If this fails since LAYOUT has changed, such journals can be gone on with no more."""
+    boot = tmp_path / "boot_id"
+    boot.write_bytes(re.findall(rb'"boot": "([^"]+)"', FORMER.read_bytes())[0])
+    monkeypatch.setattr("collector.journal._BOOT", boot)
+    shutil.copy(FORMER, tmp_path / "journal")
+    journal = Journal(tmp_path)
+    left = journal.open(f"ebpf {LAYOUT}", "ebpf")
+    journal.close()
+    live = Connections().live
+    live.restore(part.arrays for part in left.parts)
+    slots = left.parts[-1].arrays["slot"]
+    assert live.get(slots)["is_told"].tolist() == [True] * 3
+    assert (live.slots(live.get(slots)["key"]) == slots).all()
+    assert sum(one.rows for one in left.batches) == 3
 
 
 def test_the_batches_of_another_version_are_sent_as_they_are(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from collector.journal import Journal, Part
 from collector.metrics import Metrics
 from collector.netlink import in_namespace
+from collector.sources import ebpf
 from collector.sources.conntrack import ConntrackSource
 from collector.sources.ebpf import EbpfSource
 from tests.collector.network import Network, pins, records
@@ -43,8 +44,10 @@ def told(network: Network, folder: Path, pin: Path, room: int, also: Callable[[]
     return sum(row["packets"] for row in rows), sum(row["opened"] for row in rows), missed
 
 
-@pytest.mark.parametrize("change", ["none", "room", "gone"])
-def test_what_was_counted_meanwhile_is_told_once(network: Network, tmp_path: Path, change: str) -> None:
+@pytest.mark.parametrize("change", ["none", "room", "gone", "version"])
+def test_what_was_counted_meanwhile_is_told_once(
+    network: Network, tmp_path: Path, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client = in_namespace(network.netns("client"), lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
     router = in_namespace(network.netns("client"), lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, 1))
     deaf = in_namespace(network.netns("server"), lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
@@ -57,7 +60,10 @@ def test_what_was_counted_meanwhile_is_told_once(network: Network, tmp_path: Pat
 
     with client, router, deaf, pins() as pin:
         deaf.bind(("10.2.0.2", 8080))
-        assert told(network, tmp_path, pin, 4096, send) == (10, 1, 3)
+        with monkeypatch.context() as before:
+            if change == "version":  # one that said nothing of how its journal is laid out
+                before.setattr(ebpf, "_KIND", "ebpf")
+            assert told(network, tmp_path, pin, 4096, send) == (10, 1, 3)
         send()
         if change == "gone":
             shutil.rmtree(next(pin.iterdir()))
@@ -92,7 +98,9 @@ def test_what_another_source_has_told_is_not_told_by_this_one(network: Network, 
         assert told(network, tmp_path, pin, 4096, send)[0] == 10
 
 
-def test_a_journal_that_is_laid_out_otherwise_is_not_gone_on_with(network: Network, tmp_path: Path) -> None:
+def test_a_journal_that_is_laid_out_otherwise_is_not_gone_on_with(
+    network: Network, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     class Other:
         def changes(self) -> Part:
             return self.everything()
@@ -101,9 +109,10 @@ def test_a_journal_that_is_laid_out_otherwise_is_not_gone_on_with(network: Netwo
             return Part({"taken": 0, "missed": [], "more": 1}, {"slot": np.zeros(1, np.int64)})
 
     journal = Journal(tmp_path)
-    journal.open("ebpf")  # without a word of how it is laid out
+    journal.open("ebpf slot:i8")
     journal.stage(Other(), lambda: None)
     journal.commit([])
     journal.close()
     with pins() as pin:
         assert told(network, tmp_path, pin, 4096, lambda: None) == (0, 0, 0)
+    assert "connections are opened anew" in caplog.text
