@@ -21,6 +21,7 @@ from collector.schema import COUNTERS, FLOWS, TABLES
 
 from .aggregate.samples import Samples
 from .bus import GroupReader, Partition, Reader
+from .bus.share import Share
 from .config import PipelineConfig
 from .decode import Rows
 from .errors import TransientError
@@ -81,6 +82,7 @@ class Engine:
         folder: SnapshotFolder | None = None,
         turn: Callable[[], None] = lambda: None,
         member: str = "",
+        share: Share | None = None,
     ) -> None:
         self.ready = threading.Event()
         """Set once the state is loaded and the bus has answered."""
@@ -89,7 +91,7 @@ class Engine:
         self._config = config
         self._reader = reader
         self._publication = publication
-        self._meters = Meters()
+        self._meters = Meters(share)
         keys = NodeKeys(config.root_key) if config.root_key is not None else None
         self._intake = Intake(self._meters, config.lateness_s, keys)
         self._stages = Stages(config, state, self._meters, lake, prices, live, geo)

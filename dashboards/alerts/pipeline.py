@@ -86,6 +86,18 @@ ALERTS: Final = (
         "For more than 5 minutes Prometheus has had no metrics of a pipeline: nothing is told of the traffic.",
     ),
     Alert(
+        "FlowatlasShareUnread",
+        "flowatlas-pipeline",
+        "max by (job) (flowatlas_pipeline_shares)"
+        " - count by (job) (count by (job, share) (flowatlas_pipeline_shares)) > 0",
+        "5m",
+        "critical",
+        "Fixed shares of the bus's partitions that no pipeline reads: {{ $value | humanize }}",
+        "For more than 5 minutes Prometheus has had no metrics of pipelines with as many of the fixed shares of the "
+        "partitions ({{ $value | humanize }}): nothing is told of the nodes in them, and what they ship waits on the "
+        "bus.",
+    ),
+    Alert(
         "FlowatlasSnapshotFailing",
         "flowatlas-pipeline",
         "max by (instance) (flowatlas_pipeline_snapshot_failing) > 0",
@@ -109,8 +121,8 @@ ALERTS: Final = (
     Alert(
         "FlowatlasBusLag",
         "flowatlas-pipeline",
-        "min_over_time(flowatlas_bus_lag_messages[10m]) > 1000",
-        "5m",
+        "min_over_time(flowatlas_bus_lag_messages[5m]) > 1000",
+        "10m",
         "warning",
         "{{ $labels.instance }} is behind: messages wait in {{ $labels.topic }}",
         "For more than 10 minutes {{ $value | humanize }} messages or more of topic {{ $labels.topic }} have waited "

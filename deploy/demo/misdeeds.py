@@ -320,6 +320,7 @@ NOT_IN_THE_LAB: Final[Mapping[str, str]] = {
     "FlowatlasConntrackOverruns": "the lab's connections fit the buffers between kernel and collector",
     "FlowatlasMessagesLost": "the lab's bus is a folder, of which collectors count what they delete (FlowatlasLosses)",
     "FlowatlasNothingArrives": "the lab's bus is a folder, which is always there",
+    "FlowatlasShareUnread": "shares are of Kafka's partitions, and the lab's bus is a folder",
     "FlowatlasSnapshotFailing": "the lab's pipeline lives for minutes and keeps no snapshots",
     "FlowatlasWorkerReplaced": "workers share the partitions of Kafka, and the lab's bus is a folder",
 }

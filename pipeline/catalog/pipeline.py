@@ -97,6 +97,14 @@ METRICS: Final = (
         "The same by the namespace that they are of, empty where of none: of a thousand by name, the rest as `other`.",
     ),
     Metric("flowatlas_series_expired_total", "counter", "", (), "Label sets that went for not having grown for long."),
+    Metric(
+        "flowatlas_pipeline_shares",
+        "gauge",
+        "",
+        ("share",),
+        "Into how many fixed shares the bus's partitions are divided, of which this pipeline reads the one of that "
+        "number, from 0. Not there where a group divides them.",
+    ),
     Metric("flowatlas_pipeline_series", "gauge", "", (), "Series of flow and counter metrics exposed."),
     Metric(
         "flowatlas_pipeline_snapshot_timestamp_seconds",

@@ -136,7 +136,8 @@ def serve(
         if config.lake is not None:
             app = f"{config.group}/{member}" if folder is not None else None
             lake = Lake(config.lake, app=app, options=parse_options(config.lake_options))
-        return Engine(config, reader, state, publication, lake, prices, live, geo, folder, progress.turn, member)
+        turn = progress.turn
+        return Engine(config, reader, state, publication, lake, prices, live, geo, folder, turn, member, share)
 
     engine = engine_of()
     more = {PATH: live.answer} if live is not None else {}

@@ -16,6 +16,7 @@ from typing import Any, Final
 from collector.schema import FLOWS
 
 from ..aggregate.samples import Samples, samples_of
+from ..bus.share import Share
 from ..catalog import BY_NAME
 from ..inventory.spans import END
 from .lags import Lags
@@ -31,7 +32,8 @@ STAGES: Final = ("decode", "state", "attribute", "policies", "aggregate", "outpu
 class Meters:
     """The pipeline's own counters and gauges. Written and read by the engine's thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, share: Share | None = None) -> None:
+        self._share = share
         self.duplicates: Mapping[str, int] = {}
         """Batches that came again and were passed over, by node."""
         self.late: Mapping[str, int] = {}
@@ -227,6 +229,8 @@ class Meters:
             names = ("timestamp_seconds", "write_seconds", "bytes")
             told = zip(names, self._snapshot, strict=True)
             values |= {f"flowatlas_pipeline_snapshot_{name}": {(): value} for name, value in told}
+        if self._share is not None:
+            values["flowatlas_pipeline_shares"] = {(str(self._share.ordinal),): self._share.of}
         if self.watermark is not None:
             values["flowatlas_pipeline_watermark_timestamp_seconds"] = {(): self.watermark / 1e9}
         long_ago_ns = time.time_ns() - int(GONE_SECONDS * 1e9)

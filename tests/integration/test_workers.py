@@ -129,6 +129,7 @@ def test_workers_share_the_work_are_replaced_when_killed_or_stuck_and_end_togeth
     until(lambda: sum(workers.rows().values()) >= NODES)
     rows = workers.rows()
     assert sum(rows.values()) == NODES
+    assert workers.values("flowatlas_pipeline_shares", "share") == {"0": 2, "1": 2}
     assert set(rows) == {"0", "1"}, "both have work"
     page = get(workers.url("metrics")) or ""
     assert page.count('flowatlas_state_objects{kind="Pod"}') == 1

@@ -14,6 +14,7 @@ ROWS = "flowatlas_pipeline_rows_total"
 LOST_FLOWS = f'flowatlas_collector_lost_rows_total{{table="flows",reason="bus_full",{ONE}}}'
 REPLACED = f'flowatlas_pipeline_worker_restarts_total{{worker="1",reason="stuck",{ONE}}}'
 LAG = f'flowatlas_bus_lag_messages{{topic="flowatlas.flows.v1",{ONE}}}'
+SHARES = "flowatlas_pipeline_shares"
 LATE = f"flowatlas_state_late_rows_total{{{ONE}}}"
 MISSING = 'flowatlas_pipeline_missing_batches_total{node="n1"}'
 QUARANTINED = 'flowatlas_pipeline_quarantined_batches_total{reason="schema"}'
@@ -41,6 +42,7 @@ LABELS = {
     "FlowatlasLosses": {"instance": "a:1", "table": "flows", "reason": "bus_full"},
     "FlowatlasCaptureIncomplete": {"node": "n1", "namespace": "shop", "pod": "cart-1"},
     "FlowatlasPipelineDown": {},
+    "FlowatlasShareUnread": {"job": "pipeline"},
     "FlowatlasSnapshotFailing": {"instance": "a:1"},
     "FlowatlasWorkerReplaced": {"instance": "a:1", "worker": "1", "reason": "stuck"},
     "FlowatlasBusLag": {"instance": "a:1", "topic": "flowatlas.flows.v1"},
@@ -176,12 +178,36 @@ CASES = [
     Case("FlowatlasPipelineDown", "a restart", {"flowatlas_pipeline_series": "5x10 stale _x2 0x20"}, 17, 0),
     Case("FlowatlasBusLag", "never less", {LAG: "0x5 1500x15 2000x20"}, 23, 1, "1.5k"),
     Case("FlowatlasBusLag", "now and then", {LAG: "2000x8 0 2000x8 0 2000x8 0 2000x8"}, 33, 0),
+    Case("FlowatlasBusLag", "what an outage left, for less than ten minutes", {LAG: "_x10 9000x8 0x40"}, 18, 0),
+    Case("FlowatlasBusLag", "what an outage left, for longer", {LAG: "_x10 9000x40"}, 22, 1, "9k"),
     Case("FlowatlasBusLag", "little", {LAG: "1000x60"}, 30, 0),
     Case("FlowatlasLateRows", "many", {LATE: "0x20 200x40"}, 25, 1, "200"),
     Case("FlowatlasLateRows", "a few", {LATE: "0x20 90x40"}, 25, 0),
     Case("FlowatlasBatchesMissing", "the first ever", {MISSING: "_x20 1x40"}, 23, 1),
     Case("FlowatlasBatchesMissing", "one more", {MISSING: "1x20 2x40"}, 25, 1),
     Case("FlowatlasBatchesMissing", "no more than there were", {MISSING: "1x60"}, 30, 0),
+    Case(
+        "FlowatlasShareUnread",
+        "one of three is gone",
+        {f'{SHARES}{{job="pipeline",share="{n}"}}': "3x60" if n else "3x10 stale" for n in range(3)},
+        17,
+        1,
+        "1",
+    ),
+    Case(
+        "FlowatlasShareUnread",
+        "one is another's too",
+        {f'{SHARES}{{job="pipeline",share="{n}",instance="{i}:1"}}': "2x60" for n in range(2) for i in "ab"[: 2 - n]},
+        30,
+        0,
+    ),
+    Case(
+        "FlowatlasShareUnread",
+        "a restart",
+        {f'{SHARES}{{job="pipeline",share="{n}"}}': "2x60" if n else "2x10 stale _x3 2x40" for n in range(2)},
+        30,
+        0,
+    ),
     Case("FlowatlasSnapshotFailing", "the disk is full", {FAILING: "0x10 1x40"}, 17, 1),
     Case("FlowatlasSnapshotFailing", "room within five minutes", {FAILING: "0x10 1x4 0x40"}, 15, 0),
     Case("FlowatlasMessagesLost", "the first ever", {GONE: "0x20 90x40"}, 23, 1),
