@@ -200,6 +200,8 @@ def error_of(status: int, what: str, retry_after: str = "") -> Exception:
     if status == httpx2.codes.FORBIDDEN:
         return ForbiddenError(f"forbidden: {what}")
     reason = {401: "unauthorized", 429: "throttled"}.get(status, "server" if status >= 500 else "refused")
+    if status == httpx2.codes.UNAUTHORIZED:
+        what = f"the server knows no such token, password or certificate, or it has expired: {what}"
     return AnswerError(reason, f"{what}: {status}", float(retry_after) if retry_after.isdecimal() else 0.0)
 
 

@@ -11,16 +11,17 @@ import os
 import socket
 import ssl
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import httpx2
+import msgspec
 import yaml
 from lightkube.config import client_adapter
 from lightkube.config.kubeconfig import DEFAULT_KUBECONFIG, SERVICE_ACCOUNT, KubeConfig, SingleConfig
-from lightkube.config.models import User
+from lightkube.config.models import Cluster, Context, User
 from lightkube.core.exceptions import ConfigError as LightkubeConfigError
 
 from ...errors import ConfigError
@@ -38,6 +39,30 @@ _KEEPALIVE: Final = (
 """A peer that vanished without a word is found out after 25 s of silence, long before the next bookmark is due."""
 
 
+class _NamedContext(msgspec.Struct):
+    name: str
+    context: Context
+
+
+class _NamedCluster(msgspec.Struct):
+    name: str
+    cluster: Cluster
+
+
+class _NamedUser(msgspec.Struct):
+    name: str
+    user: User
+
+
+class _File(msgspec.Struct, rename={"current": "current-context"}):
+    """A kubeconfig, as far as it is read. Lists may be null, as kubectl writes those that are empty."""
+
+    current: str | None = None
+    clusters: list[_NamedCluster] | None = None
+    contexts: list[_NamedContext] | None = None
+    users: list[_NamedUser] | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Which cluster. Neither given: the pod's own where it is one, else $KUBECONFIG or ~/.kube/config."""
@@ -51,11 +76,11 @@ def find(place: Place, environ: Mapping[str, str]) -> SingleConfig:
     """The settings of one cluster and user. Raises ConfigError that names the file and what is wrong with it."""
     given = place.kubeconfig
     if given is None and place.context is None and "KUBERNETES_SERVICE_HOST" in environ and place.account.is_dir():
-        return _read(place.account, lambda: KubeConfig.from_service_account(place.account), None)
+        return _of_account(place.account)
     file = given or Path(environ.get("KUBECONFIG") or DEFAULT_KUBECONFIG).expanduser()
     if given is None and os.pathsep in str(file):
         raise ConfigError(f"kubeconfig: $KUBECONFIG names several files ({file}); name one by flag")
-    return _read(file, lambda: KubeConfig.from_file(file), place.context)
+    return _of_file(file, place.context)
 
 
 async def connect(config: SingleConfig) -> httpx2.AsyncClient:
@@ -64,6 +89,9 @@ async def connect(config: SingleConfig) -> httpx2.AsyncClient:
     plugin = None
     if user.exec is not None and user.token is None and user.token_file is None:
         plugin = Plugin(user.exec, config.cluster, config.fname.parent if config.fname else None)
+    _check_files(config, user)
+    if user.token_file is not None:
+        user.token_file = str(config.abs_file(user.token_file))
     status = await plugin.run() if plugin else Status()
     try:
         auth = PluginAuth(plugin, status) if plugin else client_adapter.user_auth(user)
@@ -87,13 +115,62 @@ def _present(context: ssl.SSLContext, status: Status) -> None:
             context.load_cert_chain(file.name)
 
 
-def _read(origin: Path, settings: Callable[[], KubeConfig], context: str | None) -> SingleConfig:
+def _of_account(folder: Path) -> SingleConfig:
     try:
-        found = settings().get(context)
-    except (LightkubeConfigError, OSError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
-        raise ConfigError(f"kubeconfig: {origin}: {error}") from error
+        found = KubeConfig.from_service_account(folder).get()
+    except (LightkubeConfigError, OSError, ValueError) as error:
+        raise ConfigError(f"kubeconfig: {folder}: {error}") from error
     except KeyError as error:
-        raise ConfigError(f"kubeconfig: {origin}: {error} is missing") from error
-    if found is None:
-        raise ConfigError(f"kubeconfig: {origin}: no current context")
+        raise ConfigError(f"kubeconfig: {folder}: {error} is missing") from error
+    assert found is not None  # noqa: S101 - an account has one context
     return found
+
+
+def _of_file(file: Path, wanted: str | None) -> SingleConfig:
+    """The cluster and the user that a context names, the current one where none is wanted."""
+    try:
+        document = yaml.safe_load(file.read_bytes())
+        told = msgspec.convert({} if document is None else document, _File)
+    except OSError as error:
+        raise ConfigError(f"kubeconfig: {file}: {error.strerror}") from None
+    except (yaml.YAMLError, ValueError, msgspec.ValidationError) as error:
+        raise ConfigError(f"kubeconfig: {file}: {' '.join(str(error).split())}") from None
+    contexts = {entry.name: entry.context for entry in told.contexts or ()}
+    clusters = {entry.name: entry.cluster for entry in told.clusters or ()}
+    users = {entry.name: entry.user for entry in told.users or ()}
+    name = wanted or told.current
+    if not name:
+        raise ConfigError(f"kubeconfig: {file}: no current context; {_known('context', contexts)}")
+    if name not in contexts:
+        raise ConfigError(f"kubeconfig: {file}: context {name!r} not found; {_known('context', contexts)}")
+    context = contexts[name]
+    for kind, one, known in (("cluster", context.cluster, clusters), ("user", context.user, users)):
+        if one and one not in known:
+            raise ConfigError(
+                f"kubeconfig: {file}: {kind} {one!r} of context {name!r} not found; {_known(kind, known)}"
+            )
+    cluster, user = clusters.get(context.cluster), users[context.user] if context.user else None
+    if cluster is None:
+        raise ConfigError(f"kubeconfig: {file}: context {name!r} names no cluster; {_known('cluster', clusters)}")
+    if not cluster.server.startswith(("https://", "http://")):
+        raise ConfigError(f"kubeconfig: {file}: cluster {context.cluster!r}: server {cluster.server!r} is no URL")
+    return SingleConfig(name, context, cluster, user, file)
+
+
+def _known(kind: str, names: Iterable[str]) -> str:
+    """What of a kind there is."""
+    return f"there is {kind} {', '.join(sorted(names))}" if names else f"there is no {kind}"
+
+
+def _check_files(config: SingleConfig, user: User) -> None:
+    """Raise ConfigError that names the first file of the settings that cannot be read, or that has no token."""
+    for name in (config.cluster.certificate_auth, user.client_cert, user.client_key, user.token_file):
+        if name is None:
+            continue
+        file = Path(config.abs_file(name))
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            raise ConfigError(f"kubeconfig: {config.fname or 'service account'}: {file}: {error.strerror}") from error
+        if not content.strip():
+            raise ConfigError(f"kubeconfig: {config.fname or 'service account'}: {file} is empty")
