@@ -133,6 +133,23 @@ def last_flows(
     return found
 
 
+def newest_time(
+    lake: Path | str,
+    now: datetime,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    options: Mapping[str, str] | None = None,
+) -> datetime | None:
+    """When the newest observation was made; None where there is none. What is said to be of later than `now`, as by a
+    node whose clock is ahead, is meant only where nothing else is there."""
+    for end in (min(now, _aware(until) or now), until):
+        newest = last_flows(lake, 1, since=since, until=end, options=options)
+        if newest.height:
+            time: datetime = newest["time"][0]
+            return time
+    return None
+
+
 def first_flows(
     lake: Path | str,
     rows: int,

@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from ..errors import ConfigError
@@ -129,10 +129,10 @@ def _missing(flag: str, name: Name, there: Iterable[Name]) -> str:
 
 def _history(lake: str, since: datetime | None) -> pl.LazyFrame | None:
     """The flows since then, or of the last hour; None where there are none: nothing could be found among them."""
-    from ..query import last_flows, scan_flows
+    from ..query import newest_time, scan_flows
 
-    newest = last_flows(lake, 1, since=since)
-    return scan_flows(lake, since or newest["time"][0] - _LAKE_SPAN) if newest.height else None
+    newest = newest_time(lake, datetime.now(UTC), since)
+    return scan_flows(lake, since or newest - _LAKE_SPAN) if newest is not None else None
 
 
 def _metrics(server: str | None) -> Scrape | None:

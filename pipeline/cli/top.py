@@ -88,12 +88,12 @@ def _once(arguments: argparse.Namespace, rows: pl.LazyFrame) -> int:
 
 def _recorded(arguments: argparse.Namespace) -> pl.LazyFrame:
     from ..flowfilter import matching
-    from ..query import last_flows, scan_flows
+    from ..query import newest_time, scan_flows
 
     since, until = arguments.since, arguments.until
     if since is None:
-        newest = last_flows(arguments.lake, 1, until=until)
-        since = (newest["time"][0] if newest.height else until or datetime.now(UTC)) - _LAKE_SPAN
+        now = datetime.now(UTC)
+        since = (newest_time(arguments.lake, now, until=until) or until or now) - _LAKE_SPAN
     return scan_flows(arguments.lake, since, until).filter(matching(arguments.conditions))
 
 

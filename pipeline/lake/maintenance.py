@@ -95,7 +95,7 @@ def maintain(
             continue
         with _sorted_errors(table):
             oldest = _oldest(table, now, keep_days or {})
-            care.forgotten_files[table.name] = forget(store, table, at, oldest)
+            care.forgotten_files[table.name] = forget(store, table, at, oldest, now)
             care.merged_files[table.name] = compact(store, table, at, now, finished, care.unreadable)
             care.deleted_files[table.name] = _vacuum(at, readers_hours)
             _clear(store, table, oldest)
@@ -115,7 +115,7 @@ def _make_room(store: Store, now: datetime, keep_days: Mapping[str, int], reader
                 if (at := store.open(table)) is None:
                     continue
                 if table is not FLOWS:
-                    forget(store, table, at, _oldest(table, now, keep_days))
+                    forget(store, table, at, _oldest(table, now, keep_days), now)
                 elif not set(unfolded(store, at)) <= {unquote(path) for path in files_of(at)["path"]}:
                     continue
                 _vacuum(at, readers_hours)
@@ -236,12 +236,15 @@ def _read(
         raise _UnreadableError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
 
 
-def forget(store: Store, table: LakeTable, at: DeltaTable, before: datetime) -> int:
-    """Take out files all of whose rows are older; how many."""
+def forget(store: Store, table: LakeTable, at: DeltaTable, before: datetime, now: datetime) -> int:
+    """Take out files all of whose rows are older; how many. Rows of a time to come, as of a node whose clock is ahead
+    by years, are as old as their file."""
     files = files_of(at)
     if files.is_empty():
         return 0
-    old = files.filter(pl.col("max.time") < before).to_dicts()
+    written = pl.from_epoch("modification_time", "ms").dt.replace_time_zone("UTC")
+    newest = pl.when(pl.col("max.time") > now).then(written).otherwise(pl.col("max.time"))
+    old = files.filter(newest < before).to_dicts()
     if old:
         _commit(store, table, at, [removal(file, table, is_change=True) for file in old], [])
     return len(old)
@@ -264,7 +267,8 @@ def _loose(
     if files.is_empty():
         return
     keys = [f"partition.{name}" for name in table.partitions]
-    for values, part in files.sort("min.time", "path").group_by(keys, maintain_order=True):
+    has_new = pl.col("path").str.contains(f"/{_SORTED}[^/]*$").not_().any().over(keys)  # few of the many of a year
+    for values, part in files.filter(has_new).sort("min.time", "path").group_by(keys, maintain_order=True):
         finished = [file for file in part.to_dicts() if _is_finished(file["path"], flows)]
         loose = [file for file in finished if not _is_sorted(file["path"])]
         is_over = now > _end(table, values) + _IDLE

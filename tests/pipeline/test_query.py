@@ -12,7 +12,7 @@ import pytest
 from pipeline.errors import ConfigError
 from pipeline.outputs.history import HISTORY, LATER
 from pipeline.outputs.lake import Lake
-from pipeline.query import first_flows, last_flows, scan_dns, scan_flows, scan_rollup
+from pipeline.query import first_flows, last_flows, newest_time, scan_dns, scan_flows, scan_rollup
 from tests.pipeline.lake.histories import NOON, flows, lake_of
 
 START = datetime(2026, 3, 1, 22, 30, tzinfo=UTC)
@@ -208,6 +208,17 @@ def test_the_first_and_the_last_open_no_hour_beyond_those_that_they_are_of(lake:
         shutil.rmtree(path)
     assert first_flows(lake, 1, since=START + HOUR)["flow_id"].to_list() == [1]
     assert last_flows(lake, 2, until=START + 3 * HOUR)["flow_id"].to_list() == [1, 2]
+
+
+def test_the_newest_time_is_not_to_come_unless_all_are(tmp_path: Path) -> None:
+    """A row of a node whose clock is ahead by years would be the newest for years."""
+    sound, ahead = flows(50, NOON), flows(1, NOON + timedelta(days=9_000), 2)
+    lake_of(tmp_path, sound, ahead)
+    now, end = NOON + timedelta(days=1), sound["time"].max()
+    assert newest_time(tmp_path, now) == newest_time(tmp_path, now, since=NOON) == end
+    assert newest_time(tmp_path, now, until=NOON + MINUTE) == sound["time"][1]
+    assert newest_time(tmp_path, now, since=now) == newest_time(tmp_path, NOON) == ahead["time"][0]
+    assert newest_time(tmp_path, now, until=NOON) is None
 
 
 def test_of_an_hour_only_the_times_are_read_beside_what_is_first_or_last(tmp_path: Path) -> None:

@@ -244,6 +244,18 @@ def test_top_is_of_an_hour_also_where_only_its_end_is_said(tmp_path: Path, capsy
     assert [row["bytes"] for row in told(capsys)] == [250]
 
 
+def test_top_is_of_the_last_hour_though_a_node_is_years_ahead(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    history = Lake(tmp_path)
+    history.start()
+    history.add(rows(*(flow(minutes, bytes=7, reply_bytes=0) for minutes in (1, 20 * 365 * 24 * 60))))
+    history.flush()
+    for until in ([], ["--until", "2047-01-01"]):
+        assert main(["top", "--lake", str(tmp_path), *until]) == 0
+        assert [row["connections"] for row in told(capsys)] == [2]
+
+
 def test_top_sums_a_part_of_the_history(lake: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["top", "--lake", str(lake), "--by", "service"]) == 0
     (row,) = told(capsys)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +159,18 @@ def test_what_is_old_is_forgotten_by_table(tmp_path: Path) -> None:
     maintain(store, NOON + timedelta(days=4), keep_days={"flows": 2}, readers_hours=0)
     assert [day.exists() for day in days] == [False, True]
     assert sums(scan_rollup(tmp_path, "1h")) == oracle(pl.concat([old, new]))
+
+
+def test_rows_of_a_time_to_come_are_forgotten_as_long_after_they_were_written(tmp_path: Path) -> None:
+    """A node's clock may be ahead by years: what it tells is kept no longer for that."""
+    now = datetime.now(UTC)
+    ahead, sound = flows(20, now + timedelta(days=9_000)), flows(20, now - timedelta(days=1), seed=2)
+    store = lake_of(tmp_path, ahead, sound)
+    maintain(store, now + timedelta(days=12))
+    assert scan_flows(tmp_path).collect().height == 40
+    maintain(store, now + timedelta(days=15))
+    assert scan_flows(tmp_path).collect().is_empty()
+    assert sums(scan_rollup(tmp_path, "1h")) == oracle(pl.concat([ahead, sound]))
 
 
 def test_readers_find_their_files_until_their_time_is_over(tmp_path: Path) -> None:
