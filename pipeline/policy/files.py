@@ -11,6 +11,7 @@ from typing import Final
 import polars as pl
 
 from ..attribution.flowfile import instants, protocol_numbers
+from ..attribution.route_names import ROUTE_LABELS, SEVERAL
 from .record import FIELDS, SIDES
 
 _TIME: Final = pl.Datetime("ns", "UTC")
@@ -21,6 +22,8 @@ _SERVICE: Final = {
     "service_type": "type",
     "via": "via",
 }
+_ROUTE: Final = {column: field for column, field in ROUTE_LABELS.items() if column != "tls"}
+_MESH: Final = {"mesh": "mode", "subset": "subset"}
 _KNOWN: Final = {"src_port": pl.UInt16, "packets": pl.UInt64, "server_name": pl.String, "path": pl.String}
 """Columns that a file may have or not."""
 
@@ -41,6 +44,8 @@ def history_like(attributed: pl.DataFrame) -> pl.LazyFrame:
     return attributed.lazy().select(
         *ends,
         *services,
+        *(_route(field).alias(column) for column, field in _ROUTE.items()),
+        *(pl.col("mesh").struct.field(field).fill_null("").alias(column) for column, field in _MESH.items()),
         pl.col("src_ip"),
         pl.col("src_ip").alias("nat_src_ip"),
         pl.col("dst_ip"),
@@ -57,6 +62,13 @@ def history_like(attributed: pl.DataFrame) -> pl.LazyFrame:
         pl.lit(0, pl.UInt64).alias("reply_bytes"),
         (_times(attributed["time"]) if "time" in present else pl.lit(None, _TIME)).alias("time"),
     )
+
+
+def _route(field: str) -> pl.Expr:
+    """A field of the route, or of the routes that it may be where that is the same of all."""
+    told = pl.col("ingress_candidates").list.eval(pl.element().struct.field(field)).list.unique()
+    of_all = pl.when(told.list.len() > 1).then(pl.lit(SEVERAL)).otherwise(told.list.first())
+    return pl.coalesce(pl.col("ingress").struct.field(field), of_all).fill_null("")
 
 
 def _times(written: pl.Series) -> pl.Series:
