@@ -19,6 +19,7 @@ from dashboards.lint import panels_of
 from dashboards.preview import Preview
 from dashboards.preview.serving import PreviewServer
 from dashboards.prometheus import Prometheus, PrometheusError
+from pipeline.cli.main import main
 
 
 class Hostile(Prometheus):
@@ -73,22 +74,23 @@ def test_every_panel_is_drawn_where_every_metric_is_there(whole_prometheus: str,
     assert html.count("<article ") == sum(len(panels_of(document)) for document in documents().values())
 
 
-def test_a_server_that_does_not_answer_is_one_line_and_no_file(tmp_path: Path) -> None:
+def test_a_server_that_does_not_answer_is_one_line_and_no_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     page = tmp_path / "page.html"
-    command = [sys.executable, "-m", "pipeline.cli.main", "dashboards", "preview", "--output", str(page)]
-    done = subprocess.run([*command, "--prometheus", "http://127.0.0.1:1"], capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert done.stderr.startswith("flowatlas: no preview: http://127.0.0.1:1 does not answer")
-    assert done.stderr.count("\n") == 1
+    command = ["dashboards", "preview", "--output", str(page)]
+    assert main([*command, "--prometheus", "http://127.0.0.1:1"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("flowatlas: no preview: http://127.0.0.1:1 does not answer")
+    assert said.count("\n") == 1
     assert not page.exists()
 
 
 @pytest.mark.parametrize("last", ["0m", "15", "m", "1w", "-5m"])
-def test_what_is_no_duration_is_refused(last: str) -> None:
-    command = [sys.executable, "-m", "pipeline.cli.main", "dashboards", "preview", f"--last={last}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "is not a duration" in done.stderr
+def test_what_is_no_duration_is_refused(last: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["dashboards", "preview", f"--last={last}"])
+    assert "is not a duration" in capsys.readouterr().err
 
 
 def test_the_served_page_is_drawn_once_for_many_and_may_run_nothing() -> None:

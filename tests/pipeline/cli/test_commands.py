@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,17 @@ import pytest
 from deploy.demo import mmdb
 from pipeline.cli import output
 from pipeline.cli.cluster_state import objects_in
-from pipeline.cli.main import main, parser
+from pipeline.cli.main import SERVICES, main, parser
 from pipeline.errors import ConfigError
 
 MANIFESTS = Path(__file__).resolve().parents[3] / "deploy" / "lab" / "manifests"
 FLOW = {"src_ip": "10.244.1.13", "dst_ip": "10.96.0.10", "dst_port": 53, "protocol": "UDP"}
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def process(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pipeline.cli.main", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
@@ -44,7 +48,7 @@ def flows_file(tmp_path: Path, *lines: str) -> str:
 
 def test_attribute_writes_each_flow_in_order_as_json_lines(tmp_path: Path) -> None:
     flows = flows_file(tmp_path, json.dumps(FLOW), json.dumps(FLOW | {"dst_ip": "192.0.2.1"}))
-    done = run("attribute", "--state", str(MANIFESTS), "--flows", flows)
+    done = process("attribute", "--state", str(MANIFESTS), "--flows", flows)
     first, second = (json.loads(line) for line in done.stdout.splitlines())
     assert done.returncode == 0, done.stderr
     assert first["source"]["name"] == "netshoot"
@@ -65,7 +69,7 @@ def geo(tmp_path: Path) -> str:
     return str(mmdb.write(tmp_path / "all.mmdb", {"203.0.113.0/24": record}))
 
 
-def test_attribute_tells_where_ends_beyond_the_cluster_are(tmp_path: Path, geo: str) -> None:
+def test_attribute_tells_where_ends_beyond_the_cluster_are(tmp_path: Path, geo: str, run: Run) -> None:
     flows = flows_file(tmp_path, json.dumps(FLOW), json.dumps(FLOW | {"dst_ip": "203.0.113.9"}))
     done = run("attribute", "--state", str(MANIFESTS), "--flows", flows, "--geo", geo)
     inside, beyond = (json.loads(line)["destination"] for line in done.stdout.splitlines())
@@ -74,7 +78,7 @@ def test_attribute_tells_where_ends_beyond_the_cluster_are(tmp_path: Path, geo: 
     assert [beyond[name] for name in names] == ["DE", 64500, "Example Net"]
 
 
-def test_explain_tells_where_ends_beyond_the_cluster_are(geo: str) -> None:
+def test_explain_tells_where_ends_beyond_the_cluster_are(geo: str, run: Run) -> None:
     to = ("--to", "203.0.113.9", "--port", "443", "--geo", geo)
     done = run("explain", "--state", str(MANIFESTS), "--from", "default/netshoot", *to)
     assert "country and network of 203.0.113.9: DE, AS64500 Example Net\n" in done.stdout
@@ -84,7 +88,7 @@ def test_explain_tells_where_ends_beyond_the_cluster_are(geo: str) -> None:
     assert look_ups["country and network of 198.51.100.1"] == "not known"
 
 
-def test_a_wrong_database_is_named(tmp_path: Path, geo: str) -> None:
+def test_a_wrong_database_is_named(tmp_path: Path, geo: str, run: Run) -> None:
     flows, broken = flows_file(tmp_path, json.dumps(FLOW)), tmp_path / "broken.mmdb"
     broken.write_text("nothing")
     done = run("attribute", "--state", str(MANIFESTS), "--flows", flows, "--geo", f"{geo},{broken}")
@@ -92,7 +96,7 @@ def test_a_wrong_database_is_named(tmp_path: Path, geo: str) -> None:
     assert f"pipeline.geo: {broken} is no MaxMind database" in done.stderr
 
 
-def test_attribute_tells_the_policies_and_numbers_their_rules(tmp_path: Path) -> None:
+def test_attribute_tells_the_policies_and_numbers_their_rules(tmp_path: Path, run: Run) -> None:
     to_database = {"src_ip": "10.244.1.7", "dst_ip": "10.244.2.10", "dst_port": 5432, "protocol": 6}
     to_frontend = {"src_ip": "10.244.1.13", "dst_ip": "10.244.2.4", "dst_port": 8080, "protocol": 6}
     flows = flows_file(tmp_path, json.dumps(to_database), json.dumps(to_frontend))
@@ -115,7 +119,7 @@ def test_attribute_tells_the_policies_and_numbers_their_rules(tmp_path: Path) ->
     ]
 
 
-def test_attribute_as_a_table_has_an_end_a_service_and_policies_in_one_column_each(tmp_path: Path) -> None:
+def test_attribute_as_a_table_has_an_end_a_service_and_policies_in_one_column_each(tmp_path: Path, run: Run) -> None:
     to_service = FLOW | {"dst_ip": "10.96.30.20", "dst_port": 80, "protocol": "TCP"}
     to_pod = FLOW | {"dst_ip": "10.244.1.4", "dst_port": 8080, "protocol": "TCP"}
     from_outside = FLOW | {"src_ip": "2001:db8::1", "dst_ip": "fd00:10:244:1::13"}
@@ -129,7 +133,7 @@ def test_attribute_as_a_table_has_an_end_a_service_and_policies_in_one_column_ea
     assert entered[4] == "default/netshoot"
 
 
-def test_attribute_names_a_bad_line_and_goes_on(tmp_path: Path) -> None:
+def test_attribute_names_a_bad_line_and_goes_on(tmp_path: Path, run: Run) -> None:
     flows = flows_file(tmp_path, "{", json.dumps(FLOW))
     done = run("attribute", "--state", str(MANIFESTS), "--flows", flows)
     assert done.returncode == 1
@@ -192,8 +196,8 @@ def test_a_bus_that_is_asked_is_not_made(tmp_path: Path) -> None:
         (("observer",), "there is no 'observer'; did you mean observe?"),
     ],
 )
-def test_wrong_use_is_named_and_exits_with_2(arguments: tuple[str, ...], said: str) -> None:
-    done = run(*arguments)
+def test_wrong_use_is_named_and_exits_with_2(arguments: tuple[str, ...], said: str, run: Run) -> None:
+    done = (process if arguments[0] in SERVICES else run)(*arguments)  # a service sets what is its process's
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -64,12 +64,13 @@ def test_of_two_flows_between_the_same_ends_the_later_is_the_reply() -> None:
     assert replies(rows).to_list() == [False, False, True, False, True]
 
 
-def test_a_captures_flows_are_attributed_and_policies_judge_the_way_there_alone(tmp_path: Path) -> None:
+def test_a_captures_flows_are_attributed_and_policies_judge_the_way_there_alone(
+    tmp_path: Path, run: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
     state, capture = tmp_path / "state.yaml", tmp_path / "capture"
     state.write_text(STATE)
     capture.write_bytes(pcap([FRAME, answer(FRAME), FRAME])[:-5])
-    command = [sys.executable, "-m", "pipeline.cli.main", "attribute", "--state", str(state), "--flows", str(capture)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run("attribute", "--state", str(state), "--flows", str(capture))
     there, back = (json.loads(line) for line in done.stdout.splitlines())
     assert (there["destination"]["name"], there["verdict"]) == ("web", "denied")
     assert (back["source"]["name"], back["verdict"], back["ingress_policy"]) == ("web", None, None)
