@@ -26,7 +26,7 @@ from collector.schema import MAX_MESSAGE_BYTES
 from ..errors import ConfigError, PermanentError, TransientError
 from . import Message, Places
 from .kafka_joining import join_patiently
-from .kafka_places import epochs_at, number_of, places_of, told_by
+from .kafka_places import epochs_at, number_of, places_of, positions_at, told_by
 from .kafka_quarantine import KafkaQuarantine
 from .kafka_reasons import Reasons
 from .kafka_receiving import receive_large_pieces
@@ -161,6 +161,7 @@ class KafkaReader:
         polled = {partition: messages for partition, messages in polled.items() if partition.topic not in anew}
         self._behind |= {partition: messages[-1].offset + 1 for partition, messages in polled.items()}
         self._see_resets()
+        self._see_cuts()
         return [message for messages in polled.values() for message in messages]
 
     def _polled(self, timeout_s: float) -> Mapping[TopicPartition, list[Message]]:
@@ -234,6 +235,15 @@ class KafkaReader:
             self._lost[partition.topic] += gone
             where = f"{partition.topic}/{partition.partition}"
             log.warning("bus: %s has nothing at %d: read on at %d, %d messages are gone", where, left, at, gone)
+
+    def _see_cuts(self) -> None:
+        """Stand where a log was cut of which we had read more: the client has gone back to there. What we had counts,
+        and its numbers are given to others."""
+        for partition, at in positions_at(self._consumer._subscription, self._behind).items():
+            if at.offset < (left := self._behind[partition]):
+                self._behind[partition] = at.offset
+                where = f"{partition.topic}/{partition.partition}"
+                log.warning("bus: %s was read up to %d, and was cut since: read on at %d", where, left, at.offset)
 
     def _go_on(self, partitions: Iterable[TopicPartition]) -> None:
         """Read on where `start` was told to; only once, for another reader may deal with a partition between."""

@@ -11,11 +11,11 @@ tells where the two logs part.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from kafka import TopicPartition
+from kafka import OffsetAndMetadata, TopicPartition
 
 from ..errors import ConfigError
 from . import Places
@@ -70,10 +70,16 @@ def places_of(
     return places
 
 
+def positions_at(subscription: Any, partitions: Collection[TopicPartition]) -> dict[TopicPartition, OffsetAndMetadata]:
+    """Where a consumer stands in each of them, as far as it does."""
+    mine: Mapping[TopicPartition, Any] = subscription.assignment
+    return {p: at for p in partitions if p in mine and (at := mine[p].position) is not None}
+
+
 def epochs_at(subscription: Any, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
     """Of each offset at which a consumer stands the leader's epoch, where it has one."""
-    stands = {p: subscription.assignment[p].position for p in offsets.keys() & subscription.assignment.keys()}
-    return {p: at.leader_epoch for p, at in stands.items() if at and at.offset == offsets[p] and at.leader_epoch >= 0}
+    stands = positions_at(subscription, offsets)
+    return {p: at.leader_epoch for p, at in stands.items() if at.offset == offsets[p] and at.leader_epoch >= 0}
 
 
 def number_of(cluster: Any, topic: str) -> int | None:
