@@ -186,7 +186,7 @@ FAMILIES: Final = (
         SUBSET,
         3,
         {"flowatlas_mesh_subset_bytes_total": _TWO, "flowatlas_mesh_subset_connections_total": _ONE},
-        pl.col("subset") != "",
+        (pl.col("subset") != "") & (pl.col("mesh") != ""),  # of clients of the mesh: what both ends are of, rows tell
     ),
     _timed("connect", "connect_us"),
     _timed("rtt", "srtt_us"),

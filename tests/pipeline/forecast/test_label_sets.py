@@ -8,15 +8,20 @@ import polars as pl
 
 from pipeline.aggregate.external import ExternalMetrics
 from pipeline.aggregate.histogram import Histogram
+from pipeline.aggregate.mesh import MeshMetrics
 from pipeline.aggregate.totals import Totals
+from pipeline.attribution import attribute
 from pipeline.catalog import BY_NAME
 from pipeline.config import PipelineConfig
 from pipeline.forecast.label_sets import FAILED, FAMILIES, FIRST, INTERFACES, WEIGHT, recorded
 from pipeline.geo import Geo
-from pipeline.outputs.history import HISTORY
+from pipeline.inventory.snapshot import build
+from pipeline.outputs.history import HISTORY, history_of
 from pipeline.outputs.meters import Meters
 from pipeline.stages import Stages
 from pipeline.state import ClusterState
+from tests.pipeline.attribution.frames import frame_of
+from tests.pipeline.attribution.mesh_cluster import CLIENT, CLUSTER, PLAIN, V1, V2, WEB_IP, destination_rule, flow
 
 UNTOLD = {"tls", "organisation"}
 """Labels of which others tell already."""
@@ -56,6 +61,23 @@ def test_both_ends_of_flows_make_one_label_set() -> None:
     assert found[INTERFACES].rows() == [("namespace", "name", "node", 7, 7, 6, 0)]
     (conversation,) = found["flows/conversations"].select(FIRST, WEIGHT, FAILED).rows()
     assert conversation == (7, 3, 0)
+
+
+def test_subsets_are_those_that_clients_of_the_mesh_were_answered_by() -> None:
+    """As the pipeline counts them: who is beyond the mesh is shared out among no subsets."""
+    snapshot = build([*CLUSTER, destination_rule()])
+    flows = frame_of([flow(CLIENT, V1), flow(PLAIN, WEB_IP, 80, V1, 8080), flow(PLAIN, WEB_IP, 80, V2, 8080)])
+    seen = flows.with_columns(pl.lit(0, pl.UInt8).alias("outcome"), pl.lit(1, pl.UInt8).alias("opened"))
+    sizes = (pl.lit(9, pl.UInt64).alias(name) for name in ("bytes", "reply_bytes"))
+    attributed = attribute(seen.with_columns(*sizes, time=pl.col("start")), snapshot)
+    metrics = MeshMetrics()
+    metrics.use(snapshot)
+    metrics.add(attributed)
+    (counted,) = (s for s in metrics.samples() if s.metric.name == "flowatlas_mesh_subset_connections_total")
+    history = history_of(attributed, snapshot)
+    assert history["subset"].sort().to_list() == ["v1", "v1", "v2"]
+    found = recorded(history.lazy())["flows/MeshMetrics/subsets"]
+    assert found.select(counted.labels.columns).rows() == counted.labels.rows() == [("shop", "web", "v1")]
 
 
 def test_an_endpoint_is_a_pod_or_none() -> None:
