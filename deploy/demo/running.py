@@ -5,6 +5,8 @@ Nothing is decided here. `live` judges an ordinary run by the truth, `trouble` l
 
 from __future__ import annotations
 
+import json
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from pathlib import Path
 from time import time_ns
 from typing import Literal
 
+from collector.nodekeys import KEY_BYTES, derived
 from deploy.lab.cluster import Lab
 
 from . import places
@@ -104,31 +107,50 @@ def running(
 
 
 def collector(options: Options, bus: str, node: str, netns: Path, proc: Path, listen: str, sources: str) -> Process:
-    """A collector that says it is of `node`, and tells heads."""
-    config = options.output / "collector.yaml"
-    config.write_text("collector:\n  heads: true\n")
+    """A collector that says it is of `node`, tells heads, and signs with the node's key."""
+    settings: dict[str, object] = {"heads": True}
+    if (root := _root_key(options)) is not None:
+        settings["node_key"] = str(key := options.output / f"{node}.key")
+        key.write_text(derived(bytes.fromhex(root.read_text()), node).hex())
     return flowatlas(
         f"collector of {node}",
         options.output / "logs" / f"collector-{node}.log",
         *("collect", "--node", node, "--bus", bus, "--netns", str(netns), "--proc", str(proc)),
-        *("--metrics", listen, "--sources", sources, "--config", str(config)),
+        *("--metrics", listen, "--sources", sources),
+        *_configured(options.output / f"collector-{node}.yaml", "collector", settings),
     )
 
 
 def _pipeline(options: Options, bus: str, state: Path, lake: Path, listen: str, prices: str | None) -> Process:
-    group = "flowatlas" if options.bus is None else f"flowatlas-demo-{time_ns()}"
-    more: tuple[str, ...] = ()
+    settings: dict[str, object] = {"group": "flowatlas" if options.bus is None else f"flowatlas-demo-{time_ns()}"}
+    if (root := _root_key(options)) is not None:
+        settings["root_key"] = str(root)
     if prices is not None:
-        table, config = options.output / "prices.yaml", options.output / "pipeline.yaml"
+        settings["prices"] = str(table := options.output / "prices.yaml")
         table.write_text(prices)
-        config.write_text(f"pipeline:\n  prices: {table}\n")
-        more = ("--config", str(config))
     return flowatlas(
         "pipeline",
         options.output / "logs" / "pipeline.log",
         *("pipeline", "--bus", bus, "--state", str(state), "--listen", listen),
-        *("--lake", str(lake), "--group", group, *places.options(options.output), *more),
+        *("--lake", str(lake), *places.options(options.output)),
+        *_configured(options.output / "pipeline.yaml", "pipeline", settings),
     )
+
+
+def _configured(file: Path, section: str, settings: Mapping[str, object]) -> tuple[str, str]:
+    """What a command is given so that it has these settings. JSON is YAML too."""
+    file.write_text(json.dumps({section: settings}))
+    return "--config", str(file)
+
+
+def _root_key(options: Options) -> Path | None:
+    """The root key of a bus of the demo's own; another's may hold what nobody has signed."""
+    if options.bus is not None:
+        return None
+    path = options.output / "root.key"
+    if not path.exists():
+        path.write_text(secrets.token_hex(KEY_BYTES))
+    return path
 
 
 def _start_prometheus(
