@@ -39,6 +39,10 @@ class Address(NamedTuple):
 NO_ADDRESS: Final = Address(0, 0)
 NODE_LOCAL_DNS: Final = Address(0, _MAPPED | 0xA9FE140A)
 """169.254.20.10, where NodeLocal DNSCache listens by default, on every node."""
+POD_IDENTITY: Final = (Address(0, _MAPPED | 0xA9FEAA17), Address(0xFD000EC2_00000000, 0x23))
+"""169.254.170.23 and fd00:ec2::23, where EKS' Pod Identity Agent listens, on every node of its."""
+NODE_LOCALS: Final = (NODE_LOCAL_DNS, *POD_IDENTITY)
+"""Addresses that are the same on every node, beside loopback's."""
 
 Half = NDArray[np.uint64]
 
@@ -76,12 +80,18 @@ def is_v4(hi: pl.Expr, lo: pl.Expr) -> pl.Expr:
 
 
 def node_locals(hi: Half, lo: Half) -> NDArray[np.int64]:
-    """The rows of addresses that each node has for itself: those of 127.0.0.0/8, `::1` and NODE_LOCAL_DNS."""
+    """The rows of addresses that each node has for itself: those of 127.0.0.0/8, `::1` and NODE_LOCALS."""
     may_be = lo - np.uint64(_MAPPED | 0x7F000000) <= np.uint64(0xFFFFFF)  # what is below wraps round
     may_be |= lo == np.uint64(1)
-    may_be |= lo == np.uint64(NODE_LOCAL_DNS.lo)
+    for address in NODE_LOCALS:
+        may_be |= lo == np.uint64(address.lo)
     rows = np.flatnonzero(may_be)
-    return rows[hi.take(rows) == 0] if rows.size else rows
+    if not rows.size:
+        return rows
+    six = POD_IDENTITY[1]
+    wanted: Half = np.where(lo.take(rows) == six.lo, np.uint64(six.hi), np.uint64(0))
+    is_own: NDArray[np.bool_] = hi.take(rows) == wanted
+    return rows[is_own]
 
 
 def text(hi: str, lo: str) -> pl.Expr:

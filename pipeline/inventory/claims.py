@@ -7,6 +7,7 @@ facts leave two answers, and the address is given to neither but to the unknown.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
 from enum import IntEnum
@@ -36,8 +37,10 @@ NODE_ANNOTATIONS: Final = (
     "io.cilium.network.ipv6-cilium-host",
     "network.cilium.io/ipv4-cilium-host",
     "network.cilium.io/ipv6-cilium-host",
+    "ovn.kubernetes.io/ip_address",  # Kube-OVN: of ovn0 in the join subnet, whence a node talks to pods
 )
-"""Annotations in which CNIs keep a node's further addresses, with or without a prefix length."""
+"""Annotations in which CNIs keep a node's further addresses, with or without a prefix length; of both families together
+with a comma between them."""
 
 
 class Strength(IntEnum):
@@ -159,8 +162,6 @@ def _addresses(ips: Iterable[Ip | None]) -> list[Address]:
 
 
 def _annotated(annotations: Mapping[str, str]) -> Iterator[Address]:
-    for key in NODE_ANNOTATIONS:
-        try:
-            yield of(ipaddress.ip_interface(annotations[key]).ip)
-        except (KeyError, ValueError):
-            continue  # absent, or written by something that means no address by it
+    for text in ",".join(annotations.get(key, "") for key in NODE_ANNOTATIONS).split(","):
+        with contextlib.suppress(ValueError):  # absent, or written by something that means no address by it
+            yield of(ipaddress.ip_interface(text.strip()).ip)

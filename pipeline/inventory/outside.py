@@ -50,11 +50,16 @@ _RESERVED: Final = (
     ("link-local", "169.254.0.0/16"),  # RFC 3927
     ("link-local", "fe80::/10"),
     ("cloud-metadata", "169.254.169.254/32"),
-    ("cloud-metadata", "fd00:ec2::254/128"),
+    ("cloud-metadata", "fd00:ec2::254/128"),  # AWS
+    ("cloud-metadata", "fd20:ce::254/128"),  # Google
+    ("cloud-metadata", "100.100.100.200/32"),  # Alibaba
+    ("cloud-metadata", "168.63.129.16/32"),  # Azure: DNS, agents and probes too, from the machine's own host
     ("loopback", "127.0.0.0/8"),
     ("loopback", "::1/128"),
     ("multicast", "224.0.0.0/4"),
     ("multicast", "ff00::/8"),
+    ("benchmarking", "198.18.0.0/15"),  # RFC 2544
+    ("reserved", "240.0.0.0/4"),  # RFC 1112; clouds let it be used inside
     ("broadcast", "255.255.255.255/32"),
     ("unspecified", "0.0.0.0/8"),
     ("unspecified", "::/128"),

@@ -18,7 +18,7 @@ import polars as pl
 
 from ..attribution.flowfile import PROTOCOL_NUMBERS
 from ..attribution.policies.identities import NAMESPACE_NAME
-from ..inventory.addresses import NODE_LOCAL_DNS, text_of
+from ..inventory.addresses import NODE_LOCALS, text_of
 from ..inventory.models import Pod, namespace_of
 from ..inventory.parts import Network
 from ..inventory.snapshot import Snapshot
@@ -35,6 +35,7 @@ DNS_NAMESPACE: Final = "kube-system"
 DNS_LABEL: Final = ("k8s-app", "kube-dns")
 _NAMES: Final = {number: name for name, number in PROTOCOL_NUMBERS.items()}
 _LONGEST_NAME: Final = 63
+_NODE_LOCALS: Final = frozenset(str(address) for address in NODE_LOCALS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +217,7 @@ def _peer(cluster: _Cluster, pair: Mapping[str, Any], side: str, id_column: str)
     if pair[f"{side}_kind"] == "Pod" and cluster.is_selectable(pair[id_column]):
         workload = (pair[f"{side}_namespace"], pair[f"{side}_workload_kind"], pair[f"{side}_workload"])
         return ("pods", pair[f"{side}_namespace"], cluster.labels(workload))
-    if pair[f"{side}_seen_ip"] == str(NODE_LOCAL_DNS):
+    if pair[f"{side}_seen_ip"] in _NODE_LOCALS:
         return ("addresses", "")  # the same on every node
     return ("nodes", "") if pair[f"{side}_kind"] in {"Pod", "Node"} else ("addresses", "")
 

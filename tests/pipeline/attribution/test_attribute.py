@@ -168,6 +168,16 @@ def test_the_nodes_own_dns_cache_is_the_node_that_saw_it() -> None:
     assert nowhere.destination == ("External", "link-local")
 
 
+@pytest.mark.parametrize("agent", ["169.254.170.23", "fd00:ec2::23"])
+def test_the_nodes_own_agent_of_pod_identities_is_the_node_that_saw_it(agent: str) -> None:
+    client = "10.244.1.5" if "." in agent else "fd00::5"
+    here, elsewhere = answers(
+        [Flow("n1", client, address, address, client, 80, 6) for address in (agent, "fd00:ec3::23")], SNAPSHOT
+    )
+    assert here.destination == ("Node", "n1")
+    assert elsewhere.destination == ("External", "private")
+
+
 def test_an_address_of_the_clusters_that_nothing_holds_is_unknown_and_not_outside() -> None:
     stale = replace(CLUSTER_IP, dst="10.244.2.99", backend="10.244.2.99")
     way_out = replace(CLUSTER_IP, dst="198.51.100.1", backend="198.51.100.1")

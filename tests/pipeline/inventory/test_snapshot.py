@@ -127,6 +127,12 @@ def test_addresses_that_a_cni_noted_on_the_node_are_its_own() -> None:
     assert holders(snapshot) == dict.fromkeys(("198.51.100.7", "10.1.1.1", "fd00:1::1"), "Node/n1")
 
 
+def test_addresses_that_kube_ovn_noted_on_the_node_are_its_own() -> None:
+    """What a node says to its pods comes from its place in the join subnet."""
+    snapshot = build([node("n1", **{"ovn.kubernetes.io/ip_address": "100.64.0.2,fd00:100:64::2"}), node("n2")])
+    assert holders(snapshot) == dict.fromkeys(("100.64.0.2", "fd00:100:64::2"), "Node/n1")
+
+
 def test_addresses_that_cilium_noted_beside_the_node_are_its_own() -> None:
     """What a node says to its pods comes from its CiliumInternalIP, out of the range that pods have theirs from."""
     noted = cilium_node(
