@@ -10,6 +10,7 @@ stays in `refused` until somebody has put it aside.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -154,14 +155,16 @@ class Intake:
 
     def forget(self, cluster: Collection[str], now_s: float) -> set[str]:
         """Forget nodes that the cluster does not have and that were heard of too long ago, or before too many others
-        that it does not have; which these are. At most every FORGET_PAUSE_SECONDS, or where they become many."""
-        are_many = len(self._heard_s) > len(cluster) + 2 * MAX_STRANGERS
+        that it does not have; which these are. At most every FORGET_PAUSE_SECONDS, or where they become many. Where no
+        Node is known at all, all are strangers, and none goes for their number."""
+        most = MAX_STRANGERS if cluster else math.inf
+        are_many = len(self._heard_s) > len(cluster) + 2 * most
         if 0 <= now_s - self._forgot_s < FORGET_PAUSE_SECONDS and not are_many:
             return set()
         self._forgot_s = now_s
         heard_s = self._heard_s = {**dict.fromkeys(self._ledger.nodes(), now_s), **self._heard_s}
         strangers = sorted(heard_s.keys() - set(cluster), key=heard_s.__getitem__)
-        surplus = max(0, len(strangers) - MAX_STRANGERS)
+        surplus = int(max(0, len(strangers) - most))
         old = (node for node in strangers[surplus:] if heard_s[node] < now_s - FORGET_SECONDS)
         forgotten = {*strangers[:surplus], *old}
         if forgotten:

@@ -217,6 +217,14 @@ def test_names_that_somebody_makes_up_are_remembered_in_bounds(monkeypatch: pyte
     assert remembered(intake) == {"here", *(f"made-up{number}" for number in range(90, 100))}
 
 
+def test_where_no_node_is_known_none_goes_for_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake_module, "MAX_STRANGERS", 2)
+    intake = Intake(Meters())
+    take(intake, *(batch(node=f"node{number}") for number in range(9)))
+    assert intake.forget(set(), time.time() + 700) == set()
+    assert len(intake.forget({"node8"}, time.time() + 1400)) == 6
+
+
 def test_what_a_snapshot_of_before_knows_is_taken_to_be_of_now() -> None:
     intake, now_s = Intake(Meters()), time.time()
     take(intake, batch(node="gone"))
