@@ -128,7 +128,10 @@ def _files(store: Store, flows: DeltaTable, done: int, until: int) -> list[tuple
         return [(unquote(path), rows or 0) for path, rows in files.iter_rows()]
     import json
 
-    added = (add for entry in store.commits(FLOWS, done, until) for add in additions(entry))
+    entries = store.commits(FLOWS, done, until)
+    if gone := until - done - len(entries):
+        log.warning("lake: entries of the log that went before they were folded, so that roll-ups lack them: %d", gone)
+    added = (add for entry in entries for add in additions(entry))
     return [(unquote(add["path"]), int(json.loads(add["stats"])["numRecords"])) for add in added]
 
 

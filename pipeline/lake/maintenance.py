@@ -148,9 +148,12 @@ def _clear(store: Store, table: LakeTable, before: datetime) -> None:
 
 def _is_written_to(store: Store, flows: DeltaTable) -> bool:
     """Whether a writer's last entry in the log of FLOWS would stay if that were cleaned up. It has the places on the
-    bus, for a pipeline that comes back without a snapshot; and a log to which nobody writes does not grow."""
+    bus, for a pipeline that comes back without a snapshot; and a log to which nobody writes does not grow. True where
+    others have cleaned it up, so that nothing of that is left to keep."""
     for version in range(flows.version(), 0, -1):
-        (entry,) = store.commits(FLOWS, version - 1, version)
+        if not (entries := store.commits(FLOWS, version - 1, version)):
+            return True
+        (entry,) = entries
         info: dict[str, Any] = next((action["commitInfo"] for action in entry if "commitInfo" in action), {})
         if PLACES in info or additions(entry):
             return int(info.get("timestamp", 0)) > now_ms() - LOG_HOURS * 3_600_000

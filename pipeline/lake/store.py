@@ -11,6 +11,7 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -41,7 +42,7 @@ takes 33 ms, 33 threads and 70 MB."""
 SETTINGS: Final = {
     "delta.checkpointInterval": str(CHECKPOINT_COMMITS),
     "delta.logRetentionDuration": f"interval {LOG_HOURS} hours",
-    "delta.enableExpiredLogCleanup": "true",
+    "delta.enableExpiredLogCleanup": "false",  # who cares for the tables does, for entries may be still to be folded
 }
 READERS_HOURS: Final = 24
 """How long a file stays after it was taken out of its table, unless a setting says otherwise."""
@@ -143,10 +144,10 @@ class Store:
             for column in schema.fields:
                 if column.name in has and has[column.name] != column.type:
                     raise ConfigError(f"lake: {table.name}.{column.name} is {has[column.name]}, not {column.type}")
+            adjust(found, SETTINGS)
             if new := [Field(column.name, column.type) for column in schema.fields if column.name not in has]:
                 found.alter.add_columns(new)
                 found.update_incremental()
-            adjust(found, SETTINGS)
         except REFUSALS as error:
             raise TransientError(f"lake: {self.location(table)}: {error}") from error
         return found
@@ -248,9 +249,13 @@ class Store:
             _sync(folder / _LOG)
 
     def commits(self, table: LakeTable, after: int, until: int) -> list[list[dict[str, dict[str, object]]]]:
-        """The actions of each commit `after < version <= until`. Raises TransientError where the log has forgotten."""
+        """The actions of each commit `after < version <= until` that the log has still. Raises TransientError where the
+        store does not answer."""
+        logs = []
         try:
-            logs = [self.read(table, f"{_LOG}/{log_name(version)}") for version in range(after + 1, until + 1)]
+            for version in range(after + 1, until + 1):
+                with suppress(FileNotFoundError):
+                    logs.append(self.read(table, f"{_LOG}/{log_name(version)}"))
         except REFUSALS as error:
             raise TransientError(f"lake: {self.location(table)}: {error}") from error
         return [[json.loads(line) for line in log.splitlines() if line] for log in logs]
