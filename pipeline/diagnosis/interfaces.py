@@ -35,7 +35,7 @@ def pod_interfaces(evidence: Evidence) -> Iterator[Finding]:
         namespace, pod, interface, node = keys
         if asked is None or (namespace, pod) in asked:
             subject = f"pod {full((namespace, pod))} interface {interface}"
-            follow = f"kubectl -n {namespace} exec {pod} -- ip -s -s link show dev {interface}"
+            follow = f"kubectl -n {namespace} exec {pod} -- cat /proc/net/dev"
             yield Finding(check, "warning", subject, problem, (*seen, f"it is on node {node}"), follow)
 
 
@@ -43,7 +43,7 @@ def node_interfaces(evidence: Evidence) -> Iterator[Finding]:
     """Uplinks and tunnel devices of nodes with drops or errors."""
     for check, (node, interface), problem, seen in _troubled(evidence, _NODE, ("node", "interface")):
         if evidence.is_asked_node(node):
-            follow = f"kubectl debug node/{node} -it --image=busybox -- ip -s -s link show dev {interface}"
+            follow = f"kubectl debug node/{node} -it --image=busybox -- grep -r . /sys/class/net/{interface}/statistics"
             yield Finding(check, "warning", f"node {node} interface {interface}", problem, seen, follow)
 
 

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from dashboards.alerts import ALERTS, Alert
+from dashboards.promql import read
 from dashboards.recordings import RECORDED, RECORDINGS, Recording
 from dashboards.rules import RULES, SHIM_RULES, build, check, shims_text, to_text
 from dashboards.shims import SHIMS
@@ -19,6 +20,8 @@ from pipeline.cli.main import main, parser
 from tests.dashboards import promtool
 
 ROOT = Path(__file__).resolve().parents[2]
+SHELL = re.compile(r"(flowatlas|kubectl|echo|curl|nsenter|tcpdump|dmesg|kafka-[\w-]+\.sh) ")
+"""How a line of a runbook begins that a shell takes."""
 
 
 def test_the_committed_file_is_what_the_program_builds(tmp_path: Path) -> None:
@@ -76,6 +79,15 @@ def test_commands_and_metrics_of_the_runbook_are_real(alert: Alert) -> None:
             parser().parse_args(shlex.split(re.sub(r"\bPORT\b", "80", command))[1:])
     told = set(re.findall(r"\bflowatlas_\w+_(?:total|seconds|bytes|ratio)\b", text))
     assert told - set(BY_NAME) == set()
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.name)
+def test_queries_of_the_runbook_parse_and_name_labels_that_are_there(alert: Alert) -> None:
+    """What is no line for a shell is for Prometheus; one that selects by name has what the node or family has."""
+    text = (ROOT / alert.runbook).read_text()
+    lines = [line.strip() for line in text.splitlines() if line.startswith("    ")]
+    queries = [line for line in lines if not SHELL.match(line) and not line.startswith("{__name__")]
+    assert [(query, read(query).problems) for query in queries if read(query).problems] == []
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.name)

@@ -21,6 +21,7 @@ from tests.deploy_check import schemas
 
 pytestmark = pytest.mark.manifests
 
+ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = "flowatlas/settings"
 
 
@@ -266,6 +267,17 @@ def test_the_dashboards_are_the_generated_ones_and_operators_find_them() -> None
             assert o["spec"]["allowCrossNamespaceImport"], "a Grafana is in a namespace of its own as a rule"
             reference = o["spec"]["configMapRef"]
             assert reference["key"] in maps[reference["name"]]["data"]
+
+
+def test_an_alert_leads_to_its_page_where_the_files_are_said_to_be() -> None:
+    told = given("monitoring.rules=true", "monitoring.runbooks=https://git.example/flowatlas/blob/main/")
+    groups = the(told, "PrometheusRule")["spec"]["groups"]
+    pages = [rule["annotations"]["runbook_url"] for group in groups for rule in group["rules"] if "alert" in rule]
+    start = "https://git.example/flowatlas/blob/main/"
+    assert pages
+    assert all(page.startswith(f"{start}docs/runbooks/flowatlas-") for page in pages)
+    assert all((ROOT / page.removeprefix(start)).is_file() for page in pages)
+    assert "does not match" in refused("monitoring.rules=true", "monitoring.runbooks=docs")
 
 
 def test_the_rules_are_the_generated_ones() -> None:
