@@ -49,6 +49,11 @@ from .terminal import one_line
 SERVICES: Final = ("collect", "watch", "pipeline", "demo")
 """Commands that go on until they are stopped."""
 log: Final = logging.getLogger(__name__)
+_GONE: Final = (
+    "the care of a history may have merged and deleted it since this command began: then it has an answer when it is "
+    "asked again; if not, `flowatlas lake info` says what it lacks"
+)
+_DAMAGED: Final = "`flowatlas lake info` names files of a history that are cut short"
 _READER_LEFT: Final = 128 + signal.SIGPIPE
 
 
@@ -90,8 +95,8 @@ def _run(argv: Sequence[str] | None) -> int:
         if not _is_of_a_damaged_file(error):
             raise
         log.debug("what could not be read", exc_info=True)
-        told = f"{one_line(str(error))}; of a history, `flowatlas lake info` names the file"
-        print(f"flowatlas {arguments.command}: {told}", file=sys.stderr)
+        told = _GONE if isinstance(error, FileNotFoundError) else _DAMAGED
+        print(f"flowatlas {arguments.command}: {one_line(str(error))}; {told}", file=sys.stderr)
         return 2
 
 

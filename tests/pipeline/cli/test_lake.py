@@ -7,12 +7,15 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import polars as pl
 import pytest
+from deltalake import DeltaTable
 
 from pipeline.cli.main import main
 from pipeline.lake.upkeep import Turn, Upkeep
-from pipeline.query import scan_rollup
+from pipeline.query import scan_flows, scan_rollup
 from tests.pipeline.lake.histories import flows, lake_of
 
 
@@ -42,9 +45,15 @@ def test_info_tells_what_a_copy_lacks(
         assert f"{file.relative_to(tmp_path)} is not there, or not of the size" in caplog.text
 
 
-@pytest.mark.parametrize("harm", [Path.unlink, lambda file: file.write_bytes(file.read_bytes()[:-1])])
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        (Path.unlink, "if not, `flowatlas lake info` says what it lacks"),
+        (lambda file: file.write_bytes(file.read_bytes()[:-1]), "names files of a history that are cut short"),
+    ],
+)
 def test_rows_of_a_file_that_is_lacking_or_damaged_are_refused_in_a_line(
-    harm: Callable[[Path], object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    harm: Callable[[Path], object], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lake_of(tmp_path, flows(30))
     (file,) = (tmp_path / "flows").glob("date=*/hour=*/*.parquet")
@@ -52,7 +61,27 @@ def test_rows_of_a_file_that_is_lacking_or_damaged_are_refused_in_a_line(
     assert main(["top", "--lake", str(tmp_path)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("flowatlas top: ")
-    assert line.endswith("`flowatlas lake info` names the file")
+    assert line.endswith(told)
+
+
+def test_of_a_file_that_went_while_it_was_asked_for_it_is_said_that_to_ask_again_helps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is told of a lacking file would have nobody look for a fault of the history: it has none."""
+    lake_of(tmp_path, flows(30), flows(20, seed=2))
+
+    def scan_and_wait(*arguments: Any) -> pl.LazyFrame:
+        found = scan_flows(*arguments)
+        main(["lake", "maintain", "--lake", str(tmp_path), "--keep", "flows=9999"])
+        DeltaTable(tmp_path / "flows").vacuum(0, dry_run=False, enforce_retention_duration=False)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.query.scan_flows", scan_and_wait)
+        assert main(["top", "--lake", str(tmp_path), "--since", "2026-03-01"]) == 2
+    assert "it has an answer when it is asked again" in capsys.readouterr().err
+    assert main(["lake", "info", "--lake", str(tmp_path)]) == 0
+    assert main(["top", "--lake", str(tmp_path)]) == 0
 
 
 def test_maintain_makes_roll_ups_and_forgets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
