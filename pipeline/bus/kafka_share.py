@@ -4,6 +4,9 @@ Shares may be cut anew while all pipelines stand: three become two, and three ag
 was read on by others, and what they committed tells so, for every share writes beside its offsets which one it is. The
 invariant: a partition is read on behind the last place that is known of it: the one of our snapshot or, where others
 have committed since, theirs.
+
+Where the group has members, they divide all partitions, ours too: Kafka takes commits of theirs alone then, by which we
+know. A share does not begin beside them, and one that runs ends.
 """
 
 from __future__ import annotations
@@ -12,9 +15,11 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..errors import TransientError
+from kafka.errors import CommitFailedError
+
+from ..errors import PermanentError, TransientError
 from . import Partition, Places
-from .kafka import KafkaReader, sorted_errors
+from .kafka import ANSWER_SECONDS, KafkaReader, sorted_errors
 from .kafka_group import committed_of
 from .kafka_places import told_by
 from .share import Share
@@ -33,14 +38,19 @@ class KafkaShare(KafkaReader):
         self.gone: frozenset[Partition] = frozenset()
 
     def start(self, places: Places | None = None) -> None:
-        """Connect, and see who has gone on with our partitions. Raises as KafkaReader does."""
+        """Connect, and see who has gone on with our partitions. Raises as KafkaReader does, and TransientError where
+        the group has members."""
         super().start(places)
         try:
             with sorted_errors():
                 committed = committed_of(self._consumer, list(self._told)) if self._told else {}
-        except TransientError:
+                if committed:
+                    self._consumer.commit(dict(committed), timeout_ms=int(ANSWER_SECONDS * 1000))
+        except TransientError as error:
             self._consumer.close(autocommit=False)
             self._consumer = None
+            if isinstance(error.__cause__, CommitFailedError):
+                raise TransientError(f"bus: {self._divided}") from error
             raise
         for partition, told in committed.items():
             if told.metadata not in ("", self._note) and told.offset > self._told[partition]:
@@ -52,5 +62,14 @@ class KafkaShare(KafkaReader):
 
     def commit(self, mark: object = None) -> None:
         """Commit the mark or, that it is told whose they are, the offsets behind everything polled. Raises as
-        KafkaReader does."""
-        super().commit(self._behind if mark is None else mark)
+        KafkaReader does, and PermanentError where the group has members."""
+        try:
+            super().commit(self._behind if mark is None else mark)
+        except TransientError as error:
+            if isinstance(error.__cause__, CommitFailedError):
+                raise PermanentError(f"bus: {self._divided}") from error
+            raise
+
+    @property
+    def _divided(self) -> str:
+        return f"group {self._group} has members, which count the partitions of the fixed share {self._note} too"
