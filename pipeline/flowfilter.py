@@ -74,12 +74,23 @@ def _within_namespace(column: str, namespace: str) -> pl.Expr:
 
 def _address(kind: Kind, value: str) -> pl.Expr:
     try:
-        network = ipaddress.ip_network(value, strict=False)
+        network = _network(value.removeprefix("[").removesuffix("]"))
     except ValueError:
         raise ConfigError(f"{value!r} is neither an address nor a CIDR") from None
     if network.num_addresses == 1:
         return pl.any_horizontal(pl.col(column) == str(network.network_address) for column in kind.columns)
     return pl.any_horizontal(_within(pl.col(column), network) for column in kind.columns)
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """Addresses as flows have them: IPv4 in IPv6 is IPv4, and no zone (`%eth0`) is told. Raises ValueError."""
+    network = ipaddress.ip_network(text, strict=False)
+    if isinstance(network, ipaddress.IPv4Network):
+        return network
+    mapped, bits = network.network_address.ipv4_mapped, network.prefixlen - 96
+    if mapped is not None and bits >= 0:
+        return ipaddress.IPv4Network((mapped, bits))
+    return ipaddress.IPv6Network((int(network.network_address), network.prefixlen))
 
 
 def _within(addresses: pl.Expr, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> pl.Expr:

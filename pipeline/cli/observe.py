@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import ConfigError
 from . import Subparsers, flow_conditions, record
+from .absence import tell_absence
 from .arguments import add_lake, add_output, add_server, add_since, add_until, count
 from .cluster_state import objects_in
 from .following import follow
@@ -67,6 +68,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     rows, is_sound = _recorded(arguments)
     write(rows, arguments.output)
+    if rows.is_empty() and arguments.lake is not None:
+        tell_absence("observe", arguments.lake, arguments.since, arguments.until, arguments.conditions)
     return 0 if is_sound else 1
 
 

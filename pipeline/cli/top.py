@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from ..errors import ConfigError
 from ..talker_keys import KEYS, SORTS
 from . import Subparsers, flow_conditions
+from .absence import tell_absence
 from .arguments import add_lake, add_server, add_since, add_until, count
 from .following import follow
 from .progress import progress
@@ -63,9 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not 1.0 <= arguments.window <= 3600.0:
         raise ConfigError(f"--window: {arguments.window:g} is not within 1 and 3600 seconds")
     if arguments.lake is not None:
-        with progress("reading the history"):
-            recorded = _recorded(arguments)
-        return _once(arguments, recorded)
+        return _of_history(arguments)
     if arguments.since is not None or arguments.until is not None:
         raise ConfigError("--since, --until: of --lake only; a pipeline tells what comes")
     if arguments.output is None and sys.stdout.isatty() and sys.stdin.isatty():
@@ -73,28 +72,33 @@ def run(arguments: argparse.Namespace) -> int:
 
         show(arguments)
         return 0
-    return _once(arguments, _heard(arguments))
+    _once(arguments, _heard(arguments))
+    return 0
 
 
-def _once(arguments: argparse.Namespace, rows: pl.LazyFrame) -> int:
+def _once(arguments: argparse.Namespace, rows: pl.LazyFrame) -> pl.DataFrame:
     from ..talkers import talkers
     from . import output
 
     with progress("adding up flows"):
         found = talkers(rows, arguments.by, arguments.sort).head(arguments.rows)
     output.write(found, arguments.output)
-    return 0
+    return found
 
 
-def _recorded(arguments: argparse.Namespace) -> pl.LazyFrame:
+def _of_history(arguments: argparse.Namespace) -> int:
     from ..flowfilter import matching
     from ..query import newest_time, scan_flows
 
     since, until = arguments.since, arguments.until
-    if since is None:
-        now = datetime.now(UTC)
-        since = (newest_time(arguments.lake, now, until=until) or until or now) - _LAKE_SPAN
-    return scan_flows(arguments.lake, since, until).filter(matching(arguments.conditions))
+    with progress("reading the history"):
+        if since is None:
+            now = datetime.now(UTC)
+            since = (newest_time(arguments.lake, now, until=until) or until or now) - _LAKE_SPAN
+        rows = scan_flows(arguments.lake, since, until).filter(matching(arguments.conditions))
+    if _once(arguments, rows).is_empty():
+        tell_absence("top", arguments.lake, since, until, arguments.conditions)
+    return 0
 
 
 def _heard(arguments: argparse.Namespace) -> pl.LazyFrame:

@@ -18,6 +18,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import polars as pl
 import pytest
@@ -273,12 +274,12 @@ def test_top_sums_what_a_pipeline_tells_within_a_window(server: str, capsys: pyt
 
 
 @pytest.mark.terminal
-def test_top_on_a_terminal_is_drawn_anew_and_obeys_keys(server: str, tmp_path: Path) -> None:
-    socket, session = str(tmp_path / "tmux"), "top"
+def test_top_on_a_terminal_is_drawn_anew_and_obeys_keys(server: str) -> None:
+    socket, session = f"flowatlas-{uuid4().hex}", "top"  # in a folder of tmux's own: a socket's path must be short
 
     def tmux(*arguments: str) -> str:
         done = subprocess.run(
-            ["tmux", "-S", socket, "-f", "/dev/null", *arguments], capture_output=True, text=True, check=True
+            ["tmux", "-L", socket, "-f", "/dev/null", *arguments], capture_output=True, text=True, check=True
         )
         return done.stdout
 
@@ -365,6 +366,7 @@ def test_a_history_without_rows_is_no_error(tmp_path: Path, capsys: pytest.Captu
     Lake(tmp_path / "lake").start()
     assert main(["observe", "--lake", str(tmp_path / "lake"), "-o", "table"]) == 0
     captured = capsys.readouterr()
-    assert (captured.out, captured.err) == ("", "no flow matches\n")
+    said = "no flow matches\nflowatlas observe: the history has no flow yet\n"
+    assert (captured.out, captured.err) == ("", said)
     assert main(["top", "--lake", str(tmp_path / "lake")]) == 0
     assert pl.DataFrame(told(capsys)).is_empty()
