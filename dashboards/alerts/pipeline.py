@@ -141,7 +141,8 @@ ALERTS: Final = (
     Alert(
         "FlowatlasBatchesMissing",
         "flowatlas-pipeline",
-        events("flowatlas_pipeline_missing_batches_total", "10m", by="node"),
+        f"({events('flowatlas_pipeline_missing_batches_total', '10m', by='node')})"
+        " and on (node) sum by (node) (flowatlas_pipeline_absent_batches) > 0",
         "1m",
         "warning",
         "Batches of node {{ $labels.node }} are missing",

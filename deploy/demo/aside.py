@@ -24,7 +24,7 @@ from collector.sinks.segments import segment_name
 from .processes import Process, flowatlas, free_port, wait_for
 from .running import Running
 
-HEALTH: Final = "flowatlas_(bus|series|state|collector)_.*|flowatlas_pipeline_(missing|quarantined)_.*"
+HEALTH: Final = "flowatlas_(bus|series|state|collector)_.*|flowatlas_pipeline_(absent|missing|quarantined)_.*"
 FORGETFUL: Final = "forgetful"
 """A pipeline whose watcher is gone, with room for few series, on a bus with gaps and garbage."""
 BEHIND: Final = "behind"

@@ -61,6 +61,13 @@ METRICS: Final = (
         "Batches that a node numbered and that were not there when later ones were; one that comes late stays counted.",
     ),
     Metric(
+        "flowatlas_pipeline_absent_batches",
+        "gauge",
+        "",
+        ("node",),
+        "Batches that a node numbered and that have not come though later ones have; a late one is none any more.",
+    ),
+    Metric(
         "flowatlas_pipeline_stage_seconds_total",
         "counter",
         "seconds",

@@ -17,7 +17,7 @@ from .scrape import Scrape
 _PIPELINE: Final = "flowatlas_pipeline_"
 _COLLECTOR: Final = "flowatlas_collector_"
 _QUARANTINED: Final = f"{_PIPELINE}quarantined_batches_total"
-_MISSING: Final = f"{_PIPELINE}missing_batches_total"
+_MISSING: Final = f"{_PIPELINE}absent_batches"
 _DUPLICATES: Final = f"{_PIPELINE}duplicate_batches_total"
 _NEWEST: Final = f"{_PIPELINE}last_observation_timestamp_seconds"
 _SERIES: Final = f"{_PIPELINE}series"

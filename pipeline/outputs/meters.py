@@ -208,6 +208,7 @@ class Meters:
             "flowatlas_pipeline_quarantined_batches_total": self._quarantined,
             "flowatlas_pipeline_duplicate_batches_total": _keyed(self.duplicates),
             "flowatlas_pipeline_missing_batches_total": self._gaps,
+            "flowatlas_pipeline_absent_batches": _keyed(self._missing),
             "flowatlas_pipeline_late_batches_total": _keyed(self.late),
             "flowatlas_pipeline_late_rows_total": self._late_rows,
             "flowatlas_pipeline_skewed_batches_total": self._skewed,

@@ -17,6 +17,7 @@ LAG = f'flowatlas_bus_lag_messages{{topic="flowatlas.flows.v1",{ONE}}}'
 SHARES = "flowatlas_pipeline_shares"
 LATE = f"flowatlas_state_late_rows_total{{{ONE}}}"
 MISSING = 'flowatlas_pipeline_missing_batches_total{node="n1"}'
+ABSENT = 'flowatlas_pipeline_absent_batches{node="n1"}'
 QUARANTINED = 'flowatlas_pipeline_quarantined_batches_total{reason="schema"}'
 GONE = 'flowatlas_bus_lost_messages_total{topic="flowatlas.flows.v1"}'
 FOLDED = 'flowatlas_series_folded_total{family="flows/conversations"}'
@@ -183,9 +184,10 @@ CASES = [
     Case("FlowatlasBusLag", "little", {LAG: "1000x60"}, 30, 0),
     Case("FlowatlasLateRows", "many", {LATE: "0x20 200x40"}, 25, 1, "200"),
     Case("FlowatlasLateRows", "a few", {LATE: "0x20 90x40"}, 25, 0),
-    Case("FlowatlasBatchesMissing", "the first ever", {MISSING: "_x20 1x40"}, 23, 1),
-    Case("FlowatlasBatchesMissing", "one more", {MISSING: "1x20 2x40"}, 25, 1),
-    Case("FlowatlasBatchesMissing", "no more than there were", {MISSING: "1x60"}, 30, 0),
+    Case("FlowatlasBatchesMissing", "the first ever", {MISSING: "_x20 1x40", ABSENT: "0x20 1x40"}, 23, 1),
+    Case("FlowatlasBatchesMissing", "one more", {MISSING: "1x20 2x40", ABSENT: "1x20 2x40"}, 25, 1),
+    Case("FlowatlasBatchesMissing", "no more than there were", {MISSING: "1x60", ABSENT: "1x60"}, 30, 0),
+    Case("FlowatlasBatchesMissing", "those that a spool had come late", {MISSING: "0x20 9x40", ABSENT: "0x60"}, 25, 0),
     Case(
         "FlowatlasShareUnread",
         "one of three is gone",

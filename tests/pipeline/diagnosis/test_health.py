@@ -13,7 +13,7 @@ flowatlas_pipeline_last_observation_timestamp_seconds{node="watcher"} 10
 flowatlas_node_capture_coverage_ratio{node="n1"} 1
 flowatlas_pipeline_series 42
 flowatlas_state_objects{kind="Pod"} 3
-flowatlas_pipeline_missing_batches_total{node="n1"} 0
+flowatlas_pipeline_absent_batches{node="n1"} 0
 """
 BUILD = 'flowatlas_collector_build_info{version="1"} 1\n'
 COLLECTOR = BUILD + 'flowatlas_collector_source_info{source="ebpf",reason=""} 1\n'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 
+from pipeline.bus.share import Share
 from pipeline.catalog import METRICS
 from pipeline.outputs.meters import STAGES, Meters
 
@@ -20,20 +21,22 @@ def test_every_self_metric_of_the_catalogue_is_there() -> None:
     wanted = {metric.name for metric in METRICS if metric.name.startswith(prefixes)}
     wanted -= {"flowatlas_pipeline_snapshot_failing"}  # whoever takes snapshots says so
     wanted = {name for name in wanted if not name.startswith("flowatlas_pipeline_worker_")}  # whoever has them says so
-    meters = Meters()
+    meters = Meters(Share(0, 1))
     meters.watermark = 1
     meters.snapshot(at_s=1.0, took_s=0.01, size=1000)
     assert {samples.metric.name for samples in meters.samples(0)} == wanted
 
 
 def test_what_was_missing_stays_counted_when_it_comes_late() -> None:
-    """A counter must not fall, and a new gap counts again."""
+    """A counter must not fall, and a new gap counts again; what is absent now is a gauge."""
     meters = Meters()
-    seen = []
+    seen, absent = [], []
     for missing in (0, 3, 1, 1, 2):
         meters.missing({"a": missing})
         seen.append(values(meters, "flowatlas_pipeline_missing_batches_total")[("a",)])
+        absent.append(values(meters, "flowatlas_pipeline_absent_batches")[("a",)])
     assert seen == [0, 3, 3, 3, 4]
+    assert absent == [0, 3, 1, 1, 2]
 
 
 def test_the_newest_observation_stands_and_an_empty_batch_has_none() -> None:
