@@ -35,6 +35,9 @@ MOST_HELD: Final = 500_000
 """Questions that are remembered of all sets together, of the one asked last aside."""
 MOST_ANSWERS: Final = 500_000
 """When so many answers are known, all are forgotten."""
+LEAST_READ: Final = 1_000
+"""So many objects more than twice those of the last look are remembered before it is looked which of them are gone: a
+quarter of an hour full of changes has a thousand sets of thousands of objects."""
 
 Epochs = Sequence[PolicyEpoch]
 _NO_POLICIES: Final = (PolicyEpoch(BEGINNING, ()),)
@@ -55,6 +58,8 @@ class PolicyTimeline:
         """By the identity of a tuple of `_objects`, the least lately asked first."""
         self._read: dict[int, tuple[Resource, tuple[Policy, ...]]] = {}
         """What objects mean, by their identity."""
+        self._most_read = LEAST_READ
+        """When it holds more, those that are in no set any more go."""
 
     def use(self, snapshot: Snapshot, epochs: Epochs) -> None:
         """Take ids to be those of `snapshot`, and the policies to be these, from now on. No epochs are no policies."""
@@ -129,8 +134,10 @@ class PolicyTimeline:
         first = next(place for place, objects in enumerate(self._objects) if id(objects) in kept)
         self._sinces, self._objects = self._sinces[first:], self._objects[first:]
         self._listed = tuple(epochs)
-        present = {id(item): item for objects in self._objects for item in objects}
-        self._read = {key: read for key, read in self._read.items() if key in present}
+        if len(self._read) > self._most_read:
+            present = {id(item) for objects in self._objects for item in objects}
+            self._read = {key: read for key, read in self._read.items() if key in present}
+            self._most_read = 2 * len(self._read) + LEAST_READ
         live = {id(objects) for objects in self._objects}
         self._compiled = {key: compiled for key, compiled in self._compiled.items() if key in live}
 

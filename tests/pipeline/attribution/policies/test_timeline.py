@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import polars as pl
@@ -145,6 +145,29 @@ def test_changes_within_a_second_count_together_and_what_counted_stays(monkeypat
     for known in range(1, len(epochs) + 1):
         policies.use(cluster, epochs[:known])
         assert policies.judge(flows)["verdict"].to_list() == seen[known - 1]
+
+
+def test_a_change_costs_the_same_however_many_came_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quarter of an hour of changes is held; what policies that are gone meant is not."""
+    monkeypatch.setattr(timeline, "LEAST_READ", 10)
+    looked = 0
+
+    class Objects(tuple[Resource, ...]):
+        def __iter__(self) -> Iterator[Resource]:
+            nonlocal looked
+            looked += len(self)
+            return super().__iter__()
+
+    cluster = snapshot.build(drawn(1))
+    policies, held = PolicyTimeline(), []
+    epochs: list[PolicyEpoch] = []
+    for start in range(0, 300 * SECOND, SECOND):
+        epochs = [*epochs[-100:], PolicyEpoch(start, Objects([policy(f"at-{start}", DENY_ALL)]))]
+        policies.use(cluster, epochs)
+        policies.judge(flows_of(cluster, [start], 1))
+        held.append(len(policies._read))
+    assert looked < 20 * 300  # and not 100 * 300
+    assert max(held) < 3 * 101 + 10
 
 
 def test_near_a_change_both_sets_must_agree() -> None:
