@@ -19,6 +19,9 @@ _WATCHERS: Final = (
 _AGE: Final = f"time() - (max by (node) ({_NEWEST}) unless on (node) {_WATCHERS})"
 _SILENT_S: Final = 120
 
+_ABSENT: Final = "max by (node) (flowatlas_pipeline_absent_batches)"
+_ABSENT_BEFORE: Final = "max by (node) (flowatlas_pipeline_absent_batches offset 10m)"
+
 _BYTES: Final = [select(f"container_network_{way}_bytes_total") for way in ("receive", "transmit")]
 _CARRIED: Final = f"sum by (node, namespace, pod) ({' + '.join(f'rate({counter}[10m])' for counter in _BYTES)})"
 
@@ -142,7 +145,7 @@ ALERTS: Final = (
         "FlowatlasBatchesMissing",
         "flowatlas-pipeline",
         f"({events('flowatlas_pipeline_missing_batches_total', '10m', by='node')})"
-        " and on (node) sum by (node) (flowatlas_pipeline_absent_batches) > 0",
+        f" and on (node) {_ABSENT} > ({_ABSENT_BEFORE} or 0 * {_ABSENT})",
         "1m",
         "warning",
         "Batches of node {{ $labels.node }} are missing",

@@ -188,6 +188,7 @@ CASES = [
     Case("FlowatlasBatchesMissing", "one more", {MISSING: "1x20 2x40", ABSENT: "1x20 2x40"}, 25, 1),
     Case("FlowatlasBatchesMissing", "no more than there were", {MISSING: "1x60", ABSENT: "1x60"}, 30, 0),
     Case("FlowatlasBatchesMissing", "those that a spool had come late", {MISSING: "0x20 9x40", ABSENT: "0x60"}, 25, 0),
+    Case("FlowatlasBatchesMissing", "so they do after a loss", {MISSING: "5x20 14x40", ABSENT: "5x60"}, 25, 0),
     Case(
         "FlowatlasShareUnread",
         "one of three is gone",
