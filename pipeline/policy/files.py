@@ -12,6 +12,7 @@ import polars as pl
 
 from ..attribution.flowfile import instants, protocol_numbers
 from ..attribution.route_names import ROUTE_LABELS, SEVERAL
+from ..inventory.addresses import halves_of, text_of
 from .record import FIELDS, SIDES
 
 _TIME: Final = pl.Datetime("ns", "UTC")
@@ -40,16 +41,15 @@ def history_like(attributed: pl.DataFrame) -> pl.LazyFrame:
     ]
     services = [pl.col("service").struct.field(field).fill_null("").alias(column) for column, field in _SERVICE.items()]
     present = attributed.columns
+    src, dst = (_as_told(attributed[name]) for name in ("src_ip", "dst_ip"))
     size = pl.col("bytes").fill_null(0) if "bytes" in present else pl.lit(0)
     return attributed.lazy().select(
         *ends,
         *services,
         *(_route(field).alias(column) for column, field in _ROUTE.items()),
         *(pl.col("mesh").struct.field(field).fill_null("").alias(column) for column, field in _MESH.items()),
-        pl.col("src_ip"),
-        pl.col("src_ip").alias("nat_src_ip"),
-        pl.col("dst_ip"),
-        pl.col("dst_ip").alias("backend_ip"),
+        *(src.alias(name) for name in ("src_ip", "nat_src_ip")),
+        *(dst.alias(name) for name in ("dst_ip", "backend_ip")),
         *(pl.col("dst_port").cast(pl.UInt16).alias(f"{end}_port") for end in ("dst", "backend")),
         *(pl.col(name).cast(pl.String) for name in ("attribution", "reason")),
         *(pl.col(name).cast(pl.String).fill_null("") for name in ("verdict",) if name in present),
@@ -62,6 +62,12 @@ def history_like(attributed: pl.DataFrame) -> pl.LazyFrame:
         pl.lit(0, pl.UInt64).alias("reply_bytes"),
         (_times(attributed["time"]) if "time" in present else pl.lit(None, _TIME)).alias("time"),
     )
+
+
+def _as_told(written: pl.Series) -> pl.Series:
+    """Addresses as the history tells them, however they are written."""
+    halves = halves_of(written)
+    return text_of(halves["hi"], halves["lo"])
 
 
 def _route(field: str) -> pl.Expr:

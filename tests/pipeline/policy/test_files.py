@@ -33,5 +33,14 @@ def test_the_route_of_a_backend_leg_is_told_and_of_several_what_they_have_in_com
     ]
 
 
+def test_addresses_are_told_as_the_history_tells_them_however_they_are_written() -> None:
+    written = ["FD00:10::0001", "::ffff:10.244.1.3", "fe80::1%eth0", "10.244.1.4"]
+    rows = pl.DataFrame({"src_ip": written, "dst_ip": written[::-1]})
+    flows = rows.with_columns(dst_port=pl.lit(80), protocol=pl.lit(6))
+    found = history_like(offline.attribute_rows(flows, snapshot.build([]))).collect()
+    told = ["fd00:10::1", "10.244.1.3", "fe80::1", "10.244.1.4"]
+    assert (found["src_ip"].to_list(), found["backend_ip"].to_list()) == (told, told[::-1])
+
+
 def test_the_mesh_and_the_subset_are_told(told: pl.DataFrame) -> None:
     assert told.select("mesh", "subset").rows() == [("", ""), ("", ""), ("sidecar", "v1"), ("", "")]
