@@ -80,13 +80,19 @@ def complaint(folder: Path, series: Mapping[str, str], step: str, rules: Path = 
 
 
 def _of_alert(alert: str, folder: Path) -> Path:
-    """The committed rules, but for other alerts: they are most of the work."""
-    groups = yaml.safe_load(RULES.read_text())["groups"]
-    kept = [
-        {**group, "rules": rules}
-        for group in groups
-        if (rules := [rule for rule in group["rules"] if rule.get("alert", alert) == alert])
-    ]
+    """The committed rules, but for other alerts and what they alone look at, which are most of the work."""
+    groups = _groups(RULES.read_text())
+    rules = [rule for group in groups for rule in group["rules"]]
+    asked = " ".join(rule["expr"] for rule in rules if rule.get("alert") == alert)
+    recorded = [rule for rule in rules if "record" in rule]
+    for rule in reversed(recorded):  # it may look at those before it
+        asked += f" {rule['expr']}" if rule["record"] in asked else ""
+
+    def is_needed(rule: Mapping[str, str]) -> bool:
+        return rule.get("alert") == alert or ("record" in rule and rule["record"] in asked)
+
+    found = [{**group, "rules": [*filter(is_needed, group["rules"])]} for group in groups]
+    kept = [group for group in found if group["rules"]]
     path = folder / "rules.yaml"
     path.write_text(yaml.safe_dump({"groups": kept}, sort_keys=False))
     return path
@@ -94,8 +100,13 @@ def _of_alert(alert: str, folder: Path) -> Path:
 
 def _recordings_first(rules: Path) -> list[str]:
     """The file's groups; promtool would take them in any order, and alerts look at what is recorded."""
-    groups = yaml.safe_load(rules.read_text())["groups"]
+    groups = _groups(rules.read_text())
     return [group["name"] for group in sorted(groups, key=lambda group: "record" not in group["rules"][0])]
+
+
+def _groups(text: str) -> list[dict[str, Any]]:
+    groups: list[dict[str, Any]] = yaml.load(text, Loader=yaml.CSafeLoader)["groups"]
+    return groups
 
 
 def _expected(case: Case, labels: Mapping[str, str]) -> dict[str, Any]:

@@ -21,7 +21,8 @@ from dashboards.normalize import to_text
 from dashboards.promql import BUILT_IN, read, substitute
 from pipeline.catalog import METRICS
 
-NAMES = sorted(documents())
+DOCUMENTS = documents()
+NAMES = sorted(DOCUMENTS)
 SINCE_11 = ".options.tooltip.mode"
 """Of heat maps: Grafana's model here is of 10.1, which had `show` in its place."""
 
@@ -44,7 +45,7 @@ def test_every_metric_is_on_a_panel() -> None:
     """A metric that nobody sees is not needed, or lacks a panel."""
     owner = {series: metric.name for metric in METRICS for series in metric.series}
     shown = set()
-    for document in documents().values():
+    for document in DOCUMENTS.values():
         values = {variable["name"]: ".*" for variable in document["templating"]["list"]} | BUILT_IN
         for panel in panels_of(document):
             for target in panel["targets"]:
@@ -56,7 +57,7 @@ def test_a_panel_that_can_turn_red_says_what_to_do() -> None:
     """At night nobody wants to guess: a page of the runbooks, or where to look next."""
     silent = [
         f"{name}: {panel['title']}"
-        for name, document in documents().items()
+        for name, document in DOCUMENTS.items()
         for panel in panels_of(document)
         if len(panel["fieldConfig"]["defaults"].get("thresholds", {}).get("steps", ())) > 1
         and SAID not in panel["description"]
@@ -66,7 +67,7 @@ def test_a_panel_that_can_turn_red_says_what_to_do() -> None:
 
 def test_what_is_asked_over_time_says_at_how_many_points() -> None:
     """Else Grafana asks for one a pixel, and the server computes each."""
-    over_time = [panel for document in documents().values() for panel in panels_of(document) if has_time(panel)]
+    over_time = [panel for document in DOCUMENTS.values() for panel in panels_of(document) if has_time(panel)]
     assert over_time
     assert [panel["title"] for panel in over_time if not 0 < panel.get("maxDataPoints", 0) <= 240] == []
 
@@ -79,7 +80,7 @@ def has_time(panel: dict[str, Any]) -> bool:
 def test_every_unit_is_one_of_grafanas(name: str) -> None:
     known = {value for value in vars(units).values() if isinstance(value, str)}
     used = set()
-    for panel in panels_of(documents()[name]):
+    for panel in panels_of(DOCUMENTS[name]):
         used |= {panel["fieldConfig"]["defaults"].get("unit", "none")}
         used |= {
             item["value"]
@@ -94,7 +95,7 @@ def test_every_unit_is_one_of_grafanas(name: str) -> None:
 def test_grafanas_model_knows_every_key(name: str) -> None:
     """What Grafana's own types read and write again holds every key that we wrote, with the value that we gave it."""
     register_default_plugins()
-    document = documents()[name]
+    document = DOCUMENTS[name]
     again = JSONEncoder(sort_keys=True).encode(model.Dashboard.from_json(document))
     newer = {f".panels[{i}]{SINCE_11}" for i, panel in enumerate(document["panels"]) if panel["type"] == "heatmap"}
     assert set(lost(document, json.loads(again), "")) - newer == set()
@@ -103,10 +104,10 @@ def test_grafanas_model_knows_every_key(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_links_lead_to_dashboards_that_are_there_and_set_drop_downs_that_they_have(name: str) -> None:
     """Grafana opens a link to nothing without a word, and ignores a variable that the dashboard does not declare."""
-    declared = {d["uid"]: {v["name"] for v in d["templating"]["list"]} for d in documents().values()}
+    declared = {d["uid"]: {v["name"] for v in d["templating"]["list"]} for d in DOCUMENTS.values()}
     addresses = [
         link["url"]
-        for panel in panels_of(documents()[name])
+        for panel in panels_of(DOCUMENTS[name])
         for override in panel["fieldConfig"]["overrides"]
         for item in override["properties"]
         if item["id"] == "links"
