@@ -65,7 +65,7 @@ def build(folder: Path) -> str:
 
 def objects(text: str) -> list[Object]:
     """The objects of a stream of documents."""
-    return [document for document in yaml.safe_load_all(text) if document]
+    return [document for document in yaml.load_all(text, Loader=yaml.CSafeLoader) if document]
 
 
 def profile(*names: str) -> list[Object]:
