@@ -13,13 +13,14 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Field, PostCommitHookProperties, Schema, Transaction
-from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.fs import DeltaStorageHandler
 from deltalake.transaction import AddAction, RemoveAction
 from pyarrow.fs import FileSelector
@@ -226,12 +227,14 @@ class Store:
     ) -> None:
         """Add and take away files, on top of what `at` shows, and let `at` show it.
 
-        Commits of others that came since are no obstacle unless they carry a transaction of the same name. Raises
-        CommitFailedError then, and others of REFUSALS; whether it went through is then not known.
+        Commits of others that came since are no obstacle unless they carry a transaction of the same name, or take
+        files out where this one does. Raises CommitFailedError then, and others of REFUSALS; whether it went through is
+        then not known.
         """
         before = at.version()
         told = {ACTIONS: str(len(actions) + len(transactions))}
-        at.create_write_transaction(
+        attempt = partial(
+            at.create_write_transaction,
             list(actions),
             "append",
             at.schema(),
@@ -242,6 +245,15 @@ class Store:
             ),
             post_commithook_properties=PostCommitHookProperties(cleanup_expired_logs=False),
         )
+        try:
+            attempt()
+        except CommitFailedError:  # it is refused too where others have taken out what is old
+            known = [at.transaction_version(name) for name in transactions]
+            at.update_incremental()
+            is_unmoved = bool(known) and known == [at.transaction_version(name) for name in transactions]
+            if not is_unmoved or any(isinstance(action, RemoveAction) for action in actions):
+                raise
+            attempt()
         at.update_incremental()
         if (folder := self.folder(table)) is not None:
             for version in range(before, at.version() + 1):  # with the one that it builds on, which may be another's

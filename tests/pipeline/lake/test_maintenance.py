@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 from deltalake import DeltaTable, Field
+from deltalake.exceptions import CommitFailedError
 from deltalake.schema import PrimitiveType
 from polars.testing import assert_frame_equal
 
@@ -323,6 +324,33 @@ def test_a_lake_goes_on_writing_while_it_is_cared_for(tmp_path: Path) -> None:
         pl.concat(flows(20, seed=version) for version in range(1, 8))["flow_id"]
     )
     assert sums(scan_rollup(tmp_path)) == oracle(pl.concat(flows(20, seed=version) for version in range(1, 8)))
+
+
+@pytest.mark.parametrize("is_forgotten", [False, True])
+def test_a_writer_is_not_refused_for_what_is_taken_out_meanwhile(tmp_path: Path, *, is_forgotten: bool) -> None:
+    """After the first weeks that is so each hour, and every time all was written twice, with a warning."""
+    lake = Lake(tmp_path, app="flowatlas/0")
+    lake.start()
+    for number in (1, 2, 3):
+        begin = NOON + timedelta(days=number)
+        lake.add(flows(20, begin, seed=number))
+        lake.add(counters(begin), "counters")
+        lake.commit(number)
+        store = Store(str(tmp_path))
+        if is_forgotten:
+            maintain(store, begin + timedelta(hours=2), keep_days={"flows": 1, "counters": 1})
+        else:
+            opened(store).delete(f"flow_id = {number}000000")
+    assert scan_flows(tmp_path).collect().height == (20 if is_forgotten else 57)
+
+
+def test_what_is_merged_of_rows_that_others_have_deleted_meanwhile_is_refused(tmp_path: Path) -> None:
+    store = lake_of(tmp_path, flows(20), flows(20, seed=2), app="flowatlas/0")
+    before = opened(store)
+    opened(store).delete("flow_id = 1000000")
+    with pytest.raises(CommitFailedError):
+        compact(store, FLOWS, before, LATER, before, [])
+    assert scan_flows(tmp_path).collect().height == 39
 
 
 def test_a_file_that_cannot_be_read_keeps_no_other_from_its_care(tmp_path: Path) -> None:
