@@ -17,12 +17,15 @@ AWAY: Final = "30m"
 """So long a target may have been away for its counters to be told from new ones."""
 _WORD: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
+
+def named(namespace: str, name: str) -> str:
+    """Who or what two labels tell, as commands take it: without a slash where there is no namespace, as of a node."""
+    return f"{{{{ with $labels.{namespace} }}}}{{{{ . }}}}/{{{{ end }}}}{{{{ $labels.{name} }}}}"
+
+
 PAIR: Final = "source_namespace, source_workload, destination_namespace, destination_workload"
-FROM_TO: Final = (
-    "{{ $labels.source_namespace }}/{{ $labels.source_workload }} to "
-    "{{ $labels.destination_namespace }}/{{ $labels.destination_workload }}"
-)
-CLIENT: Final = "{{ $labels.source_namespace }}/{{ $labels.source_workload }}"
+CLIENT: Final = named("source_namespace", "source_workload")
+FROM_TO: Final = f"{CLIENT} to {named('destination_namespace', 'destination_workload')}"
 
 
 @dataclass(frozen=True, slots=True)

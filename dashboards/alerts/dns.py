@@ -9,6 +9,7 @@ from .alert import CLIENT, FROM_TO, PAIR, Alert, events
 _FAILED: Final = '{rcode=~"SERVFAIL|REFUSED|FORMERR|NOTIMP|no_answer|[0-9]+"}'
 _SEARCHED: Final = '{name_class="search"}'
 _LATENCY: Final = "flowatlas_dns_latency_seconds"
+_WHO: Final = "{{ with $labels.source_namespace }}namespace {{ . }}{{ else }}nodes{{ end }}"
 _BYPASS: Final = "flowatlas_dns_bypass_queries_total"
 
 
@@ -35,8 +36,8 @@ ALERTS: Final = (
         f"and sum by (source_namespace) (increase({_LATENCY}_count[10m])) > 100",
         "10m",
         "warning",
-        "DNS takes {{ $value | humanizeDuration }} for namespace {{ $labels.source_namespace }}",
-        "For more than 10 minutes one of 100 answers to pods of namespace {{ $labels.source_namespace }} has taken "
+        f"DNS takes {{{{ $value | humanizeDuration }}}} for {_WHO}",
+        f"For more than 10 minutes one of 100 answers to {_WHO} has taken "
         "{{ $value | humanizeDuration }} or longer.",
     ),
     Alert(

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from .alert import CLIENT, Alert
+from .alert import CLIENT, Alert, named
 
 _GROUP: Final = "flowatlas-outside"
 _OPENED: Final = "workload:flowatlas_external_connections:sum"
 _COUNTRY: Final = "workload_country:flowatlas_external_bytes:sum"
 _COST: Final = "namespace:flowatlas_traffic_cost_cross_zone:increase1h"
-_WORKLOAD: Final = "{{ $labels.namespace }}/{{ $labels.workload }}"
+_WORKLOAD: Final = named("namespace", "workload")
 
 
 def _new(recorded: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from .alert import FROM_TO, PAIR, Alert, events
+from .alert import FROM_TO, PAIR, Alert, events, named
 
 _DENIED: Final = 'flowatlas_policy_mismatch_connections_total{mismatch="established_denied"}'
 _DROPPED: Final = 'flowatlas_policy_mismatch_connections_total{mismatch="dropped_allowed"}'
@@ -13,6 +13,8 @@ _OLD: Final = "count(flowatlas_pipeline_series offset 1h)"
 """There where there was a pipeline then, and so something to compare with."""
 _BYTES: Final = "increase(flowatlas_policy_coverage_bytes_total"
 _PODS: Final = "flowatlas_policy_coverage_pods"
+
+_POLICY: Final = f"{{{{ $labels.policy_kind }}}} {named('policy_namespace', 'policy')}"
 
 ALERTS: Final = (
     Alert(
@@ -40,8 +42,8 @@ ALERTS: Final = (
         f"({_DENIALS} > 50 unless {_DENIALS} <= 10 * avg_over_time({_DENIALS}[1d] offset 1h)) and on () {_OLD}",
         "5m",
         "warning",
-        "{{ $labels.policy_kind }} {{ $labels.policy_namespace }}/{{ $labels.policy }} denies far more than it did",
-        "Within 10 minutes {{ $labels.policy_kind }} {{ $labels.policy_namespace }}/{{ $labels.policy }} denied "
+        f"{_POLICY} denies far more than it did",
+        f"Within 10 minutes {_POLICY} denied "
         "{{ $value | humanize }} connections ({{ $labels.direction }}): more than ten times as many as in the mean of "
         "the last day.",
     ),

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from .alert import Alert
+from .alert import Alert, named
 
 _GROUP: Final = "flowatlas-tcp"
 _CONNECT: Final = "service:flowatlas_tcp_connect_seconds:p99_1h"
 _RTT: Final = "service:flowatlas_tcp_rtt_seconds:p99_1h"
 _RESENT: Final = "workload:flowatlas_tcp_retransmits:ratio_rate1h"
 _SERVICE: Final = "{{ $labels.service_namespace }}/{{ $labels.service }}"
-_WORKLOAD: Final = "{{ $labels.destination_namespace }}/{{ $labels.destination_workload }}"
+_WORKLOAD: Final = named("destination_namespace", "destination_workload")
 
 
 def _doubled(recorded: str) -> str:

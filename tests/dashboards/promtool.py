@@ -29,6 +29,7 @@ PAIR_LABELS = {
 SERVICE = 'service_namespace="shop",service="cart",service_port="http"'
 SERVICE_LABELS = {"service_namespace": "shop", "service": "cart", "service_port": "http"}
 ONE = 'instance="a:1"'
+_WITH = re.compile(r"\{\{ with \$labels\.(\w+) \}\}(.*?)(?:\{\{ else \}\}(.*?))?\{\{ end \}\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,4 +125,5 @@ def _expected(case: Case, labels: Mapping[str, str]) -> dict[str, Any]:
 def _rendered(text: str, labels: Mapping[str, str], value: str) -> str:
     """An annotation as Prometheus would render it."""
     text = re.sub(r"\{\{ \$value \| [^}]+ \}\}", value, text)
+    text = _WITH.sub(lambda m: m[2].replace("{{ . }}", labels[m[1]]) if labels.get(m[1]) else m[3] or "", text)
     return re.sub(r"\{\{ \$labels\.(\w+) \}\}", lambda match: labels[match[1]], text)

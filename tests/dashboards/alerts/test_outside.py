@@ -80,3 +80,18 @@ CASES = [
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_it_fires_when_it_should_and_only_then(case: Case, tmp_path: Path) -> None:
     assert told(case, LABELS[case.alert], tmp_path) == ""
+
+
+@pytest.mark.prometheus
+def test_who_is_in_no_namespace_is_named_as_commands_take_it(tmp_path: Path) -> None:
+    """`flowatlas observe --from-workload` takes `outside`, and no `/outside`."""
+    case = Case(
+        SCAN,
+        "from beyond",
+        {'flowatlas_workload_failed_destinations{source_workload="outside"}': "300x60"},
+        5,
+        1,
+        "300",
+    )
+    assert told(case, {"source_workload": "outside"}, tmp_path) == ""
+    assert "/outside" not in told(case, {"source_workload": "inside"}, tmp_path)
