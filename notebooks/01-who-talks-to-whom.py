@@ -67,6 +67,8 @@ flows.group_by("role").agg(
 
 # %%
 counted = flows.filter(pl.col("role") == "canonical")
+if counted.head(1).collect().is_empty():
+    raise ValueError(f"{lake} has no connection yet: there is something to see once a pipeline has written some")
 
 
 def named(side: str) -> pl.Expr:

@@ -85,6 +85,8 @@ def quality() -> list[pl.Expr]:
 
 
 inside = counted.filter(pl.col("locality") != "internet")
+if inside.head(1).collect().is_empty():
+    raise ValueError(f"{lake} has no TCP connection inside the cluster: there is no hour to look at")
 hours = (
     inside.group_by("hour")
     .agg(quality())

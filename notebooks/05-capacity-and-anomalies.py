@@ -57,6 +57,9 @@ counted = (
     scan_flows(lake).filter(role="canonical").with_columns(source=named("source"), destination=named("destination"))
 )
 
+if counted.head(1).collect().is_empty():
+    raise ValueError(f"{lake} has no connection yet: what is usual is told by weeks of them")
+
 # %% [markdown]
 # ## 1. The usual, and what is not
 #

@@ -62,6 +62,9 @@ counted = (
     )
 )
 
+if counted.head(1).collect().is_empty():
+    raise ValueError(f"{lake} has no connection that policies were judged for: a pipeline judges those of pods")
+
 # %% [markdown]
 # ## 1. On what did traffic stand?
 #
