@@ -28,7 +28,8 @@ class Aside(msgspec.Struct, frozen=True):
     at_ns: int
     """When it was set aside; 0 where nobody noted it."""
     is_whole: bool
-    """Whether all of it was kept: it can be sent again. Else it is for a person to look at."""
+    """Whether all of it was kept, or nobody noted that: it can be sent again where it is sound. Else it is for a person
+    to look at."""
 
 
 class Quarantine(Protocol):

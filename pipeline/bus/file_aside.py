@@ -34,9 +34,10 @@ class FileAside:
         for path in self._folder.glob("*.json"):
             try:
                 note = msgspec.json.decode(path.read_bytes(), type=Note)
+                at_ns = note.at_ns or path.stat().st_mtime_ns
             except (OSError, msgspec.MsgspecError):
                 continue
-            notes.append((note.at_ns, path.stem, note))
+            notes.append((at_ns, path.stem, note))
         for at_ns, name, note in sorted(notes, key=lambda one: one[:2]):
             try:
                 value = (self._folder / f"{name}.value").read_bytes()

@@ -113,7 +113,7 @@ def _aside(name: str, carrier: Message) -> Aside | None:
     if REASON not in headers:
         return None
     topic, partition, offset = (*headers.get(ORIGIN, b"").decode("utf-8", "replace").rsplit("/", 2), "", "")[:3]
-    is_whole = headers.get(IS_WHOLE) == b"1" and _number(partition) is not None and not carrier.flaw
+    is_whole = headers.get(IS_WHOLE, b"1") == b"1" and _number(partition) is not None and not carrier.flaw
     own = {key: value for key, value in headers.items() if not key.startswith(OURS)}
     message = Message(topic, partition, _number(offset) or 0, carrier.key, own, carrier.value)
     at = headers.get(TIME, b"").decode("ascii", "replace")

@@ -37,8 +37,9 @@ class Note(msgspec.Struct, frozen=True):
     value: str
     """The name of the file with the value."""
     at_ns: int = 0
-    is_whole: bool = False
-    """Whether key, headers and value are all as they came."""
+    """0 where it was not noted, as earlier versions did not."""
+    is_whole: bool = True
+    """Whether key, headers and value are all as they came; where that was not noted, who reads them will see."""
 
 
 class QuarantineFolder:

@@ -25,6 +25,14 @@ def told(**changed: bytes) -> Aside:
 def test_what_a_pipeline_has_noted_is_told() -> None:
     assert (told().message, told().reason, told().is_whole) == (SOUND, "schema_version", True)
     assert told().at_ns == int(NOTED["flowatlas-time"])
+    assert not told(whole=b"0").is_whole
+
+
+def test_what_an_earlier_version_has_noted_is_told() -> None:
+    headers = {name: NOTED[name] for name in NOTED.keys() - {"flowatlas-time", "flowatlas-whole"}}
+    found = _aside("0/1", Message(QUARANTINE_TOPIC, "0", 1, SOUND.key, headers, SOUND.value))
+    assert found is not None
+    assert (found.message, found.at_ns, found.is_whole) == (SOUND, 0, True)
 
 
 @pytest.mark.parametrize("number", [b"9" * 5_000, b"9" * 19, b"%d" % 2**63, b"-1", b"", b"\xb2", b"\xd9\xa3", b"1_0"])

@@ -82,6 +82,29 @@ def test_what_can_be_read_by_now_goes_back_once_and_is_counted(bus: str, capsys:
     reader.stop()
 
 
+def test_what_an_earlier_version_has_put_aside_goes_back_where_it_is_sound(
+    bus: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """It noted neither when that was nor whether it kept the whole."""
+    sent = [batch(node="n1", seq=seq) for seq in range(2)]
+    odd = {**batch().headers(), "node": b"x" * 5_000}
+    put_aside(
+        bus,
+        *((message(one), "schema_version") for one in sent),
+        (message(sent[0], offset=5, value=sent[0].value[:-1]), "schema_version"),
+        (message(sent[0], offset=6, headers=odd), "schema_version"),
+    )
+    for path in (tmp_path / ".quarantine").glob("*.json"):
+        note = json.loads(path.read_text())
+        path.write_text(json.dumps({name: note[name] for name in note.keys() - {"at_ns", "is_whole"}}))
+    reader = open_reader(bus, "group", [sent[0].topic])
+    reader.start()
+    assert len(listed(capsys, "--bus", bus, "--since", "1h")) > 0
+    assert replayed(capsys, "--bus", bus)[0] == "in their topics again: 2 batches"
+    assert [(dict(one.headers), one.value) for one in reader.poll(0)] == [(one.headers(), one.value) for one in sent]
+    reader.stop()
+
+
 def test_what_is_not_whole_and_what_is_the_clusters_state_stays(bus: str, capsys: pytest.CaptureFixture[str]) -> None:
     sound = batch(node="n1")
     odd = {**sound.headers(), "later": b"x" * 5_000}
