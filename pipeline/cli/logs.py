@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
-from .terminal import printable
+from .terminal import one_line
 
 
 def start_log(level: str, *, is_service: bool) -> None:
@@ -26,7 +26,7 @@ class LineFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the inherited name
         """The line of a record."""
-        record.message = printable(record.message)
+        record.message = one_line(record.message)
         return super().formatMessage(record)
 
 
