@@ -24,6 +24,11 @@ from pipeline.inventory.watch.credentials import Plugin, PluginAuth
 from tests.pipeline.inventory.watch.fake_api import FakeApi, wait_for
 from tests.pipeline.inventory.watch.runs import watching
 
+SERVER = """
+clusters: [{name: b, cluster: {server: "https://127.0.0.1:6443"}}]
+contexts: [{name: a, context: {cluster: b}}]
+"""
+
 
 def kubeconfig(folder: Path, server: str, user: dict[str, Any], **cluster: Any) -> Path:
     path = folder / "kubeconfig"
@@ -98,13 +103,25 @@ def test_a_kubeconfig_by_flag_by_environment_and_by_context(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("text", "context", "said"),
     [
-        (None, None, "not found"),
-        ("{", None, "while parsing"),
-        ("[]", None, "kubeconfig: "),
-        ("{clusters: [], users: []}", None, "'contexts' is missing"),
-        ("{clusters: [], contexts: []}", None, "No current context"),
-        ("{clusters: [], contexts: [], current-context: a}", None, "'a' not found"),
-        ("{clusters: [], contexts: [{name: a, context: {cluster: b}}]}", "a", "'b' is missing"),
+        (None, None, "No such file"),
+        ("{", None, "while parsing a flow node"),
+        ("[]", None, "Expected `object`, got `array`"),
+        ("a kubeconfig", None, "Expected `object`, got `str`"),
+        ("{contexts: [1]}", None, r"Expected `object`, got `int` - at `\$.contexts\[0\]`"),
+        ("{contexts: [{name: a, context: {}}]}", None, "missing required field `cluster`"),
+        ("", None, "no current context; there is no context"),
+        ("{clusters: null, contexts: null}", None, "no current context; there is no context"),
+        ("{contexts: [{name: a, context: {cluster: b}}]}", None, "no current context; there is context a"),
+        ("{current-context: a}", None, "context 'a' not found; there is no context"),
+        ("{contexts: [{name: a, context: {cluster: b}}]}", "c", "context 'c' not found; there is context a"),
+        ("{contexts: [{name: a, context: {cluster: b}}]}", "a", "cluster 'b' of context 'a' not found; there is no"),
+        ("{contexts: [{name: a, context: {cluster: ''}}]}", "a", "context 'a' names no cluster"),
+        (
+            SERVER.replace("cluster: b}", "cluster: b, user: c}"),
+            "a",
+            "user 'c' of context 'a' not found; there is no user",
+        ),
+        (SERVER.replace("https://", ""), "a", "server '127.0.0.1:6443' is no URL"),
     ],
 )
 def test_a_kubeconfig_that_cannot_work_is_named(
@@ -129,7 +146,9 @@ def test_several_kubeconfigs_are_refused() -> None:
         ({"exec": {"apiVersion": "v9", "command": "x"}}, "apiVersion 'v9'"),
         ({"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "no-such-program"}}, "no-such-program"),
         ({"auth-provider": {"name": "gcp"}}, "auth-provider"),
-        ({"client-certificate": "missing.crt", "client-key": "missing.key"}, "No such file"),
+        ({"client-certificate": "missing.crt", "client-key": "missing.key"}, "missing.crt: No such file"),
+        ({"tokenFile": "missing"}, "missing: No such file"),
+        ({"tokenFile": "/dev/null"}, "/dev/null is empty"),
     ],
 )
 def test_a_user_that_cannot_work_ends_the_watcher(
@@ -221,13 +240,17 @@ def test_a_plugin_that_fails_at_first_is_asked_again(fake: FakeApi, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("command", "said"),
-    [("echo no >&2; exit 3", "ended with 3: no"), ("echo {", "no ExecCredential"), ("sleep 9", "did not end within")],
+    ("command", "patience_s", "said"),
+    [
+        ("echo no >&2; exit 3", 60.0, "ended with 3: no"),
+        ("echo {", 60.0, "no ExecCredential"),
+        ("sleep 600", 0.5, "did not end within"),
+    ],
 )
 def test_what_is_wrong_with_a_plugin_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, patience_s: float, said: str
 ) -> None:
-    monkeypatch.setattr(credentials, "PLUGIN_S", 0.5)
+    monkeypatch.setattr(credentials, "PLUGIN_S", patience_s)
     user = msgspec.convert(plugin(tmp_path, command)["exec"], UserExec)
     with pytest.raises(TransientError, match=said):
         asyncio.run(Plugin(user, Cluster(), tmp_path).run())
