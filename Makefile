@@ -57,7 +57,7 @@ CHECKOV := .cache/checkov/bin/checkov
 SBOM := .cache/sbom/bin/cyclonedx-py
 # Between them these have every test once. They are apart by what they wait for: a lab, the processor, a fault, a broker.
 # Each wants the tools that its tests' markers name, and no more, so that the others need not wait for what Go builds.
-PARTS := test-lab test-pipeline test-faults test-kafka test-others test-processes
+PARTS := test-pipeline test-faults test-lab test-kafka test-brokers test-others test-processes
 .PHONY: $(PARTS)
 
 tools: setup apiserver manifest-tools $(CHECKOV) $(SBOM) ## install and build everything that any test runs
@@ -79,7 +79,10 @@ test-others: setup manifest-tools $(CHECKOV)
 	$(BIN)/pytest --ignore=tests/integration --ignore=tests/faults --ignore=tests/pipeline
 
 test-faults: setup
-	$(BIN)/pytest tests/faults
+	$(BIN)/pytest tests/faults -m 'not kafka'
+
+test-brokers: setup
+	$(BIN)/pytest tests/faults -m kafka
 
 test-kafka: setup apiserver
 	$(BIN)/pytest tests/integration -m kafka
