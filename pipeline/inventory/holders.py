@@ -51,15 +51,15 @@ class Claim:
         """From here on it may have ended."""
         self.until = END
 
-    def rank(self, instant: int) -> tuple[int, int]:
+    def rank(self, instant: int) -> tuple[int, int, int]:
         """How strong it is at an instant of its span, smaller is stronger; of coming ones, the first told, and of lost
-        ones the last, since who was told later had it after the other."""
+        ones the last, since who was told later had it after the other, and of those told together, who began later."""
         kind = Strength.LEAVING_POD if self.strength is Strength.POD else self.strength
         if instant >= self.lost:
-            return kind * _STEP + _LOST, -self.seen
+            return kind * _STEP + _LOST, -self.seen, -self.since
         if self.is_coming(instant):
-            return kind * _STEP + _COMING, self.seen
-        return (kind if instant >= self.leaving else self.strength) * _STEP, 0
+            return kind * _STEP + _COMING, self.seen, 0
+        return (kind if instant >= self.leaving else self.strength) * _STEP, 0, 0
 
     def is_coming(self, instant: int) -> bool:
         """Whether nobody had told of it by then, though it holds."""
