@@ -89,6 +89,7 @@ LABEL_HELP: Final = {
     "python": "Version of Python.",
     "worker": "Number of the process among those of `pipeline.workers`, from 0. Where there are several, all that each "
     "counts by itself has it too.",
+    "share": "Number of the fixed share of the bus's partitions, from 0.",
     "topic": "Topic of the bus.",
     "family": "Metrics that have their label sets together.",
     "part": "What of the pipeline it is about: a family of metrics, names, heads, rows that wait.",
