@@ -1,8 +1,8 @@
 """What the sockets of this node tell of their TCP connections: `tcp.bpf.c`, loaded and read.
 
-Reading it costs the kernel a walk over all sockets, so the walk rests for LOOK_REST times as long as it took: at most
-about 1 % of a processor, however many sockets there are. The invariant is the program's: what was sent again and a
-connect time are in one observation alone, or counted as missed.
+Reading it costs the kernel a walk over all sockets, so the walk rests for LOOK_REST times as long as it worked: at most
+about 1 % of a processor, however many sockets there are. Who waited for a processor meanwhile has not worked. The
+invariant is the program's: what was sent again and a connect time are in one observation alone, or counted as missed.
 """
 
 from __future__ import annotations
@@ -68,12 +68,12 @@ class TcpHooks:
 
     def take(self) -> npt.NDArray[np.void]:
         """An array of OBSERVATION: of live sockets first, of closed ones after them. Raises OSError."""
-        began_s = time.monotonic()
         parts = []
-        if began_s >= self._look_due_s:
+        if time.monotonic() >= self._look_due_s:
+            began_s = time.thread_time()
             parts.append(iterate(self._look, OBSERVATION))
-            took_s = time.monotonic() - began_s
-            self._look_due_s = began_s + LOOK_REST * took_s
+            worked_s = time.thread_time() - began_s
+            self._look_due_s = time.monotonic() + LOOK_REST * worked_s
         _, closed = libbpf.take_all(self._ended, _ENDING, OBSERVATION, CHUNK)
         return np.concatenate([*parts, closed])
 

@@ -10,7 +10,6 @@ import pytest
 
 from collector.metrics import Metrics
 from collector.schema import SCOPES, SOCKET_COLUMNS, TABLES, encode
-from collector.sources import counters
 from collector.sources.counters import SOCKETS_S, CounterSource
 from tests.collector.network import (
     Network,
@@ -67,9 +66,8 @@ def test_counters_are_the_pods_own_to_the_byte(network: Network, proc: Path) -> 
     assert by_address["10.1.0.2"]["transmit_bytes"] >= 123_456
 
 
-def test_sockets_of_a_pod_are_those_that_it_has(network: Network, proc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sockets_of_a_pod_are_those_that_it_has(network: Network, proc: Path) -> None:
     """They are counted a pod at a time, and once in a while."""
-    monkeypatch.setattr(counters, "SOCKETS_SHARE", 1.0)  # on a busy machine one look may take seconds
     source = CounterSource(Metrics(), proc, network.netns("node"))
     source.start()
 

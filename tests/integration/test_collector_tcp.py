@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from collector.ebpf.loaded import iterate
+from collector.ebpf.tcp import TcpHooks
 from collector.metrics import Metrics
 from collector.sources import Source
 from collector.sources.health import HealthSource
@@ -69,6 +72,24 @@ def test_connecting_and_a_round_trip_are_told_once_with_the_flow(
     assert 0 < connect_us <= took_us
     assert any(0 < row["srtt_us"] < 1_000_000 for row in mine)
     assert sum(row["retransmits"] for row in rows) == 0
+
+
+def test_who_waits_for_a_processor_looks_at_sockets_no_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under a limit on the container: else a look that took a second would be the last for a hundred."""
+    looks: list[float] = []
+
+    def slow(*arguments: Any) -> Any:
+        looks.append(time.monotonic())
+        time.sleep(1.0)
+        return iterate(*arguments)
+
+    with contextlib.closing(TcpHooks(64)) as hooks:
+        monkeypatch.setattr("collector.ebpf.tcp.iterate", slow)
+        deadline = time.monotonic() + 60
+        while len(looks) < 2 and time.monotonic() < deadline:
+            hooks.take()
+            time.sleep(0.05)
+    assert len(looks) == 2
 
 
 def test_what_is_lost_on_the_way_is_sent_again_by_that_connection_alone(network: Network, proc: Path) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 
 from collector.metrics import Metrics
+from collector.sandboxes import Sandbox, tcp_sockets
 from collector.sources import counters
 from collector.sources.counters import SCAN_S, SOCKETS_S, CounterSource
 
@@ -86,10 +88,7 @@ def test_a_pod_is_looked_for_in_time_also_when_the_clock_was_set_back(proc: Path
         source.stop()
 
 
-def test_sockets_are_counted_in_time_also_when_the_clock_was_set_back(
-    proc: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(counters, "SOCKETS_SHARE", 1.0)
+def test_sockets_are_counted_in_time_also_when_the_clock_was_set_back(proc: Path) -> None:
     source = CounterSource(Metrics(), proc)
     source.start()
     try:
@@ -97,5 +96,23 @@ def test_sockets_are_counted_in_time_also_when_the_clock_was_set_back(
         os.truncate(proc / "20" / "net" / "tcp", 0)
         assert listening(source, NOW_NS + (SOCKETS_S - 1) * S) == 1
         assert listening(source, NOW_NS - 3600 * S) == 0
+    finally:
+        source.stop()
+
+
+def test_who_waits_for_a_processor_counts_sockets_no_less_often(proc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under a limit on the container: what a look takes then is not what others lack for it."""
+
+    def slowly(sandbox: Sandbox) -> tuple[int, ...]:
+        time.sleep(2 * SOCKETS_S * counters.SOCKETS_SHARE)
+        return tcp_sockets(sandbox)
+
+    monkeypatch.setattr(counters, "tcp_sockets", slowly)
+    source = CounterSource(Metrics(), proc)
+    source.start()
+    try:
+        assert listening(source, NOW_NS) == 1
+        os.truncate(proc / "20" / "net" / "tcp", 0)
+        assert listening(source, NOW_NS + SOCKETS_S * S) == 0
     finally:
         source.stop()
