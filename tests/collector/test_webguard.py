@@ -48,11 +48,14 @@ def of_the_collector(web_config: Path) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def of_the_pipeline(web_config: Path) -> Iterator[int]:
+def of_the_pipeline(web_config: Path, connection_seconds: float = 60.0) -> Iterator[int]:
     publication = Publication()
     publication.publish(one_of_each())
     guard = WebGuard(web_config)
-    with PrometheusServer(("127.0.0.1", 0), publication, lambda: True, guard=guard, connection_seconds=2.0) as server:
+    server = PrometheusServer(
+        ("127.0.0.1", 0), publication, lambda: True, guard=guard, connection_seconds=connection_seconds
+    )
+    with server:
         yield server.address[1]
 
 
@@ -187,7 +190,10 @@ def test_who_never_finishes_a_handshake_holds_nobody_up(serving: Callable[[Path]
 
 
 def test_the_pipeline_cuts_a_handshake_that_takes_too_long(folder: Path) -> None:
-    with of_the_pipeline(configured(folder, tls())) as port, socket.create_connection(("127.0.0.1", port)) as idle:
+    with (
+        of_the_pipeline(configured(folder, tls()), connection_seconds=2.0) as port,
+        socket.create_connection(("127.0.0.1", port)) as idle,
+    ):
         idle.settimeout(60)
         began = time.monotonic()
         assert idle.recv(1) == b""

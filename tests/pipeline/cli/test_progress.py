@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import threading
 
 import pytest
@@ -29,8 +30,8 @@ class Terminal(io.StringIO):
 def test_what_takes_long_is_told_and_wiped() -> None:
     terminal = Terminal()
     with progress("reading flows", terminal, after_s=0.0, every_s=60.0):
-        assert terminal.is_told.wait(10)
-    assert terminal.getvalue() == f"{WIPE}reading flows ... 0 s{WIPE}"
+        assert terminal.is_told.wait(60)
+    assert re.fullmatch(rf"{re.escape(WIPE)}reading flows \.\.\. \d+ s{re.escape(WIPE)}", terminal.getvalue())
 
 
 def test_it_is_wiped_where_the_work_fails() -> None:
@@ -38,7 +39,7 @@ def test_it_is_wiped_where_the_work_fails() -> None:
 
     def fail() -> None:
         with progress("reading", terminal, after_s=0.0, every_s=60.0):
-            assert terminal.is_told.wait(10)
+            assert terminal.is_told.wait(60)
             raise ValueError("broken")
 
     with pytest.raises(ValueError, match="broken"):

@@ -97,7 +97,7 @@ def test_the_command_ships_counts_and_ends_in_order(fake: FakeApi, kubeconfig: s
         subprocess.Popen([*COMMAND, *arguments], stderr=log, env=without_cluster()) as process,
     ):
         try:
-            wait_for(lambda: state_log.of_folder(bus, "w").marked_ns > 0, 30)
+            wait_for(lambda: state_log.of_folder(bus, "w").marked_ns > 0, 90)
             port = re.findall(r"metrics on port (\d+)", (tmp_path / "log").read_text())[0]
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as response:
                 families = list(text_string_to_metric_families(response.read().decode()))

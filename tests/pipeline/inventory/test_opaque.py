@@ -226,7 +226,7 @@ def test_the_watcher_tells_of_it_and_a_pipeline_that_starts_anew_knows() -> None
 
 async def _dumped(url: str) -> bytes:
     async def client() -> httpx2.AsyncClient:
-        return httpx2.AsyncClient(base_url=url, timeout=httpx2.Timeout(2.0), trust_env=False)
+        return httpx2.AsyncClient(base_url=url, timeout=httpx2.Timeout(60.0), trust_env=False)
 
     return await dump(Api(client, (60.0, 90.0)))
 

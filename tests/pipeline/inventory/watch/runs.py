@@ -100,12 +100,16 @@ def watching(
     watch_s: tuple[float, float] = (60.0, 90.0),
     kept: Kept | None = None,
     backoff: Callable[[], Backoff] = lambda: Backoff(0.02, 0.2),
+    patience_s: float = 60.0,
 ) -> Iterator[Run]:
-    """A watcher of the fake, or of what `connect` reaches, until the block ends. What it says goes to `kept`."""
+    """A watcher of the fake, or of what `connect` reaches, until the block ends. What it says goes to `kept`.
+
+    The fake has `patience_s` to begin an answer; one that is slow for want of a processor is no fault.
+    """
 
     async def client() -> httpx2.AsyncClient:
         assert fake is not None
-        return httpx2.AsyncClient(base_url=fake.url, timeout=httpx2.Timeout(2.0), trust_env=False)
+        return httpx2.AsyncClient(base_url=fake.url, timeout=httpx2.Timeout(patience_s), trust_env=False)
 
     run = Run(kept)
     loop = asyncio.new_event_loop()
@@ -130,7 +134,7 @@ def watching(
     finally:
         if not loop.is_closed():
             loop.call_soon_threadsafe(stop.set)
-        thread.join(20)
+        thread.join(90)
     assert not thread.is_alive()
     if run.failed is not None:
         raise run.failed

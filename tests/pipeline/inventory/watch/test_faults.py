@@ -288,9 +288,9 @@ def test_a_group_that_cannot_be_asked_is_done_without_unless_it_is_needed(fake: 
 def test_a_slow_server_is_waited_for_up_to_a_bound(fake: FakeApi) -> None:
     pod(fake, "pod-0")
     fake.fault(slow(2.5), "/pods", limit="500")
-    with watching(fake) as run:
+    with watching(fake, patience_s=2.0) as run:
         assert run.settled().names("Pod") == {"pod-0"}
-        assert run.counts.of("errors_total", "Pod", "timeout") == 1
+        assert run.counts.of("errors_total", "Pod", "timeout") >= 1
 
 
 @pytest.mark.parametrize("line", [b"{]\n", b'{"type":"ADDED"}\n', b'{"type":"RENAMED","object":{}}\n'])
