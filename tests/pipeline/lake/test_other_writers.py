@@ -11,9 +11,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 from deltalake import DeltaTable, write_deltalake
+from deltalake.exceptions import CommitFailedError
 
 from pipeline.errors import ConfigError
-from pipeline.lake.maintenance import maintain
+from pipeline.lake.maintenance import compact, maintain
 from pipeline.lake.tables import FLOWS, TABLES
 from pipeline.outputs.lake import Lake
 from pipeline.query import scan_flows, scan_policy_events, scan_rollup
@@ -107,6 +108,19 @@ def test_an_address_that_is_erased_as_the_how_to_says_stays_so_and_all_else_stay
     for name in ("flows", "policy_events"):
         files = list((tmp_path / name).glob("date=*/**/*.parquet"))
         assert pl.scan_parquet(files, hive_partitioning=False).filter(src_ip=ADDRESS).collect().is_empty()
+
+
+def test_care_that_was_under_way_does_not_bring_back_what_was_deleted_meanwhile(tmp_path: Path) -> None:
+    more(tmp_path, 1, 2)
+    store = lake_of(tmp_path)
+    at = store.open(FLOWS)
+    assert at is not None
+    delete(tmp_path)
+    left = scan_flows(tmp_path).collect().height
+    with pytest.raises(CommitFailedError):
+        compact(store, FLOWS, at, LATER, at, [])
+    maintain(store, LATER)
+    assert scan_flows(tmp_path).collect().height == left < 400
 
 
 @pytest.mark.parametrize(
