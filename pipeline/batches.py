@@ -25,16 +25,22 @@ MAX_INTERVALS: Final = 1024
 class _Epoch:
     """The sequence numbers that came in one epoch, as sorted, disjoint, non-adjacent intervals [start, end)."""
 
-    __slots__ = ("ends", "given_up", "starts")
+    __slots__ = ("ends", "given_up", "starts", "told")
 
     def __init__(self, intervals: list[list[int]], given_up: int = 0) -> None:
         self.starts = [start for start, _ in intervals]
         self.ends = [end for _, end in intervals]
         self.given_up = given_up
+        self.told: list[Any] | None = None
+        """As plain values, where nothing came since they were told: most epochs are over."""
+
+    def intervals(self) -> list[list[int]]:
+        """The intervals as plain values."""
+        return [list(pair) for pair in zip(self.starts, self.ends, strict=True)]
 
     def add(self, seq: int) -> bool:
         """Note a number; False where it came before or lies in a gap that was given up."""
-        starts, ends = self.starts, self.ends
+        starts, ends, self.told = self.starts, self.ends, None
         if ends and ends[-1] == seq:  # the common case: the next in order
             ends[-1] = seq + 1
             return True
@@ -61,7 +67,7 @@ class _Epoch:
 
     def join(self, other: _Epoch) -> None:
         """Note all that another has noted of the same epoch."""
-        starts, ends = self.starts, self.ends
+        starts, ends, self.told = self.starts, self.ends, None
         self.starts, self.ends, self.given_up = [], [], max(self.given_up, other.given_up)
         for start, end in sorted(zip(starts + other.starts, ends + other.ends, strict=True)):
             if self.ends and start <= self.ends[-1]:
@@ -111,7 +117,7 @@ class BatchLedger:
         """Batches that each node numbered and that have not come while later ones have. Late arrivals lower it."""
         counts = dict.fromkeys((node for node, _ in self._tracks), 0)
         for (node, _), epochs in self._tracks.items():
-            counts[node] += sum(epoch.missing() for epoch in epochs.values())
+            counts[node] += sum(epoch.missing() for epoch in epochs.values() if len(epoch.starts) > 1 or epoch.given_up)
         for node, settled in self._settled.items():
             counts[node] += settled
         return counts
@@ -119,8 +125,7 @@ class BatchLedger:
     def track(self, node: str, table: str) -> list[list[Any]]:
         """What has come of one table of one node: of each epoch its number, how many were given up, and intervals."""
         return [
-            [number, epoch.given_up, [list(pair) for pair in zip(epoch.starts, epoch.ends, strict=True)]]
-            for number, epoch in self._tracks.get((node, table), {}).items()
+            [number, epoch.given_up, epoch.intervals()] for number, epoch in self._tracks.get((node, table), {}).items()
         ]
 
     def put(self, node: str, table: str, number: int, given_up: int, intervals: list[list[int]]) -> None:
@@ -160,19 +165,15 @@ class BatchLedger:
                 del counts[node]
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything that is known, as plain values fit for JSON."""
+        """Everything that is known, as plain values fit for JSON, which are not to be changed."""
+        told = []
+        for (node, table), epochs in self._tracks.items():
+            for number, epoch in epochs.items():
+                if epoch.told is None:
+                    epoch.told = [node, table, number, epoch.given_up, epoch.intervals()]
+                told.append(epoch.told)
         return {
-            "epochs": [
-                [
-                    node,
-                    table,
-                    number,
-                    epoch.given_up,
-                    [list(pair) for pair in zip(epoch.starts, epoch.ends, strict=True)],
-                ]
-                for (node, table), epochs in self._tracks.items()
-                for number, epoch in epochs.items()
-            ],
+            "epochs": told,
             "settled": dict(self._settled),
             "duplicates": dict(self.duplicates),
             "late": dict(self.late),

@@ -70,6 +70,8 @@ class Intake:
         self._watermarks = Watermarks(lateness_s)
         self._homes: dict[tuple[str, str, int], Partition] = {}
         """The partition that an epoch of a node's table came from last."""
+        self._told_homes: dict[str, list[list[Any]]] | None = None
+        """The same as plain values, where nothing has changed since they were told."""
         self._heard_s: dict[str, float] = {}
         """When each node was heard of last, as Unix time."""
         self._forgot_s = 0.0
@@ -93,18 +95,11 @@ class Intake:
         return self._ledger.missing()
 
     def state(self) -> dict[str, Any]:
-        """Which batches have come, as plain values."""
+        """Which batches have come, as plain values, which are not to be changed."""
         known = self._ledger.to_dict()
-        epochs = [(node, table, number) for node, table, number, *_ in known["epochs"]]
-        self._homes = {epoch: self._homes[epoch] for epoch in epochs if epoch in self._homes}  # others are forgotten
-        last = {(node, table): home for (node, table, _), home in self._homes.items()}
-        return {
-            **known,
-            "event_times": self._watermarks.state(),
-            "heard": self._heard_s,
-            "homes_of_epochs": [[*epoch, *home] for epoch, home in self._homes.items()],
-            "homes": [[*key, *home] for key, home in last.items()],  # what versions before go by
-        }
+        if self._told_homes is None:
+            self._told_homes = self._homes_of(known["epochs"])
+        return {**known, "event_times": self._watermarks.state(), "heard": self._heard_s, **self._told_homes}
 
     def restore(self, values: Mapping[str, Any]) -> None:
         """Take up which batches have come."""
@@ -119,6 +114,7 @@ class Intake:
                 for number, *_ in self._ledger.track(node, table)
             )
         self._homes = {(node, table, epoch): (topic, number) for node, table, epoch, topic, number in homes}
+        self._told_homes = None
         self._meters.duplicates, self._meters.late = self._ledger.duplicates, self._ledger.late
 
     def tracks(self, partition: Partition) -> list[list[Any]]:
@@ -171,6 +167,7 @@ class Intake:
             log.info("%d nodes are forgotten: the cluster does not have them", len(forgotten))
             self._ledger.forget(forgotten)
             self._homes = {key: home for key, home in self._homes.items() if key[0] not in forgotten}
+            self._told_homes = None
             self._heard_s = {node: at_s for node, at_s in heard_s.items() if node not in forgotten}
         return forgotten
 
@@ -178,11 +175,22 @@ class Intake:
         """Event time up to which everything is taken to be here, in ns; None where nothing comes."""
         return self._watermarks.watermark(time.time_ns())
 
+    def _homes_of(self, known: list[list[Any]]) -> dict[str, list[list[Any]]]:
+        """Where the epochs that the ledger knows are at home; others are forgotten."""
+        epochs = [(node, table, number) for node, table, number, *_ in known]
+        self._homes = {epoch: self._homes[epoch] for epoch in epochs if epoch in self._homes}
+        last = {(node, table): home for (node, table, _), home in self._homes.items()}
+        return {
+            "homes_of_epochs": [[*epoch, *home] for epoch, home in self._homes.items()],
+            "homes": [[*key, *home] for key, home in last.items()],  # what versions before go by
+        }
+
     def _at_home(self, partition: Partition) -> list[tuple[str, str, int]]:
         """Node, table and epoch of what came from a partition."""
         return [key for key, home in self._homes.items() if home == partition]
 
     def _forget(self, keys: Iterable[tuple[str, str, int]]) -> None:
+        self._told_homes = None
         for key in keys:
             del self._homes[key]
             self._ledger.drop(*key)
@@ -229,7 +237,10 @@ class Intake:
         partitions = [(message.topic, message.partition) for message in compress(messages, is_new)]
         nodes, sizes = [name.node for name in new.names], [name.rows for name in new.names]
         epochs = [name.epoch for name in new.names]
-        self._homes.update(zip(zip(nodes, repeat(new.table), epochs), partitions, strict=True))
+        homes = dict(zip(zip(nodes, repeat(new.table), epochs), partitions, strict=True))
+        if not homes.items() <= self._homes.items():
+            self._homes.update(homes)
+            self._told_homes = None
         arrivals = self._watermarks.see(partitions, new.frame["time"].to_numpy(), sizes, time.time_ns())
         self._meters.arrived(nodes, arrivals.late_rows, arrivals.is_ahead)
         return new

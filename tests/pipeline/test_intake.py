@@ -15,6 +15,7 @@ import pytest
 
 from collector.schema import TABLES, Batch, BatchError, unpack_records
 from pipeline import intake as intake_module
+from pipeline.batches import MAX_EPOCHS
 from pipeline.bus import Message
 from pipeline.decode import Rows, decode
 from pipeline.intake import Intake
@@ -125,6 +126,34 @@ def test_what_comes_twice_in_a_poll_or_later_is_passed_over() -> None:
     assert whole([second], "flows").equals(decode(new).frame)
     assert meters.duplicates == {"node2": 3, "node5": 1, "node8": 1}
     assert list(intake.take(messages)) == []
+
+
+def test_what_is_told_for_the_next_process_is_so_after_every_change() -> None:
+    """What is told of epochs that are over, as most are after some days, is not made anew each second."""
+    random = np.random.default_rng(1)
+    intake, other = Intake(Meters()), Intake(Meters())
+    most = 0
+    for turn in range(300):
+        epoch, seq = (int(random.integers(1, 13)) for _ in range(2))
+        source = batch(node=f"node{turn % 3}", epoch=epoch, seq=seq, rows=1)
+        list(intake.take([message(source, partition=str(random.integers(0, 2)))]))
+        match turn % 100:
+            case 40:
+                other.take_over(("flowatlas.flows.v1", "0"), intake.tracks(("flowatlas.flows.v1", "0")))
+                intake.keep([("flowatlas.flows.v1", "1")])
+            case 70:
+                intake.take_over(("flowatlas.flows.v1", "0"), other.tracks(("flowatlas.flows.v1", "0")))
+            case 99:
+                intake.restore(json.loads(json.dumps(intake.state())))
+        told, ledger = intake.state(), intake._ledger
+        known = {(node, "flows"): ledger.track(node, "flows") for node in ledger.nodes()}
+        assert {(*track, *epoch[:1]): epoch[1:] for track, epochs in known.items() for epoch in epochs} == {
+            tuple(epoch[:3]): epoch[3:] for epoch in told["epochs"]
+        }
+        assert {tuple(home[:3]): tuple(home[3:]) for home in told["homes_of_epochs"]} == intake._homes
+        assert intake._homes.keys() == {tuple(epoch[:3]) for epoch in told["epochs"]}
+        most = max(most, *map(len, known.values()))
+    assert most == MAX_EPOCHS
 
 
 def test_large_memory_behind_few_rows_is_not_gathered(monkeypatch: pytest.MonkeyPatch) -> None:
