@@ -1,4 +1,4 @@
-"""What the integration tests share: runs of the demo, and a small network."""
+"""What the integration tests share: runs of the demo, a small network, and patience with Kafka."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from functools import cache
 
 import pytest
 
+from collector.sinks import kafka as kafka_sink
+from pipeline.bus import kafka, kafka_quarantine, kafka_topics
 from tests.collector.network import Network, routed_network
 from tests.integration.demo_runs import DemoRun, DemoRuns, Enforce, Source, run
+
+PATIENCE_SECONDS = 60.0
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +31,18 @@ def network() -> Iterator[Network]:
     """Client, node and server, as `routed_network` makes them, for the tests of a module."""
     with routed_network() as network:
         yield network
+
+
+@pytest.fixture(autouse=True)
+def _patience_with_kafka(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine a broker is slow, not away; a test of one that is away says how long that is waited for."""
+    if request.node.get_closest_marker("kafka") is not None:
+        monkeypatch.setattr(kafka_sink, "BLOCK_S", PATIENCE_SECONDS)
+        for module, name in (
+            (kafka, "CONNECT_SECONDS"),
+            (kafka_quarantine, "ANSWER_SECONDS"),
+            (kafka_quarantine, "BLOCK_SECONDS"),
+            (kafka_topics, "CONNECT_SECONDS"),
+            (kafka_topics, "APPEAR_SECONDS"),
+        ):
+            monkeypatch.setattr(module, name, PATIENCE_SECONDS)

@@ -9,7 +9,7 @@ import pytest
 from pipeline.bus import Message, Places, Reader, ShareReader, open_reader
 from pipeline.bus.share import Share
 from tests.pipeline.batches_for_tests import batch
-from tests.pipeline.bus.buses import KafkaBus, put, read
+from tests.pipeline.bus.buses import KafkaBus, put, read_to_end
 
 pytestmark = pytest.mark.kafka
 
@@ -37,7 +37,7 @@ def ship(bus: KafkaBus, seq: int = 0) -> None:
 def read_on(reader: Reader, places: Places | None = None) -> tuple[list[Message], Places]:
     """What it reads from the places on, and where it stands then; it ends in order."""
     reader.start(places)
-    found = read(reader, len(NODES), polls=12)
+    found = read_to_end(reader)
     last = reader.places()
     reader.commit()
     reader.stop()

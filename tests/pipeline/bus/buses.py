@@ -101,17 +101,8 @@ class KafkaBus:
         return open_reader(f"kafka://{self.bootstrap}/", f"{group}-{self.topic}", [self.topic])
 
     def quarantined(self) -> list[dict[str, str | bytes]]:
-        consumer = KafkaConsumer(bootstrap_servers=self.bootstrap, auto_offset_reset="earliest", group_id=None)
-        places = [TopicPartition(QUARANTINE_TOPIC, p) for p in consumer.partitions_for_topic(QUARANTINE_TOPIC) or ()]
-        consumer.assign(places)
-        ends = consumer.end_offsets(places)
-        records = []
-        while any(consumer.position(place) < end for place, end in ends.items()):
-            for more in consumer.poll(500).values():
-                records += more
-        consumer.close()
         found = []
-        for record in records:
+        for record in everything(self.bootstrap, QUARANTINE_TOPIC):
             headers = dict(record.headers)
             origin = headers["flowatlas-origin"].decode()
             if origin.startswith(self.topic):
@@ -121,6 +112,20 @@ class KafkaBus:
     def close(self) -> None:
         self._producer.close()
         self._producer = None
+
+
+def everything(bootstrap: str, topic: str) -> list[Any]:
+    """The records that a topic has."""
+    consumer: Any = KafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest", group_id=None)
+    places = [TopicPartition(topic, p) for p in consumer.partitions_for_topic(topic) or ()]
+    consumer.assign(places)
+    ends = consumer.end_offsets(places)
+    records: list[Any] = []
+    while any(consumer.position(place) < end for place, end in ends.items()):
+        for more in consumer.poll(500).values():
+            records += more
+    consumer.close()
+    return records
 
 
 @contextmanager
@@ -154,3 +159,13 @@ def read(reader: Reader, count: int, polls: int = 300) -> list[Message]:
             break
         messages += reader.poll(0.3)
     return messages
+
+
+def read_to_end(reader: Reader, polls: int = 300) -> list[Message]:
+    """Poll until all has come that there is, or give up."""
+    messages: list[Message] = []
+    for _ in range(polls):
+        messages += reader.poll(0.3)
+        if reader.caught_up():
+            return messages
+    raise AssertionError("it does not come to the end")
