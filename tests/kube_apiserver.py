@@ -77,7 +77,7 @@ class KubeApiServer:
         """`https://127.0.0.1:PORT`."""
         return f"https://127.0.0.1:{self._port}"
 
-    def start(self, timeout_s: float = 90.0) -> None:
+    def start(self, timeout_s: float = 300.0) -> None:
         """Start the API server and wait until it is ready."""
         self._run(
             str(BINARY),
@@ -154,7 +154,7 @@ class KubeApiServer:
         )
         context = ssl.create_default_context(cafile=self.folder / "ca.crt")
         try:
-            with urllib.request.urlopen(request, timeout=30, context=context) as response:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=60, context=context) as response:  # noqa: S310
                 answer: dict[str, Any] = json.load(response)
         except urllib.error.HTTPError as error:
             with error:
@@ -163,7 +163,7 @@ class KubeApiServer:
 
     def _etcd_says(self, call: str, body: dict[str, Any]) -> dict[str, Any]:
         url = f"http://127.0.0.1:{self._etcd}/v3/kv/{call}"
-        with urllib.request.urlopen(url, json.dumps(body).encode(), timeout=10) as response:
+        with urllib.request.urlopen(url, json.dumps(body).encode(), timeout=60) as response:
             answer: dict[str, Any] = json.load(response)
         return answer
 
@@ -172,7 +172,7 @@ class KubeApiServer:
         headers = {"Authorization": f"Bearer {TOKEN}"}
         request = urllib.request.Request(f"{self.url}/readyz", headers=headers)  # noqa: S310  # our own address
         try:
-            with urllib.request.urlopen(request, timeout=10, context=context) as response:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=60, context=context) as response:  # noqa: S310
                 return bool(response.status == 200)
         except OSError:
             return False

@@ -41,7 +41,7 @@ def prometheus(directory: Path, target: str, scraping: str = "", scrapes: int = 
             yield url
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(60)
 
 
 def wait_for_scrapes(url: str, process: subprocess.Popen[bytes], log: Path, scrapes: int) -> None:

@@ -255,7 +255,7 @@ def test_what_a_collector_of_the_version_before_has_left_is_sent(tmp_path: Path)
         one = batch(seq)
         folder.write(segment_name(EPOCH, seq), pack_record(batch(7 if seq == 1 else seq).headers(), one.value))
     rig = Rig(tmp_path)
-    assert rig.sink.flush(5)
+    assert rig.sink.flush(60)
     rig.sink.stop()
     assert rig.bus.got == [0, 2]
     assert rig.metrics.value("spool_corrupt_segments_total") == 1

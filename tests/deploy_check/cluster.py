@@ -114,7 +114,7 @@ class Cluster:
         )
         context = ssl.create_default_context(cafile=self._server.folder / "ca.crt")
         try:
-            with urllib.request.urlopen(request, timeout=30, context=context) as response:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=60, context=context) as response:  # noqa: S310
                 answer: dict[str, Any] = json.load(response)
                 return answer, response.headers.get_all("Warning") or []
         except urllib.error.HTTPError as error:

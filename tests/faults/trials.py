@@ -326,7 +326,7 @@ def _spooled(root: Path, limit: int, buses: tuple[type, ...]) -> Unexplained:
             sink.start()
             for _ in range(20):
                 sink.send(disk.ledger.batch())
-            sink.flush(5 if kind is Disk else 0.1)
+            sink.flush(60 if kind is Disk else 0.1)
             sink.stop()
     live(disk)
     reasons = ("spool_full", "spool_error", "spool_corrupt")

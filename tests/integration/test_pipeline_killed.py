@@ -37,7 +37,7 @@ KILLS = often(16, 100)
 """Of each of three pipelines."""
 READY_EVERY = often(4, 2)
 """One in so many meets a pipeline that is ready and has shown what it counts; the others meet it where they may."""
-START_SECONDS = 60
+START_SECONDS = 180
 QUICK_SECONDS = 3.0
 """Where it has a processor it is ready by then."""
 NODES = ("node-a", "node-b")
