@@ -43,7 +43,10 @@ _DEGRADED: Final = f"{_COLLECTOR}spool_is_degraded"
 _LOST: Final = f"{_COLLECTOR}lost_rows_total"
 _MISSED: Final = f"{_COLLECTOR}missed_packets_total"
 _OVERRUNS: Final = f"{_COLLECTOR}netlink_overruns_total"
-COLLECTOR_NAMES: Final = frozenset((_BUILD, _SOURCE, _HOOK, _TRACKED, _SPOOL, _DEGRADED, _LOST, _MISSED, _OVERRUNS))
+_UNREAD: Final = f"{_COLLECTOR}failed_reads_total"
+COLLECTOR_NAMES: Final = frozenset(
+    (_BUILD, _SOURCE, _HOOK, _TRACKED, _SPOOL, _DEGRADED, _LOST, _MISSED, _OVERRUNS, _UNREAD)
+)
 
 SILENT_S: Final = 120.0
 STALE_S: Final = 60.0
@@ -269,6 +272,7 @@ def _of_collector(server: str, look: Look | None) -> Iterator[Finding]:
         (_LOST, "rows did not reach the bus", ("table", "reason")),
         (_MISSED, "packets are in no flow", ("reason",)),
         (_OVERRUNS, "times the kernel dropped conntrack events", ()),
+        (_UNREAD, "readings of the node failed", ("table",)),
     ):
         yield from _grown(look, name, problem)(where, log, keys)
     if look.after.value(_DEGRADED):

@@ -127,6 +127,13 @@ def test_a_spool_that_the_disk_refuses_is_an_error_before_anything_is_lost() -> 
     assert finding.problem.startswith("the disk refuses its spool")
 
 
+def test_readings_that_fail_are_told_by_table() -> None:
+    failed = 'flowatlas_collector_failed_reads_total{table="counters"} '
+    look = Look(scrape(COLLECTOR + failed + "1\n"), scrape(COLLECTOR + failed + "3\n"))
+    (finding,) = judged(WELL, collectors={"http://a": look}).findings
+    assert (finding.severity, finding.problem) == ("error", "3 readings of the node failed: table counters")
+
+
 def test_what_is_no_collector_is_not_said_to_lack_a_source() -> None:
     """The pipeline's own page, say, or an exporter's of the same port."""
     other = Look(scrape(WELL), scrape(WELL))
