@@ -232,6 +232,15 @@ def _versions() -> Section:
                 ),
             ),
             timeseries(
+                "Fixed shares that are read",
+                "How many pipelines read which fixed share of the bus's partitions: one each, of all that there are. "
+                f"None where a group divides them. {to_do('FlowatlasShareUnread')}",
+                "short",
+                Query(
+                    zero_while(_PIPELINE, instances("flowatlas_pipeline_shares", by=("share",)), "share"), "{{share}}"
+                ),
+            ),
+            timeseries(
                 "Workers replaced",
                 "Workers of a pipeline a second that ended, or were stuck, and were started again.",
                 "ops",
