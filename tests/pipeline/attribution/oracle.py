@@ -8,8 +8,11 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from tests.pipeline.attribution.cluster import PROTOCOLS, AService, Cluster, Era, Flow
+
+address_of, network_of = cache(ipaddress.ip_address), cache(ipaddress.ip_network)  # a few, read again for each row
 
 End = tuple[str, str]
 """Kind and name."""
@@ -108,7 +111,7 @@ class Oracle:
         )
 
     def end(self, cluster: Cluster, ip: str, seen_by: str) -> End:
-        address = ipaddress.ip_address(ip)
+        address = address_of(ip)
         if address.is_loopback and seen_by in self.nodes:
             return ("Node", seen_by)
         holder = self.holder(cluster, ip)
@@ -117,7 +120,7 @@ class Oracle:
         was_held = any(self.holder(era.cluster, ip) for era in self.eras)
         if was_held or any(address in network for network in self.ranges):
             return UNKNOWN
-        names = [name for cidr, name in RESERVED.items() if address in ipaddress.ip_network(cidr)]
+        names = [name for cidr, name in RESERVED.items() if address in network_of(cidr)]
         return ("External", names[0]) if names else OUTSIDE
 
     @staticmethod
@@ -136,7 +139,7 @@ class Oracle:
             ("Node", node.name)
             for node in cluster.nodes
             for cidr in node.pod_cidrs
-            if ipaddress.ip_address(ip) in [ipaddress.ip_network(cidr)[0], ipaddress.ip_network(cidr)[1]]
+            if address_of(ip) in [network_of(cidr)[0], network_of(cidr)[1]]
         }
         services = {
             ("Service", service.name)
@@ -175,7 +178,7 @@ class Oracle:
         if by_address:
             return by_address
         holder = self.holder(cluster, flow.dst)
-        is_loopback_here = ipaddress.ip_address(flow.dst).is_loopback and flow.node in self.nodes
+        is_loopback_here = address_of(flow.dst).is_loopback and flow.node in self.nodes
         is_unlisted = holder in (None, UNKNOWN) and flow.backend != flow.dst
         if by_node_port and (is_loopback_here or is_unlisted or (holder and holder[0] == "Node")):
             return by_node_port
@@ -245,10 +248,8 @@ class Oracle:
 
     @staticmethod
     def _ranges(clusters: Sequence[Cluster]) -> Iterator[ipaddress.IPv4Network | ipaddress.IPv6Network]:
-        pods = [ipaddress.ip_network(cidr) for each in clusters for node in each.nodes for cidr in node.pod_cidrs]
-        vips = [
-            ipaddress.ip_network(ip) for each in clusters for service in each.services for ip in service.cluster_ips
-        ]
+        pods = [network_of(cidr) for each in clusters for node in each.nodes for cidr in node.pod_cidrs]
+        vips = [network_of(ip) for each in clusters for service in each.services for ip in service.cluster_ips]
         for evidence in (pods, vips):
             for version in (4, 6):
                 family = [network for network in evidence if network.version == version]
