@@ -221,8 +221,9 @@ class Settling:
     def _snapshot_in_group(self, snapshots: Snapshots, group: GroupReader) -> None:
         """The group agrees to a snapshot that has the rows of the history, which are then written without applying any
         more: so what the tables have never lies beyond what the group has agreed to."""
-        if not self.is_torn:
+        if not self.is_torn or self._due_history() is None:  # the tables have all, and the snapshot alone did not count
             snapshots.take(self._reader.places(), agree=group.settle)
+            self.is_torn = False
         write_history = self._due_history()
         if write_history is not None:
             self.is_torn = True

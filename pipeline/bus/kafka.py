@@ -159,9 +159,11 @@ class KafkaReader:
         # what was polled of a topic before it was seen to be another one comes again, in its order
         anew = {topic for topic, number in known.items() if self._known[topic] != number}
         polled = {partition: messages for partition, messages in polled.items() if partition.topic not in anew}
+        self._see_cuts({partition: messages[0].offset for partition, messages in polled.items()})
         self._behind |= {partition: messages[-1].offset + 1 for partition, messages in polled.items()}
         self._see_resets()
-        self._see_cuts()
+        positions = positions_at(self._consumer._subscription, self._behind)
+        self._see_cuts({partition: at.offset for partition, at in positions.items()})
         return [message for messages in polled.values() for message in messages]
 
     def _polled(self, timeout_s: float) -> Mapping[TopicPartition, list[Message]]:
@@ -208,8 +210,8 @@ class KafkaReader:
                 continue
             if self._known.setdefault(topic, number) != number:
                 log.warning("bus: %s is another topic than the one that was read: it is read from the beginning", topic)
-                self._known[topic] = number
                 self._rewind(topic)
+                self._known[topic] = number
 
     def _rewind(self, topic: str) -> None:
         """Go back to the beginning of all partitions of a topic."""
@@ -236,14 +238,25 @@ class KafkaReader:
             where = f"{partition.topic}/{partition.partition}"
             log.warning("bus: %s has nothing at %d: read on at %d, %d messages are gone", where, left, at, gone)
 
-    def _see_cuts(self) -> None:
-        """Stand where a log was cut of which we had read more: the client has gone back to there. What we had counts,
-        and its numbers are given to others."""
-        for partition, at in positions_at(self._consumer._subscription, self._behind).items():
-            if at.offset < (left := self._behind[partition]):
-                self._behind[partition] = at.offset
+    def _see_cuts(self, at: Mapping[TopicPartition, int]) -> None:
+        """Stand where a log was cut of which we had read more, as the client does that stands `at` these offsets now.
+        What we had counts, and its numbers are given to others."""
+        for partition, offset in at.items():
+            if offset < (left := self._behind.get(partition, offset)):
                 where = f"{partition.topic}/{partition.partition}"
-                log.warning("bus: %s was read up to %d, and was cut since: read on at %d", where, left, at.offset)
+                log.warning("bus: %s was read up to %d, and was cut since: read on at %d", where, left, offset)
+                self._go_back(partition, offset)
+
+    def _go_back(self, partition: TopicPartition, offset: int) -> None:
+        """Stand at an offset, though more was read of what was there before."""
+        self._behind[partition] = offset
+
+    def _told_of(self, partition: TopicPartition) -> OffsetAndMetadata | None:
+        """Where reading goes on by what `start` was told or, of what was let go, where we have left it."""
+        if (offset := self._told.get(partition)) is None:
+            return None
+        known = self._epochs.get(partition)
+        return known if known is not None and known.offset == offset else OffsetAndMetadata(offset, "", -1)
 
     def _go_on(self, partitions: Iterable[TopicPartition]) -> None:
         """Read on where `start` was told to; only once, for another reader may deal with a partition between."""
@@ -290,9 +303,9 @@ class KafkaReader:
             if mark is not None:
                 told = cast("dict[TopicPartition, int | None]", mark)
                 mine = self._consumer.assignment()  # others are another reader's by now
-                offsets = {
-                    p: OffsetAndMetadata(at, self._note, -1) for p, at in told.items() if p in mine and at is not None
-                }
+                behind = {p: at for p, at in told.items() if p in mine and at is not None}
+                epochs = self._epochs_at(behind)
+                offsets = {p: OffsetAndMetadata(at, self._note, epochs.get(p, -1)) for p, at in behind.items()}
             if offsets is None or offsets:
                 self._consumer.commit(offsets, timeout_ms=int(ANSWER_SECONDS * 1000))
 

@@ -21,6 +21,7 @@ from kafka import errors as kafka_errors
 from ..errors import OustedError, TransientError
 from . import Holder, Message, Partition, Places
 from .kafka import ANSWER_SECONDS, KafkaReader, sorted_errors
+from .kafka_places import later_of
 from .kafka_spans import KafkaSpans
 
 TURN_SECONDS: Final = 0.02
@@ -177,12 +178,13 @@ class KafkaMember(KafkaReader):
         if self._given is not given:
             return  # the group has changed its mind meanwhile
         settled = {p: told.offset for p, told in committed.items()}
-        starts = {p: max(settled.get(p, 0), self._told.get(p, 0)) for p in given if p in settled or p in self._told}
+        places = {p: at for p in given if (at := later_of(self._told_of(p), committed.get(p))) is not None}
+        starts = {p: at.offset for p, at in places.items()}
         kept = given if self.held is None else {p for p in given if _named(p) in self.held}
-        ours = {p for p, at in starts.items() if p in kept and at == self._told.get(p)}  # else it was forgotten since
+        ours = {p for p, at in places.items() if p in kept and _is_same(at, self._told_of(p))}  # else forgotten since
         told = {p: committed[p].metadata if p in committed else "" for p in given}
         holder.take_over({_named(p): (starts.get(p, 0), text) for p, text in told.items()}, _all_named(ours))
-        self._epochs |= {p: at for p, at in committed.items() if at.offset == starts.get(p) and at.leader_epoch >= 0}
+        self._epochs |= {p: at for p, at in places.items() if at.leader_epoch >= 0}
         for p, at in starts.items():
             self._seek(p, at)
         self._told |= starts
@@ -198,6 +200,11 @@ class KafkaMember(KafkaReader):
 
     def _is_settled(self) -> bool:
         return all(self._settled.get(p) == at for p, at in self._behind.items())
+
+    def _go_back(self, partition: TopicPartition, offset: int) -> None:
+        """What was settled is of another log, though it may come to have the same number."""
+        super()._go_back(partition, offset)
+        self._settled.pop(partition, None)
 
     def _go_on(self, partitions: Iterable[TopicPartition]) -> None:
         """Called in the client's own thread, which may not wait: the next turn of a poll takes them over."""
@@ -216,12 +223,21 @@ class KafkaMember(KafkaReader):
             return
         self._resets.clear()  # whoever goes on behind what was settled meets them too
         self._is_ousted |= not self._is_settled()
+        epochs = self._epochs_at(self._behind)
+        self._epochs |= {p: OffsetAndMetadata(self._behind[p], "", epoch) for p, epoch in epochs.items()}
         self._told |= self._behind
         self._behind, self._given = {}, None
 
 
 def _all_named(given: Iterable[TopicPartition]) -> frozenset[Partition]:
     return frozenset(map(_named, given))
+
+
+def _is_same(one: OffsetAndMetadata, other: OffsetAndMetadata | None) -> bool:
+    """Whether two places are one, as far as epochs are known."""
+    if other is None or one.offset != other.offset:
+        return False
+    return bool(one.leader_epoch == other.leader_epoch or min(one.leader_epoch, other.leader_epoch) < 0)
 
 
 def _named(partition: TopicPartition) -> Partition:

@@ -12,6 +12,7 @@ tells where the two logs part.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -74,6 +75,15 @@ def positions_at(subscription: Any, partitions: Collection[TopicPartition]) -> d
     """Where a consumer stands in each of them, as far as it does."""
     mine: Mapping[TopicPartition, Any] = subscription.assignment
     return {p: at for p in partitions if p in mine and (at := mine[p].position) is not None}
+
+
+def later_of(*places: OffsetAndMetadata | None) -> OffsetAndMetadata | None:
+    """Of places in one partition the one up to which more was read: in a log that was cut, what was read under a later
+    leader, else what has the higher number. None where there are none."""
+    known = [at for at in places if at is not None]
+    by_epoch = all(at.leader_epoch >= 0 for at in known)
+    key = ("leader_epoch", "offset") if by_epoch else ("offset", "leader_epoch")
+    return max(known, key=attrgetter(*key), default=None)
 
 
 def epochs_at(subscription: Any, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:

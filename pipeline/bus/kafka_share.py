@@ -21,7 +21,7 @@ from ..errors import PermanentError, TransientError
 from . import Partition, Places
 from .kafka import ANSWER_SECONDS, KafkaReader, sorted_errors
 from .kafka_group import committed_of
-from .kafka_places import told_by
+from .kafka_places import later_of, told_by
 from .share import Share
 
 log = logging.getLogger(__name__)
@@ -53,12 +53,26 @@ class KafkaShare(KafkaReader):
                 raise TransientError(f"bus: {self._divided}") from error
             raise
         for partition, told in committed.items():
-            if told.metadata not in ("", self._note) and told.offset > self._told[partition]:
+            ours = self._told_of(partition)
+            if told.metadata not in ("", self._note) and later_of(ours, told) is not ours:
                 where = f"{partition.topic}/{partition.partition}"
                 log.info("bus: others have read %s up to %d since: it is read on from there", where, told.offset)
                 self._told[partition] = self._behind[partition] = told.offset
+                self._epochs[partition] = told
         before = told_by(places or {}).offsets
         self.gone = frozenset((p.topic, str(p.partition)) for p, at in before.items() if self._told.get(p) != at)
+
+    def _rewind(self, topic: str) -> None:
+        """Go back to the beginning of a topic that was made anew, or go on behind those who have read it since."""
+        mine = [partition for partition in self._consumer.assignment() if partition.topic == topic]
+        committed = committed_of(self._consumer, mine) if mine else {}
+        super()._rewind(topic)
+        for partition, told in committed.items():
+            if told.metadata not in ("", self._note):
+                self._told.pop(partition, None)
+                self._behind[partition] = told.offset
+                self._epochs[partition] = told
+                self._seek(partition, told.offset)
 
     def commit(self, mark: object = None) -> None:
         """Commit the mark or, that it is told whose they are, the offsets behind everything polled. Raises as

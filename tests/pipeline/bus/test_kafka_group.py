@@ -33,6 +33,7 @@ def test_what_others_had_in_between_is_not_ours_though_they_read_none_of_it(monk
     member, memory = KafkaMember("kafka://127.0.0.1:9", "g", ["t"]), Memory()
     consumer: Any = SimpleNamespace(seek=lambda *_: None, resume=lambda *_: None, pause=lambda *_: None)
     consumer._cluster = SimpleNamespace(topic_id=lambda _: None)
+    consumer._subscription = SimpleNamespace(assignment={})
     member._consumer = consumer
     committed = {p: OffsetAndMetadata(5, "note", -1) for p in (HERE, THERE)}
     monkeypatch.setattr(kafka_group, "committed_of", lambda *_: committed)
