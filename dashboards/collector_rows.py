@@ -31,8 +31,8 @@ def collectors() -> Section:
             8,
             table(
                 "Collectors",
-                "The 100 collectors that sent most rows over the time shown. Empty where Prometheus does not scrape "
-                "them.",
+                "The 100 collectors that sent most rows over the time shown; 1 where one signs with its node's key. "
+                "Empty where Prometheus does not scrape them.",
                 {"instance": "Collector"},
                 [
                     Value("Rows", COUNT, rows),
@@ -43,6 +43,7 @@ def collectors() -> Section:
                     ),
                     Value("Flows followed", COUNT, followed),
                     Value("Spooled", "bytes", or_zero(total("flowatlas_collector_spool_bytes", by=_BY), rows)),
+                    Value("Signs", COUNT, or_zero(total("flowatlas_collector_is_signing", by=_BY), rows)),
                 ],
                 rows=100,
             ),
