@@ -501,17 +501,21 @@ def read_all(world: World, them: Mapping[Member, Share | None]) -> None:
 
 def come_back(world: World, them: Mapping[Member, Share | None]) -> None:
     """All of them read all there is, and end in order."""
-    read_all(world, them)
-    world.end(list(them))
+    while True:
+        read_all(world, them)
+        world.end(list(them))
+        if all(member.life is not None and member.life.code == 0 for member in them):
+            return
 
 
 def quiet(world: World, them: Mapping[Member, Share | None]) -> None:
     """Once all was read something happens to the bus; or, once all have ended, to the history."""
     if not them:
         return
-    read_all(world, them)
     if is_ended := world.chance.random() < 0.6:
-        world.end(list(them))
+        come_back(world, them)
+    else:
+        read_all(world, them)
     match world.chance.randrange(6 if is_ended else 3):
         case 0:
             if not is_ended and any(share is None for share in them.values()):
