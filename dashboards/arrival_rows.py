@@ -56,8 +56,8 @@ def bus() -> Section:
             7,
             table(
                 "Nodes",
-                "The 100 nodes of which most was applied over the time shown, and what of theirs is missing or came "
-                "twice.",
+                "The 100 nodes of which most was applied over the time shown, and what of theirs was missing when "
+                "later batches came, came twice, or is absent until now.",
                 {"node": "Node"},
                 [
                     Value("Rows", COUNT, rows),
@@ -66,6 +66,8 @@ def bus() -> Section:
                         Value(heading, COUNT, or_zero(increase(f"flowatlas_pipeline_{what}_total", by=by), rows))
                         for heading, what in (("Missing", "missing_batches"), ("Repeated", "duplicate_batches"))
                     ),
+                    Value("Missing now", COUNT, or_zero(total("flowatlas_pipeline_absent_batches", by=by), rows)),
+                    Value("Absent", COUNT, or_zero(extreme("max", "flowatlas_pipeline_absent_batches", by=by), rows)),
                     Value("Age", "s", age("flowatlas_pipeline_last_observation_timestamp_seconds", by=by)),
                 ],
                 rows=100,
