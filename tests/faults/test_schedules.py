@@ -14,7 +14,8 @@ import pytest
 from pipeline.errors import TransientError
 from pipeline.snapshots.folder import SnapshotFolder
 from tests.faults.counts import often, tell
-from tests.faults.schedules import KINDS, World, account, come_back, modelled, run
+from tests.faults.schedules import KINDS, account, come_back, run
+from tests.faults.worlds import World, modelled
 
 SEEDS = often(12, 1_000)
 
