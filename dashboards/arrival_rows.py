@@ -9,7 +9,7 @@ from .advice import to_do
 from .heatmap import heatmap
 from .layout import Section, line, section
 from .panels import COUNT, RED, Query, Value, table, timeseries
-from .queries import ALL_SERIES, age, extreme, increase, or_zero, quantile, rate, total, zero_while
+from .queries import ALL_SERIES, age, increase, or_zero, quantile, rate, total, zero_while
 
 _PIPELINE: Final = "flowatlas_build_info"
 _DELAY: Final = "flowatlas_capture_to_metric_seconds"
@@ -67,7 +67,6 @@ def bus() -> Section:
                         for heading, what in (("Missing", "missing_batches"), ("Repeated", "duplicate_batches"))
                     ),
                     Value("Missing now", COUNT, or_zero(total("flowatlas_pipeline_absent_batches", by=by), rows)),
-                    Value("Absent", COUNT, or_zero(extreme("max", "flowatlas_pipeline_absent_batches", by=by), rows)),
                     Value("Age", "s", age("flowatlas_pipeline_last_observation_timestamp_seconds", by=by)),
                 ],
                 rows=100,

@@ -83,7 +83,8 @@ def _key_figures() -> Section:
             ),
             stat(
                 "Batches missing",
-                "Batches over the time shown that nodes numbered and that did not arrive."
+                "Batches over the time shown that nodes numbered and that were not there when later ones were; one that"
+                " comes late, as from a spool, stays counted."
                 f" {to_do('FlowatlasBatchesMissing')}",
                 "short",
                 zero_while(_PIPELINE, increase("flowatlas_pipeline_missing_batches_total")),
