@@ -9,7 +9,7 @@ from .advice import to_do
 from .heatmap import heatmap
 from .layout import Section, line, section
 from .panels import COUNT, RED, Query, Value, table, timeseries
-from .queries import ALL_SERIES, age, increase, or_zero, quantile, rate, total, zero_while
+from .queries import ALL_SERIES, age, extreme, increase, or_zero, quantile, rate, total, zero_while
 
 _PIPELINE: Final = "flowatlas_build_info"
 _DELAY: Final = "flowatlas_capture_to_metric_seconds"
