@@ -96,7 +96,7 @@ class Member:
     @property
     def is_reading(self) -> bool:
         """Whether it is awake, and was given partitions once in this life."""
-        return self.is_running and not self.is_asleep and "Updated partition assignment" in self.log()[self._lives :]
+        return self.is_running and not self.is_asleep and "newly assigned partitions {" in self.log()[self._lives :]
 
     def snapshots(self) -> list[Path]:
         """Those that count."""

@@ -23,6 +23,7 @@ import pipeline.bus.kafka_records
 import pipeline.columns
 import pipeline.decode
 import pipeline.envelope
+import pipeline.nodekeys
 import pipeline.rows
 from collector.schema import (
     COUNTERS,
@@ -270,6 +271,7 @@ def test_the_catalogue_lists_exactly_the_reasons_that_can_be_given() -> None:
         encoding,
         records,
         pipeline.envelope,
+        pipeline.nodekeys,
         pipeline.blocks,
         pipeline.arrow_streams,
         pipeline.decode,
