@@ -287,7 +287,7 @@ def test_on_a_bad_day_names_stay_and_no_flow_is_lost(fake: FakeApi, tmp_path: Pa
     strikes = [kinds[at % len(kinds)] for at in range(INJECTIONS)] + [stalls(fake)] * often(1, 20)
     chance.shuffle(strikes)
     patience = Backoff if IS_ALL else lambda: Backoff(0.05)
-    with watching(fake, CONFIG, kept=Told(day.log), backoff=patience) as run:
+    with watching(fake, CONFIG, kept=Told(day.log), backoff=patience, patience_s=2.0) as run:
         day.run(run, iter(strikes))
     assert run.counts.of("changes_total", "Pod") > len(OBJECTS) + OTHERS
     settle(day, f"{len(strikes)} faults")
