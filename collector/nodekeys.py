@@ -21,6 +21,7 @@ from typing import Final
 
 from .errors import ConfigError
 from .schema import Batch
+from .stamps import Stamp, stamp_of
 
 _log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ class KeyFile:
 
     def keys(self) -> Sequence[bytes]:
         """The keys as the file has them now; as it had them, where it cannot be read."""
-        stamp = _stamp(self._path)
+        stamp = stamp_of(self._path)
         if stamp != self._stamp:
             try:
                 self._stamp, self._keys = self._read()
@@ -65,8 +66,8 @@ class KeyFile:
                 _log.info("%s: %s has been read again", self._setting, self._path)
         return self._keys
 
-    def _read(self) -> tuple[tuple[int, ...], Sequence[bytes]]:
-        stamp = _stamp(self._path)  # before: what is written meanwhile is read the next time
+    def _read(self) -> tuple[Stamp, Sequence[bytes]]:
+        stamp = stamp_of(self._path)  # before: what is written meanwhile is read the next time
         try:
             lines = self._path.read_text("ascii").split()
         except OSError as error:
@@ -90,12 +91,3 @@ class Signer:
         headers = batch.headers()
         (key,) = self._file.keys()
         return headers | {MAC: mac_of(key, headers, batch.value)}
-
-
-def _stamp(path: Path) -> tuple[int, ...]:
-    """What changes where the file does; empty where there is none."""
-    try:
-        stat = path.stat()
-    except OSError:
-        return ()
-    return stat.st_ino, stat.st_mtime_ns, stat.st_size

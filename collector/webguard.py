@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from .errors import ConfigError
+from .stamps import Stamp, stamp_of
 from .webconfig import WebConfig, load_web_config
 
 _log = logging.getLogger(__name__)
@@ -32,8 +33,7 @@ _MOST_KNOWN: Final = 256
 _NOBODY: Final = b"$2b$10$PqS1i62bi8L1B9Z5rt2YFus2J4mju3F9SUpRQy5.xCPm3s2CWbQFa"
 """What the password of a user that there is not is held against, so that the answer takes as long."""
 
-_Stamp = tuple[str, int, int, int]
-_Stamps = tuple[_Stamp, ...]
+_Stamps = tuple[Stamp, ...]
 
 
 class WebGuard:
@@ -106,7 +106,7 @@ class WebGuard:
 
     def _current(self) -> tuple[WebConfig, ssl.SSLContext | None]:
         with self._lock:
-            stamps = (_stamp(self._path), *_stamps(self._config))
+            stamps = (stamp_of(self._path), *_stamps(self._config))
             if stamps not in (self._stamps, self._refused):
                 try:
                     self._config, self._context = self._load()
@@ -119,7 +119,7 @@ class WebGuard:
             return self._config, self._context
 
     def _load(self) -> tuple[WebConfig, ssl.SSLContext | None]:
-        of_file = _stamp(self._path)  # before it is read: what is written meanwhile is read the next time
+        of_file = stamp_of(self._path)  # before it is read: what is written meanwhile is read the next time
         config = load_web_config(self._path)
         stamps = (of_file, *_stamps(config))
         if config.users:
@@ -139,13 +139,4 @@ def _checkpw(password: bytes, hashed: bytes) -> bool:
 
 def _stamps(config: WebConfig) -> _Stamps:
     """Those of the files that a config names."""
-    return tuple(_stamp(file) for file in (config.tls.files if config.tls else ()))
-
-
-def _stamp(file: Path) -> _Stamp:
-    """What changes when a file does; Kubernetes swaps a link for a whole folder of them."""
-    try:
-        stat = file.stat()
-    except OSError:
-        return str(file), 0, 0, 0
-    return str(file), stat.st_ino, stat.st_mtime_ns, stat.st_size
+    return tuple(stamp_of(file) for file in (config.tls.files if config.tls else ()))
