@@ -20,7 +20,6 @@ from kafka import errors as kafka_errors
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.structs import MemberState
 
-from collector import buses
 from collector.schema import MAX_MESSAGE_BYTES
 
 from ..errors import ConfigError, PermanentError, TransientError
@@ -32,6 +31,7 @@ from .kafka_reasons import Reasons
 from .kafka_receiving import receive_large_pieces
 from .kafka_records import read_messages
 from .kafka_resets import tell_resets
+from .servers import servers_of
 from .share import Share
 
 log = logging.getLogger(__name__)
@@ -384,13 +384,6 @@ class _GivenPartitions(ConsumerRebalanceListener):  # type: ignore[misc]  # kafk
     def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
         """They were taken while we were not heard of."""
         self._lost(lost)
-
-
-def servers_of(url: str) -> list[str]:
-    """The HOST:PORT of a kafka:// address. Raises ConfigError."""
-    if servers := buses.servers_of(url):
-        return servers
-    raise ConfigError(f"bus: {buses.shown(url)} is not kafka://HOST:PORT[,HOST:PORT]")
 
 
 @contextmanager

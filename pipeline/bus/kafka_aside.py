@@ -15,8 +15,9 @@ from kafka import errors as kafka_errors
 from ..errors import TransientError
 from . import Message
 from .aside import Aside
-from .kafka import KafkaReader, servers_of
+from .kafka import KafkaReader
 from .kafka_quarantine import IS_WHOLE, ORIGIN, OURS, REASON, SENT_BACK, TIME, open_producer
+from .servers import servers_of
 from .topics import QUARANTINE_TOPIC
 
 POLL_SECONDS: Final = 0.5

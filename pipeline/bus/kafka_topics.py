@@ -15,8 +15,8 @@ from kafka import errors as kafka_errors
 from kafka.admin import ConfigResource, KafkaAdminClient, NewTopic
 
 from ..errors import TransientError
-from .kafka import servers_of
 from .kafka_reasons import Reasons
+from .servers import servers_of
 from .topics import Topic
 
 CONNECT_SECONDS: Final = 10.0
