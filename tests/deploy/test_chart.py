@@ -21,7 +21,6 @@ from tests.deploy_check import schemas
 
 pytestmark = pytest.mark.manifests
 
-ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = "flowatlas/settings"
 
 
@@ -269,17 +268,6 @@ def test_the_dashboards_are_the_generated_ones_and_operators_find_them() -> None
             assert reference["key"] in maps[reference["name"]]["data"]
 
 
-def test_an_alert_leads_to_its_page_where_the_files_are_said_to_be() -> None:
-    told = given("monitoring.rules=true", "monitoring.runbooks=https://git.example/flowatlas/blob/main/")
-    groups = the(told, "PrometheusRule")["spec"]["groups"]
-    pages = [rule["annotations"]["runbook_url"] for group in groups for rule in group["rules"] if "alert" in rule]
-    start = "https://git.example/flowatlas/blob/main/"
-    assert pages
-    assert all(page.startswith(f"{start}docs/runbooks/flowatlas-") for page in pages)
-    assert all((ROOT / page.removeprefix(start)).is_file() for page in pages)
-    assert "does not match" in refused("monitoring.rules=true", "monitoring.runbooks=docs")
-
-
 def test_the_rules_are_the_generated_ones() -> None:
     rule = the(given("monitoring.rules=true"), "PrometheusRule")
     assert rule["spec"] == yaml.safe_load((CHART / "generated" / "alerts.yaml").read_text())
@@ -371,30 +359,6 @@ def test_probes_speak_tls_where_the_web_config_asks_for_it() -> None:
             assert {"name": "web", "mountPath": "/etc/flowatlas/web", "readOnly": True} in container["volumeMounts"]
         if o["kind"] == "ServiceMonitor":
             assert o["spec"]["endpoints"][0]["scheme"] == "https"
-
-
-def test_the_root_key_is_the_pipelines_alone_and_a_nodes_key_is_of_the_node() -> None:
-    found = given("nodeKeys.hostFolder=/etc/flowatlas", "nodeKeys.rootSecret=root")
-    mounted = {}
-    for o in found:
-        if o["kind"] not in ("DaemonSet", "Deployment", "StatefulSet"):
-            continue
-        pod = o["spec"]["template"]["spec"]
-        (container,) = pod["containers"]
-        volumes = {v["name"]: v for v in pod.get("volumes", ())}
-        names = {"FLOWATLAS_COLLECTOR_NODE_KEY", "FLOWATLAS_PIPELINE_ROOT_KEY"}
-        for path in (v["value"] for v in container["env"] if v["name"] in names):
-            (mount,) = [m for m in container["volumeMounts"] if path.startswith(m["mountPath"] + "/")]
-            assert mount["readOnly"]
-            mounted[container["name"], path] = volumes[mount["name"]]
-    node, root = (
-        mounted["collector", "/etc/flowatlas/node-key/node.key"],
-        mounted.pop(("pipeline", "/etc/flowatlas/root-key/root.key")),
-    )
-    assert len(mounted) == 1
-    assert node["hostPath"] == {"path": "/etc/flowatlas", "type": "Directory"}
-    assert root["secret"]["secretName"] == "root"
-    assert json.dumps(found).count('"root"') == 1, "no other pod has it"
 
 
 def test_the_watcher_may_read_what_it_watches_whatever_the_profile() -> None:

@@ -45,6 +45,18 @@ CALLS: Final[tuple[tuple[Any, str], ...]] = (
 
 
 _OPEN: Final = os.open
+
+
+def afterwards(call: Callable[..., Any], result: Any, what: Callable[[], None]) -> None:
+    """Do something once a call has taken effect; where that ends a life, close what was opened, for nobody else can."""
+    try:
+        what()
+    except BaseException:
+        if call is _OPEN:
+            os.close(result)
+        raise
+
+
 COUNTED: Final = ("flowatlas_flow_bytes_total", "flowatlas_connections_total", "flowatlas_pipeline_rows_total")
 
 
@@ -198,12 +210,7 @@ class Disturbed:
                 self._aside()
             result = call(*arguments, **more)
             if number == self._at and self._is_done:
-                try:
-                    self._aside()
-                except BaseException:
-                    if call is _OPEN:  # nobody else can
-                        os.close(result)
-                    raise
+                afterwards(call, result, self._aside)
             return result
 
         return guarded

@@ -18,8 +18,9 @@ from typing import Final
 
 from collector.schema import FLOWS
 from pipeline.bus.share import Share
+from tests.faults.modelled import modelled
 from tests.faults.stand_ins import Table
-from tests.faults.worlds import Member, World, modelled
+from tests.faults.worlds import Member, World
 
 
 def common(world: World) -> None:

@@ -14,8 +14,9 @@ import pytest
 from pipeline.errors import TransientError
 from pipeline.snapshots.folder import SnapshotFolder
 from tests.faults.counts import often, tell
+from tests.faults.modelled import modelled
 from tests.faults.schedules import KINDS, account, come_back, run
-from tests.faults.worlds import World, modelled
+from tests.faults.worlds import World
 
 SEEDS = often(12, 1_000)
 

@@ -11,25 +11,17 @@ import os
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Final
-
-import pytest
 
 from collector.schema import FLOWS, Batch
 from collector.sinks.kafka_partitions import Partitions
-from pipeline import engine as engines
-from pipeline import settling
-from pipeline.bus import kafka, kafka_group
 from pipeline.bus.kafka_group import KafkaMember
 from pipeline.bus.kafka_share import KafkaShare
 from pipeline.bus.share import Share
 from pipeline.engine import Engine
 from pipeline.errors import ConfigError, OustedError, PermanentError
-from pipeline.outputs.meters import Meters
 from pipeline.outputs.publication import Publication
 from pipeline.snapshots.folder import SnapshotFolder
 from tests.faults.kafka_model import Cluster, Consumer
@@ -41,8 +33,7 @@ NODES: Final = ("node-a", "node-b", "node-c", "node-d")
 CALLS: Final = ((Path, "rename"), (Path, "unlink"), (os, "open"), (os, "fsync"))
 URL: Final = "kafka://model:1"
 MOST_TURNS: Final = 3_000
-_OPEN: Final = os.open
-_here = threading.local()
+here = threading.local()
 
 
 class UnfinishedError(Exception):
@@ -168,7 +159,7 @@ class Life(threading.Thread):
             consumer.is_cut = True
 
     def run(self) -> None:
-        _here.life = self
+        here.life = self
         self.go.acquire()
         try:
             if self.is_dead:
@@ -247,7 +238,7 @@ class Shown(Publication):
 
     def publish(self, metrics: Any) -> None:
         for samples in metrics:
-            if hasattr(samples, "ids") and not _here.life.is_dead:
+            if hasattr(samples, "ids") and not here.life.is_dead:
                 self._member.show(samples.ids)
 
 
@@ -364,60 +355,3 @@ class World:
                 self.kill(member)
             if member.life is not None:
                 member.life.join()
-
-
-@contextmanager
-def modelled() -> Iterator[None]:
-    """Readers find the model, calls that change the disk are points, and nobody waits by the clock."""
-
-    def connected(reader: kafka.KafkaReader) -> Consumer:
-        life: Life = _here.life
-        consumer = Consumer(life.world.cluster, GROUP, life.member.name, reader._resets.append, life.rest)
-        life.consumers.append(consumer)
-        return consumer
-
-    def around(call: Callable[..., Any]) -> Callable[..., Any]:
-        def guarded(*arguments: Any, **more: Any) -> Any:
-            life: Life | None = getattr(_here, "life", None)
-            if life is None:
-                return call(*arguments, **more)
-            life.point()
-            result = call(*arguments, **more)
-            try:
-                life.point()
-            except BaseException:
-                if call is _OPEN:  # nobody else can
-                    os.close(result)
-                raise
-            return result
-
-        return guarded
-
-    clock = SimpleNamespace(monotonic=Clock().now, sleep=lambda _: None)
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(kafka.KafkaReader, "_connected", connected)
-        patched.setattr(kafka, "join_patiently", lambda *_: None)
-        for module in (kafka, kafka_group):
-            patched.setattr(module, "time", clock)
-        patched.setattr(engines, "Stages", Tally)
-        patched.setattr(Meters, "samples", lambda *_: [])  # which takes longer than all else
-        patched.setattr(engines, "BACK_OFF_SECONDS", (0.0, 0.0))
-        patched.setattr(engines, "DRAIN_SECONDS", 1e9)
-        for name in ("LEAST_POLL_SECONDS", "POLL_SECONDS", "HELD_POLL_SECONDS"):
-            patched.setattr(engines, name, 0.0)
-        patched.setattr(settling, "HINT_SECONDS", 0.0)
-        patched.setattr(os, "fsync", lambda _: None)
-        for owner, name in CALLS:
-            patched.setattr(owner, name, around(getattr(owner, name)))
-        yield
-
-
-class Clock:
-    """A second passes at each look."""
-
-    def __init__(self) -> None:
-        self._now = 0.0
-
-    def now(self) -> float:
-        self._now += 1.0
-        return self._now

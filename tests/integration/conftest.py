@@ -11,6 +11,7 @@ from collector.sinks import kafka as kafka_sink
 from pipeline.bus import kafka, kafka_quarantine, kafka_topics
 from tests.collector.network import Network, routed_network
 from tests.integration.demo_runs import DemoRun, DemoRuns, Enforce, Source, run
+from tests.pipeline.bus.buses import KafkaBus
 
 PATIENCE_SECONDS = 60.0
 
@@ -31,6 +32,14 @@ def network() -> Iterator[Network]:
     """Client, node and server, as `routed_network` makes them, for the tests of a module."""
     with routed_network() as network:
         yield network
+
+
+@pytest.fixture
+def bus(kafka_broker: str) -> Iterator[KafkaBus]:
+    """A new topic of the broker."""
+    bus = KafkaBus(kafka_broker)
+    yield bus
+    bus.close()
 
 
 @pytest.fixture(autouse=True)

@@ -26,13 +26,6 @@ pytestmark = pytest.mark.kafka
 
 
 @pytest.fixture
-def bus(kafka_broker: str) -> Iterator[KafkaBus]:
-    bus = KafkaBus(kafka_broker)
-    yield bus
-    bus.close()
-
-
-@pytest.fixture
 def reader(bus: KafkaBus) -> Iterator[Reader]:
     reader = bus.reader()
     reader.start()
@@ -250,11 +243,7 @@ def test_where_a_log_was_cut_while_nobody_read_reading_goes_on_where_it_parts(sh
         broker.stop(graceful=False)
         broker.cut(bus.topic, int(partition), 3)
         broker.start()
-        producer = bus.producer()
-        for seq in range(5, 10):
-            one = batch(node="node1", seq=seq)
-            producer.send(bus.topic, key=one.key, value=one.value, headers=list(one.headers().items())).get(30)
-        producer.close()
+        bus.put_anew(batch(node="node1", seq=seq) for seq in range(5, 10))
         second = reader(places)
         assert [message.offset for message in read(second, 5)] == [3, 4, 5, 6, 7]
         assert second.places()[bus.topic][partition] == 8

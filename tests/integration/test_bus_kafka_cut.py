@@ -41,11 +41,7 @@ def test_who_ends_before_more_comes_leaves_the_place_where_the_logs_part() -> No
                 assert first.poll(0.3) == []
         places = first.places()
         first.stop()
-        producer = bus.producer()  # the one of before knows of numbers that the broker does not
-        for seq in range(5, 10):
-            one = batch(node="node1", seq=seq)
-            producer.send(bus.topic, key=one.key, value=one.value, headers=list(one.headers().items())).get(30)
-        producer.close()
+        bus.put_anew(batch(node="node1", seq=seq) for seq in range(5, 10))
         second = reader(places)
         assert [message.offset for message in read(second, 5)] == [3, 4, 5, 6, 7]
         second.stop()

@@ -16,13 +16,6 @@ from tests.pipeline.bus.buses import KafkaBus, put, read_to_end
 pytestmark = pytest.mark.kafka
 
 
-@pytest.fixture
-def bus(kafka_broker: str) -> Iterator[KafkaBus]:
-    bus = KafkaBus(kafka_broker)
-    yield bus
-    bus.close()
-
-
 @contextmanager
 def reading(bus: KafkaBus, share: Share | None, places: Places | None = None) -> Iterator[Reader]:
     reader = open_reader(f"kafka://{bus.bootstrap}", f"divided-{bus.topic}", [bus.topic], share=share)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from pipeline.bus import Message, Places, Reader, ShareReader, open_reader
@@ -15,13 +13,6 @@ pytestmark = pytest.mark.kafka
 
 NODES = [f"node{number}" for number in range(12)]
 """Some in each of the three partitions."""
-
-
-@pytest.fixture
-def bus(kafka_broker: str) -> Iterator[KafkaBus]:
-    bus = KafkaBus(kafka_broker)
-    yield bus
-    bus.close()
 
 
 def shared(bus: KafkaBus, ordinal: int, of: int) -> Reader:

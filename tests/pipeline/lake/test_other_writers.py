@@ -18,9 +18,9 @@ from pipeline.lake.maintenance import compact, maintain
 from pipeline.lake.tables import FLOWS, TABLES
 from pipeline.outputs.lake import Lake
 from pipeline.query import scan_flows, scan_policy_events, scan_rollup
+from tests.pipeline.lake.care import LATER
 from tests.pipeline.lake.histories import NOON, entries, flows, lake_of
 
-LATER = NOON + timedelta(hours=2)
 APP = "flowatlas/0"
 ADDRESS = "10.0.0.3"
 IS_ADDRESS = " or ".join(f"{name} = '{ADDRESS}'" for name in ("src_ip", "nat_src_ip", "dst_ip", "backend_ip"))
